@@ -1,0 +1,23 @@
+//! A packet as bytes, whoever holds them.
+
+/// Read access to a packet.
+///
+/// A trait, because the kernel's verifier proves bounds only where pointers are compared with the packet's end, and
+/// because of a multi-buffer packet only the first part is directly readable.
+pub trait Frame {
+    /// Whether the whole packet, parts beyond the directly readable one included, has at least `length` bytes.
+    fn holds(&self, length: usize) -> bool;
+
+    /// The `N` bytes at `offset`, or `None` if they are not all within the packet.
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+}
+
+impl Frame for [u8] {
+    fn holds(&self, length: usize) -> bool {
+        self.len() >= length
+    }
+
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.get(offset..)?.first_chunk().copied()
+    }
+}

@@ -1,0 +1,229 @@
+//! From bytes to a [`Flow`]: Ethernet, VLAN tags, IPv4 and IPv6 with extension headers and fragments, ports.
+//!
+//! A packet whose ports can't be learned ends here with its [`Reason`]; nothing is inferred from a failure.
+
+use crate::{abi::Transport, frame::Frame, reason::Reason};
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_PROVIDER_VLAN: u16 = 0x88a8;
+
+const ETHERNET_HEADER: usize = 14;
+const VLAN_TAG: usize = 4;
+const MAX_VLAN_TAGS: usize = 2;
+
+const IPV4_HEADER: usize = 20;
+const IPV4_MORE_FRAGMENTS: u16 = 0x2000;
+const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff;
+
+const IPV6_HEADER: usize = 40;
+const IPV6_MORE_FRAGMENTS: u16 = 1;
+const IPV6_FRAGMENT_OFFSET: u16 = 0xfff8;
+const MAX_EXTENSION_HEADERS: usize = 8;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+
+/// Source address of a packet, in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// IPv4.
+    V4(u32),
+    /// IPv6, upper and lower half.
+    V6(u64, u64),
+}
+
+/// What grants are matched against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Source address.
+    pub source: Source,
+    /// Destination port.
+    pub port: u16,
+    /// Transport protocol.
+    pub transport: Transport,
+    /// First fragment of several; an atomic fragment is not one.
+    pub fragment: bool,
+}
+
+/// Where the transport header stands, and up to where the IP packet reaches.
+struct Payload {
+    protocol: u8,
+    offset: usize,
+    end: usize,
+    fragment: bool,
+}
+
+/// Parses a packet that starts with an Ethernet header.
+///
+/// # Errors
+/// The reason that settles the packet without its ports.
+#[inline(always)]
+pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Flow, Reason> {
+    let mut offset = ETHERNET_HEADER;
+    let mut ethertype = read_u16(frame, offset - 2).ok_or(Reason::TruncatedEthernet)?;
+    for _ in 0..MAX_VLAN_TAGS {
+        if !is_vlan(ethertype) {
+            break;
+        }
+        ethertype = read_u16(frame, offset + 2).ok_or(Reason::TruncatedEthernet)?;
+        offset += VLAN_TAG;
+    }
+    match ethertype {
+        ETHERTYPE_IPV4 => ipv4(frame, offset),
+        ETHERTYPE_IPV6 => ipv6(frame, offset),
+        _ if is_vlan(ethertype) => Err(Reason::TooManyVlanTags),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+#[inline(always)]
+const fn is_vlan(ethertype: u16) -> bool {
+    matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_PROVIDER_VLAN)
+}
+
+#[inline(always)]
+fn ipv4<F: Frame + ?Sized>(frame: &F, start: usize) -> Result<Flow, Reason> {
+    let header: [u8; IPV4_HEADER] = frame.read(start).ok_or(Reason::TruncatedIp)?;
+    if header[0] >> 4 != 4 {
+        return Err(Reason::BadIpVersion);
+    }
+    let header_length = usize::from(header[0] & 0xf) * 4;
+    let total_length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    if header_length < IPV4_HEADER || total_length < header_length {
+        return Err(Reason::BadIpv4HeaderLength);
+    }
+    let end = start + total_length;
+    if !frame.holds(end) {
+        return Err(Reason::TruncatedIp);
+    }
+    let fragmentation = u16::from_be_bytes([header[6], header[7]]);
+    if fragmentation & IPV4_FRAGMENT_OFFSET != 0 {
+        return Err(Reason::LaterFragment);
+    }
+    let payload = Payload {
+        protocol: header[9],
+        offset: start + header_length,
+        end,
+        fragment: fragmentation & IPV4_MORE_FRAGMENTS != 0,
+    };
+    let source = Source::V4(u32::from_be_bytes([header[12], header[13], header[14], header[15]]));
+    transport(frame, source, &payload)
+}
+
+#[inline(always)]
+fn ipv6<F: Frame + ?Sized>(frame: &F, start: usize) -> Result<Flow, Reason> {
+    let header: [u8; 8] = frame.read(start).ok_or(Reason::TruncatedIp)?;
+    if header[0] >> 4 != 6 {
+        return Err(Reason::BadIpVersion);
+    }
+    let payload_length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let next = header[6];
+    // RFC 2675: a jumbo payload states length 0 and its own in a hop-by-hop option; such a packet ends where its
+    // frame ends. Any other packet of length 0 ends with its header.
+    let jumbo = payload_length == 0 && next == HOP_BY_HOP;
+    let end = if jumbo { usize::MAX } else { start + IPV6_HEADER + payload_length };
+    if !frame.holds(if jumbo { start + IPV6_HEADER } else { end }) {
+        return Err(Reason::TruncatedIp);
+    }
+    let address: [u8; 16] = frame.read(start + 8).ok_or(Reason::TruncatedIp)?;
+    let [high, low] = halves(address);
+    // RFC 4291, 2.5.5.2: such addresses stand for IPv4 nodes inside a host and would match IPv4 grants.
+    if high == 0 && low >> 32 == 0xffff {
+        return Err(Reason::MappedSource);
+    }
+    let payload = extensions(frame, next, start + IPV6_HEADER, end)?;
+    transport(frame, Source::V6(high, low), &payload)
+}
+
+/// Walks the extension headers up to the first header that is none.
+#[inline(always)]
+fn extensions<F: Frame + ?Sized>(frame: &F, next: u8, offset: usize, end: usize) -> Result<Payload, Reason> {
+    let mut payload = Payload { protocol: next, offset, end, fragment: false };
+    let mut fragment_header_seen = false;
+    for _ in 0..MAX_EXTENSION_HEADERS {
+        if !is_extension(payload.protocol) {
+            break;
+        }
+        let [next, length, fragmentation @ ..] =
+            frame.read::<4>(payload.offset).ok_or(Reason::TruncatedExtensionHeader)?;
+        let size = extension_size(payload.protocol, length);
+        if payload.protocol == FRAGMENT {
+            if fragment_header_seen {
+                return Err(Reason::RepeatedFragmentHeader);
+            }
+            fragment_header_seen = true;
+            let fragmentation = u16::from_be_bytes(fragmentation);
+            if fragmentation & IPV6_FRAGMENT_OFFSET != 0 {
+                return Err(Reason::LaterFragment);
+            }
+            payload.fragment = fragmentation & IPV6_MORE_FRAGMENTS != 0;
+            if payload.fragment && is_extension(next) {
+                return Err(if next == FRAGMENT {
+                    Reason::RepeatedFragmentHeader
+                } else {
+                    Reason::FirstFragmentWithoutPorts
+                });
+            }
+        }
+        payload.protocol = next;
+        payload.offset += size;
+    }
+    if is_extension(payload.protocol) {
+        return Err(Reason::TooManyExtensionHeaders);
+    }
+    if payload.offset > end || !frame.holds(payload.offset) {
+        return Err(Reason::TruncatedExtensionHeader);
+    }
+    Ok(payload)
+}
+
+/// The size of an extension header in bytes. Computed without branches, so that the verifier goes on with one state
+/// after each header instead of one for each kind.
+#[inline(always)]
+const fn extension_size(protocol: u8, length: u8) -> usize {
+    let fragment = is(protocol, FRAGMENT);
+    let authentication = is(protocol, AUTHENTICATION);
+    // A Fragment header's second byte is reserved, its size eight bytes. RFC 4302, 2.2: AH counts words less two.
+    ((length as usize & fragment.wrapping_sub(1)) + 1 + authentication) << (3 - authentication)
+}
+
+/// 1 if the protocols are the same, else 0.
+#[inline(always)]
+const fn is(protocol: u8, other: u8) -> usize {
+    ((protocol ^ other) as usize).wrapping_sub(1) >> (usize::BITS - 1)
+}
+
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION | MOBILITY)
+}
+
+#[inline(always)]
+fn transport<F: Frame + ?Sized>(frame: &F, source: Source, payload: &Payload) -> Result<Flow, Reason> {
+    let transport = Transport::from_number(payload.protocol).ok_or(Reason::OtherProtocol)?;
+    let ports: Option<[u8; 4]> = if payload.offset + 4 <= payload.end { frame.read(payload.offset) } else { None };
+    match ports {
+        Some(ports) => {
+            Ok(Flow { source, port: u16::from_be_bytes([ports[2], ports[3]]), transport, fragment: payload.fragment })
+        }
+        None if payload.fragment => Err(Reason::FirstFragmentWithoutPorts),
+        None => Err(Reason::TruncatedPorts),
+    }
+}
+
+#[inline(always)]
+fn read_u16<F: Frame + ?Sized>(frame: &F, offset: usize) -> Option<u16> {
+    frame.read(offset).map(u16::from_be_bytes)
+}
+
+#[inline(always)]
+fn halves(address: [u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = address;
+    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest)]
+}
