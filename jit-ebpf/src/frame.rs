@@ -1,0 +1,102 @@
+//! [`Frame`] over a packet in the kernel.
+
+#![expect(unsafe_code, reason = "reads packet memory")]
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    programs::XdpContext,
+};
+use jit_common::frame::Frame;
+
+/// Above every offset that is read.
+const MAX_OFFSET: usize = 0x7fff;
+/// Above every length that is asked for: an IP packet of 64 KiB behind its tags.
+const MAX_LENGTH: usize = 0x1ffff;
+
+/// A packet in one buffer.
+pub(crate) struct LinearFrame {
+    data: usize,
+    data_end: usize,
+}
+
+impl LinearFrame {
+    /// The packet of `context`.
+    #[inline(always)]
+    pub(crate) fn new(context: &XdpContext) -> Self {
+        Self { data: context.data(), data_end: context.data_end() }
+    }
+
+    /// The address `offset` bytes into the packet, for an offset of at most `MAX`, a mask of ones.
+    #[inline(always)]
+    fn address<const MAX: usize>(&self, offset: usize) -> usize {
+        let mut address = self.data;
+        // SAFETY: arithmetic only. Written so, the verifier sees the bound, which the compiler drops where it can prove
+        // it, and the address stays in the register that is compared with the packet's end, from which alone the
+        // verifier derives what may be read.
+        unsafe {
+            asm!(
+                "{offset} &= {max}",
+                "{address} += {offset}",
+                offset = inout(reg) offset => _,
+                address = inout(reg) address,
+                max = const MAX,
+                options(pure, nomem, nostack)
+            );
+        }
+        address
+    }
+}
+
+impl Frame for LinearFrame {
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        length <= MAX_LENGTH && self.address::<MAX_LENGTH>(length) <= self.data_end
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.address::<MAX_OFFSET>(offset);
+        if start + N > self.data_end {
+            return None;
+        }
+        // SAFETY: the N bytes from start end within the packet, as just compared; bytes need no alignment.
+        Some(unsafe { *(start as *const [u8; N]) })
+    }
+}
+
+/// A packet in one or several buffers, each read of which is a call of the kernel.
+pub(crate) struct BufferedFrame<'a> {
+    context: &'a XdpContext,
+}
+
+impl<'a> BufferedFrame<'a> {
+    /// The packet of `context`.
+    #[inline(always)]
+    pub(crate) fn new(context: &'a XdpContext) -> Self {
+        Self { context }
+    }
+}
+
+impl Frame for BufferedFrame<'_> {
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        // SAFETY: the helper reads the context only.
+        unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) >= length as u64 }
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        // SAFETY: the buffer has the N bytes that the helper may write.
+        let result = unsafe {
+            bpf_xdp_load_bytes(self.context.as_ptr().cast(), offset as u32, bytes.as_mut_ptr().cast(), N as u32)
+        };
+        (result == 0).then_some(bytes)
+    }
+}
