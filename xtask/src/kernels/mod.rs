@@ -1,0 +1,68 @@
+//! Boots Debian's kernels under QEMU with `kernel-guest` of the test package as their only program.
+
+mod apt;
+mod guest;
+mod initramfs;
+mod qemu;
+mod series;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use self::{apt::Archive, series::Series};
+use crate::suite::Summary;
+
+/// Debian's archive keys, which sign the kernels' packages.
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Boots one kernel of each series, one after another.
+pub(crate) fn run(summary: &mut Summary) {
+    if let Some(reason) = unsupported() {
+        summary.skip(format!("kernels under QEMU: {reason}"));
+        return;
+    }
+    let initramfs = match guest::build() {
+        Ok(initramfs) => initramfs,
+        Err(error) => return summary.fail(format!("the guest for the kernels: {error:#}")),
+    };
+    for series in &series::ALL {
+        match boot(series, &initramfs, summary) {
+            Ok((passed, 0)) if passed > 0 => summary.part(format!("kernel {}: {passed} passed", series.name)),
+            Ok((0, 0)) => summary.fail(format!("kernel {}: it booted but checked nothing", series.name)),
+            Ok((_, failed)) => summary.part(format!("kernel {}: {failed} FAILED", series.name)),
+            Err(error) => summary.fail(format!("kernel {}: {error:#}", series.name)),
+        }
+    }
+}
+
+/// Why no kernel can be booted here.
+fn unsupported() -> Option<String> {
+    if !cfg!(target_arch = "x86_64") {
+        return Some("only Debian's amd64 kernels are tried, and this machine is of another architecture".to_owned());
+    }
+    if crate::paths::executable("apt-get").is_none() || !Path::new(KEYRING).exists() {
+        return Some(format!("they come from Debian's archive by apt-get, which needs {KEYRING}, and one is missing"));
+    }
+    None
+}
+
+/// Boots the kernel and returns how many of the guest's checks passed and failed.
+fn boot(series: &Series, initramfs: &Path, summary: &mut Summary) -> Result<(u64, u64)> {
+    let image = match apt::cached(series)? {
+        Some(image) => image,
+        None => Archive::open(series)?.fetch(series)?,
+    };
+    let report = qemu::boot(series.name, &image, initramfs)?;
+    for skip in &report.skips {
+        summary.skip(format!("kernel {}: {skip}", series.name));
+    }
+    for failure in &report.failures {
+        summary.name_failure(format!("kernel {}: {failure}", series.name));
+    }
+    let Some((passed, failed)) = report.result else {
+        bail!("the guest ended without its result; it last said:\n{}", report.last_lines());
+    };
+    summary.count(passed, failed);
+    Ok((passed, failed))
+}

@@ -1,0 +1,67 @@
+//! Chores of the workspace: `cargo xtask setup|demo|test|bench`.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a command line tool that reports its progress")]
+#![expect(clippy::print_stderr, reason = "a command line tool that reports its errors")]
+
+mod exec;
+mod kernels;
+mod launch;
+mod paths;
+mod setup;
+mod suite;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Sets up, tests, measures and shows the just-in-time access agent.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing need: a Rust for BPF, bpf-linker and a few programs.
+    Setup {
+        /// Use this bpf-linker (0.13 or later, built against the LLVM of the Rust for BPF) instead of building one.
+        #[arg(long, value_name = "PATH")]
+        linker: Option<PathBuf>,
+    },
+    /// Run the demo: a real OpenSSH server behind the agent, in two network namespaces.
+    Demo,
+    /// Run all tests, then boot Debian's kernels 5.10, 6.1 and 6.12 under QEMU and check the program there.
+    Test {
+        /// Only boot the kernels.
+        #[arg(long, conflicts_with = "harness")]
+        kernels: bool,
+        /// Arguments for the test harness, such as a name to filter by; then no kernels are booted.
+        #[arg(last = true, value_name = "FILTER")]
+        harness: Vec<OsString>,
+    },
+    /// Measure; the arguments go to the benchmark.
+    Bench {
+        /// Arguments for the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Setup { linker } => setup::run(linker.as_deref()).map(|()| true),
+        Task::Demo => launch::run("demo", &[]).map(|never| match never {}),
+        Task::Test { kernels, harness } => suite::run(kernels, &harness),
+        Task::Bench { arguments } => launch::run("bench", &arguments).map(|never| match never {}),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

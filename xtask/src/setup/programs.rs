@@ -1,0 +1,43 @@
+//! The programs that the tests, the demo and the kernels part run.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::apt::Apt;
+use crate::paths;
+
+/// Executable and Debian package. What every installation has (tar, and dpkg on Debian) is left out.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("ip", "iproute2"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("ethtool", "ethtool"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+];
+
+/// What the kernels' packages are signed with; Debian has it, its derivatives may not.
+const KEYRING: (&str, &str) = (crate::kernels::KEYRING, "debian-archive-keyring");
+
+/// Installs the missing ones; true if there were any.
+pub(super) fn install(apt: Option<&mut Apt>) -> Result<bool> {
+    let mut missing: Vec<_> = PROGRAMS.into_iter().filter(|(name, _)| paths::executable(name).is_none()).collect();
+    if apt.is_some() && !Path::new(KEYRING.0).exists() {
+        missing.push(KEYRING);
+    }
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    let Some(apt) = apt else {
+        let names: Vec<_> = missing.iter().map(|(name, package)| format!("{name} (Debian's {package})")).collect();
+        bail!("tests and demo need programs that are not in PATH: {}: install them", names.join(", "));
+    };
+    let mut packages: Vec<_> = missing.into_iter().map(|(_, package)| package).collect();
+    packages.dedup();
+    apt.install(&packages)?;
+    Ok(true)
+}

@@ -1,0 +1,50 @@
+//! `cargo xtask test`.
+
+mod harness;
+mod summary;
+
+use std::{ffi::OsString, process::Command};
+
+use anyhow::{Context, Result};
+
+pub(crate) use self::summary::Summary;
+use crate::{exec, kernels, paths, setup};
+
+/// Runs the tests and shows a summary; true if nothing failed.
+pub(crate) fn run(only_kernels: bool, arguments: &[OsString]) -> Result<bool> {
+    setup::run(None)?;
+    let mut summary = Summary::default();
+    if !only_kernels {
+        exec::run(exec::cargo("build").arg("--locked"))?;
+        harness::run(&mut cargo_test(arguments)?, &mut summary)?;
+    }
+    if arguments.is_empty() {
+        kernels::run(&mut summary);
+    } else {
+        summary.skip("kernels under QEMU: not booted, since the tests were given a filter or options");
+    }
+    summary.print();
+    Ok(summary.success())
+}
+
+/// The tests need root for namespaces and BPF; building needs the user, so that `target` stays theirs.
+fn cargo_test(arguments: &[OsString]) -> Result<Command> {
+    let mut command = exec::cargo("test");
+    command.args(["--workspace", "--exclude", "jit-ebpf", "--locked", "--no-fail-fast", "--"]);
+    // The output of tests that passed is where they say what they skipped.
+    command.arg("--show-output").args(arguments);
+    if !exec::is_root()? {
+        let sudo = paths::executable("sudo")
+            .context("the tests need root for network namespaces and BPF: run this as root, or install sudo")?;
+        let triple = host()?.to_uppercase().replace('-', "_");
+        command.env(format!("CARGO_TARGET_{triple}_RUNNER"), format!("{} --preserve-env --", sudo.display()));
+    }
+    Ok(command)
+}
+
+/// The host's target triple.
+fn host() -> Result<String> {
+    let verbose = exec::output(Command::new("rustc").arg("-vV").current_dir(paths::workspace()))?;
+    let host = verbose.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+}
