@@ -1,0 +1,188 @@
+//! Protected ports and what may be requested for them.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use ipnet::IpNet;
+use jit_common::abi::Transport;
+
+/// Shortest maximum duration a port policy may set.
+pub const SHORTEST_MAXIMUM: Duration = Duration::from_secs(5 * 60);
+/// Longest maximum duration a port policy may set.
+pub const LONGEST_MAXIMUM: Duration = Duration::from_secs(24 * 60 * 60);
+/// Maximum duration where a port policy names none.
+pub const DEFAULT_MAXIMUM: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// Protocol of a port policy or grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// TCP, UDP and SCTP.
+    Any,
+}
+
+impl Protocol {
+    /// The transports it stands for, one kernel entry each.
+    #[must_use]
+    pub const fn transports(self) -> &'static [Transport] {
+        match self {
+            Self::Tcp => &[Transport::Tcp],
+            Self::Udp => &[Transport::Udp],
+            Self::Any => &Transport::ALL,
+        }
+    }
+
+    /// Whether it stands for everything that `other` stands for.
+    #[must_use]
+    pub fn includes(self, other: Self) -> bool {
+        self == Self::Any || self == other
+    }
+
+    /// Its name in the API, which is Azure's.
+    #[must_use]
+    pub const fn wire_name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Any => "*",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Any => "any",
+        })
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        match text.to_ascii_lowercase().as_str() {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            "any" | "*" => Ok(Self::Any),
+            _ => Err(PolicyError::Protocol(text.to_owned())),
+        }
+    }
+}
+
+/// A port number and protocol, written `22/tcp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId {
+    /// 1 to 65535.
+    pub number: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+impl fmt::Display for PortId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.number, self.protocol)
+    }
+}
+
+/// Whether a request must say why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Justification {
+    /// It must.
+    Required,
+    /// It may.
+    Optional,
+}
+
+/// What may be requested for one protected port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPolicy {
+    /// The port.
+    pub id: PortId,
+    /// Sources that may be requested; a request's source lies within one of them.
+    pub allowed_sources: Vec<IpNet>,
+    /// Longest duration that may be requested.
+    pub max_duration: Duration,
+    /// Whether a request must say why.
+    pub justification: Justification,
+}
+
+impl PortPolicy {
+    /// Whether `source` may be requested.
+    #[must_use]
+    pub fn allows_source(&self, source: &IpNet) -> bool {
+        self.allowed_sources.iter().any(|allowed| allowed.contains(source))
+    }
+}
+
+/// All port policies, by port, none overlapping another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortPolicies(Vec<PortPolicy>);
+
+impl PortPolicies {
+    /// Checks and orders port policies.
+    ///
+    /// # Errors
+    /// Two policies for the same number and an overlapping protocol, a maximum out of range, no allowed source.
+    pub fn new(mut policies: Vec<PortPolicy>) -> Result<Self, PolicyError> {
+        policies.sort_by_key(|policy| policy.id);
+        for policy in &policies {
+            if policy.id.number == 0 {
+                return Err(PolicyError::Number("0".to_owned()));
+            }
+            if policy.allowed_sources.is_empty() {
+                return Err(PolicyError::NoSources(policy.id));
+            }
+            if !(SHORTEST_MAXIMUM..=LONGEST_MAXIMUM).contains(&policy.max_duration) {
+                return Err(PolicyError::Maximum(policy.id, policy.max_duration));
+            }
+        }
+        for (index, policy) in policies.iter().enumerate() {
+            let overlapping = policies.iter().skip(index + 1).find(|other| {
+                other.id.number == policy.id.number
+                    && (other.id.protocol.includes(policy.id.protocol)
+                        || policy.id.protocol.includes(other.id.protocol))
+            });
+            if let Some(other) = overlapping {
+                return Err(PolicyError::Overlap(policy.id, other.id));
+            }
+        }
+        Ok(Self(policies))
+    }
+
+    /// The policies in order of port.
+    pub fn iter(&self) -> impl Iterator<Item = &PortPolicy> {
+        self.0.iter()
+    }
+
+    /// The policies for a port number: one, or one for TCP and one for UDP.
+    pub fn for_number(&self, number: u16) -> impl Iterator<Item = &PortPolicy> {
+        self.0.iter().filter(move |policy| policy.id.number == number)
+    }
+}
+
+/// A port policy that can't be, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Not a port number.
+    #[error("port number {0} is out of range; use 1 to 65535")]
+    Number(String),
+    /// Not a protocol.
+    #[error("unknown protocol `{0}`; use tcp, udp or any")]
+    Protocol(String),
+    /// Nothing could be requested.
+    #[error(
+        "port {0}: allowed_sources is empty, so nobody could be let in; list sources, or leave it out to allow any"
+    )]
+    NoSources(PortId),
+    /// Maximum duration out of range.
+    #[error("port {0}: max_duration of {1:?} is out of range; use 5 min to 24 h")]
+    Maximum(PortId, Duration),
+    /// Two policies would apply to the same packets.
+    #[error("ports {0} and {1} overlap; keep one of them")]
+    Overlap(PortId, PortId),
+}

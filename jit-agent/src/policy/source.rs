@@ -1,0 +1,91 @@
+//! Source prefixes as people write them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// A source that can't be granted, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Neither an address nor a prefix.
+    #[error("`{0}` is not an IPv4 or IPv6 address or prefix; write one like 192.0.2.7 or 2001:db8::/64")]
+    Syntax(String),
+    /// Bits are set beyond the prefix length.
+    #[error("{given} has bits set beyond its prefix length; write {network} for the network or {host} for the host")]
+    HostBits {
+        /// As given.
+        given: IpNet,
+        /// The network it lies in.
+        network: IpNet,
+        /// The one address.
+        host: IpAddr,
+    },
+    /// Link-local sources can't be told apart: the zone is not in the packet.
+    #[error("{0} is link-local, which does not name one host; use an address that is valid beyond the link")]
+    LinkLocal(IpNet),
+    /// IPv4-mapped IPv6.
+    #[error("{0} is an IPv4-mapped address; write it as IPv4")]
+    Mapped(IpNet),
+}
+
+/// Reads an address or a prefix.
+///
+/// # Errors
+/// Not an address or prefix, host bits set, link-local, IPv4-mapped.
+pub fn parse_source(text: &str) -> Result<IpNet, SourceError> {
+    let given = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse().map_err(|_| SourceError::Syntax(text.to_owned()))?,
+    };
+    let network = given.trunc();
+    if network != given {
+        return Err(SourceError::HostBits { given, network, host: given.addr() });
+    }
+    match network {
+        IpNet::V4(v4) if v4.prefix_len() >= 16 && v4.addr().is_link_local() => Err(SourceError::LinkLocal(network)),
+        IpNet::V6(v6) if v6.prefix_len() >= 10 && v6.addr().is_unicast_link_local() => {
+            Err(SourceError::LinkLocal(network))
+        }
+        IpNet::V6(v6) if v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some() => {
+            Err(SourceError::Mapped(network))
+        }
+        _ => Ok(network),
+    }
+}
+
+/// The address of a prefix that holds just one.
+#[must_use]
+pub fn single_address(source: &IpNet) -> Option<IpAddr> {
+    (source.prefix_len() == source.max_prefix_len()).then(|| source.addr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_prefix_of_one() {
+        assert_eq!(parse_source("192.0.2.7").unwrap().to_string(), "192.0.2.7/32");
+        assert_eq!(parse_source("2001:db8::7").unwrap().to_string(), "2001:db8::7/128");
+    }
+
+    #[test]
+    fn host_bits_are_refused_with_both_things_that_may_have_been_meant() {
+        assert_eq!(
+            parse_source("192.0.2.7/24").unwrap_err().to_string(),
+            "192.0.2.7/24 has bits set beyond its prefix length; write 192.0.2.0/24 for the network or 192.0.2.7 for \
+             the host"
+        );
+    }
+
+    #[test]
+    fn sources_that_name_no_host_on_the_wire_are_refused() {
+        for text in
+            ["169.254.1.1", "fe80::1", "fe80::/10", "::ffff:192.0.2.1", "::ffff:0:0/96", "192.0.2.1%eth0", "any", ""]
+        {
+            assert!(parse_source(text).is_err(), "{text}");
+        }
+        assert!(parse_source("0.0.0.0/0").is_ok());
+        assert!(parse_source("::/0").is_ok());
+    }
+}
