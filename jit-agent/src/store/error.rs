@@ -1,0 +1,163 @@
+//! What can go wrong with the store.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use super::audit::ChainFault;
+
+/// The store can't do what it was asked to; it is as it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refuses.
+    #[error("{action} {path}: {source}; the agent needs a state_dir that it may write to", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file that this program did not write.
+    #[error(
+        "{path} is not a store of jit-agent: {found}; it was left as it is. Move it away, or set another state_dir",
+        path = path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: String,
+    },
+    /// Part of a database whose main file is gone. A new one would be mixed up with it.
+    #[error(
+        "{path} is left over from a store whose main file is gone; put that back beside it, or move this file away \
+         as well",
+        path = path.display()
+    )]
+    Leftover {
+        /// The file that is left.
+        path: PathBuf,
+    },
+    /// Written by a later version.
+    #[error(
+        "{path} has schema version {found}, and this version of jit-agent reads {supported}; it was left as it is. Run \
+         the newer jit-agent, or move the file and those beside it away to start afresh",
+        path = path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Major version found.
+        found: i32,
+        /// Major version of this program.
+        supported: i32,
+    },
+    /// The file's structure is broken.
+    #[error(
+        "{path} is damaged: {found}; restore it from a backup, or move it and the files beside it away to start \
+         afresh, without the grants in it",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        found: String,
+    },
+    /// A value that this program never writes.
+    #[error(
+        "table {table}, id {id}: {column} is `{value}`, which is not valid; correct it, or restore the store from a \
+         backup"
+    )]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The row.
+        id: i64,
+        /// The column.
+        column: &'static str,
+        /// The value, cut if it is long.
+        value: String,
+    },
+    /// The audit chain is broken.
+    #[error("{0}; from there on the log proves nothing, so compare it with a backup and with the heads in the journal")]
+    Audit(ChainFault),
+    /// No room.
+    #[error("{action}: there is no space left for {path}; free some on its file system", path = path.display())]
+    Full {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process holds the lock.
+    #[error("{action}: another process has locked {path}; end it and try again", path = path.display())]
+    Busy {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Reading or writing failed.
+    #[error("{action} in {path}: {source}; see to the disk, and to the free space on it", path = path.display())]
+    Disk {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
+    /// Anything else that SQLite reports.
+    #[error("{action} in {path}: {source}", path = path.display())]
+    Sqlite {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
+    /// No such request.
+    #[error("there is no request {0} in the store")]
+    NoRequest(i64),
+}
+
+/// An error on its way to where file and action are known.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Sqlite(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failure {
+    pub(super) fn report(self, path: &Path, action: &'static str) -> StoreError {
+        let path = path.to_owned();
+        match self {
+            Self::Store(error) => error,
+            Self::Sqlite(source) => match source.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => StoreError::Full { action, path },
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { action, path },
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    StoreError::Damaged { path, found: source.to_string() }
+                }
+                Some(ErrorCode::SystemIoFailure) => StoreError::Disk { action, path, source },
+                _ => StoreError::Sqlite { action, path, source },
+            },
+        }
+    }
+}

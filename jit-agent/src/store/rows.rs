@@ -1,0 +1,312 @@
+//! What the store holds, as values. Whatever is read back is checked: the file may have been edited by hand.
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use rusqlite::{
+    Row,
+    types::{FromSql, ValueRef},
+};
+
+use super::error::StoreError;
+use crate::{
+    clock::BootTime,
+    policy::{GrantId, PortId, Protocol, RequestId, parse_source},
+};
+
+/// Longest part of a bad value that an error shows.
+const SHOWN: usize = 80;
+
+/// A request that was approved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRequestRow {
+    /// User id of who asks.
+    pub uid: u32,
+    /// Who asks.
+    pub requestor: String,
+    /// Why; may be empty.
+    pub justification: String,
+    /// When.
+    pub start: Timestamp,
+    /// The boot in which the ends on BOOTTIME count.
+    pub boot_id: String,
+    /// One for each port and source.
+    pub grants: Vec<NewGrantRow>,
+}
+
+/// A grant of a request that was approved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewGrantRow {
+    /// The port.
+    pub port: PortId,
+    /// The source prefix.
+    pub source: IpNet,
+    /// From when on.
+    pub start: Timestamp,
+    /// Its end by the wall clock, which counts after a reboot.
+    pub end_wall: Timestamp,
+    /// Its end on BOOTTIME, which counts in this boot.
+    pub end_boot: BootTime,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestState {
+    /// Its grants were made.
+    Approved,
+    /// It could not be carried out.
+    Failed,
+}
+
+impl RequestState {
+    /// Whether its grants were made.
+    #[must_use]
+    pub fn is_approved(self) -> bool {
+        self == Self::Approved
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How far a grant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GrantState {
+    /// Recorded; whether the kernel had it yet is not known.
+    Opening,
+    /// In force.
+    Live,
+    /// Its time is over.
+    Expired,
+    /// Someone ended it.
+    Revoked,
+    /// The agent ended it.
+    Ended,
+}
+
+impl GrantState {
+    const ALL: [Self; 5] = [Self::Opening, Self::Live, Self::Expired, Self::Revoked, Self::Ended];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Live => "live",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// How grants end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Expired, revoked or ended.
+    pub state: GrantState,
+    /// When, by the wall clock.
+    pub wall: Timestamp,
+    /// Who did it: user id and name; `None`: the agent.
+    pub by: Option<(u32, String)>,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
+/// A request as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRow {
+    /// Its number.
+    pub id: RequestId,
+    /// User id of who asked.
+    pub uid: u32,
+    /// Who asked.
+    pub requestor: String,
+    /// Why; may be empty.
+    pub justification: String,
+    /// When.
+    pub start: Timestamp,
+    /// What became of it.
+    pub status: RequestState,
+    /// Why it failed.
+    pub status_reason: Option<String>,
+    /// Its grants in the order of their numbers.
+    pub grants: Vec<GrantRow>,
+}
+
+/// A grant as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRow {
+    /// Its number.
+    pub id: GrantId,
+    /// The request it came from.
+    pub request: RequestId,
+    /// Who asked.
+    pub requestor: String,
+    /// User id of who asked.
+    pub uid: u32,
+    /// The port.
+    pub port: PortId,
+    /// The source prefix.
+    pub source: IpNet,
+    /// When it was made.
+    pub start: Timestamp,
+    /// Its end by the wall clock.
+    pub end_wall: Timestamp,
+    /// The boot in which `end_boot` counts.
+    pub boot_id: String,
+    /// Its end on BOOTTIME.
+    pub end_boot: BootTime,
+    /// How far it is.
+    pub state: GrantState,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Why it ended.
+    pub ended_reason: Option<String>,
+    /// Who ended it: user id and name.
+    pub ended_by: Option<(u32, String)>,
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// /etc/machine-id.
+    pub machine_id: String,
+    /// The boot in which `boot` counts.
+    pub boot_id: String,
+    /// CLOCK_BOOTTIME.
+    pub boot: BootTime,
+    /// The wall clock.
+    pub wall: Timestamp,
+}
+
+/// The columns of [`GrantRow`].
+pub(super) const GRANT_COLUMNS: &str = "SELECT grants.id AS id, request_id, requestor, uid, number, protocol, source, \
+     grants.start_wall AS start_wall, end_wall, boot_id, end_boot, state, ended_wall, ended_reason, ended_by_uid, \
+     ended_by FROM grants LEFT JOIN requests ON requests.id = request_id";
+
+/// The columns of [`RequestRow`].
+pub(super) const REQUEST_COLUMNS: &str =
+    "SELECT id, uid, requestor, justification, start_wall, status, status_reason FROM requests";
+
+/// A row on its way to a value.
+pub(super) struct Fields<'row> {
+    row: &'row Row<'row>,
+    table: &'static str,
+    id: i64,
+}
+
+impl<'row> Fields<'row> {
+    /// `id` names the column that holds the row's number.
+    pub(super) fn new(row: &'row Row<'row>, table: &'static str, id: &'static str) -> Result<Self, StoreError> {
+        let mut fields = Self { row, table, id: 0 };
+        fields.id = fields.get(id)?;
+        Ok(fields)
+    }
+
+    /// A column's value of the right type.
+    pub(super) fn get<T: FromSql>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.row.get(column).map_err(|_| self.corrupt(column))
+    }
+
+    /// A column's value, if `convert` finds it valid.
+    pub(super) fn convert<V: FromSql, T>(
+        &self,
+        column: &'static str,
+        convert: impl FnOnce(V) -> Option<T>,
+    ) -> Result<T, StoreError> {
+        convert(self.get(column)?).ok_or_else(|| self.corrupt(column))
+    }
+
+    pub(super) fn wall(&self, column: &'static str) -> Result<Timestamp, StoreError> {
+        self.convert(column, |nanoseconds: i64| Timestamp::from_nanosecond(i128::from(nanoseconds)).ok())
+    }
+
+    pub(super) fn boot(&self, column: &'static str) -> Result<BootTime, StoreError> {
+        self.convert(column, |nanoseconds: i64| u64::try_from(nanoseconds).ok().map(BootTime))
+    }
+
+    fn uid(&self, column: &'static str) -> Result<u32, StoreError> {
+        self.convert(column, |uid: i64| u32::try_from(uid).ok())
+    }
+
+    fn has(&self, column: &'static str) -> Result<bool, StoreError> {
+        Ok(self.row.get_ref(column).map_err(|_| self.corrupt(column))? != ValueRef::Null)
+    }
+
+    fn corrupt(&self, column: &'static str) -> StoreError {
+        let value = match self.row.get_ref(column) {
+            Ok(ValueRef::Null) => "NULL".to_owned(),
+            Ok(ValueRef::Integer(value)) => value.to_string(),
+            Ok(ValueRef::Real(value)) => value.to_string(),
+            Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).chars().take(SHOWN).collect(),
+            Ok(ValueRef::Blob(bytes)) => format!("{} bytes", bytes.len()),
+            Err(error) => error.to_string(),
+        };
+        StoreError::Corrupt { table: self.table, id: self.id, column, value }
+    }
+}
+
+impl GrantRow {
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        let fields = Fields::new(row, "grants", "id")?;
+        let number =
+            fields.convert("number", |number: i64| u16::try_from(number).ok().filter(|number| *number != 0))?;
+        let protocol = fields.convert("protocol", |text: String| text.parse::<Protocol>().ok())?;
+        let ended = if fields.has("ended_wall")? { Some(fields.wall("ended_wall")?) } else { None };
+        let ended_by =
+            if fields.has("ended_by")? { Some((fields.uid("ended_by_uid")?, fields.get("ended_by")?)) } else { None };
+        Ok(Self {
+            id: GrantId(fields.id),
+            request: RequestId(fields.get("request_id")?),
+            requestor: fields.get("requestor")?,
+            uid: fields.uid("uid")?,
+            port: PortId { number, protocol },
+            source: fields.convert("source", |text: String| parse_source(&text).ok())?,
+            start: fields.wall("start_wall")?,
+            end_wall: fields.wall("end_wall")?,
+            boot_id: fields.get("boot_id")?,
+            end_boot: fields.boot("end_boot")?,
+            state: fields
+                .convert("state", |text: String| GrantState::ALL.into_iter().find(|state| state.name() == text))?,
+            ended,
+            ended_reason: fields.get("ended_reason")?,
+            ended_by,
+        })
+    }
+}
+
+impl RequestRow {
+    /// The request without its grants.
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        let fields = Fields::new(row, "requests", "id")?;
+        Ok(Self {
+            id: RequestId(fields.id),
+            uid: fields.uid("uid")?,
+            requestor: fields.get("requestor")?,
+            justification: fields.get("justification")?,
+            start: fields.wall("start_wall")?,
+            status: fields.convert("status", |text: String| {
+                [RequestState::Approved, RequestState::Failed].into_iter().find(|state| state.name() == text)
+            })?,
+            status_reason: fields.get("status_reason")?,
+            grants: Vec::new(),
+        })
+    }
+}
+
+/// A time of the wall clock as it is stored; the last one there is from the year 2262 on.
+pub(super) fn wall_column(time: Timestamp) -> i64 {
+    i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+/// A BOOTTIME as it is stored; the last one there is after 292 years.
+pub(super) fn boot_column(time: BootTime) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+/// A text as it is stored where it may be missing.
+pub(super) fn optional(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}

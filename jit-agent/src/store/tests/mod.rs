@@ -1,0 +1,61 @@
+//! On real files.
+
+mod audit;
+mod files;
+mod records;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    clock::BootTime,
+    policy::{GrantId, PortId, Protocol, RequestId, parse_source},
+};
+
+/// A moment of the wall clock, some seconds after the first one of these tests.
+fn wall(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_772_366_400 + seconds).unwrap()
+}
+
+fn row(source: &str, protocol: Protocol, seconds: i64) -> NewGrantRow {
+    NewGrantRow {
+        port: PortId { number: 22, protocol },
+        source: parse_source(source).unwrap(),
+        start: wall(0),
+        end_wall: wall(seconds),
+        end_boot: BootTime(u64::try_from(seconds).unwrap() * 1_000_000_000),
+    }
+}
+
+/// alice asks for a host over TCP and a prefix over all protocols.
+fn new_request() -> NewRequestRow {
+    NewRequestRow {
+        uid: 1000,
+        requestor: "alice".to_owned(),
+        justification: "disk full; 'quotes' -- \u{0} and \u{1f511}".to_owned(),
+        start: wall(0),
+        boot_id: "boot-1".to_owned(),
+        grants: vec![row("192.0.2.7", Protocol::Tcp, 3600), row("2001:db8::/64", Protocol::Any, 7200)],
+    }
+}
+
+fn ending(state: GrantState, by: Option<&str>, reason: &str) -> Ending {
+    Ending { state, wall: wall(60), by: by.map(|name| (0, name.to_owned())), reason: reason.to_owned() }
+}
+
+fn store() -> (TempDir, Store) {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn states(rows: &[GrantRow]) -> Vec<(i64, GrantState)> {
+    rows.iter().map(|row| (row.id.0, row.state)).collect()
+}
+
+/// The events of the audit log in their order.
+fn events(store: &Store) -> Vec<String> {
+    let mut statement = store.connection.prepare("SELECT event FROM audit ORDER BY seq").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
