@@ -1,0 +1,289 @@
+//! The datapath in plain memory: decides as the program does, and fails when told to. For tests.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ipnet::IpNet;
+use jit_common::{
+    abi::{Mode, PortEntry, Settings, Slot},
+    decide::{Tables, decide},
+    parse::{Flow, Source, parse},
+    reason::Reason,
+};
+
+use super::{Counter, Datapath, DatapathError, Protection};
+use crate::{
+    clock::{BootTime, Clock},
+    core::view::InterfaceView,
+    policy::EntryKey,
+};
+
+/// A datapath without a kernel. Its clones share one state, so a test can look at what the core does with another.
+#[derive(Clone)]
+pub struct MemoryDatapath {
+    clock: Arc<dyn Clock>,
+    capacity: usize,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    protection: Option<Protection>,
+    entries: BTreeMap<EntryKey, BootTime>,
+    interfaces: Vec<InterfaceView>,
+    /// Packets by the numbers of mode and reason.
+    counters: BTreeMap<(u32, u8), u64>,
+    /// Operations so far, and which of them fail.
+    operations: usize,
+    failing: Range<usize>,
+}
+
+impl MemoryDatapath {
+    /// Protects nothing, and has room for `capacity` entries.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, capacity: usize) -> Self {
+        Self { clock, capacity, state: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets changes fail from now on: of those to come, counted from 0, the ones in `operations`. Replaces what was set
+    /// before. A failed `set` changes nothing; a failed `remove` leaves a closed entry behind.
+    pub fn fail(&self, operations: Range<usize>) {
+        let mut state = self.state();
+        let done = state.operations;
+        state.failing = done.saturating_add(operations.start)..done.saturating_add(operations.end);
+    }
+
+    /// How many changes were asked for so far, failed ones included.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.state().operations
+    }
+
+    /// What [`Datapath::interfaces`] shall say.
+    pub fn set_interfaces(&self, interfaces: Vec<InterfaceView>) {
+        self.state().interfaces = interfaces;
+    }
+
+    /// Decides about a frame as the program would at this moment, and counts it.
+    pub fn judge(&self, frame: &[u8]) -> Reason {
+        self.decide(parse(frame))
+    }
+
+    fn decide(&self, parsed: Result<Flow, Reason>) -> Reason {
+        let mut state = self.state();
+        let settings = state.settings();
+        let tables = View { state: &state, now: self.clock.boot() };
+        let reason = decide(parsed, &tables, &settings);
+        *state.counters.entry((settings.mode() as u32, reason as u8)).or_default() += 1;
+        reason
+    }
+}
+
+impl State {
+    fn settings(&self) -> Settings {
+        let protection = self.protection.as_ref();
+        protection.map_or(Settings::STRICT, |protection| Settings::new(protection.mode, protection.drop_fragments))
+    }
+
+    fn change(&mut self, action: impl FnOnce() -> String) -> Result<(), DatapathError> {
+        let number = self.operations;
+        self.operations += 1;
+        if self.failing.contains(&number) {
+            return Err(DatapathError::kernel(action(), "made to fail"));
+        }
+        Ok(())
+    }
+}
+
+impl Datapath for MemoryDatapath {
+    fn configure(&mut self, protection: &Protection) -> Result<(), DatapathError> {
+        let mut state = self.state();
+        state.change(|| "writing the protected ports".to_owned())?;
+        state.protection = Some(protection.clone());
+        Ok(())
+    }
+
+    fn set(&mut self, entry: &EntryKey, deadline: BootTime) -> Result<(), DatapathError> {
+        let capacity = self.capacity;
+        let mut state = self.state();
+        state.change(|| format!("setting {entry}"))?;
+        if !state.entries.contains_key(entry) && state.entries.len() >= capacity {
+            return Err(DatapathError::Full { table: "MEMORY", capacity });
+        }
+        state.entries.insert(*entry, deadline);
+        Ok(())
+    }
+
+    fn remove(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> Result<(), DatapathError> {
+        let mut state = self.state();
+        if !state.entries.contains_key(entry) {
+            return Ok(());
+        }
+        if let Err(error) = state.change(|| format!("removing {entry}")) {
+            state.entries.insert(*entry, covered_until.unwrap_or_default());
+            return Err(error);
+        }
+        state.entries.remove(entry);
+        Ok(())
+    }
+
+    fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError> {
+        Ok(self.state().entries.iter().map(|(entry, deadline)| (*entry, *deadline)).collect())
+    }
+
+    fn counters(&self) -> Result<Vec<Counter>, DatapathError> {
+        let state = self.state();
+        let count =
+            |mode: Mode, reason: Reason| state.counters.get(&(mode as u32, reason as u8)).copied().unwrap_or_default();
+        let of_mode = |mode| Reason::ALL.iter().map(move |reason| (mode, *reason));
+        let all = [Mode::Observe, Mode::Enforce].into_iter().flat_map(of_mode);
+        Ok(all.map(|(mode, reason)| (mode, reason, count(mode, reason))).collect())
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceView> {
+        self.state().interfaces.clone()
+    }
+}
+
+/// The state at one moment, as the program's tables.
+struct View<'state> {
+    state: &'state State,
+    now: BootTime,
+}
+
+impl View<'_> {
+    fn slot(&self, flow: &Flow, hosts: bool) -> Option<Slot> {
+        let mut found: Option<Slot> = None;
+        for (entry, deadline) in self.state.entries.iter().filter(|(entry, _)| entry.is_host() == hosts) {
+            let slot = Slot { deadline: deadline.0, ..closed_slot(entry) };
+            if slot.covers(flow) && found.is_none_or(|found| found.prefix_length < slot.prefix_length) {
+                found = Some(slot);
+            }
+        }
+        found
+    }
+}
+
+impl Tables for View<'_> {
+    fn port(&self, port: u16) -> PortEntry {
+        let Some(protection) = &self.state.protection else { return PortEntry::default() };
+        let transports = protection.ports.iter().filter(|(number, _)| *number == port);
+        let entry = transports.fold(PortEntry::default(), |entry, (_, transport)| entry.protecting(*transport));
+        let any = |hosts| self.state.entries.keys().any(|entry| entry.number == port && entry.is_host() == hosts);
+        entry.with_hints(any(true), any(false))
+    }
+
+    fn host(&self, flow: &Flow) -> Option<Slot> {
+        self.slot(flow, true)
+    }
+
+    fn prefix(&self, flow: &Flow) -> Option<Slot> {
+        self.slot(flow, false)
+    }
+
+    fn now(&self) -> u64 {
+        self.now.0
+    }
+}
+
+fn closed_slot(entry: &EntryKey) -> Slot {
+    let source = match entry.source {
+        IpNet::V4(net) => Source::V4(net.addr().to_bits()),
+        IpNet::V6(net) => {
+            let bits = net.addr().to_bits();
+            Source::V6((bits >> 64) as u64, bits as u64)
+        }
+    };
+    Slot::closed(source, entry.source.prefix_len(), entry.number, entry.transport)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jit_common::abi::Transport;
+
+    use super::*;
+    use crate::{clock::ManualClock, policy::parse_source};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn entry(source: &str) -> EntryKey {
+        EntryKey { number: 22, transport: Transport::Tcp, source: parse_source(source).unwrap() }
+    }
+
+    fn flow(source: &str) -> Flow {
+        let source = match source.parse().unwrap() {
+            std::net::IpAddr::V4(address) => Source::V4(address.to_bits()),
+            std::net::IpAddr::V6(address) => Source::V6((address.to_bits() >> 64) as u64, address.to_bits() as u64),
+        };
+        Flow { source, port: 22, transport: Transport::Tcp, fragment: false }
+    }
+
+    /// Protects 22/tcp; it is 100 s after boot; room for two entries.
+    fn datapath() -> (MemoryDatapath, ManualClock) {
+        let clock = ManualClock::new(BootTime(100 * SECOND), jiff::Timestamp::UNIX_EPOCH);
+        let mut datapath = MemoryDatapath::new(Arc::new(clock.clone()), 2);
+        let ports = vec![(22, Transport::Tcp)];
+        datapath.configure(&Protection { ports, mode: Mode::Enforce, drop_fragments: false }).unwrap();
+        (datapath, clock)
+    }
+
+    #[test]
+    fn an_entry_admits_its_source_until_the_deadline() {
+        let (mut datapath, clock) = datapath();
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))), Reason::NoGrant);
+        datapath.set(&entry("192.0.2.7"), BootTime(101 * SECOND)).unwrap();
+        datapath.set(&entry("2001:db8::/32"), BootTime(102 * SECOND)).unwrap();
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))), Reason::HostGrant);
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.8"))), Reason::NoGrant);
+        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))), Reason::PrefixGrant);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))), Reason::GrantExpired);
+        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))), Reason::PrefixGrant);
+        datapath.remove(&entry("2001:db8::/32"), None).unwrap();
+        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))), Reason::NoGrant);
+        assert_eq!(datapath.decide(Ok(Flow { port: 80, ..flow("192.0.2.8") })), Reason::UnprotectedPort);
+        assert!(datapath.counters().unwrap().contains(&(Mode::Enforce, Reason::NoGrant, 3)));
+    }
+
+    #[test]
+    fn only_the_longest_prefix_is_looked_at() {
+        let (mut datapath, _) = datapath();
+        datapath.set(&entry("10.0.0.0/8"), BootTime(200 * SECOND)).unwrap();
+        datapath.set(&entry("10.1.0.0/16"), BootTime(50 * SECOND)).unwrap();
+        assert_eq!(datapath.decide(Ok(flow("10.1.0.1"))), Reason::GrantExpired);
+        assert_eq!(datapath.decide(Ok(flow("10.2.0.1"))), Reason::PrefixGrant);
+    }
+
+    #[test]
+    fn a_full_table_refuses_new_entries_and_moves_old_ones() {
+        let (mut datapath, _) = datapath();
+        datapath.set(&entry("192.0.2.1"), BootTime(1)).unwrap();
+        datapath.set(&entry("192.0.2.2"), BootTime(1)).unwrap();
+        let error = datapath.set(&entry("192.0.2.3"), BootTime(1)).unwrap_err();
+        assert_eq!(error.to_string(), "the table MEMORY holds 2 entries and is full");
+        datapath.set(&entry("192.0.2.2"), BootTime(2)).unwrap();
+        assert_eq!(datapath.entries().unwrap(), [(entry("192.0.2.1"), BootTime(1)), (entry("192.0.2.2"), BootTime(2))]);
+    }
+
+    #[test]
+    fn chosen_operations_fail_as_the_kernel_lets_them_fail() {
+        let (mut datapath, _) = datapath();
+        datapath.fail(1..3);
+        datapath.set(&entry("192.0.2.0/24"), BootTime(300 * SECOND)).unwrap();
+        let error = datapath.set(&entry("192.0.2.9"), BootTime(300 * SECOND)).unwrap_err();
+        assert_eq!(error.to_string(), "setting 22/tcp from 192.0.2.9/32: made to fail");
+        datapath.remove(&entry("192.0.2.0/24"), None).unwrap_err();
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.1"))), Reason::GrantExpired, "closed, though still there");
+        datapath.remove(&entry("192.0.2.0/24"), None).unwrap();
+        assert_eq!(datapath.entries().unwrap(), []);
+    }
+}

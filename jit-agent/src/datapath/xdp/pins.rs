@@ -1,0 +1,219 @@
+//! What outlives the agent: maps and links pinned on a BPF file system.
+//!
+//! `maps/NAME` for each map, `link-INDEX` for each covered interface (names may hold a dot, which bpffs refuses). New
+//! maps are pinned in `maps-new/` first, so that `maps/` is always one whole set.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{Array, Map, MapData, MapInfo};
+use jit_common::abi::{ABI_VERSION, Settings, map};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use super::object::{Shape, shape};
+use crate::datapath::DatapathError;
+
+/// `f_type` of a BPF file system, see statfs(2).
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// The directory of our pins.
+#[derive(Debug)]
+pub(super) struct Pins {
+    directory: PathBuf,
+    /// Keeps other daemons away from the directory as long as it is open.
+    _lock: Option<File>,
+}
+
+impl Pins {
+    /// Makes the directory, for our eyes only.
+    pub(super) fn prepare(directory: &Path) -> Result<Self, DatapathError> {
+        let made = fs::DirBuilder::new().mode(0o700).create(directory);
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(problem(directory, format!("can't be made: {error}; is its parent a mounted bpffs?")));
+            }
+            _ => {}
+        }
+        let file_system =
+            rustix::fs::statfs(directory).map_err(|error| problem(directory, format!("can't be examined: {error}")))?;
+        if file_system.f_type as u64 != BPF_FS_MAGIC {
+            // Only what was just made is taken back; anything else there is not ours.
+            if made.is_ok() {
+                drop(fs::remove_dir(directory));
+            }
+            return Err(problem(
+                directory,
+                "is not on a BPF file system; mount one with `mount -t bpf bpf /sys/fs/bpf`, or set bpffs_dir to a \
+                 directory on one"
+                    .to_owned(),
+            ));
+        }
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
+            .map_err(|error| problem(directory, format!("can't be closed to others: {error}")))?;
+        Ok(Self { directory: directory.to_owned(), _lock: Some(lock(directory)?) })
+    }
+
+    pub(super) fn maps(&self) -> PathBuf {
+        self.directory.join("maps")
+    }
+
+    fn new_maps(&self) -> PathBuf {
+        self.directory.join("maps-new")
+    }
+
+    /// Where the link of an interface is pinned.
+    pub(super) fn link(&self, index: u32) -> PathBuf {
+        self.directory.join(format!("link-{index}"))
+    }
+
+    /// The pinned links, by interface index.
+    pub(super) fn links(&self) -> Result<Vec<(u32, PathBuf)>, DatapathError> {
+        let entries = fs::read_dir(&self.directory)
+            .map_err(|error| problem(&self.directory, format!("can't be read: {error}")))?;
+        let links = entries.filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let index = path.file_name()?.to_str()?.strip_prefix("link-")?.parse().ok()?;
+            Some((index, path))
+        });
+        Ok(links.collect())
+    }
+
+    /// Whether all maps are pinned and are what this version would make. If not, says why: they will be replaced.
+    pub(super) fn check_maps(&self) -> bool {
+        if !self.maps().exists() {
+            return false;
+        }
+        match map::ALL.iter().try_for_each(|name| self.check_map(name)).and_then(|()| self.check_version()) {
+            Ok(()) => true,
+            Err(reason) => {
+                tracing::warn!(
+                    directory = %self.maps().display(), reason,
+                    "the pinned maps can't be taken over and are replaced; grants are restored from the store"
+                );
+                false
+            }
+        }
+    }
+
+    fn check_map(&self, name: &str) -> Result<(), String> {
+        let path = self.maps().join(name);
+        let info = MapInfo::from_pin(&path).map_err(|error| format!("{name} can't be opened as a map: {error}"))?;
+        let found = Shape {
+            kind: info.map_type().map_err(|error| format!("{name} has an unknown type: {error}"))?,
+            key_size: info.key_size(),
+            value_size: info.value_size(),
+            max_entries: info.max_entries(),
+            flags: info.map_flags(),
+        };
+        let expected = shape(name);
+        if found == expected { Ok(()) } else { Err(format!("{name} is {found:?} where {expected:?} is needed")) }
+    }
+
+    fn check_version(&self) -> Result<(), String> {
+        let read = || {
+            let map = Map::from_map_data(MapData::from_pin(self.maps().join(map::SETTINGS))?)?;
+            Array::<_, Settings>::try_from(map)?.get(&0, 0)
+        };
+        let settings = read().map_err(|error| format!("SETTINGS can't be read: {error}"))?;
+        if settings.abi_version == ABI_VERSION {
+            Ok(())
+        } else {
+            Err(format!("the maps have ABI version {} where {ABI_VERSION} is needed", settings.abi_version))
+        }
+    }
+
+    /// Pins new maps beside those in force.
+    pub(super) fn stage<'a>(&self, maps: impl Iterator<Item = (&'a str, &'a Map)>) -> Result<(), DatapathError> {
+        let staging = self.new_maps();
+        remove_tree(&staging)?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&staging)
+            .map_err(|error| problem(&staging, format!("can't be made: {error}")))?;
+        for (name, map) in maps {
+            let path = staging.join(name);
+            map.pin(&path).map_err(|error| problem(&path, format!("can't be pinned: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the staged maps in the place of those a successor would take over.
+    pub(super) fn commit(&self) -> Result<(), DatapathError> {
+        remove_tree(&self.maps())?;
+        fs::rename(self.new_maps(), self.maps())
+            .map_err(|error| problem(&self.new_maps(), format!("can't be renamed to maps: {error}")))
+    }
+}
+
+/// Removes all enforcement whose pins are in `directory`: the interfaces are as if there were no agent. Tells what was
+/// removed. Works without configuration, store or daemon; a running daemon notices and reports it.
+///
+/// # Errors
+/// One error for each thing that could not be removed; the rest is removed all the same.
+pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, Vec<DatapathError>> {
+    let (mut removed, mut errors) = (Vec::new(), Vec::new());
+    let pins = Pins { directory: directory.to_owned(), _lock: None };
+    if !directory.exists() {
+        return Ok(removed);
+    }
+    // Links first: a program without its maps' pins is merely unmanageable, but maps without links do nothing.
+    match pins.links() {
+        Ok(links) => {
+            for (_, path) in links {
+                match fs::remove_file(&path) {
+                    Ok(()) => removed.push(path),
+                    Err(error) => errors.push(problem(&path, format!("can't be removed: {error}"))),
+                }
+            }
+        }
+        Err(error) => errors.push(error),
+    }
+    for tree in [pins.maps(), pins.new_maps()] {
+        let existed = tree.exists();
+        match remove_tree(&tree) {
+            Ok(()) if existed => removed.push(tree),
+            Ok(()) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    if let Err(error) = fs::remove_dir(directory) {
+        errors.push(problem(directory, format!("can't be removed: {error}")));
+    }
+    if errors.is_empty() { Ok(removed) } else { Err(errors) }
+}
+
+/// Removes a directory of pins, whatever is in it, if it exists.
+fn remove_tree(directory: &Path) -> Result<(), DatapathError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(problem(directory, format!("can't be removed: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Holds the directory for one daemon.
+fn lock(directory: &Path) -> Result<File, DatapathError> {
+    let file = File::open(directory).map_err(|error| problem(directory, format!("can't be opened: {error}")))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(problem(
+            directory,
+            "belongs to another jit-agent that is running; stop that one first (`systemctl stop jit-agent`), or give \
+             this one its own bpffs_dir, state_dir, socket and interfaces"
+                .to_owned(),
+        )),
+        Err(error) => Err(problem(directory, format!("can't be locked: {error}"))),
+    }
+}
+
+fn problem(path: &Path, problem: String) -> DatapathError {
+    DatapathError::Pins { path: path.to_owned(), problem }
+}
