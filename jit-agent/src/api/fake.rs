@@ -1,0 +1,208 @@
+//! An agent without store and kernel for tests: a real socket and real routes before a core that answers by script.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use jit_common::reason::Reason;
+use tempfile::TempDir;
+use tokio::sync::{mpsc::Receiver, oneshot};
+
+use crate::{
+    core::{
+        handle::{Command, CoreHandle, Reply},
+        view::{
+            GrantStatus, GrantView, InterfaceView, Peer, PortView, Refusal, RequestStatus, RequestView, Revocation,
+            StatusView,
+        },
+    },
+    policy::{GrantId, Justification, NewRequest, PortId, PortPolicy, Protocol, RequestId},
+};
+
+/// What the core says.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    /// To everything.
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) status: StatusView,
+    pub(crate) ports: Vec<PortView>,
+    pub(crate) requests: Vec<RequestView>,
+    pub(crate) grants: Vec<GrantView>,
+    pub(crate) durable: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            refusal: None,
+            status: status(),
+            ports: vec![port()],
+            requests: vec![request()],
+            grants: vec![grant(17)],
+            durable: true,
+        }
+    }
+}
+
+pub(crate) fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) fn status() -> StatusView {
+    StatusView {
+        mode: "enforce",
+        version: "0.1.0",
+        interfaces: vec![InterfaceView {
+            name: "eth0".to_owned(),
+            index: Some(2),
+            attached: Some("native"),
+            fault: None,
+        }],
+        intended_grants: 1,
+        enforced_grants: 1,
+        counters: vec![
+            ("enforce", Reason::HostGrant, 1234),
+            ("enforce", Reason::NoGrant, 56),
+            ("enforce", Reason::GrantExpired, 0),
+        ],
+        faults: Vec::new(),
+    }
+}
+
+pub(crate) fn port() -> PortView {
+    PortView {
+        policy: PortPolicy {
+            id: PortId { number: 3389, protocol: Protocol::Any },
+            allowed_sources: vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            max_duration: Duration::from_secs(3 * 3600),
+            justification: Justification::Required,
+        },
+        live_grants: 1,
+    }
+}
+
+pub(crate) fn grant(id: i64) -> GrantView {
+    GrantView {
+        id: GrantId(id),
+        request: RequestId(9),
+        port: PortId { number: 22, protocol: Protocol::Tcp },
+        source: "192.0.2.10/32".parse().unwrap(),
+        requestor: "ann".to_owned(),
+        start: time("2026-11-22T16:00:00Z"),
+        end: time("2026-11-22T16:30:12Z"),
+        remaining: Duration::from_millis(1_789_500),
+        status: GrantStatus::Live,
+        status_reason: None,
+    }
+}
+
+pub(crate) fn request() -> RequestView {
+    RequestView {
+        id: RequestId(9),
+        requestor: "ann".to_owned(),
+        uid: 1000,
+        justification: "ticket 7".to_owned(),
+        start: time("2026-11-22T16:00:00Z"),
+        status: RequestStatus::Approved,
+        status_reason: None,
+        grants: vec![grant(17)],
+    }
+}
+
+/// What the core was asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) requests: Vec<NewRequest>,
+    pub(crate) revocations: Vec<String>,
+}
+
+/// The agent, on a thread of its own until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    directory: TempDir,
+    asked: Arc<Mutex<Asked>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Agent {
+    pub(crate) fn start(script: Script) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.sock");
+        let asked = Arc::<Mutex<Asked>>::default();
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let log = Arc::clone(&asked);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = super::bind(&path).unwrap();
+                let (core, commands) = CoreHandle::new();
+                tokio::spawn(answer(commands, script, log));
+                ready.send(()).unwrap();
+                super::serve(listener, core, async move { drop(stopped.await) }).await.unwrap();
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { directory, asked, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("agent.sock")
+    }
+
+    pub(crate) fn asked(&self) -> Asked {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Stops as the daemon does, and returns when it has stopped.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mutex<Asked>>) {
+    fn reply<T>(script: &Script, reply: Reply<T>, value: T) {
+        // Whoever asked may have gone.
+        drop(reply.send(script.refusal.clone().map_or(Ok(value), Err)));
+    }
+    let script = &script;
+    while let Some(command) = commands.recv().await {
+        let mut asked = asked.lock().unwrap();
+        match command {
+            Command::Status(peer, to) => {
+                asked.peers.push(peer);
+                reply(script, to, script.status.clone());
+            }
+            Command::Ports(_, to) => reply(script, to, script.ports.clone()),
+            Command::Submit(_, new, to) => {
+                asked.requests.push(new);
+                reply(script, to, script.requests.first().cloned().unwrap_or_else(request));
+            }
+            Command::Requests(_, to) => reply(script, to, script.requests.clone()),
+            Command::Request(_, id, to) => reply(script, to, RequestView { id, ..request() }),
+            Command::Grants(_, to) => reply(script, to, script.grants.clone()),
+            Command::Revoke(_, selection, reason, to) => {
+                asked.revocations.push(format!("{selection:?} {reason:?}"));
+                let revoked =
+                    script.grants.iter().cloned().map(|grant| GrantView { status: GrantStatus::Revoked, ..grant });
+                reply(script, to, Revocation { revoked: revoked.collect(), durable: script.durable });
+            }
+            Command::Stop => break,
+        }
+    }
+}

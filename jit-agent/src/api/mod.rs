@@ -1,0 +1,162 @@
+//! HTTP/1.1 and JSON on the Unix socket: bytes in, typed command to the core, answer or problem out.
+//!
+//! The socket is open to every local user; who may do what follows from the kernel's word on the peer. What one user
+//! can hold (connections, time, memory) is therefore bounded here, before any role is asked.
+
+mod bind;
+mod body;
+mod limit;
+mod peer;
+pub mod problem;
+mod refused;
+mod routes;
+pub mod wire;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::{future::Future, io, pin::pin, time::Duration};
+
+use axum::Router;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use rustix::io::Errno;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use self::{limit::Limits, peer::Identity, problem::Problem, refused::Refused};
+use crate::core::handle::CoreHandle;
+
+pub use self::bind::{BindError, bind};
+
+/// Time for a request's head to arrive, and longest idle time of a connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest head of a request, in bytes.
+const HEAD_LIMIT: usize = 64 * 1024;
+/// Time that connections get to finish when the agent stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time in which a connection too many must have sent its request to be told so.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause after the process or the host ran out of descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers requests on `listener` until `shutdown` resolves, then lets those under way finish for up to 5 s.
+///
+/// # Errors
+/// The listener is broken. Running out of descriptors or memory is not: that is waited out.
+pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let router = routes::router(core);
+    let limits = Limits::default();
+    let (stop, stopping) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    let outcome = loop {
+        tokio::select! {
+            () = &mut shutdown => break Ok(()),
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let identity = Identity::of(&stream);
+                    connections.spawn(admit(stream, identity, router.clone(), limits.clone(), stopping.clone()));
+                }
+                Err(error) if passes(&error) => {
+                    tracing::warn!(%error, "can't accept a connection; trying again");
+                    sleep(EXHAUSTED_PAUSE).await;
+                }
+                Err(error) => break Err(error),
+            },
+        }
+    };
+    drop(stop);
+    if timeout(STOP_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections did not finish in time; closing them");
+    }
+    outcome
+}
+
+/// Whether accepting can work again after `error` without anyone touching the listener.
+fn passes(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::CONNABORTED | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+/// Serves one connection if its user has not too many of them already.
+async fn admit(
+    stream: UnixStream,
+    identity: io::Result<Identity>,
+    router: Router,
+    limits: Limits,
+    stopping: watch::Receiver<()>,
+) {
+    let identity = match identity {
+        Ok(identity) => Some(identity),
+        Err(error) => {
+            tracing::error!(%error, "can't tell who is at the other end of a connection; refusing what it asks");
+            None
+        }
+    };
+    // Those whom the kernel doesn't name share one user's connections.
+    let uid = identity.as_ref().map_or(u32::MAX, Identity::uid);
+    match limits.admit(uid) {
+        Some(_permit) => connection(stream, identity, router, stopping).await,
+        None => {
+            tracing::warn!(uid, "too many connections; refusing one more");
+            if let Some(_permit) = limits.admit_to_be_refused() {
+                // Whoever is slow to ask or to read goes without.
+                drop(timeout(REFUSAL_TIMEOUT, refuse(stream)).await);
+            }
+        }
+    }
+}
+
+/// Answers whatever is asked with a refusal. HTTP clients take no answer for a request they have not sent.
+async fn refuse(stream: UnixStream) -> io::Result<()> {
+    stream.readable().await?;
+    // Left unread, the request would turn the end of the connection into a reset.
+    stream.try_read(&mut vec![0; HEAD_LIMIT])?;
+    stream.try_write(&Problem::too_many_connections().into_http()).map(drop)
+}
+
+async fn connection(stream: UnixStream, identity: Option<Identity>, router: Router, mut stopping: watch::Receiver<()>) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(identity) = &identity {
+            request.extensions_mut().insert(identity.clone());
+        }
+        router.call(request)
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_LIMIT)
+            .serve_connection(Refused::new(TokioIo::new(stream)), service)
+    );
+    let outcome = tokio::select! {
+        outcome = &mut connection => outcome,
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        // The client's fault or its leaving; logged for those who look for it, never loudly: anyone can cause it.
+        tracing::debug!(%error, "connection ended early");
+    }
+}

@@ -1,0 +1,187 @@
+//! Bodies and bytes that are not what the API takes: each gets a problem that names it, and nothing reaches the core.
+
+use serde_json::json;
+
+use super::{agent, get, post, raw, send};
+
+#[test]
+fn a_body_that_is_not_declared_as_json_is_refused() {
+    let agent = agent();
+    let body = br#"{"all":true}"#;
+    let answer = send(&agent, "POST", "/v1/grants/revoke", "", body);
+    assert!(answer.problem(415, "unsupported_media_type").contains("no content type"));
+    let answer = send(&agent, "POST", "/v1/grants/revoke", "content-type: text/plain\r\n", body);
+    assert!(answer.problem(415, "unsupported_media_type").contains("`text/plain`"));
+    assert!(agent.asked().revocations.is_empty());
+}
+
+#[test]
+fn a_body_that_is_not_json_is_refused_with_the_place() {
+    let agent = agent();
+    let table: [(&[u8], &str); 8] = [
+        (b"", "the body is empty"),
+        (b"{", "EOF while parsing an object at line 1 column 1"),
+        (b"{\"all\":tru}", "line 1 column"),
+        (b"{\"all\":true}}", "trailing characters at line 1 column 13"),
+        (b"{\"user\":\"\xff\xfe\"}", "invalid unicode code point"),
+        (b"{\"user\":\"\0\"}", "control character"),
+        (b"\xef\xbb\xbf{}", "expected value at line 1 column 1"),
+        (b"{\"all\":NaN}", "expected value"),
+    ];
+    for (body, text) in table {
+        let answer = post(&agent, "/v1/grants/revoke", body);
+        let detail = answer.problem(400, "malformed_json");
+        assert!(detail.contains(text), "{body:?}: {detail}");
+    }
+}
+
+#[test]
+fn a_field_that_is_unknown_missing_repeated_or_of_another_type_is_named() {
+    let agent = agent();
+    let deep = format!("{{\"ports\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let table = [
+        (r#"{"ports":[],"port":1}"#, "unknown field `port`, expected `ports` or `justification`"),
+        (r#"{"ports":[{"number":22,"sources":[]}]}"#, "ports[0].sources: unknown field `sources`"),
+        (r#"{}"#, "missing field `ports`"),
+        (r#"{"ports":[{}]}"#, "ports[0]: missing field `number`"),
+        (r#"{"ports":[],"ports":[]}"#, "duplicate field `ports`"),
+        (r#"{"ports":{}}"#, "ports: invalid type: map, expected a sequence"),
+        (r#"{"ports":[{"number":22},{"number":"22"}]}"#, "ports[1].number: invalid type: string \"22\""),
+        (r#"{"ports":[{"number":22.5}]}"#, "ports[0].number: invalid type: floating point `22.5`"),
+        (
+            r#"{"ports":[{"number":1,"allowedSourceAddressPrefixes":[1]}]}"#,
+            "allowedSourceAddressPrefixes[0]: invalid type",
+        ),
+        (r#"{"ports":[{"number":1,"duration":3600}]}"#, "ports[0].duration: invalid type: integer `3600`"),
+        (r#"{"ports":[],"justification":null}"#, "justification: invalid type: null, expected a string"),
+        (r#""ports""#, "invalid type: string \"ports\""),
+        ("[]", "invalid length 0"),
+        (&deep, "ports[0][0]: invalid type: sequence"),
+    ];
+    for (body, text) in table {
+        let answer = post(&agent, "/v1/requests", body);
+        let detail = answer.problem(400, "invalid_field");
+        assert!(detail.contains(text), "{body:.80}: {detail}");
+    }
+    assert!(agent.asked().requests.is_empty());
+}
+
+#[test]
+fn every_value_that_can_not_be_used_is_listed_at_once() {
+    let agent = agent();
+    let answer = post(
+        &agent,
+        "/v1/requests",
+        r#"{"justification":"two\nlines","ports":[
+            {"number":70000,"protocol":"tcp","allowedSourceAddressPrefixes":["192.0.2.7/24","nowhere\u0000"],"duration":"1h"},
+            {"number":-1,"allowedSourceAddressPrefixes":[],"duration":"PT0S"},
+            {"number":0,"allowedSourceAddressPrefix":"fe80::1","endTimeUtc":"17:30"},
+            {"number":22,"allowedSourceAddressPrefix":"::ffff:192.0.2.1","duration":"PT1H","endTimeUtc":"2030-01-01T00:00:00Z"},
+            {"number":23,"allowedSourceAddressPrefix":"::1","allowedSourceAddressPrefixes":["::1"]}]}"#,
+    );
+    answer.problem(422, "invalid_value");
+    let source = "allowedSourceAddressPrefixes";
+    let duration = "a time above zero in ISO 8601, like PT30M or PT1H30M";
+    assert_eq!(
+        answer.violations(),
+        [
+            ["", "justification", "two\\nlines", "text on one line, without control characters"],
+            ["70000", "number", "70000", "1 to 65535"],
+            ["70000", "protocol", "tcp", "TCP, UDP or *"],
+            ["70000", source, "192.0.2.7/24", "192.0.2.0/24 for the network or 192.0.2.7 for the host"],
+            ["70000", source, "nowhere\0", "an IPv4 or IPv6 address or prefix, like 192.0.2.7 or 2001:db8::/64"],
+            ["70000", "duration", "1h", duration],
+            ["-1", "number", "-1", "1 to 65535"],
+            ["-1", source, "nothing", "at least one source"],
+            ["-1", "duration", "PT0S", duration],
+            ["0", "number", "0", "1 to 65535"],
+            ["0", source, "fe80::1", "an address that is valid beyond the link"],
+            ["0", "endTimeUtc", "17:30", "a time in RFC 3339, like 2030-01-31T17:30:00Z"],
+            ["22", source, "::ffff:192.0.2.1", "the same address written as IPv4"],
+            ["22", "duration", "both", "one of duration and endTimeUtc"],
+            ["23", source, "both", "one of allowedSourceAddressPrefixes and allowedSourceAddressPrefix"],
+            ["23", "duration", "nothing", "one of duration and endTimeUtc"],
+        ]
+    );
+    assert!(agent.asked().requests.is_empty());
+}
+
+#[test]
+fn numbers_of_ports_sources_and_characters_are_bounded() {
+    let agent = agent();
+    let port = |sources: usize| json!({"number": 22, "allowedSourceAddressPrefixes": vec!["192.0.2.1"; sources], "duration": "PT1H"});
+    let table = [
+        (json!({"ports": []}), ["", "ports", "0 ports", "1 to 64 ports"]),
+        (json!({"ports": vec![port(1); 65]}), ["", "ports", "65 ports", "1 to 64 ports"]),
+        (
+            json!({"ports": [port(16_000), port(385)]}),
+            ["", "allowedSourceAddressPrefixes", "16385 sources", "at most 16384 sources in one request"],
+        ),
+        (
+            json!({"ports": [port(1)], "justification": "ä".repeat(1001)}),
+            ["", "justification", "1001 characters", "at most 1000 characters"],
+        ),
+    ];
+    for (body, expected) in table {
+        let answer = post(&agent, "/v1/requests", body.to_string());
+        answer.problem(422, "invalid_value");
+        assert_eq!(answer.violations(), [expected]);
+    }
+    assert_eq!(post(&agent, "/v1/requests", json!({"ports": vec![port(256); 64]}).to_string()).status, 201);
+    let most = json!({"ports": [port(1)], "justification": "ä".repeat(1000)});
+    assert_eq!(post(&agent, "/v1/requests", most.to_string()).status, 201);
+}
+
+#[test]
+fn a_revocation_that_names_nothing_or_two_things_is_refused() {
+    let agent = agent();
+    let table = [
+        ("{}", ["", "ids", "nothing", "exactly one of ids, user and all"]),
+        (r#"{"ids":[1],"all":true}"#, ["", "ids", "ids and all", "exactly one of ids, user and all"]),
+        (r#"{"ids":[]}"#, ["", "ids", "0 grants", "1 to 16384 grants"]),
+        (r#"{"all":false}"#, ["", "all", "false", "true, or ids or user in its place"]),
+        (r#"{"user":""}"#, ["", "user", "", "the name of a user"]),
+        (r#"{"user":"a\u0000b"}"#, ["", "user", "a\\0b", "the name of a user"]),
+    ];
+    for (body, expected) in table {
+        let answer = post(&agent, "/v1/grants/revoke", body);
+        answer.problem(422, "invalid_value");
+        assert_eq!(answer.violations(), [expected], "{body}");
+    }
+    assert!(agent.asked().revocations.is_empty());
+}
+
+#[test]
+fn a_huge_body_is_refused_whether_announced_or_not() {
+    let agent = agent();
+    let huge = vec![b' '; 3 * 1024 * 1024];
+    let answer = post(&agent, "/v1/requests", &huge);
+    assert!(answer.problem(413, "body_too_large").contains("1048576 bytes"));
+    let head = "POST /v1/requests HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    let chunk = format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n", huge.len());
+    raw(&agent, &[chunk.as_bytes(), &huge, b"\r\n0\r\n\r\n"].concat()).problem(413, "body_too_large");
+    let asks_first = format!("{head}expect: 100-continue\r\ncontent-length: 1048577\r\n\r\n");
+    raw(&agent, asks_first.as_bytes()).problem(413, "body_too_large");
+    let largest = vec![b' '; 1024 * 1024];
+    post(&agent, "/v1/requests", &largest).problem(400, "malformed_json");
+}
+
+#[test]
+fn what_is_no_http_is_answered_with_a_problem_too() {
+    let agent = agent();
+    let table = [
+        ("hello\r\n\r\n".to_owned(), 400, "malformed_http", "not an HTTP/1.1 request"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), 400, "malformed_http", "not an HTTP/1.1 request"),
+        ("POST / HTTP/1.1\r\ncontent-length: many\r\n\r\n".to_owned(), 400, "malformed_http", "not an HTTP/1.1"),
+        ("\0\0\0\0\0\0\0\0\r\n\r\n".to_owned(), 400, "malformed_http", "not an HTTP/1.1 request"),
+        ("\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\r\n\r\n".to_owned(), 400, "malformed_http", "not an HTTP/1.1 request"),
+        (format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(300_000)), 431, "head_too_large", "64 KiB"),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200)), 431, "head_too_large", "100 fields"),
+    ];
+    for (bytes, status, code, text) in table {
+        let answer = raw(&agent, bytes.as_bytes());
+        assert!(answer.problem(status, code).contains(text), "{bytes:.40?}");
+    }
+    let path = "p".repeat(60_000);
+    assert!(get(&agent, &format!("/{path}")).problem(404, "not_found").len() < 500);
+}

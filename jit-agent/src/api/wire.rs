@@ -1,0 +1,295 @@
+//! What goes over the socket, in the vocabulary of Azure just-in-time access. Server and client share these types.
+//!
+//! Bodies that are sent to the agent refuse unknown fields. Answers are read leniently, so that a client understands an
+//! agent that says more than it knows.
+
+mod body;
+
+use jiff::{SignedDuration, Timestamp};
+use jit_common::reason::Verdict;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    core::view::{
+        GrantStatus, GrantView, InterfaceView, PortView, RequestStatus, RequestView, Revocation as Revoked, StatusView,
+    },
+    policy::{Justification, PortPolicy},
+};
+
+pub use self::body::{NewRequest, RequestedPort, Revoke, parse_duration};
+
+/// A list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List<T> {
+    /// Its elements.
+    pub value: Vec<T>,
+}
+
+impl<V, T: From<V>> From<Vec<V>> for List<T> {
+    fn from(views: Vec<V>) -> Self {
+        Self { value: views.into_iter().map(T::from).collect() }
+    }
+}
+
+/// The agent as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// Version of the agent.
+    pub version: String,
+    /// The configured interfaces.
+    pub interfaces: Vec<Interface>,
+    /// How many grants there are and how many are in force.
+    pub grants: GrantCounts,
+    /// Packets by mode and reason.
+    pub counters: Vec<Counter>,
+    /// What is broken; empty when all is well.
+    pub faults: Vec<String>,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index; null if there is no such interface now.
+    pub index: Option<u32>,
+    /// `native` or `generic`; null if the program is not attached.
+    pub attached: Option<String>,
+    /// What is wrong; null if nothing is.
+    pub fault: Option<String>,
+}
+
+/// Live grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantCounts {
+    /// By the agent's book.
+    pub intended: u64,
+    /// With all their kernel entries in place.
+    pub enforced: u64,
+}
+
+/// Packets counted since the kernel's tables were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counter {
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// Name of the cause.
+    pub reason: String,
+    /// `pass` or `drop`: what is done to such packets while enforcing.
+    pub verdict: String,
+    /// How many.
+    pub packets: u64,
+}
+
+impl From<StatusView> for Status {
+    fn from(view: StatusView) -> Self {
+        let StatusView { mode, version, interfaces, intended_grants, enforced_grants, counters, faults } = view;
+        Self {
+            mode: mode.to_owned(),
+            version: version.to_owned(),
+            interfaces: interfaces.into_iter().map(Interface::from).collect(),
+            grants: GrantCounts { intended: intended_grants as u64, enforced: enforced_grants as u64 },
+            counters: counters
+                .into_iter()
+                .map(|(mode, reason, packets)| Counter {
+                    mode: mode.to_owned(),
+                    reason: reason.name().to_owned(),
+                    verdict: verdict_name(reason.verdict()).to_owned(),
+                    packets,
+                })
+                .collect(),
+            faults,
+        }
+    }
+}
+
+const fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Drop => "drop",
+    }
+}
+
+impl From<InterfaceView> for Interface {
+    fn from(view: InterfaceView) -> Self {
+        let InterfaceView { name, index, attached, fault } = view;
+        Self { name, index, attached: attached.map(str::to_owned), fault }
+    }
+}
+
+/// One port policy and what is open there now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// 1 to 65535.
+    pub number: u16,
+    /// `TCP`, `UDP` or `*` (TCP, UDP and SCTP).
+    pub protocol: String,
+    /// Prefixes within which a request's sources lie.
+    pub allowed_source_address_prefixes: Vec<String>,
+    /// Longest duration of a request, ISO 8601.
+    pub max_request_access_duration: String,
+    /// `required` or `optional`.
+    pub justification: String,
+    /// How many grants are live.
+    pub live_grants: u64,
+}
+
+impl From<PortView> for Port {
+    fn from(view: PortView) -> Self {
+        let PortView { policy, live_grants } = view;
+        let PortPolicy { id, allowed_sources, max_duration, justification } = policy;
+        Self {
+            number: id.number,
+            protocol: id.protocol.wire_name().to_owned(),
+            allowed_source_address_prefixes: allowed_sources.iter().map(ToString::to_string).collect(),
+            max_request_access_duration: SignedDuration::try_from(max_duration)
+                .unwrap_or(SignedDuration::MAX)
+                .to_string(),
+            justification: match justification {
+                Justification::Required => "required",
+                Justification::Optional => "optional",
+            }
+            .to_owned(),
+            live_grants: live_grants as u64,
+        }
+    }
+}
+
+/// One request with its grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Its number.
+    pub id: i64,
+    /// Who asked.
+    pub requestor: String,
+    /// User id of who asked.
+    pub requestor_uid: u32,
+    /// Why; may be empty.
+    pub justification: String,
+    /// When it was made.
+    pub start_time_utc: Timestamp,
+    /// What became of it.
+    pub status: RequestState,
+    /// Why it failed; null if it did not.
+    pub status_reason: Option<String>,
+    /// Its grants, live or not.
+    pub grants: Vec<Grant>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestState {
+    /// Its grants were made.
+    Approved,
+    /// It could not be carried out, and left nothing behind.
+    Failed,
+}
+
+impl From<RequestView> for Request {
+    fn from(view: RequestView) -> Self {
+        let RequestView { id, requestor, uid, justification, start, status, status_reason, grants } = view;
+        Self {
+            id: id.0,
+            requestor,
+            requestor_uid: uid,
+            justification,
+            start_time_utc: start,
+            status: match status {
+                RequestStatus::Approved => RequestState::Approved,
+                RequestStatus::Failed => RequestState::Failed,
+            },
+            status_reason,
+            grants: grants.into_iter().map(Grant::from).collect(),
+        }
+    }
+}
+
+/// One grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Grant {
+    /// Its number.
+    pub id: i64,
+    /// Number of the request it came from.
+    pub request_id: i64,
+    /// Port number.
+    pub number: u16,
+    /// `TCP`, `UDP` or `*` (TCP, UDP and SCTP).
+    pub protocol: String,
+    /// The source prefix, like `192.0.2.7/32`.
+    pub source: String,
+    /// Who asked for it.
+    pub requestor: String,
+    /// When it was made.
+    pub start_time_utc: Timestamp,
+    /// When it ends or has ended, by the wall clock.
+    pub end_time_utc: Timestamp,
+    /// Seconds for which packets will still pass, rounded up; 0 when it is over.
+    pub remaining_seconds: u64,
+    /// What became of it.
+    pub status: GrantState,
+    /// Why it ended; null while it is live and if it simply expired.
+    pub status_reason: Option<String>,
+}
+
+/// What became of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GrantState {
+    /// Packets pass.
+    Live,
+    /// Its time is over.
+    Expired,
+    /// Someone ended it.
+    Revoked,
+    /// The agent ended it.
+    Ended,
+}
+
+impl From<GrantView> for Grant {
+    fn from(view: GrantView) -> Self {
+        let GrantView { id, request, port, source, requestor, start, end, remaining, status, status_reason } = view;
+        Self {
+            id: id.0,
+            request_id: request.0,
+            number: port.number,
+            protocol: port.protocol.wire_name().to_owned(),
+            source: source.to_string(),
+            requestor,
+            start_time_utc: start,
+            end_time_utc: end,
+            remaining_seconds: remaining.as_secs() + u64::from(remaining.subsec_nanos() > 0),
+            status: match status {
+                GrantStatus::Live => GrantState::Live,
+                GrantStatus::Expired => GrantState::Expired,
+                GrantStatus::Revoked => GrantState::Revoked,
+                GrantStatus::Ended => GrantState::Ended,
+            },
+            status_reason,
+        }
+    }
+}
+
+/// What a revocation did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// The grants that ended now.
+    pub revoked: Vec<Grant>,
+    /// Whether the closing is written; if not, it holds until the agent restarts.
+    pub durable: bool,
+}
+
+impl From<Revoked> for Revocation {
+    fn from(done: Revoked) -> Self {
+        let Revoked { revoked, durable } = done;
+        Self { revoked: revoked.into_iter().map(Grant::from).collect(), durable }
+    }
+}

@@ -1,0 +1,311 @@
+//! Bodies that are sent to the agent, and their translation into what the core understands.
+
+use std::time::Duration;
+
+use jiff::{SpanRelativeTo, Timestamp, fmt::temporal::SpanParser};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::body::excerpt,
+    core::view::Selection,
+    policy::{self, GrantId, Protocol, SourceError, Until, Violation, parse_source},
+};
+
+/// Most ports in one request.
+const MOST_PORTS: usize = 64;
+/// Most sources in one request, all ports together.
+const MOST_SOURCES: usize = 16_384;
+/// Most grants named in one revocation.
+const MOST_IDS: usize = 16_384;
+/// Longest justification or reason, in characters.
+const LONGEST_TEXT: usize = 1000;
+/// Longest user name, in characters.
+const LONGEST_NAME: usize = 256;
+
+/// Body of `POST /v1/requests`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewRequest {
+    /// What to open; 1 to 64.
+    pub ports: Vec<RequestedPort>,
+    /// Why; at most 1000 characters, on one line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub justification: String,
+}
+
+/// One port of a request. Exactly one of the two source fields, and exactly one of `duration` and `endTimeUtc`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestedPort {
+    /// 1 to 65535.
+    pub number: i64,
+    /// `TCP`, `UDP` or `*`; absent: the port policy's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Sources to let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_source_address_prefixes: Option<Vec<String>>,
+    /// The one source to let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_source_address_prefix: Option<String>,
+    /// For how long from approval, ISO 8601, like `PT1H30M`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// Until when, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time_utc: Option<String>,
+}
+
+/// Body of `POST /v1/grants/revoke`. Exactly one of `ids`, `user` and `all`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Revoke {
+    /// These grants; all must exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<i64>>,
+    /// All grants of this user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// True: all grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<bool>,
+    /// Why; at most 1000 characters, on one line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Collects violations.
+#[derive(Default)]
+struct Faults(Vec<Violation>);
+
+impl Faults {
+    fn add(&mut self, port: &str, field: &'static str, given: impl Into<String>, allowed: impl Into<String>) {
+        let (given, allowed) = (given.into(), allowed.into());
+        self.0.push(Violation { port: port.to_owned(), field, given: excerpt(&given), allowed });
+    }
+
+    fn check_text(&mut self, field: &'static str, text: &str) {
+        let length = text.chars().count();
+        if length > LONGEST_TEXT {
+            self.add("", field, format!("{length} characters"), format!("at most {LONGEST_TEXT} characters"));
+        }
+        if text.chars().any(char::is_control) {
+            self.add("", field, text.escape_debug().to_string(), "text on one line, without control characters");
+        }
+    }
+
+    fn into_result<T>(self, value: T) -> Result<T, Vec<Violation>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}
+
+impl NewRequest {
+    /// Translates the body for the core, which checks it against the port policies.
+    ///
+    /// # Errors
+    /// Every value that can't be used, all at once.
+    pub fn check(self) -> Result<policy::NewRequest, Vec<Violation>> {
+        let Self { ports, justification } = self;
+        let mut faults = Faults::default();
+        faults.check_text("justification", &justification);
+        let mut requested = Vec::new();
+        if ports.is_empty() || ports.len() > MOST_PORTS {
+            faults.add("", "ports", format!("{} ports", ports.len()), format!("1 to {MOST_PORTS} ports"));
+        } else {
+            let sources: usize =
+                ports.iter().filter_map(|port| port.allowed_source_address_prefixes.as_ref()).map(Vec::len).sum();
+            let countable = sources <= MOST_SOURCES;
+            if !countable {
+                let allowed = format!("at most {MOST_SOURCES} sources in one request");
+                faults.add("", "allowedSourceAddressPrefixes", format!("{sources} sources"), allowed);
+            }
+            requested.extend(ports.into_iter().filter_map(|port| port.check(countable, &mut faults)));
+        }
+        faults.into_result(policy::NewRequest { ports: requested, justification })
+    }
+}
+
+impl RequestedPort {
+    /// Adds what is wrong to `faults`; `None` only if something is.
+    fn check(self, check_sources: bool, faults: &mut Faults) -> Option<policy::RequestedPort> {
+        let Self {
+            number,
+            protocol,
+            allowed_source_address_prefixes: sources,
+            allowed_source_address_prefix: source,
+            duration,
+            end_time_utc: end,
+        } = self;
+        let port = number.to_string();
+        let checked_number = u16::try_from(number).ok().filter(|number| *number > 0);
+        if checked_number.is_none() {
+            faults.add(&port, "number", &port, "1 to 65535");
+        }
+        let protocol = protocol.and_then(|name| {
+            let known = [Protocol::Tcp, Protocol::Udp, Protocol::Any].into_iter().find(|one| one.wire_name() == name);
+            if known.is_none() {
+                faults.add(&port, "protocol", name, "TCP, UDP or *");
+            }
+            known
+        });
+        let sources = match (sources, source) {
+            (Some(sources), None) if !sources.is_empty() => sources,
+            (None, Some(source)) => vec![source],
+            (Some(_), Some(_)) => {
+                let allowed = "one of allowedSourceAddressPrefixes and allowedSourceAddressPrefix";
+                faults.add(&port, "allowedSourceAddressPrefixes", "both", allowed);
+                Vec::new()
+            }
+            (Some(_) | None, None) => {
+                faults.add(&port, "allowedSourceAddressPrefixes", "nothing", "at least one source");
+                Vec::new()
+            }
+        };
+        let sources = if check_sources { parse_sources(&port, &sources, faults) } else { Vec::new() };
+        let until = parse_until(&port, duration, end, faults);
+        Some(policy::RequestedPort { number: u32::from(checked_number?), protocol, sources, until: until? })
+    }
+}
+
+fn parse_sources(port: &str, sources: &[String], faults: &mut Faults) -> Vec<ipnet::IpNet> {
+    let mut parsed = Vec::with_capacity(sources.len());
+    for source in sources {
+        match parse_source(source) {
+            Ok(source) => parsed.push(source),
+            Err(error) => faults.add(port, "allowedSourceAddressPrefixes", source, allowed_instead(&error)),
+        }
+    }
+    parsed
+}
+
+fn allowed_instead(error: &SourceError) -> String {
+    match error {
+        SourceError::Syntax(_) => "an IPv4 or IPv6 address or prefix, like 192.0.2.7 or 2001:db8::/64".to_owned(),
+        SourceError::HostBits { network, host, .. } => format!("{network} for the network or {host} for the host"),
+        SourceError::LinkLocal(_) => "an address that is valid beyond the link".to_owned(),
+        SourceError::Mapped(_) => "the same address written as IPv4".to_owned(),
+    }
+}
+
+fn parse_until(port: &str, duration: Option<String>, end: Option<String>, faults: &mut Faults) -> Option<Until> {
+    match (duration, end) {
+        (Some(duration), None) => {
+            let parsed = parse_duration(&duration).filter(|duration| !duration.is_zero());
+            if parsed.is_none() {
+                faults.add(port, "duration", duration, "a time above zero in ISO 8601, like PT30M or PT1H30M");
+            }
+            parsed.map(Until::For)
+        }
+        (None, Some(end)) => {
+            let parsed = end.parse::<Timestamp>().ok();
+            if parsed.is_none() {
+                faults.add(port, "endTimeUtc", end, "a time in RFC 3339, like 2030-01-31T17:30:00Z");
+            }
+            parsed.map(Until::Time)
+        }
+        (Some(_), Some(_)) => {
+            faults.add(port, "duration", "both", "one of duration and endTimeUtc");
+            None
+        }
+        (None, None) => {
+            faults.add(port, "duration", "nothing", "one of duration and endTimeUtc");
+            None
+        }
+    }
+}
+
+/// Reads an ISO 8601 duration of days (of 24 h), hours, minutes and seconds; `None` if it is none or negative.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let span = SpanParser::new().parse_span(text).ok()?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(duration).ok()
+}
+
+impl Revoke {
+    /// Translates the body for the core: which grants, and why.
+    ///
+    /// # Errors
+    /// Every value that can't be used, all at once.
+    pub fn check(self) -> Result<(Selection, String), Vec<Violation>> {
+        let Self { ids, user, all, reason } = self;
+        let mut faults = Faults::default();
+        faults.check_text("reason", &reason);
+        let selection = match (ids, user, all) {
+            (Some(ids), None, None) => {
+                if ids.is_empty() || ids.len() > MOST_IDS {
+                    faults.add("", "ids", format!("{} grants", ids.len()), format!("1 to {MOST_IDS} grants"));
+                }
+                Selection::Ids(ids.into_iter().map(GrantId).collect())
+            }
+            (None, Some(user), None) => {
+                if user.is_empty() || user.chars().count() > LONGEST_NAME || user.chars().any(char::is_control) {
+                    faults.add("", "user", user.escape_debug().to_string(), "the name of a user");
+                }
+                Selection::User(user)
+            }
+            (None, None, Some(all)) => {
+                if !all {
+                    faults.add("", "all", "false", "true, or ids or user in its place");
+                }
+                Selection::All
+            }
+            (ids, user, all) => {
+                let given = [(ids.is_some(), "ids"), (user.is_some(), "user"), (all.is_some(), "all")]
+                    .into_iter()
+                    .filter_map(|(given, name)| given.then_some(name))
+                    .collect::<Vec<_>>()
+                    .join(" and ");
+                let given = if given.is_empty() { "nothing".to_owned() } else { given };
+                faults.add("", "ids", given, "exactly one of ids, user and all");
+                Selection::Ids(Vec::new())
+            }
+        };
+        faults.into_result((selection, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_iso_8601() {
+        let table = [
+            ("PT1H", Some(3600)),
+            ("PT1H30M", Some(5400)),
+            ("PT90S", Some(90)),
+            ("P1D", Some(86_400)),
+            ("P1DT1H", Some(90_000)),
+            ("PT0S", Some(0)),
+            ("-PT1H", None),
+            ("P1M", None),
+            ("P1Y", None),
+            ("1h", None),
+            ("3600", None),
+            ("PT", None),
+            ("", None),
+            ("PT1H\0", None),
+            ("PT99999999999999999999H", None),
+        ];
+        for (text, seconds) in table {
+            assert_eq!(parse_duration(text), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_client_writes_is_what_the_agent_reads() {
+        let body = NewRequest {
+            ports: vec![RequestedPort {
+                number: 22,
+                allowed_source_address_prefix: Some("192.0.2.7".to_owned()),
+                duration: Some("PT1H".to_owned()),
+                ..RequestedPort::default()
+            }],
+            justification: String::new(),
+        };
+        let text = serde_json::to_string(&body).unwrap();
+        assert_eq!(text, r#"{"ports":[{"number":22,"allowedSourceAddressPrefix":"192.0.2.7","duration":"PT1H"}]}"#);
+        assert_eq!(serde_json::from_str::<NewRequest>(&text).unwrap(), body);
+    }
+}
