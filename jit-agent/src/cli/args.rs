@@ -1,0 +1,93 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+use super::parse;
+use crate::policy::PortId;
+
+/// Opens management ports of this host for a source and a limited time, and shows what is open.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 not permitted, 5 agent unreachable, 6 pending approval,
+/// 7 degraded (from `status`).
+#[derive(Clone, Debug, Parser)]
+#[command(name = "jitctl", version, propagate_version = true)]
+pub(super) struct Arguments {
+    /// Socket of the agent
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/jit-agent/jit-agent.sock")]
+    pub(super) socket: PathBuf,
+    /// Print the agent's JSON instead of a table
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show mode, interfaces, grants intended and enforced, packets and faults
+    Status,
+    /// Show which ports are protected and what may be requested for them
+    Ports,
+    /// Open ports for sources, for a limited time
+    ///
+    /// When the time is over or the grant is revoked, established connections stop as well.
+    Request(Request),
+    /// Show requests, newest first
+    Requests,
+    /// Show live grants, first to end first
+    Grants,
+    /// End grants at once; established connections stop as well
+    Revoke(Revoke),
+}
+
+/// Arguments of `request`.
+#[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("until_when").required(true).args(["duration", "until"]))]
+pub(super) struct Request {
+    /// Port to open, like 22 or 3389/udp; tcp, udp, any, or the policy's protocol if none is given
+    #[arg(long = "port", value_name = "NUMBER[/PROTO]", required = true, num_args = 1.., value_parser = parse::port)]
+    pub(super) ports: Vec<RequestedPort>,
+    /// Source to let in: an address, a prefix, or `me` for the address your SSH session comes from
+    #[arg(long = "from", value_name = "PREFIX|me", required = true, num_args = 1..)]
+    pub(super) sources: Vec<String>,
+    /// How long, like 90s, 30m, 3h, 1h30m or PT1H30M
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse::duration)]
+    pub(super) duration: Option<Duration>,
+    /// Until when: local time like 17:30 or "2030-01-31 17:30", or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+    /// Why, for the records
+    #[arg(short = 'm', long, value_name = "JUSTIFICATION", default_value = "", hide_default_value = true)]
+    pub(super) message: String,
+}
+
+/// A port as written: the protocol may be left to the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestedPort {
+    /// The policy's protocol.
+    Number(u16),
+    /// This protocol.
+    Exact(PortId),
+}
+
+/// Arguments of `revoke`.
+#[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["ids", "user", "all"]))]
+pub(super) struct Revoke {
+    /// Numbers of the grants, as `jitctl grants` shows them
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(super) ids: Vec<i64>,
+    /// All live grants of this user
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// All live grants
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Why, for the records
+    #[arg(short = 'm', long, value_name = "REASON", default_value = "", hide_default_value = true)]
+    pub(super) message: String,
+}

@@ -1,0 +1,236 @@
+//! One request to the agent and its answer, over the Unix socket.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::UnixStream,
+    time::{sleep, timeout},
+};
+
+use crate::api::problem::Problem;
+
+/// Time for connecting, sending and the whole answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer that is read, in bytes.
+const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
+/// Pause before connecting again while the agent's queue of connections is full.
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// No socket.
+    #[error("no agent at {path}: there is no such socket; is jit-agent running? see `systemctl status jit-agent`, or name its socket with --socket", path = .0.display())]
+    NoSocket(PathBuf),
+    /// A socket that nobody serves.
+    #[error("no agent at {path}: nobody listens there; is jit-agent running? see `systemctl status jit-agent`", path = .0.display())]
+    NobodyListens(PathBuf),
+    /// The file system forbids it.
+    #[error("you may not connect to {path}: permission denied; check the modes of the socket (0666) and its directories (0755)", path = .0.display())]
+    MayNotConnect(PathBuf),
+    /// Another error of connecting.
+    #[error("can't connect to {path}: {source}; name the agent's socket with --socket", path = .path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Nothing came in time.
+    #[error("no answer from the agent at {path} within {seconds} s; it may still do what was asked: see `jitctl grants`", path = .path.display(), seconds = .after.as_secs())]
+    NoAnswer {
+        /// The socket.
+        path: PathBuf,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The connection broke, or the other side does not speak HTTP.
+    #[error("the connection to {path} broke: {source}; is this the socket of jit-agent? see `systemctl status jit-agent`", path = .path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// More than the client reads.
+    #[error("the agent's answer is larger than {limit} bytes; ask for less, or use another client")]
+    TooLarge {
+        /// Most bytes that are read.
+        limit: usize,
+    },
+    /// Not what the API promises.
+    #[error("the agent's answer (HTTP {status}) is not understood: {reason}; are jitctl and jit-agent of one version?")]
+    NotUnderstood {
+        /// HTTP status of the answer.
+        status: u16,
+        /// Why.
+        reason: String,
+    },
+    /// No event loop.
+    #[error("can't start: {0}; the process may have too few file descriptors")]
+    Runtime(io::Error),
+}
+
+/// What the agent answered.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// The JSON it promises for this request.
+    Done(Bytes),
+    /// A problem.
+    Problem(Box<Problem>),
+}
+
+/// Where the agent is, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    socket: PathBuf,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client of the agent that listens on `socket`.
+    #[must_use]
+    pub(super) fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned(), timeout: TIMEOUT }
+    }
+
+    /// Sends one request, with `body` as JSON if there is one, and waits for its answer for 10 s at most.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. A problem is an answer, not an error.
+    pub(super) fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(ClientError::Runtime)?.block_on(async {
+            let exchange = self.exchange(method, path, body);
+            timeout(self.timeout, exchange)
+                .await
+                .map_err(|_| ClientError::NoAnswer { path: self.socket.clone(), after: self.timeout })?
+        })
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, ClientError> {
+        let stream = self.connect().await?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        // Ends with the runtime; what goes wrong there reaches the request as well.
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request =
+            request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|error| self.broken(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                ClientError::TooLarge { limit: ANSWER_LIMIT }
+            } else {
+                ClientError::Broken { path: self.socket.clone(), source: error }
+            }
+        })?;
+        understand(status, body.to_bytes())
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        loop {
+            let error = match UnixStream::connect(&self.socket).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            let path = self.socket.clone();
+            return Err(match error.kind() {
+                // A Unix socket does not wait by itself for room in a full queue.
+                io::ErrorKind::WouldBlock => {
+                    sleep(QUEUE_PAUSE).await;
+                    continue;
+                }
+                io::ErrorKind::NotFound => ClientError::NoSocket(path),
+                io::ErrorKind::ConnectionRefused => ClientError::NobodyListens(path),
+                io::ErrorKind::PermissionDenied => ClientError::MayNotConnect(path),
+                _ => ClientError::Connect { path, source: error },
+            });
+        }
+    }
+
+    fn broken(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+        ClientError::Broken { path: self.socket.clone(), source: error.into() }
+    }
+}
+
+fn understand(status: StatusCode, body: Bytes) -> Result<Answer, ClientError> {
+    if status.is_success() {
+        return Ok(Answer::Done(body));
+    }
+    match serde_json::from_slice(&body) {
+        Ok(problem) => Ok(Answer::Problem(Box::new(problem))),
+        Err(error) => Err(ClientError::NotUnderstood { status: status.as_u16(), reason: error.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixListener,
+        thread,
+    };
+
+    use super::*;
+
+    /// What the client makes of a server that says `answer` to everything; `None`: nothing, for a while.
+    fn told(answer: Option<String>) -> Result<Answer, ClientError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            match answer {
+                Some(answer) => drop(stream.write_all(answer.as_bytes())),
+                None => thread::sleep(Duration::from_secs(5)),
+            }
+        });
+        let client = Client { socket: path, timeout: Duration::from_millis(300) };
+        client.call(Method::GET, "/v1/status", None)
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_in_time_is_given_up() {
+        let error = told(None).unwrap_err();
+        assert!(matches!(error, ClientError::NoAnswer { .. }), "{error:?}");
+        assert!(error.to_string().contains("it may still do what was asked"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_the_agent_is_told_apart() {
+        for answer in ["SSH-2.0-OpenSSH_9.2\r\n", "", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{"] {
+            let error = told(Some(answer.to_owned())).unwrap_err();
+            assert!(matches!(error, ClientError::Broken { .. }), "{error:?}");
+        }
+        let error = told(Some("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\noops".to_owned())).unwrap_err();
+        assert!(matches!(error, ClientError::NotUnderstood { status: 502, .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_problem_with_a_code_from_the_future_is_still_a_problem() {
+        let body = r#"{"type":"about:blank","title":"","status":409,"detail":"no","code":"new_code","new":[{}]}"#;
+        let answer = format!("HTTP/1.1 409 Conflict\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        match told(Some(answer)) {
+            Ok(Answer::Problem(problem)) => assert_eq!(problem.detail, "no"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

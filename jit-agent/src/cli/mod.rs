@@ -1,0 +1,227 @@
+//! The client `jitctl`: arguments to one request, its answer to text for people or JSON for programs.
+
+mod args;
+mod client;
+mod exit;
+mod output;
+mod parse;
+mod table;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::{env, ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+use hyper::{Method, body::Bytes};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use serde::{Serialize, de::DeserializeOwned};
+
+use self::{
+    args::{Arguments, Command, RequestedPort},
+    client::{Answer, Client, ClientError},
+};
+use crate::api::{
+    problem::Problem,
+    wire::{self, Grant, List, NewRequest, Port, Request, RequestState, Revocation, Revoke, Status},
+};
+
+pub use self::exit::Exit;
+
+/// What `jitctl` takes from its process and host besides the arguments.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The wall clock.
+    pub now: Timestamp,
+    /// The zone in which times are read and shown.
+    pub zone: TimeZone,
+    /// `SSH_CONNECTION` or `SSH_CLIENT`; begins with the client's address.
+    pub ssh_session: Option<String>,
+}
+
+impl Surroundings {
+    fn of_process() -> Self {
+        let session = ["SSH_CONNECTION", "SSH_CLIENT"].into_iter().find_map(|name| env::var(name).ok());
+        Self { now: Timestamp::now(), zone: TimeZone::system(), ssh_session: session }
+    }
+}
+
+/// What there is to print, and how to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How to end.
+    pub exit: Exit,
+    /// For standard output.
+    pub stdout: String,
+    /// For standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    fn done(stdout: String) -> Self {
+        Self { exit: Exit::Done, stdout, stderr: String::new() }
+    }
+
+    fn failed(exit: Exit, stderr: String) -> Self {
+        Self { exit, stdout: String::new(), stderr }
+    }
+}
+
+/// Runs `jitctl` with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    output::emit(&run(env::args_os(), &Surroundings::of_process())).into()
+}
+
+/// Runs `jitctl` with these arguments, the program's name first, up to what is to be printed.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroundings) -> Outcome {
+    match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => carry_out(arguments, surroundings).unwrap_or_else(|failure| failure),
+        Err(error) if error.use_stderr() => Outcome::failed(Exit::Usage, error.render().to_string()),
+        // `--help` and `--version`.
+        Err(error) => Outcome::done(error.render().to_string()),
+    }
+}
+
+/// Either way an outcome; an `Err` is one that ended early.
+fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
+    let Arguments { socket, json, command } = arguments;
+    let agent = Agent { client: Client::new(&socket), json };
+    match command {
+        Command::Status => agent.get("/v1/status", |status: &Status| {
+            let exit = if table::is_degraded(status) { Exit::Degraded } else { Exit::Done };
+            Outcome { exit, ..Outcome::done(table::status(status)) }
+        }),
+        Command::Ports => agent.get("/v1/ports", |ports: &List<Port>| Outcome::done(table::ports(&ports.value))),
+        Command::Requests => agent.get("/v1/requests", |requests: &List<Request>| {
+            Outcome::done(table::requests(&requests.value, surroundings))
+        }),
+        Command::Grants => {
+            agent.get("/v1/grants", |grants: &List<Grant>| Outcome::done(table::grants(&grants.value, surroundings)))
+        }
+        Command::Request(arguments) => {
+            let body = request_body(arguments, surroundings)?;
+            agent.post("/v1/requests", &body, |request: &Request| match request.status {
+                RequestState::Approved => Outcome::done(table::opened(request, surroundings)),
+                RequestState::Failed => Outcome::failed(Exit::Failed, table::failed(request)),
+            })
+        }
+        Command::Revoke(arguments) => agent.post("/v1/grants/revoke", &revoke_body(arguments), |done: &Revocation| {
+            let stdout = table::closed(&done.revoked);
+            if done.durable {
+                return Outcome::done(stdout);
+            }
+            let stderr = "warning: the closing is in force but could not be written, so it may not outlast a \
+                              restart of the agent; see `jitctl status` for what is broken\n";
+            Outcome { exit: Exit::Failed, stdout, stderr: stderr.to_owned() }
+        }),
+    }
+}
+
+fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result<NewRequest, Outcome> {
+    let args::Request { ports, sources, duration, until, message } = arguments;
+    let unusable = |given: &str, option: &str, error: &parse::ParseError| {
+        let given = text::sanitised(given);
+        let error = text::sanitised(&error.to_string());
+        Outcome::failed(Exit::Usage, format!("error: invalid value '{given}' for '{option}': {error}\n"))
+    };
+    let sources = sources
+        .iter()
+        .map(|given| match parse::source(given, surroundings) {
+            Ok(source) => Ok(source.to_string()),
+            Err(error) => Err(unusable(given, "--from <PREFIX|me>", &error)),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let end = until
+        .map(|given| parse::until(&given, surroundings).map_err(|error| unusable(&given, "--until <TIME>", &error)))
+        .transpose()?;
+    let duration = duration.map(|duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX));
+    let ports = ports.into_iter().map(|port| {
+        let (number, protocol) = match port {
+            RequestedPort::Number(number) => (number, None),
+            RequestedPort::Exact(id) => (id.number, Some(id.protocol.wire_name().to_owned())),
+        };
+        wire::RequestedPort {
+            number: i64::from(number),
+            protocol,
+            allowed_source_address_prefixes: Some(sources.clone()),
+            allowed_source_address_prefix: None,
+            duration: duration.map(|duration| duration.to_string()),
+            end_time_utc: end.map(|end| end.to_string()),
+        }
+    });
+    Ok(NewRequest { ports: ports.collect(), justification: message })
+}
+
+fn revoke_body(arguments: args::Revoke) -> Revoke {
+    let args::Revoke { ids, user, all, message } = arguments;
+    Revoke { ids: (!ids.is_empty()).then_some(ids), user, all: all.then_some(true), reason: message }
+}
+
+/// The agent, and how its answers are to be shown.
+struct Agent {
+    client: Client,
+    json: bool,
+}
+
+impl Agent {
+    fn get<T: DeserializeOwned>(&self, path: &str, show: impl FnOnce(&T) -> Outcome) -> Result<Outcome, Outcome> {
+        self.ask(Method::GET, path, None, show)
+    }
+
+    fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        show: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Outcome, Outcome> {
+        // Strings and numbers always serialise.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        self.ask(Method::POST, path, Some(body), show)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        show: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Outcome, Outcome> {
+        match self.client.call(method, path, body) {
+            Ok(Answer::Done(json)) => self.understand(&json, show).map_err(|error| unanswered(&error)),
+            Ok(Answer::Problem(problem)) => Err(self.problem(&problem)),
+            Err(error) => Err(unanswered(&error)),
+        }
+    }
+
+    fn understand<T: DeserializeOwned>(
+        &self,
+        json: &Bytes,
+        show: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Outcome, ClientError> {
+        let not_understood =
+            |error: serde_json::Error| ClientError::NotUnderstood { status: 200, reason: error.to_string() };
+        let outcome = show(&serde_json::from_slice(json).map_err(not_understood)?);
+        if !self.json {
+            return Ok(outcome);
+        }
+        // The agent's own JSON, with what this program doesn't know.
+        let value: serde_json::Value = serde_json::from_slice(json).map_err(not_understood)?;
+        Ok(Outcome { stdout: format!("{value:#}\n"), ..outcome })
+    }
+
+    fn problem(&self, problem: &Problem) -> Outcome {
+        let stderr = if self.json {
+            serde_json::to_string_pretty(problem).unwrap_or_default() + "\n"
+        } else {
+            table::problem(problem)
+        };
+        Outcome::failed(Exit::from(problem), stderr)
+    }
+}
+
+fn unanswered(error: &ClientError) -> Outcome {
+    Outcome::failed(Exit::from(error), format!("error: {}\n", text::sanitised(&error.to_string())))
+}

@@ -1,0 +1,52 @@
+//! Writing to the terminal: the one place that does.
+
+use std::io::{self, Write};
+
+use super::{Exit, Outcome};
+
+/// Prints what there is to print. Returns how to end: as the outcome says, unless its output got lost.
+pub(super) fn emit(outcome: &Outcome) -> Exit {
+    let Outcome { exit, stdout, stderr } = outcome;
+    let printed = write(&mut io::stdout().lock(), stdout);
+    // Where standard error is closed there is nobody to tell.
+    drop(write(&mut io::stderr().lock(), stderr));
+    match printed {
+        Ok(()) => *exit,
+        Err(error) => {
+            let message = format!("error: can't write to standard output: {error}; part of it is missing\n");
+            drop(write(&mut io::stderr().lock(), &message));
+            if *exit == Exit::Done { Exit::Failed } else { *exit }
+        }
+    }
+}
+
+/// Writes all of `text`. A reader who has seen enough, like `head`, is no error.
+fn write(to: &mut impl Write, text: &str) -> io::Result<()> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Failing(io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_who_leaves_is_no_error_and_a_full_disk_is() {
+        assert!(write(&mut Failing(io::ErrorKind::BrokenPipe), "text").is_ok());
+        assert!(write(&mut Failing(io::ErrorKind::StorageFull), "text").is_err());
+    }
+}

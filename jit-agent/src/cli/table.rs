@@ -1,0 +1,222 @@
+//! What people see: tables, summaries and errors. Pure text; the clock and the zone come in.
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+
+use super::{
+    Surroundings,
+    text::{count, iso_span, moment, port, sanitised, source, span},
+};
+use crate::api::{
+    problem::Problem,
+    wire::{Counter, Grant, GrantCounts, GrantState, Interface, Port, Request, RequestState, Status},
+};
+
+/// Rows under headings, aligned; columns whose heading begins with `>` are numbers and go to the right.
+fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(headings.map(|heading| heading.trim_start_matches('>')));
+    for row in rows {
+        table.add_row(row);
+    }
+    for (column, heading) in table.column_iter_mut().zip(headings) {
+        column.set_padding((0, 2));
+        if heading.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn end(grant: &Grant, surroundings: &Surroundings) -> String {
+    format!("{} (in {})", moment(grant.end_time_utc, surroundings), span(grant.remaining_seconds))
+}
+
+/// Live grants.
+pub(super) fn grants(grants: &[Grant], surroundings: &Surroundings) -> String {
+    if grants.is_empty() {
+        return "no live grants\n".to_owned();
+    }
+    let rows = grants.iter().map(|grant| {
+        [
+            grant.id.to_string(),
+            port(grant.number, &grant.protocol),
+            source(&grant.source),
+            end(grant, surroundings),
+            sanitised(&grant.requestor),
+            grant.request_id.to_string(),
+        ]
+    });
+    table([">grant", "port", "source", "until", "requestor", ">request"], rows)
+}
+
+/// Requests.
+pub(super) fn requests(requests: &[Request], surroundings: &Surroundings) -> String {
+    if requests.is_empty() {
+        return "no requests\n".to_owned();
+    }
+    let rows = requests.iter().map(|request| {
+        let live = request.grants.iter().filter(|grant| grant.status == GrantState::Live).count();
+        let status = match request.status {
+            RequestState::Approved => {
+                format!("approved, {live} of {} live", count(request.grants.len(), "grant", "grants"))
+            }
+            RequestState::Failed => format!("failed: {}", reason(request)),
+        };
+        let mut ports: Vec<String> = request.grants.iter().map(|grant| port(grant.number, &grant.protocol)).collect();
+        ports.dedup();
+        [
+            request.id.to_string(),
+            moment(request.start_time_utc, surroundings),
+            sanitised(&request.requestor),
+            ports.join(", "),
+            status,
+            sanitised(&request.justification),
+        ]
+    });
+    table([">request", "time", "requestor", "ports", "status", "justification"], rows)
+}
+
+fn reason(request: &Request) -> String {
+    sanitised(request.status_reason.as_deref().unwrap_or("the agent gives no reason"))
+}
+
+/// Port policies.
+pub(super) fn ports(ports: &[Port]) -> String {
+    if ports.is_empty() {
+        return "no protected ports\n".to_owned();
+    }
+    let rows = ports.iter().map(|one| {
+        let sources: Vec<_> = one.allowed_source_address_prefixes.iter().map(|prefix| source(prefix)).collect();
+        [
+            port(one.number, &one.protocol),
+            iso_span(&one.max_request_access_duration),
+            sanitised(&one.justification),
+            one.live_grants.to_string(),
+            sources.join(", "),
+        ]
+    });
+    table(["port", ">maximum", "justification", ">live grants", "allowed sources"], rows)
+}
+
+/// Whether something is broken: a fault, an interface that is not covered, a grant that is not in force.
+pub(super) fn is_degraded(status: &Status) -> bool {
+    let Status { mode: _, version: _, interfaces, grants: GrantCounts { intended, enforced }, counters: _, faults } =
+        status;
+    !faults.is_empty() || enforced < intended || interfaces.iter().any(|interface| interface.fault.is_some())
+}
+
+/// The agent as a whole; what is broken comes last, where it is seen.
+pub(super) fn status(status: &Status) -> String {
+    let Status { mode, version, interfaces, grants: GrantCounts { intended, enforced }, counters, faults } = status;
+    let mut text = format!(
+        "mode     {}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
+        sanitised(mode),
+        sanitised(version)
+    );
+    text.push_str(&interface_table(interfaces));
+    text.push('\n');
+    text.push_str(&counter_table(counters));
+    if !is_degraded(status) {
+        return text;
+    }
+    text.push_str("\nFAULTS\n");
+    let not_enforced =
+        (enforced < intended).then(|| format!("{} of {intended} grants not enforced", intended - enforced));
+    let uncovered = interfaces
+        .iter()
+        .filter_map(|Interface { name, fault, .. }| fault.as_ref().map(|fault| format!("interface {name}: {fault}")));
+    for fault in not_enforced.into_iter().chain(uncovered).chain(faults.iter().cloned()) {
+        text.push_str(&format!("- {}\n", sanitised(&fault)));
+    }
+    text
+}
+
+fn interface_table(interfaces: &[Interface]) -> String {
+    if interfaces.is_empty() {
+        return "no interfaces\n".to_owned();
+    }
+    let rows = interfaces.iter().map(|Interface { name, index, attached, fault: _ }| {
+        [
+            sanitised(name),
+            index.map_or_else(|| "none".to_owned(), |index| index.to_string()),
+            attached.as_deref().map_or_else(|| "NOT ATTACHED".to_owned(), sanitised),
+        ]
+    });
+    table(["interface", ">index", "attached"], rows)
+}
+
+fn counter_table(counters: &[Counter]) -> String {
+    let mut counted: Vec<_> = counters.iter().filter(|counter| counter.packets > 0).collect();
+    if counted.is_empty() {
+        return "no packets yet\n".to_owned();
+    }
+    // Drops first: they are what one looks for.
+    counted.sort_by_key(|counter| (counter.verdict != "drop", std::cmp::Reverse(counter.packets)));
+    let rows = counted.into_iter().map(|Counter { mode, reason, verdict, packets }| {
+        let verdict = match (verdict.as_str(), mode.as_str()) {
+            ("drop", "observe") => "would be dropped".to_owned(),
+            ("drop", _) => "dropped".to_owned(),
+            ("pass", _) => "passed".to_owned(),
+            (other, _) => sanitised(other),
+        };
+        [packets.to_string(), verdict, sanitised(reason), sanitised(mode)]
+    });
+    table([">packets", "verdict", "reason", "mode"], rows)
+}
+
+/// What a request opened, and how to end that.
+pub(super) fn opened(request: &Request, surroundings: &Surroundings) -> String {
+    let mut text = String::new();
+    for grant in &request.grants {
+        text.push_str(&format!(
+            "{} open for {} until {}, grant {}\n",
+            port(grant.number, &grant.protocol),
+            source(&grant.source),
+            end(grant, surroundings),
+            grant.id
+        ));
+    }
+    let ids: Vec<_> = request.grants.iter().map(|grant| grant.id.to_string()).collect();
+    let them = if ids.len() == 1 { "it" } else { "them" };
+    text.push_str(&format!("end {them} early with: jitctl revoke {}\n", ids.join(" ")));
+    text
+}
+
+/// A request that could not be carried out.
+pub(super) fn failed(request: &Request) -> String {
+    format!("error: request {} failed, and nothing was opened: {}\n", request.id, reason(request))
+}
+
+/// What a revocation closed.
+pub(super) fn closed(revoked: &[Grant]) -> String {
+    if revoked.is_empty() {
+        return "no live grants to revoke\n".to_owned();
+    }
+    let line = |grant: &Grant| {
+        let port = port(grant.number, &grant.protocol);
+        format!("{port} closed for {}, grant {} of {}\n", source(&grant.source), grant.id, sanitised(&grant.requestor))
+    };
+    revoked.iter().map(line).collect()
+}
+
+/// A problem, with its violations one a line.
+pub(super) fn problem(problem: &Problem) -> String {
+    let mut text = format!("error: {}\n", sanitised(&problem.detail));
+    if problem.violations.is_empty() {
+        return text;
+    }
+    let rows = problem.violations.iter().map(|violation| {
+        [violation.port.as_deref().unwrap_or("-"), &violation.field, &violation.given, &violation.allowed]
+            .map(sanitised)
+    });
+    for line in table(["port", "field", "given", "allowed"], rows).lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text
+}
