@@ -1,0 +1,412 @@
+//! The configuration file: strict, so that nothing the owner wrote is silently without effect.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use jit_common::abi::Mode;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::{
+    datapath::Protection,
+    policy::{DEFAULT_MAXIMUM, Justification, PolicyError, PortId, PortPolicies, PortPolicy, Protocol, parse_source},
+};
+
+/// Where the configuration is, unless `--config` names another file.
+pub const DEFAULT_PATH: &str = "/etc/jit-agent/config.toml";
+/// Where the socket is, unless the configuration names another path.
+pub const DEFAULT_SOCKET: &str = "/run/jit-agent/jit-agent.sock";
+const DEFAULT_STATE: &str = "/var/lib/jit-agent";
+const DEFAULT_BPFFS: &str = "/sys/fs/bpf/jit-agent";
+
+/// The settings in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whether drops are carried out.
+    pub mode: Mode,
+    /// Names of the interfaces to cover.
+    pub interfaces: Vec<String>,
+    /// Whether all fragments but atomic ones are refused.
+    pub drop_fragments: bool,
+    /// Where things are.
+    pub places: Places,
+    /// What is protected and what may be requested.
+    pub ports: PortPolicies,
+    /// Users and `@groups` that may do everything; root always may.
+    pub admins: Vec<String>,
+}
+
+/// Where the agent keeps things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// Store and lock.
+    pub state: PathBuf,
+    /// Pins, on a BPF file system.
+    pub bpffs: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { socket: DEFAULT_SOCKET.into(), state: DEFAULT_STATE.into(), bpffs: DEFAULT_BPFFS.into() }
+    }
+}
+
+/// A configuration that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value that is not one of those the key takes.
+    #[error("{origin}: {source}")]
+    Syntax {
+        /// Where the text is from.
+        origin: String,
+        /// The place and the problem.
+        source: Box<toml::de::Error>,
+    },
+    /// The port policies contradict each other, or one can't be.
+    #[error("{origin}: {source}")]
+    Policy {
+        /// Where the text is from.
+        origin: String,
+        /// The problem.
+        source: PolicyError,
+    },
+    /// A path that must be absolute is not.
+    #[error("{origin}: {key} = \"{value}\" is not an absolute path; start it with /", value = value.display())]
+    RelativePath {
+        /// Where the text is from.
+        origin: String,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: PathBuf,
+    },
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// The file can't be read, or is not a configuration; the error says where and what to write instead.
+    pub fn read(path: &Path) -> Result<(Self, String), ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Ok((Self::parse(&text, &path.display().to_string())?, text))
+    }
+
+    /// Checks the text of a configuration; `origin` is where it is from, for errors.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        let syntax = |source| ConfigError::Syntax { origin: origin.to_owned(), source: Box::new(source) };
+        let raw: RawConfig = toml::from_str(text).map_err(syntax)?;
+        let RawConfig { mode, interfaces, fragments, socket, state_dir, bpffs_dir, port, roles } = raw;
+        let policies = match port {
+            Some(ports) => ports.into_iter().map(PortPolicy::from).collect(),
+            None => default_policies(),
+        };
+        let ports =
+            PortPolicies::new(policies).map_err(|source| ConfigError::Policy { origin: origin.to_owned(), source })?;
+        let places = Places { socket, state: state_dir, bpffs: bpffs_dir };
+        places.check(origin)?;
+        Ok(Self {
+            mode: mode.into(),
+            interfaces,
+            drop_fragments: matches!(fragments, RawFragments::Drop),
+            places,
+            ports,
+            admins: roles.admin,
+        })
+    }
+
+    /// What the datapath is to protect.
+    #[must_use]
+    pub fn protection(&self) -> Protection {
+        let transports = |policy: &PortPolicy| {
+            let number = policy.id.number;
+            policy.id.protocol.transports().iter().map(move |transport| (number, *transport))
+        };
+        Protection {
+            ports: self.ports.iter().flat_map(transports).collect(),
+            mode: self.mode,
+            drop_fragments: self.drop_fragments,
+        }
+    }
+}
+
+impl Places {
+    /// The places that a file names, even if the rest of it is no configuration; the defaults for all it does not say.
+    #[must_use]
+    pub fn salvage(text: &str) -> Self {
+        let table: toml::Table = toml::from_str(text).unwrap_or_default();
+        let path = |key: &str, default: PathBuf| match table.get(key).and_then(toml::Value::as_str) {
+            Some(path) if Path::new(path).is_absolute() => path.into(),
+            _ => default,
+        };
+        let default = Self::default();
+        Self {
+            socket: path("socket", default.socket),
+            state: path("state_dir", default.state),
+            bpffs: path("bpffs_dir", default.bpffs),
+        }
+    }
+
+    fn check(&self, origin: &str) -> Result<(), ConfigError> {
+        for (key, value) in [("socket", &self.socket), ("state_dir", &self.state), ("bpffs_dir", &self.bpffs)] {
+            if !value.is_absolute() {
+                return Err(ConfigError::RelativePath { origin: origin.to_owned(), key, value: value.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    #[serde(default)]
+    mode: RawMode,
+    #[serde(deserialize_with = "interfaces")]
+    interfaces: Vec<String>,
+    #[serde(default)]
+    fragments: RawFragments,
+    #[serde(default = "default_socket")]
+    socket: PathBuf,
+    #[serde(default = "default_state")]
+    state_dir: PathBuf,
+    #[serde(default = "default_bpffs")]
+    bpffs_dir: PathBuf,
+    port: Option<Vec<RawPort>>,
+    #[serde(default)]
+    roles: RawRoles,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawMode {
+    #[default]
+    Observe,
+    Enforce,
+}
+
+impl From<RawMode> for Mode {
+    fn from(mode: RawMode) -> Self {
+        match mode {
+            RawMode::Observe => Self::Observe,
+            RawMode::Enforce => Self::Enforce,
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawFragments {
+    #[default]
+    Pass,
+    Drop,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRoles {
+    #[serde(default, deserialize_with = "names")]
+    admin: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPort {
+    #[serde(deserialize_with = "port_number")]
+    number: u16,
+    #[serde(deserialize_with = "protocol")]
+    protocol: Protocol,
+    #[serde(default = "any_source", deserialize_with = "sources")]
+    allowed_sources: Vec<ipnet::IpNet>,
+    #[serde(default = "default_maximum", deserialize_with = "duration")]
+    max_duration: Duration,
+    #[serde(default)]
+    justification: RawJustification,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawJustification {
+    #[default]
+    Required,
+    Optional,
+}
+
+impl From<RawPort> for PortPolicy {
+    fn from(raw: RawPort) -> Self {
+        let RawPort { number, protocol, allowed_sources, max_duration, justification } = raw;
+        let justification = match justification {
+            RawJustification::Required => Justification::Required,
+            RawJustification::Optional => Justification::Optional,
+        };
+        Self { id: PortId { number, protocol }, allowed_sources, max_duration, justification }
+    }
+}
+
+/// The policies where the configuration has no `port` at all: the management ports.
+fn default_policies() -> Vec<PortPolicy> {
+    let ports = [(22, Protocol::Tcp), (3389, Protocol::Any), (5985, Protocol::Tcp), (5986, Protocol::Tcp)];
+    ports
+        .map(|(number, protocol)| PortPolicy {
+            id: PortId { number, protocol },
+            allowed_sources: any_source(),
+            max_duration: DEFAULT_MAXIMUM,
+            justification: Justification::Required,
+        })
+        .to_vec()
+}
+
+fn default_socket() -> PathBuf {
+    DEFAULT_SOCKET.into()
+}
+
+fn default_state() -> PathBuf {
+    DEFAULT_STATE.into()
+}
+
+fn default_bpffs() -> PathBuf {
+    DEFAULT_BPFFS.into()
+}
+
+const fn default_maximum() -> Duration {
+    DEFAULT_MAXIMUM
+}
+
+fn any_source() -> Vec<ipnet::IpNet> {
+    vec![ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()]
+}
+
+fn port_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    u16::try_from(number)
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| D::Error::custom(PolicyError::Number(number.to_string())))
+}
+
+fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ipnet::IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| parse_source(text).map_err(D::Error::custom)).collect()
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed.ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration; write one like \"3h\" or \"90min\"")))
+}
+
+/// The longest name that Linux gives an interface.
+const LONGEST_INTERFACE_NAME: usize = 15;
+
+fn interfaces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    for name in &names {
+        if name == "auto" || name.contains(['*', '?', '[']) {
+            return Err(D::Error::custom(format!("`{name}`: name each interface to cover, like \"eth0\"")));
+        }
+        let printable = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+        if name.is_empty() || name.len() > LONGEST_INTERFACE_NAME || !printable {
+            return Err(D::Error::custom(format!("`{}` is not the name of an interface", name.escape_default())));
+        }
+    }
+    if let Some(name) = names.iter().enumerate().find_map(|(index, name)| names[..index].contains(name).then_some(name))
+    {
+        return Err(D::Error::custom(format!("`{name}` is listed twice")));
+    }
+    Ok(names)
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    match names.iter().find(|name| name.trim_start_matches('@').is_empty()) {
+        Some(name) => Err(D::Error::custom(format!("`{name}` names nobody; write a user, or a group as \"@group\""))),
+        None => Ok(names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Config::parse(text, "config.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_ports_the_management_ports_are_protected_and_nothing_is_enforced() {
+        let config = Config::parse("interfaces = ['eth0']", "").unwrap();
+        assert_eq!(config.mode, Mode::Observe);
+        let ports: Vec<_> = config.ports.iter().map(|policy| policy.id.to_string()).collect();
+        assert_eq!(ports, ["22/tcp", "3389/any", "5985/tcp", "5986/tcp"]);
+        assert_eq!(config.protection().ports.len(), 6);
+    }
+
+    #[test]
+    fn an_empty_port_list_protects_nothing() {
+        let config = Config::parse("interfaces = ['eth0']\nport = []", "").unwrap();
+        assert_eq!(config.protection().ports, []);
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_with_its_value_and_what_to_write() {
+        let port = |rest: &str| error(&format!("interfaces = ['eth0']\n[[port]]\n{rest}"));
+        for (text, parts) in [
+            (error("interfaces = ['eth0']\nmode = 'enfore'"), ["enfore", "`observe` or `enforce`"]),
+            (error("interfaces = ['eth0']\nenforce = true"), ["unknown field `enforce`", "line 2"]),
+            (error("mode = 'enforce'"), ["missing field `interfaces`", "config.toml"]),
+            (error("interfaces = ['auto']"), ["`auto`", "name each interface"]),
+            (error("interfaces = ['eth0', 'eth0']"), ["`eth0`", "listed twice"]),
+            (error("interfaces = ['a/b']"), ["`a/b`", "not the name of an interface"]),
+            (error("interfaces = ['eth0']\nsocket = 'run/x'"), ["run/x", "start it with /"]),
+            (error("interfaces = ['eth0']\n[roles]\nadmin = ['@']"), ["`@`", "names nobody"]),
+            (error("interfaces = ["), ["config.toml", "line 1"]),
+            (port("number = 65536\nprotocol = 'tcp'"), ["65536", "use 1 to 65535"]),
+            (port("number = 0\nprotocol = 'tcp'"), ["port number 0", "use 1 to 65535"]),
+            (port("number = 22\nprotocol = 'icmp'"), ["`icmp`", "use tcp, udp or any"]),
+            (
+                port("number = 22\nprotocol = 'tcp'\nallowed_sources = ['192.0.2.1/24']"),
+                ["192.0.2.1/24", "write 192.0.2.0/24"],
+            ),
+            (port("number = 22\nprotocol = 'tcp'\nallowed_sources = []"), ["22/tcp", "nobody could be let in"]),
+            (port("number = 22\nprotocol = 'tcp'\nmax_duration = 'long'"), ["`long`", "\"3h\""]),
+            (port("number = 22\nprotocol = 'tcp'\nmax_duration = '0s'"), ["22/tcp", "use 5 min to 24 h"]),
+            (port("number = 22\nprotocol = 'tcp'\nmax_duration = '25h'"), ["22/tcp", "use 5 min to 24 h"]),
+            (
+                port("number = 22\nprotocol = 'tcp'\n[[port]]\nnumber = 22\nprotocol = 'any'"),
+                ["22/tcp", "22/any overlap"],
+            ),
+        ] {
+            for part in parts {
+                assert!(text.contains(part), "{part:?} is not in {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_found_even_in_a_file_that_is_otherwise_refused() {
+        let places = Places::salvage("enforce = true\nstate_dir = '/srv/jit'\nsocket = 'relative'");
+        assert_eq!(places.state, Path::new("/srv/jit"));
+        assert_eq!(places.socket, Path::new(DEFAULT_SOCKET));
+        assert_eq!(Places::salvage("state_dir = "), Places::default());
+    }
+}

@@ -1,0 +1,164 @@
+//! The daemon: lock first, then serve.
+
+mod accepted;
+mod host;
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    api,
+    clock::{Clock, SystemClock},
+    config::{Config, Places},
+    core::{Access, Core, CoreHandle, Parts},
+    datapath::{
+        Datapath as _, DatapathError,
+        xdp::{XdpDatapath, probe, unload},
+    },
+    store::Store,
+};
+
+/// Runs until told to stop. Ports stay shut when it ends, however it ends.
+///
+/// # Errors
+/// The ports can't be locked, or another agent runs. What was locked before stays locked.
+pub fn run(path: &Path) -> anyhow::Result<()> {
+    let mut faults = Vec::new();
+    let (config, text) = configuration(path, &mut faults)?;
+
+    // Lock first: nothing else that may fail or take time comes before this.
+    let mut datapath = XdpDatapath::load(&config.places.bpffs)?;
+    lock_ports(&mut datapath, &config)?;
+    let adopted = datapath.adopted();
+    tracing::info!(
+        mode = ?config.mode, interfaces = ?config.interfaces, ports = config.ports.iter().count(), adopted,
+        "ports are locked"
+    );
+
+    host::check_time_namespace()?;
+    let boot = host::boot()?;
+    if let Some(text) = text
+        && let Err(error) = accepted::remember(&config.places.state, &text)
+    {
+        faults.push(format!("the accepted configuration could not be kept for a start with a broken one: {error:#}"));
+    }
+    let (access, unknown) = Access::resolve(&config.admins);
+    if !unknown.is_empty() {
+        faults.push(format!("[roles] admin: no such user or group: {}", unknown.join(", ")));
+    }
+    let store = Store::open(&config.places.state)
+        .map_err(|error| format!("{error}; until then nothing can be opened, and grants end on time"));
+    let socket = config.places.socket.clone();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    for fault in &faults {
+        tracing::error!(fault, "starting all the same");
+    }
+    let mut core = Core::new(Parts { config, access, clock, boot, datapath: Box::new(datapath), store, faults });
+    core.recover(adopted);
+    serve(core, &socket)
+}
+
+/// Checks a configuration, and whether and how this host can enforce it. Changes nothing.
+///
+/// # Errors
+/// What stands in the way, everything at once.
+pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
+    let (config, _) = Config::read(path)?;
+    let mut report = vec![format!("{}: {} ports, mode {:?}", path.display(), config.ports.iter().count(), config.mode)];
+    host::check_time_namespace()?;
+    let (lines, problems) = probe(&config.interfaces);
+    report.extend(lines);
+    if problems.is_empty() {
+        return Ok(report);
+    }
+    bail!("this host can't enforce it:\n  {}", problems.join("\n  "))
+}
+
+/// Removes all enforcement, with or without a daemon.
+///
+/// # Errors
+/// What could not be removed.
+pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
+    // Whatever is wrong with the configuration, this must work; it only says where the pins are.
+    let places = Places::salvage(&std::fs::read_to_string(config).unwrap_or_default());
+    let removed = unload(&places.bpffs).map_err(|errors| anyhow::anyhow!(join(&errors)))?;
+    if removed.is_empty() {
+        return Ok(format!("nothing is loaded in {}", places.bpffs.display()));
+    }
+    let removed: Vec<_> = removed.iter().map(|path| path.display().to_string()).collect();
+    Ok(format!("removed:\n  {}\nthe ports are open", removed.join("\n  ")))
+}
+
+/// The configuration, and its text if it is to be kept. With a broken one the last accepted one stays in force.
+fn configuration(path: &Path, faults: &mut Vec<String>) -> anyhow::Result<(Config, Option<String>)> {
+    let error = match Config::read(path) {
+        Ok((config, text)) => return Ok((config, Some(text))),
+        Err(error) => error,
+    };
+    let places = Places::salvage(&std::fs::read_to_string(path).unwrap_or_default());
+    match accepted::recall(&places.state) {
+        Ok(config) => {
+            faults.push(format!("{error}; the last accepted configuration stays in force"));
+            Ok((config, None))
+        }
+        Err(missing) => Err(anyhow::Error::new(error).context(format!(
+            "no configuration to start with (none was accepted before: {missing:#}); correct the file, try it with \
+             `jit-agent check`"
+        ))),
+    }
+}
+
+fn lock_ports(datapath: &mut XdpDatapath, config: &Config) -> anyhow::Result<()> {
+    datapath.configure(&config.protection())?;
+    if let Err(errors) = datapath.attach(&config.interfaces) {
+        for error in &errors {
+            tracing::error!(%error, "not covered");
+        }
+        if datapath.interfaces().iter().all(|interface| interface.attached.is_none()) {
+            bail!("no interface could be covered:\n  {}", join(&errors));
+        }
+    }
+    Ok(())
+}
+
+fn join(errors: &[DatapathError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
+}
+
+fn serve(core: Core, socket: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the asynchronous runtime")?;
+    runtime.block_on(async {
+        let listener = api::bind(socket)?;
+        let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
+        let (handle, commands) = CoreHandle::new();
+        let core = std::thread::Builder::new()
+            .name("core".to_owned())
+            .spawn(move || core.run(commands))
+            .context("starting the core's thread")?;
+        if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
+            tracing::warn!(%error, "the service manager could not be told that the agent is ready");
+        }
+        tracing::info!(socket = %socket.display(), "ready");
+        let stopping = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping; the ports stay shut, grants end on time");
+        };
+        let served = api::serve(listener, handle.clone(), stopping).await;
+        handle.stop().await;
+        let finished = tokio::task::spawn_blocking(move || core.join()).await.context("waiting for the core")?;
+        served.context("serving the socket")?;
+        match finished {
+            Ok(result) => result.context("running the core"),
+            Err(_) => bail!("the core failed; see the log above"),
+        }
+    })
+}

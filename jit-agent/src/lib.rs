@@ -1,0 +1,16 @@
+//! Just-in-time access for Linux hosts: the library behind the daemon `jit-agent` and the client `jitctl`.
+//!
+//! Dependencies point downwards: `daemon` wires everything, `api` and `cli` speak HTTP, `core` owns the state and
+//! drives `store` and `datapath`, and `policy` is pure.
+
+#![deny(unsafe_code)]
+
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod core;
+pub mod daemon;
+pub mod datapath;
+pub mod policy;
+pub mod store;
