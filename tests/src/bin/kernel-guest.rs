@@ -1,0 +1,162 @@
+//! The only program of a virtual machine that `cargo xtask test --kernels` boots: PID 1, and the checks it came for.
+//!
+//! Prints `ok NAME` or `FAILED NAME: why` for each check, then `kernel-guest: N passed, N failed`,
+//! and powers the machine off.
+#![expect(clippy::print_stdout, reason = "the console is where the results go")]
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use jit_agent::datapath::{
+    Datapath,
+    xdp::{XdpDatapath, unload},
+};
+use jit_common::abi::Mode;
+use jit_tests::verdicts::{
+    HostJudge, KernelJudge, differences, differences_when_cut,
+    table::{Fixture, fixtures, fixtures_with_fragments_dropped, protection},
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::{
+        reboot::{RebootMode, reboot},
+        termios::tcdrain,
+    },
+    unistd::getpid,
+};
+
+/// A check: an error fails it. One that can't be made on this kernel prints `SKIP NAME: why` itself and succeeds.
+type Check = fn() -> Result<()>;
+
+/// All checks, in the order in which they run.
+const CHECKS: [(&str, Check); 6] = [
+    ("the kernel is up and has bpffs", kernel_is_up_and_has_bpffs),
+    ("every packet of the table is judged as the table says", || judged(Mode::Enforce, false, &fixtures())),
+    ("fragments are dropped where they are refused", || {
+        judged(Mode::Enforce, true, &fixtures_with_fragments_dropped())
+    }),
+    ("in observe mode every packet passes and is counted", || judged(Mode::Observe, false, &fixtures())),
+    ("host and kernel agree on packets cut at every byte", cut_packets),
+    ("a second load takes over the pinned maps and their grants", second_load_adopts),
+];
+
+/// Where bpffs is mounted.
+const BPFFS: &str = "/sys/fs/bpf";
+
+fn main() -> ExitCode {
+    if getpid().as_raw() != 1 {
+        println!("kernel-guest runs as PID 1 of a virtual machine: use `cargo xtask test --kernels`");
+        return ExitCode::FAILURE;
+    }
+    let (mut passed, mut failed) = (0_u32, 0_u32);
+    if let Err(error) = mount_file_systems() {
+        println!("FAILED mounting: {error:#}");
+        failed += 1;
+    }
+    println!("Linux {}", release().unwrap_or_else(|error| format!("{error:#}")));
+    for (name, check) in CHECKS {
+        match check() {
+            Ok(()) => {
+                println!("ok {name}");
+                passed += 1;
+            }
+            Err(error) => {
+                println!("FAILED {name}: {}", format!("{error:#}").replace('\n', " "));
+                failed += 1;
+            }
+        }
+    }
+    println!("kernel-guest: {passed} passed, {failed} failed");
+    power_off()
+}
+
+fn mount_file_systems() -> Result<()> {
+    let systems = [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/run"),
+        ("tmpfs", "/tmp"),
+        ("bpf", BPFFS),
+    ];
+    for (kind, target) in systems {
+        if kind != "bpf" {
+            fs::create_dir_all(target).with_context(|| format!("cannot create {target}"))?;
+        }
+        mount(Some(kind), target, Some(kind), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("cannot mount {kind} on {target}"))?;
+    }
+    Ok(())
+}
+
+/// Ends the machine once the console has sent everything.
+fn power_off() -> ExitCode {
+    let flushed = io::stdout().flush();
+    let drained = tcdrain(io::stdout());
+    // PID 1 must not return: that is a kernel panic, which the one who booted this machine sees as such.
+    let Err(error) = reboot(RebootMode::RB_POWER_OFF);
+    println!("cannot power off: {error} (console: {flushed:?}, {drained:?})");
+    ExitCode::FAILURE
+}
+
+fn release() -> Result<String> {
+    let file = "/proc/sys/kernel/osrelease";
+    Ok(fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?.trim().to_owned())
+}
+
+fn kernel_is_up_and_has_bpffs() -> Result<()> {
+    ensure!(!release()?.is_empty(), "the kernel's release is empty");
+    let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
+    let kind = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        (fields.next()? == BPFFS).then(|| fields.next())?
+    });
+    match kind {
+        Some("bpf") => Ok(()),
+        Some(other) => bail!("{BPFFS} is a {other}"),
+        None => bail!("nothing is mounted on {BPFFS}"),
+    }
+}
+
+/// A judge with pins of its own, since a predecessor's maps would be taken over.
+fn kernel_judge(mode: Mode, drop_fragments: bool) -> Result<KernelJudge> {
+    let directory = Path::new(BPFFS).join("jit-agent");
+    unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    KernelJudge::new(&directory, &protection(mode, drop_fragments))
+}
+
+fn none(differences: &[String]) -> Result<()> {
+    ensure!(differences.is_empty(), "{}", differences.join("; "));
+    Ok(())
+}
+
+fn judged(mode: Mode, drop_fragments: bool, fixtures: &[Fixture]) -> Result<()> {
+    none(&differences(&kernel_judge(mode, drop_fragments)?, fixtures))
+}
+
+fn cut_packets() -> Result<()> {
+    let kernel = kernel_judge(Mode::Enforce, false)?;
+    if let Some(instructions) = kernel.datapath().verified_instructions() {
+        println!("the verifier walked through {instructions} instructions");
+    }
+    none(&differences_when_cut(&kernel, &HostJudge::enforcing()?, &fixtures())?)
+}
+
+fn second_load_adopts() -> Result<()> {
+    let mut judge = kernel_judge(Mode::Enforce, false)?;
+    judge.keep()?;
+    let mut before = judge.datapath().entries()?;
+    drop(judge);
+    let second = XdpDatapath::load(&Path::new(BPFFS).join("jit-agent"))?;
+    ensure!(second.adopted(), "the maps were not taken over");
+    let mut after = second.entries()?;
+    before.sort();
+    after.sort();
+    ensure!(before == after, "{before:?} became {after:?}");
+    Ok(())
+}

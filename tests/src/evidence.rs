@@ -1,0 +1,69 @@
+//! The agent's own counters as evidence: that nothing came back doesn't show who dropped it.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{Agent, Namespace, Reach, SILENCE, tcp_connects};
+
+impl Agent {
+    /// How many packets have been counted for `reason` while enforcing, such as `no_grant`.
+    ///
+    /// # Errors
+    /// When the agent doesn't answer, or its status has no counters.
+    pub fn counted(&self, reason: &str) -> Result<u64> {
+        sum(&self.api("GET", "/v1/status", None)?.json()?, "reason", reason)
+    }
+
+    /// How many packets have been dropped, for any reason.
+    ///
+    /// # Errors
+    /// As [`Agent::counted`].
+    pub fn dropped(&self) -> Result<u64> {
+        sum(&self.api("GET", "/v1/status", None)?.json()?, "verdict", "drop")
+    }
+
+    /// Tries a TCP connection, which must meet silence, and that must be the agent's doing: `reason` is counted.
+    ///
+    /// # Errors
+    /// When there is an answer, or the packets were not counted.
+    pub fn expect_drop(&self, client: &Namespace, from: &str, to: &str, reason: &str) -> Result<()> {
+        let before = self.counted(reason)?;
+        let reach = tcp_connects(client, from, to, SILENCE)?;
+        ensure!(reach == Reach::Silent, "a connection from {from} to {to} should meet silence, but was {reach:?}");
+        let after = self.counted(reason)?;
+        ensure!(after > before, "{from} met silence at {to}, but `{reason}` was not counted: {before} and {after}");
+        Ok(())
+    }
+}
+
+/// Adds up the packets of the counters of enforcement whose `field` is `wanted`. One that isn't listed is zero.
+fn sum(status: &Value, field: &str, wanted: &str) -> Result<u64> {
+    let counters = status["counters"].as_array().with_context(|| format!("no `counters` in {status}"))?;
+    let matching = counters.iter().filter(|counter| counter["mode"] == "enforce" && counter[field] == wanted);
+    matching
+        .map(|counter| counter["packets"].as_u64().with_context(|| format!("no number of `packets` in {counter}")))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_counters_of_enforcement_are_added_up() {
+        let counter = |mode: &str, reason: &str, verdict: &str, packets: u64| json!({"mode": mode, "reason": reason, "verdict": verdict, "packets": packets});
+        let status = json!({"counters": [
+            counter("enforce", "no_grant", "drop", 3),
+            counter("enforce", "grant_expired", "drop", 4),
+            counter("enforce", "host_grant", "pass", 50),
+            counter("observe", "no_grant", "drop", 600),
+        ]});
+        assert_eq!(sum(&status, "reason", "no_grant").unwrap(), 3);
+        assert_eq!(sum(&status, "verdict", "drop").unwrap(), 7);
+        assert_eq!(sum(&status, "reason", "not_listed").unwrap(), 0);
+        let error = sum(&json!({"faults": []}), "reason", "no_grant").unwrap_err().to_string();
+        assert!(error.contains("no `counters`"), "{error}");
+    }
+}

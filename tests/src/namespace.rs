@@ -1,0 +1,77 @@
+//! Anonymous network namespaces, entered and left by the test's own thread.
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::process;
+use std::rc::Rc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use nix::sched::{CloneFlags, setns, unshare};
+
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace without a name: it lives as long as this handle, a process or a socket in it.
+///
+/// Clones are handles of the same namespace. Not `Send`, since children must be spawned by the test's thread: the
+/// kernel kills them when the thread that spawned them ends.
+#[derive(Clone)]
+pub struct Namespace {
+    name: Rc<str>,
+    file: Rc<File>,
+    same_thread: PhantomData<Rc<()>>,
+}
+
+impl Namespace {
+    /// Makes an empty network namespace; `name` is for messages only. Its loopback device is up.
+    ///
+    /// # Errors
+    /// Without root, or when the kernel has no memory for it.
+    pub fn new(name: &str) -> Result<Self> {
+        let made = thread::spawn(|| -> Result<File> {
+            unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace (CLONE_NEWNET)")?;
+            File::open(OWN).with_context(|| format!("cannot open {OWN}"))
+        });
+        let file = made.join().map_err(|_| anyhow!("the thread that makes network namespaces panicked"))??;
+        let namespace = Self { name: name.into(), file: Rc::new(file), same_thread: PhantomData };
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// The name for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `body` in this namespace, on the calling thread. Sockets made and children spawned in it stay there.
+    ///
+    /// # Errors
+    /// When the namespace can't be entered. A panic of `body` goes on after the thread is back where it was.
+    pub fn enter<T>(&self, body: impl FnOnce() -> T) -> Result<T> {
+        let outside = File::open(OWN).with_context(|| format!("cannot open {OWN}"))?;
+        setns(&*self.file, CloneFlags::CLONE_NEWNET)
+            .with_context(|| format!("cannot enter the network namespace '{}'", self.name))?;
+        let _back = Back(outside);
+        Ok(body())
+    }
+
+    /// A path by which another process can open this namespace, while this process lives.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", process::id(), self.file.as_raw_fd()).into()
+    }
+}
+
+struct Back(File);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
+            // Going on in a foreign namespace would make every later observation meaningless.
+            process::abort();
+        }
+    }
+}

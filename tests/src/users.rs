@@ -1,0 +1,32 @@
+//! The users of a sandbox, the same on every machine.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::Sandbox;
+
+/// Replaces this machine's users for `sandbox`: what it says about them (a locked root, say, or a user who happens to
+/// be in a group) must not decide.
+pub(crate) fn replace(sandbox: &Sandbox) -> Result<()> {
+    let home = sandbox.path("home");
+    fs::create_dir_all(&home).context("cannot make the users' home directory")?;
+    let home = home.display();
+    let files = [
+        (
+            "passwd",
+            format!(
+                "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:{home}:/bin/sh\n\
+                 bob:x:1001:1001:Bob:{home}:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+            ),
+        ),
+        ("group", "root:x:0:\nalice:x:1000:\nbob:x:1001:\njit-users:x:2000:alice\nnogroup:x:65534:\n".to_owned()),
+        ("shadow", "root:*:19000::::::\nalice:*:19000::::::\nbob:*:19000::::::\nsshd:*:19000::::::\n".to_owned()),
+    ];
+    for (name, contents) in files {
+        let file = sandbox.write(name, contents)?;
+        sandbox.overlay_file(&file, &Path::new("/etc").join(name))?;
+    }
+    Ok(())
+}
