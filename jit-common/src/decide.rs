@@ -150,3 +150,55 @@ impl PrefixKey6 {
 const fn join(high: u64, low: u64) -> [u8; 16] {
     ((high as u128) << 64 | low as u128).to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the slot of a prefix covers an address, both as 128 bits.
+    fn covers6(prefix: u128, length: u8, address: u128) -> bool {
+        let source = |bits: u128| Source::V6((bits >> 64) as u64, bits as u64);
+        let flow = Flow { source: source(address), port: 22, transport: Transport::Tcp, fragment: false };
+        Slot::closed(source(prefix), length, 22, Transport::Tcp).covers(&flow)
+    }
+
+    fn covers4(prefix: u32, length: u8, address: u32) -> bool {
+        let flow = Flow { source: Source::V4(address), port: 22, transport: Transport::Tcp, fragment: false };
+        Slot::closed(Source::V4(prefix), length, 22, Transport::Tcp).covers(&flow)
+    }
+
+    #[test]
+    fn a_slot_covers_an_address_that_differs_only_behind_the_prefix() {
+        const ADDRESS: u128 = 0x2001_0db8_1234_5678_9abc_def0_1357_9bdf;
+        for length in 0..=128_u8 {
+            assert!(covers6(ADDRESS, length, ADDRESS), "/{length}");
+            for bit in 0..128_u8 {
+                let other = ADDRESS ^ (1 << (127 - bit));
+                assert_eq!(covers6(ADDRESS, length, other), bit >= length, "/{length}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_covers_an_ipv4_address_that_differs_only_behind_the_prefix() {
+        const ADDRESS: u32 = 0xc000_020a;
+        for length in 0..=32_u8 {
+            assert!(covers4(ADDRESS, length, ADDRESS), "/{length}");
+            for bit in 0..32_u8 {
+                let other = ADDRESS ^ (1 << (31 - bit));
+                assert_eq!(covers4(ADDRESS, length, other), bit >= length, "/{length}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_covers_only_its_own_port_transport_and_family() {
+        let slot = Slot::closed(Source::V6(0, 0), 0, 22, Transport::Tcp);
+        let flow = Flow { source: Source::V6(1, 2), port: 22, transport: Transport::Tcp, fragment: false };
+        assert!(slot.covers(&flow));
+        assert!(!slot.covers(&Flow { port: 23, ..flow }));
+        assert!(!slot.covers(&Flow { transport: Transport::Udp, ..flow }));
+        assert!(!slot.covers(&Flow { source: Source::V4(0xc000_020a), ..flow }));
+        assert!(!Slot { tag: 0, ..slot }.covers(&flow));
+    }
+}

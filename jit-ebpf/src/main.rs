@@ -4,6 +4,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 #![deny(unsafe_code)]
+#![expect(clippy::needless_pass_by_value, reason = "the attribute xdp wants its function so")]
 
 mod frame;
 mod maps;
@@ -20,13 +21,13 @@ use crate::frame::{BufferedFrame, LinearFrame};
 
 /// For kernels and drivers without multi-buffer packets (before 5.18).
 #[xdp]
-pub fn jit_xdp(context: XdpContext) -> u32 {
+fn jit_xdp(context: XdpContext) -> u32 {
     finish(parse(&LinearFrame::new(&context)), &context)
 }
 
 /// For packets in one or several buffers.
 #[xdp(frags)]
-pub fn jit_xdp_frags(context: XdpContext) -> u32 {
+fn jit_xdp_frags(context: XdpContext) -> u32 {
     match parse(&LinearFrame::new(&context)) {
         // What the first buffer lacks, a later one may hold. Reading again keeps the common way free of calls.
         Err(reason) if reason.is_truncation() => finish(parse(&BufferedFrame::new(&context)), &context),

@@ -3,7 +3,7 @@
 pub mod frame;
 pub mod table;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{cell::RefCell, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use jit_agent::{
@@ -55,6 +55,8 @@ impl Judge for HostJudge {
 pub struct KernelJudge {
     datapath: XdpDatapath,
     mode: Mode,
+    /// The counters after the last frame.
+    counters: RefCell<Vec<Counter>>,
 }
 
 impl KernelJudge {
@@ -65,7 +67,8 @@ impl KernelJudge {
     pub fn new(directory: &Path, protection: &Protection) -> Result<Self> {
         let mut datapath = XdpDatapath::load(directory).context("loading the object")?;
         populate(&mut datapath, protection)?;
-        Ok(Self { datapath, mode: protection.mode })
+        let counters = RefCell::new(datapath.counters()?);
+        Ok(Self { datapath, mode: protection.mode, counters })
     }
 
     /// Pins the maps for a successor, as attaching to interfaces does; here there are none.
@@ -85,9 +88,9 @@ impl KernelJudge {
 
 impl Judge for KernelJudge {
     fn judge(&self, frame: &[u8]) -> Result<Reason> {
-        let before = self.datapath.counters()?;
         let (action, _) = self.datapath.test_run(frame, 1)?;
-        let (mode, reason) = the_one_counted(&before, &self.datapath.counters()?)?;
+        let counters = self.datapath.counters()?;
+        let (mode, reason) = the_one_counted(&self.counters.replace(counters.clone()), &counters)?;
         ensure!(mode == self.mode, "counted under {mode:?}");
         let expected = match (mode, reason.verdict()) {
             (Mode::Enforce, Verdict::Drop) => XDP_DROP,

@@ -1,33 +1,55 @@
-//! An initramfs of one file: a cpio archive in the "newc" format, as the kernel's
+//! An initramfs: a cpio archive in the "newc" format, as the kernel's
 //! `Documentation/driver-api/early-userspace/buffer-format.rst` has it. The kernel takes it uncompressed.
 
-/// An archive whose `/init` is this program. `/dev/console` comes with the kernel's own archive.
-pub(crate) fn with_init(program: &[u8]) -> Vec<u8> {
-    const EXECUTABLE_FILE: u32 = 0o100_755;
-    let mut archive = Vec::with_capacity(program.len() + 512);
-    append(&mut archive, "init", EXECUTABLE_FILE, program);
-    append(&mut archive, "TRAILER!!!", 0, &[]);
-    archive
+use std::collections::BTreeSet;
+
+const EXECUTABLE_FILE: u32 = 0o100_755;
+const DIRECTORY: u32 = 0o040_755;
+
+/// An archive in the making. `/dev/console` comes with the kernel's own archive.
+#[derive(Default)]
+pub(crate) struct Archive {
+    bytes: Vec<u8>,
+    directories: BTreeSet<String>,
 }
 
-fn append(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
-    let links = 1;
-    let name_size = name.len() + 1;
-    // Inode, mode, uid, gid, links, time, size, device (2), special device (2), size of the name, checksum.
-    let fields = [0, mode as usize, 0, 0, links, 0, content.len(), 0, 0, 0, 0, name_size, 0];
-    archive.extend_from_slice(b"070701");
-    for field in fields {
-        archive.extend_from_slice(format!("{field:08x}").as_bytes());
+impl Archive {
+    /// Adds an executable file by its path without the leading slash, and the directories above it.
+    pub(crate) fn add_file(&mut self, path: &str, content: &[u8]) {
+        for (end, _) in path.match_indices('/') {
+            let directory = &path[..end];
+            if self.directories.insert(directory.to_owned()) {
+                self.append(directory, DIRECTORY, &[]);
+            }
+        }
+        self.append(path, EXECUTABLE_FILE, content);
     }
-    archive.extend_from_slice(name.as_bytes());
-    archive.push(0);
-    pad(archive);
-    archive.extend_from_slice(content);
-    pad(archive);
-}
 
-fn pad(archive: &mut Vec<u8>) {
-    archive.resize(archive.len().next_multiple_of(4), 0);
+    /// The archive's bytes.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.append("TRAILER!!!", 0, &[]);
+        self.bytes
+    }
+
+    fn append(&mut self, name: &str, mode: u32, content: &[u8]) {
+        let links = 1;
+        let name_size = name.len() + 1;
+        // Inode, mode, uid, gid, links, time, size, device (2), special device (2), size of the name, checksum.
+        let fields = [0, mode as usize, 0, 0, links, 0, content.len(), 0, 0, 0, 0, name_size, 0];
+        self.bytes.extend_from_slice(b"070701");
+        for field in fields {
+            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
+        }
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend_from_slice(content);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
 }
 
 #[cfg(test)]
@@ -36,12 +58,24 @@ mod tests {
 
     #[test]
     fn entries_have_a_110_byte_header_and_are_padded_to_four_bytes() {
-        let archive = with_init(b"hello");
+        let mut archive = Archive::default();
+        archive.add_file("init", b"hello");
+        let archive = archive.finish();
         assert_eq!(&archive[..6], b"070701");
         assert_eq!(&archive[54..62], b"00000005");
         assert_eq!(&archive[110..115], b"init\0");
         assert_eq!(&archive[116..121], b"hello");
         assert_eq!(&archive[124..130], b"070701");
         assert_eq!(archive.len() % 4, 0);
+    }
+
+    #[test]
+    fn each_directory_stands_once_before_what_is_in_it() {
+        let mut archive = Archive::default();
+        archive.add_file("lib/a/one", b"");
+        archive.add_file("lib/a/two", b"");
+        let text = String::from_utf8(archive.finish()).unwrap();
+        let names: Vec<_> = text.split("070701").skip(1).map(|entry| entry[104..].trim_matches('\0')).collect();
+        assert_eq!(names, ["lib", "lib/a", "lib/a/one", "lib/a/two", "TRAILER!!!"]);
     }
 }

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{exec, paths};
 
-/// From power on to power off; about 10 s are usual without KVM.
-const LIMIT: Duration = Duration::from_secs(120);
+/// From power on to power off; about 30 s are usual without KVM, several times as many on a busy machine.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// How much is repeated of a guest that went wrong.
 const LAST_LINES: usize = 25;

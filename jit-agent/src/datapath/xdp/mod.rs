@@ -178,9 +178,10 @@ impl Datapath for XdpDatapath {
         if !self.tables.shut(entry, covered_until) {
             return Ok(());
         }
-        // A hint that is cleared while an outer entry covers this one stays set by that entry's own count.
-        self.write_hints(entry.number)?;
-        self.tables.erase(entry)
+        // While an outer entry covers this one, that entry keeps the hint set.
+        let hints = self.write_hints(entry.number);
+        self.tables.erase(entry)?;
+        hints
     }
 
     fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError> {

@@ -143,11 +143,15 @@ impl Tables {
         true
     }
 
-    /// Removes the key of an entry that was shut.
+    /// Removes the key of an entry that was shut. If that fails, the entry is there still, shut.
     pub(super) fn erase(&mut self, entry: &EntryKey) -> Result<(), DatapathError> {
-        let Some(number) = self.entries.remove(entry) else { return Ok(()) };
-        self.delete(&RawKey::of(entry))?;
-        self.slots.close(number);
+        if let Err(error) = self.delete(&RawKey::of(entry)) {
+            self.count(entry, true);
+            return Err(error);
+        }
+        if let Some(number) = self.entries.remove(entry) {
+            self.slots.close(number);
+        }
         Ok(())
     }
 
