@@ -1,6 +1,8 @@
 //! Enforcement by the XDP program.
 
 mod attach;
+#[cfg(feature = "log")]
+mod log;
 mod netlink;
 mod object;
 mod pins;

@@ -83,6 +83,8 @@ impl Object {
             }
             Err(error) => return Err(DatapathError::kernel("loading the XDP program", error)),
         };
+        #[cfg(feature = "log")]
+        super::log::follow(&mut object);
         Ok(Self { object, program })
     }
 
