@@ -200,7 +200,7 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 asked.revocations.push(format!("{selection:?} {reason:?}"));
                 let revoked =
                     script.grants.iter().cloned().map(|grant| GrantView { status: GrantStatus::Revoked, ..grant });
-                reply(script, to, Revocation { revoked: revoked.collect(), durable: script.durable });
+                reply(script, to, Revocation { revoked: revoked.collect(), other_entries: 0, durable: script.durable });
             }
             Command::Stop => break,
         }

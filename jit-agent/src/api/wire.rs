@@ -283,13 +283,20 @@ impl From<GrantView> for Grant {
 pub struct Revocation {
     /// The grants that ended now.
     pub revoked: Vec<Grant>,
+    /// Open kernel entries beyond these grants that were closed too; left out if there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub other_entries: usize,
     /// Whether the closing is written; if not, it holds until the agent restarts.
     pub durable: bool,
 }
 
 impl From<Revoked> for Revocation {
     fn from(done: Revoked) -> Self {
-        let Revoked { revoked, durable } = done;
-        Self { revoked: revoked.into_iter().map(Grant::from).collect(), durable }
+        let Revoked { revoked, other_entries, durable } = done;
+        Self { revoked: revoked.into_iter().map(Grant::from).collect(), other_entries, durable }
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -1,19 +1,41 @@
 //! Start: the store's grants into the book, and the kernel's entries brought in line with them.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
-use super::{Core, Particulars};
+use serde_json::json;
+
+use super::{Core, Particulars, backlog::Closing};
 use crate::{
     clock::BootTime,
-    datapath::DatapathError,
-    policy::{EntryKey, GrantId, LiveGrant, remaining_after_reboot},
+    policy::{Book, EntryKey, GrantId, LiveGrant, RequestId, remaining_after_reboot},
     store::{Checkpoint, GrantRow, GrantState, StoreError},
 };
 
+/// Why the grants of an unanswered request end.
+const UNANSWERED: &str = "the agent stopped before it answered the request";
+
 /// What is to become of a grant in the store.
 enum Fate {
-    Live(BootTime),
-    Ends(GrantState, &'static str),
+    /// Until then, which the configuration may have brought forward.
+    Live {
+        end: BootTime,
+        shortened: bool,
+    },
+    Unanswered,
+    Ends(GrantState, String),
+}
+
+/// What is to become of all of them.
+#[derive(Default)]
+struct Plan {
+    live: Vec<(GrantRow, BootTime)>,
+    /// Those that the configuration shortened, by port.
+    shortened: BTreeMap<String, Vec<i64>>,
+    unanswered: BTreeSet<RequestId>,
+    endings: HashMap<(GrantState, String), Vec<GrantId>>,
 }
 
 impl Core {
@@ -22,43 +44,61 @@ impl Core {
     /// What the store says is never exceeded, and a grant that intact tables lack is not opened again: its closing was
     /// in force, and only its record was cut off.
     pub fn recover(&mut self, adopted: bool) {
-        if let Err(problem) = self.recover_from_store(adopted) {
-            tracing::error!(problem, "the store can't be used: no new grants; those in the kernel end on time");
-            self.store = Err(problem);
+        if self.store.is_ok()
+            && let Err(problem) = self.take_over(adopted)
+        {
+            tracing::error!(problem, "the grants can't be taken over: no new ones; those in the kernel end on time");
+            // A part of the grants would pass for all of them.
+            self.book = Book::new();
+            self.particulars.clear();
+            self.store = Err(format!("{problem}; nothing can be opened until that is mended and the agent restarted"));
         }
-        self.note("started");
+        self.note("started", &json!({}));
+        self.checkpoint();
     }
 
-    fn recover_from_store(&mut self, adopted: bool) -> Result<(), String> {
-        let Ok(store) = &mut self.store else { return Ok(()) };
+    fn take_over(&mut self, adopted: bool) -> Result<(), String> {
+        let store = self.store.as_ref().map_err(|problem| problem.clone())?;
         let broken = |error: StoreError| error.to_string();
         let rows = store.open_grants().map_err(broken)?;
         let checkpoint = store.last_checkpoint().map_err(broken)?;
         let entries: HashMap<EntryKey, BootTime> =
             self.datapath.entries().map_err(|error| error.to_string())?.into_iter().collect();
 
-        let mut endings: HashMap<(GrantState, &'static str), Vec<GrantId>> = HashMap::new();
-        let mut rebased = Vec::new();
+        let mut plan = Plan::default();
         for row in rows {
             match self.fate(&row, checkpoint.as_ref(), adopted.then_some(&entries)) {
-                Fate::Live(end) => {
-                    if row.boot_id != self.boot.boot_id {
-                        rebased.push((row.id, end));
+                Fate::Live { end, shortened } => {
+                    if shortened {
+                        plan.shortened.entry(row.port.to_string()).or_default().push(row.id.0);
                     }
-                    self.take_up(row, end)?;
+                    plan.live.push((row, end));
                 }
-                Fate::Ends(state, reason) => endings.entry((state, reason)).or_default().push(row.id),
+                Fate::Unanswered => {
+                    plan.unanswered.insert(row.request);
+                }
+                Fate::Ends(state, reason) => plan.endings.entry((state, reason)).or_default().push(row.id),
             }
         }
-        self.reconcile(&entries).map_err(|error| error.to_string())?;
-        for ((state, reason), ids) in endings {
-            let ending = self.ending(state, None, reason);
-            self.write_ending(ids, ending);
+        self.rebase(&mut plan);
+        let shortened = self.take_up(plan.live)?;
+        self.reconcile(&entries);
+
+        for request in plan.unanswered {
+            let (wall, reason) = (self.clock.wall(), UNANSWERED.to_owned());
+            self.record(Closing::Failed { request, wall, reason });
         }
-        if let Ok(store) = &mut self.store {
-            store.rebase(&rebased, &self.boot.boot_id).map_err(broken)?;
+        for ((state, reason), ids) in plan.endings {
+            let ending = self.ending(state, None, &reason);
+            self.record(Closing::Ended(ids, ending));
         }
-        self.checkpoint();
+        for (port, grants) in plan.shortened {
+            let reason = "the configuration allows less time";
+            self.note("shortened", &json!({ "port": port, "grants": grants, "reason": reason }));
+        }
+        if !shortened.is_empty() {
+            self.record(Closing::Shortened(shortened));
+        }
         Ok(())
     }
 
@@ -69,24 +109,48 @@ impl Core {
         adopted: Option<&HashMap<EntryKey, BootTime>>,
     ) -> Fate {
         let now = self.clock.boot();
-        if row.boot_id != self.boot.boot_id {
-            let remaining = checkpoint.and_then(|checkpoint| self.remaining(row, checkpoint));
-            return match remaining {
-                Some(remaining) => Fate::Live(now.after(remaining)),
-                None if self.clock.wall() >= row.end_wall => Fate::Ends(GrantState::Expired, ""),
-                None => Fate::Ends(GrantState::Ended, "the clock or the machine changed over a reboot"),
+        let end = if row.boot_id == self.boot.boot_id {
+            let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end: row.end_boot };
+            let lacking = |entries: &HashMap<EntryKey, BootTime>| {
+                grant.entries().any(|entry| entries.get(&entry).is_none_or(|deadline| *deadline < grant.end))
             };
-        }
-        let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end: row.end_boot };
-        let lacking = |entries: &HashMap<EntryKey, BootTime>| {
-            grant.entries().any(|entry| entries.get(&entry).is_none_or(|deadline| *deadline < grant.end))
+            if row.end_boot <= now {
+                return Fate::Ends(GrantState::Expired, String::new());
+            }
+            if row.state == GrantState::Opening {
+                return Fate::Unanswered;
+            }
+            if adopted.is_some_and(lacking) {
+                return Fate::Ends(GrantState::Ended, "closed just before the agent stopped".to_owned());
+            }
+            row.end_boot
+        } else {
+            // Whether it was answered is of no account: that it was live need not have reached the disk.
+            match checkpoint.and_then(|checkpoint| self.remaining(row, checkpoint)) {
+                Some(remaining) => now.after(remaining),
+                None if self.clock.wall() >= row.end_wall => return Fate::Ends(GrantState::Expired, String::new()),
+                None => {
+                    let reason = "the clock or the machine changed over a reboot".to_owned();
+                    return Fate::Ends(GrantState::Ended, reason);
+                }
+            }
         };
-        match row.state {
-            _ if row.end_boot <= now => Fate::Ends(GrantState::Expired, ""),
-            GrantState::Opening => Fate::Ends(GrantState::Ended, "the agent stopped before it answered the request"),
-            _ if adopted.is_some_and(lacking) => Fate::Ends(GrantState::Ended, "closed just before the agent stopped"),
-            _ => Fate::Live(row.end_boot),
+        match self.latest_end(row) {
+            Ok(latest) => Fate::Live { end: end.min(latest), shortened: latest < end },
+            Err(reason) => Fate::Ends(GrantState::Ended, reason),
         }
+    }
+
+    /// What the port policies, which may have changed, leave of a grant: its latest end, or why there is none.
+    fn latest_end(&self, row: &GrantRow) -> Result<BootTime, String> {
+        let mut policies = self.config.ports.for_number(row.port.number);
+        let policy = policies
+            .find(|policy| policy.id.protocol.includes(row.port.protocol))
+            .ok_or_else(|| format!("port {} is no longer in the configuration", row.port))?;
+        if !policy.allows_source(&row.source) {
+            return Err(format!("{} is no longer an allowed source of port {}", row.source, policy.id));
+        }
+        Ok(self.clock.boot().after(policy.max_duration))
     }
 
     fn remaining(&self, row: &GrantRow, checkpoint: &Checkpoint) -> Option<Duration> {
@@ -104,27 +168,52 @@ impl Core {
         )
     }
 
-    fn take_up(&mut self, row: GrantRow, end: BootTime) -> Result<(), String> {
-        let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
-        self.book.insert(grant).map_err(|error| error.to_string())?;
-        let particulars =
-            Particulars { request: row.request, requestor: row.requestor, start: row.start, end: row.end_wall };
-        self.particulars.insert(row.id, particulars);
-        Ok(())
+    /// Writes the ends of an earlier boot's grants in this boot's BOOTTIME, before the kernel has them. Where they can't
+    /// be written, the grants end: they may not be opened, and must not come back later.
+    fn rebase(&mut self, plan: &mut Plan) {
+        let earlier = |row: &GrantRow| row.boot_id != self.boot.boot_id;
+        let ends: Vec<_> = plan.live.iter().filter(|(row, _)| earlier(row)).map(|(row, end)| (row.id, *end)).collect();
+        if ends.is_empty() {
+            return;
+        }
+        let clocks = self.clocks();
+        let Ok(store) = &mut self.store else { return };
+        if let Err(error) = store.rebase(&ends, &clocks) {
+            tracing::error!(%error, grants = ends.len(), "grants of before the reboot end, since they can't be written");
+            plan.live.retain(|(row, _)| row.boot_id == clocks.boot_id);
+            let reason = format!("it could not be written after a reboot: {error}");
+            plan.endings.insert((GrantState::Ended, reason), ends.into_iter().map(|(id, _)| id).collect());
+        }
     }
 
-    /// Brings the kernel's entries in line with the book.
-    fn reconcile(&mut self, entries: &HashMap<EntryKey, BootTime>) -> Result<(), DatapathError> {
-        // Opening before closing, so that nested prefixes never admit less than the book does.
-        let wanted: HashMap<EntryKey, BootTime> = self.book.entries().collect();
-        for (entry, deadline) in &wanted {
-            if entries.get(entry) != Some(deadline) {
-                self.datapath.set(entry, *deadline)?;
+    /// Puts grants into the book. Returns those of this boot that end earlier than the store has it.
+    fn take_up(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<Vec<(GrantId, BootTime)>, String> {
+        let mut shortened = Vec::new();
+        for (row, end) in live {
+            let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
+            self.book.insert(grant).map_err(|error| error.to_string())?;
+            if row.boot_id == self.boot.boot_id && end < row.end_boot {
+                shortened.push((row.id, end));
             }
+            let particulars =
+                Particulars { request: row.request, requestor: row.requestor, start: row.start, end: row.end_wall };
+            self.particulars.insert(row.id, particulars);
         }
-        for entry in entries.keys().filter(|entry| !wanted.contains_key(entry)) {
-            self.datapath.remove(entry, self.book.covered_until(entry))?;
-        }
-        Ok(())
+        Ok(shortened)
+    }
+
+    /// Brings the kernel's entries in line with the book. What the kernel refuses is shut and tried again later; it
+    /// keeps nothing else from being opened or closed.
+    fn reconcile(&mut self, entries: &HashMap<EntryKey, BootTime>) {
+        // Opening before closing, and inner prefixes first, so that nested ones never admit less than the book does.
+        let mut wanted: Vec<(EntryKey, BootTime)> = self.book.entries().collect();
+        wanted.sort_by_key(|(entry, _)| std::cmp::Reverse(entry.source.prefix_len()));
+        let sets = wanted.iter().filter(|(entry, deadline)| entries.get(entry) != Some(deadline));
+        let removals = entries.keys().filter(|entry| self.book.effective(entry).is_none());
+        let changes: Vec<_> = sets.map(|(entry, _)| *entry).chain(removals.copied()).collect();
+        let changes: Vec<_> = changes.into_iter().map(|entry| self.intended(entry)).collect();
+        self.enforce(&changes);
+        // Where the tables were full, the removals have made room.
+        self.settle();
     }
 }

@@ -112,7 +112,11 @@ pub enum Selection {
 pub struct Revocation {
     /// The grants that ended now.
     pub revoked: Vec<GrantView>,
-    /// Whether the closing is written; if not, it still holds until the agent restarts, and expiry holds after that.
+    /// Open kernel entries beyond these grants that were closed too: while the store can't be read, nobody knows whose
+    /// they are.
+    pub other_entries: usize,
+    /// Whether all closings so far are written; if not, they still hold until the host or the agent restarts, and
+    /// expiry holds after that.
     pub durable: bool,
 }
 

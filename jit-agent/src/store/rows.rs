@@ -27,8 +27,8 @@ pub struct NewRequestRow {
     pub justification: String,
     /// When.
     pub start: Timestamp,
-    /// The boot in which the ends on BOOTTIME count.
-    pub boot_id: String,
+    /// Both clocks now, in the boot in which the ends on BOOTTIME count.
+    pub clocks: Checkpoint,
     /// One for each port and source.
     pub grants: Vec<NewGrantRow>,
 }

@@ -8,7 +8,9 @@ use super::{
     Durability, Store,
     audit::AuditWriter,
     error::{Failure, StoreError},
-    rows::{Ending, GrantState, NewGrantRow, NewRequestRow, RequestState, boot_column, optional, wall_column},
+    rows::{
+        Checkpoint, Ending, GrantState, NewGrantRow, NewRequestRow, RequestState, boot_column, optional, wall_column,
+    },
 };
 use crate::{
     clock::BootTime,
@@ -19,14 +21,17 @@ use crate::{
 const LISTED_VIOLATIONS: usize = 20;
 
 impl Store {
-    /// Records a request and its grants, which are then `opening`, in their order. Survives loss of power.
+    /// Records a request and its grants, which are then `opening`, in their order, and what both clocks show. Survives
+    /// loss of power.
     ///
     /// # Errors
     /// The store can't be written, or there is no space left to record the grants' ends too; then nothing was recorded.
     pub fn begin_request(&mut self, new: &NewRequestRow) -> Result<(RequestId, Vec<GrantId>), StoreError> {
         self.hold_reserve("recording a request")?;
         self.transaction(Durability::Machine, "recording a request", |transaction| {
-            let NewRequestRow { uid, requestor, justification, start, boot_id, grants } = new;
+            let NewRequestRow { uid, requestor, justification, start, clocks, grants } = new;
+            // No grant without a checkpoint that bounds what remains of it after a reboot.
+            insert_checkpoint(transaction, clocks)?;
             let insert =
                 "INSERT INTO requests (uid, requestor, justification, start_wall, status) VALUES (?, ?, ?, ?, ?)";
             let status = RequestState::Approved.name();
@@ -51,7 +56,7 @@ impl Store {
             )?;
             let mut ids = Vec::with_capacity(grants.len());
             for grant in grants {
-                let id = insert_grant(transaction, request, boot_id, grant)?;
+                let id = insert_grant(transaction, request, &clocks.boot_id, grant)?;
                 let NewGrantRow { port, source, start: _, end_wall, end_boot: _ } = grant;
                 audit.add(
                     "granted",
@@ -124,15 +129,19 @@ impl Store {
         })
     }
 
-    /// Moves the ends of grants into this boot's BOOTTIME. Survives loss of power.
+    /// Moves the ends of open grants to BOOTTIMEs of the boot in `clocks`, where they count as live, and notes these
+    /// clocks. Survives loss of power.
     ///
     /// # Errors
     /// The store can't be written; then none is moved.
-    pub fn rebase(&mut self, ends: &[(GrantId, BootTime)], boot_id: &str) -> Result<(), StoreError> {
+    pub fn rebase(&mut self, ends: &[(GrantId, BootTime)], clocks: &Checkpoint) -> Result<(), StoreError> {
         self.transaction(Durability::Machine, "recording the ends of grants", |transaction| {
-            let mut update = transaction.prepare_cached("UPDATE grants SET boot_id = ?, end_boot = ? WHERE id = ?")?;
+            insert_checkpoint(transaction, clocks)?;
+            let update = "UPDATE grants SET boot_id = ?, end_boot = ?, state = ? \
+                          WHERE id = ? AND state IN ('opening', 'live')";
+            let mut update = transaction.prepare_cached(update)?;
             for (id, end) in ends {
-                update.execute(params![boot_id, boot_column(*end), id.0])?;
+                update.execute(params![clocks.boot_id, boot_column(*end), GrantState::Live.name(), id.0])?;
             }
             Ok(())
         })
@@ -167,25 +176,24 @@ impl Store {
     ///
     /// # Errors
     /// The store can't be written.
-    pub fn checkpoint(
-        &mut self,
-        machine_id: &str,
-        boot_id: &str,
-        boot: BootTime,
-        wall: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub fn checkpoint(&mut self, clocks: &Checkpoint) -> Result<(), StoreError> {
         self.transaction(Durability::Machine, "recording the clocks", |transaction| {
-            let replace = "INSERT OR REPLACE INTO checkpoint (id, machine_id, boot_id, boottime_ns, wall) \
-                           VALUES (1, ?, ?, ?, ?)";
-            transaction.prepare_cached(replace)?.execute(params![
-                machine_id,
-                boot_id,
-                boot_column(boot),
-                wall_column(wall)
-            ])?;
-            Ok(())
+            insert_checkpoint(transaction, clocks)
         })
     }
+}
+
+fn insert_checkpoint(transaction: &Transaction<'_>, clocks: &Checkpoint) -> Result<(), Failure> {
+    let Checkpoint { machine_id, boot_id, boot, wall } = clocks;
+    let replace =
+        "INSERT OR REPLACE INTO checkpoint (id, machine_id, boot_id, boottime_ns, wall) VALUES (1, ?, ?, ?, ?)";
+    transaction.prepare_cached(replace)?.execute(params![
+        machine_id,
+        boot_id,
+        boot_column(*boot),
+        wall_column(*wall)
+    ])?;
+    Ok(())
 }
 
 fn insert_grant(

@@ -35,9 +35,15 @@ fn new_request() -> NewRequestRow {
         requestor: "alice".to_owned(),
         justification: "disk full; 'quotes' -- \u{0} and \u{1f511}".to_owned(),
         start: wall(0),
-        boot_id: "boot-1".to_owned(),
+        clocks: clocks("boot-1", 0),
         grants: vec![row("192.0.2.7", Protocol::Tcp, 3600), row("2001:db8::/64", Protocol::Any, 7200)],
     }
+}
+
+/// What the clocks show `seconds` after the boot of this name.
+fn clocks(boot_id: &str, seconds: i64) -> Checkpoint {
+    let boot = BootTime(u64::try_from(seconds).unwrap() * 1_000_000_000);
+    Checkpoint { machine_id: "machine".to_owned(), boot_id: boot_id.to_owned(), boot, wall: wall(seconds) }
 }
 
 fn ending(state: GrantState, by: Option<&str>, reason: &str) -> Ending {

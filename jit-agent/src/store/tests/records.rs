@@ -9,6 +9,7 @@ fn a_request_and_its_grants_are_read_back_as_written() {
     let new = new_request();
     let (request, ids) = store.begin_request(&new).unwrap();
     assert_eq!((request, ids.as_slice()), (RequestId(1), [GrantId(1), GrantId(2)].as_slice()));
+    assert_eq!(store.last_checkpoint().unwrap(), Some(clocks("boot-1", 0)));
     drop(store);
 
     let store = Store::open(dir.path()).unwrap();
@@ -26,7 +27,7 @@ fn a_request_and_its_grants_are_read_back_as_written() {
         source: grant.source,
         start: grant.start,
         end_wall: grant.end_wall,
-        boot_id: new.boot_id.clone(),
+        boot_id: new.clocks.boot_id.clone(),
         end_boot: grant.end_boot,
         state: GrantState::Opening,
         ended: None,
@@ -119,9 +120,11 @@ fn a_failed_request_leaves_no_open_grant() {
 fn a_grant_is_moved_into_another_boot() {
     let (_dir, mut store) = store();
     let (_, ids) = store.begin_request(&new_request()).unwrap();
-    store.rebase(&[(ids[0], BootTime(77))], "boot-2").unwrap();
+    store.rebase(&[(ids[0], BootTime(77))], &clocks("boot-2", 9)).unwrap();
     let rows = store.open_grants().unwrap();
     assert_eq!((rows[0].boot_id.as_str(), rows[0].end_boot), ("boot-2", BootTime(77)));
+    assert_eq!((rows[0].state, rows[1].state), (GrantState::Live, GrantState::Opening));
+    assert_eq!(store.last_checkpoint().unwrap(), Some(clocks("boot-2", 9)));
     assert_eq!(rows[0].end_wall, wall(3600));
     assert_eq!((rows[1].boot_id.as_str(), rows[1].end_boot), ("boot-1", BootTime(7_200_000_000_000)));
 }
@@ -130,12 +133,10 @@ fn a_grant_is_moved_into_another_boot() {
 fn only_the_last_checkpoint_is_kept() {
     let (dir, mut store) = store();
     assert_eq!(store.last_checkpoint().unwrap(), None);
-    store.checkpoint("machine", "boot-1", BootTime(5), wall(1)).unwrap();
-    store.checkpoint("machine", "boot-2", BootTime(3), wall(2)).unwrap();
+    store.checkpoint(&clocks("boot-1", 1)).unwrap();
+    store.checkpoint(&clocks("boot-2", 2)).unwrap();
     drop(store);
-    let expected =
-        Checkpoint { machine_id: "machine".to_owned(), boot_id: "boot-2".to_owned(), boot: BootTime(3), wall: wall(2) };
-    assert_eq!(Store::open(dir.path()).unwrap().last_checkpoint().unwrap(), Some(expected));
+    assert_eq!(Store::open(dir.path()).unwrap().last_checkpoint().unwrap(), Some(clocks("boot-2", 2)));
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn a_bad_value_does_not_keep_a_grant_from_being_closed() {
 fn other_bad_values_are_named_too() {
     let (_dir, mut store) = store();
     let (request, _) = store.begin_request(&new_request()).unwrap();
-    store.checkpoint("machine", "boot-1", BootTime(5), wall(1)).unwrap();
+    store.checkpoint(&clocks("boot-1", 1)).unwrap();
     let edits = "UPDATE requests SET status = 'maybe'; UPDATE checkpoint SET boottime_ns = -2; \
                  UPDATE grants SET state = 'open' WHERE id = 2";
     store.connection.execute_batch(edits).unwrap();

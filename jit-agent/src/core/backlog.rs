@@ -1,0 +1,88 @@
+//! What is in force but could not be written yet.
+
+use jiff::Timestamp;
+
+use super::{Core, RETRY_INTERVAL, view::Peer};
+use crate::{
+    clock::BootTime,
+    policy::{GrantId, RequestId},
+    store::{Ending, GrantState, StoreError},
+};
+
+/// Something that was closed, for the store.
+#[derive(Clone, Debug)]
+pub(super) enum Closing {
+    /// Grants ended.
+    Ended(Vec<GrantId>, Ending),
+    /// A request could not be carried out, and its grants were taken back.
+    Failed { request: RequestId, wall: Timestamp, reason: String },
+    /// Grants end earlier than they would have.
+    Shortened(Vec<(GrantId, BootTime)>),
+}
+
+impl Core {
+    /// Writes a closing that is in force. What can't be written now is tried again later. Says whether it is written.
+    pub(super) fn record(&mut self, closing: Closing) -> bool {
+        match self.write(&closing) {
+            Ok(()) => true,
+            Err(problem) => {
+                tracing::error!(problem, "a closing is in force but could not be written");
+                self.postpone(closing, problem);
+                false
+            }
+        }
+    }
+
+    /// As [`record`](Self::record), but doesn't try now if an earlier closing is waiting: a store that doesn't answer
+    /// may take seconds for each attempt.
+    pub(super) fn record_in_turn(&mut self, closing: Closing) {
+        match self.backlog_problem.clone() {
+            Some(problem) => self.postpone(closing, problem),
+            None => {
+                self.record(closing);
+            }
+        }
+    }
+
+    /// Writes what could not be written before, up to the first that still can't.
+    pub(super) fn write_backlog(&mut self) {
+        while let Some(closing) = self.backlog.pop_front() {
+            if let Err(problem) = self.write(&closing) {
+                // To the end, so that one that can never be written doesn't keep the others waiting.
+                self.postpone(closing, problem);
+                return;
+            }
+        }
+        self.backlog_problem = None;
+    }
+
+    pub(super) fn ending(&self, state: GrantState, by: Option<&Peer>, reason: &str) -> Ending {
+        Ending {
+            state,
+            wall: self.clock.wall(),
+            by: by.map(|peer| (peer.uid, peer.name.clone())),
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn postpone(&mut self, closing: Closing, problem: String) {
+        self.backlog.push_back(closing);
+        self.backlog_problem = Some(problem);
+        self.next_retry = self.clock.boot().after(RETRY_INTERVAL);
+    }
+
+    fn write(&mut self, closing: &Closing) -> Result<(), String> {
+        let clocks = self.clocks();
+        let store = self.store.as_mut().map_err(|problem| problem.clone())?;
+        let written = match closing {
+            Closing::Ended(ids, ending) => store.end_grants(ids, ending),
+            Closing::Failed { request, wall, reason } => match store.fail_request(*request, *wall, reason) {
+                // Nothing is left that could be opened again.
+                Err(StoreError::NoRequest(_)) => Ok(()),
+                other => other,
+            },
+            Closing::Shortened(ends) => store.rebase(ends, &clocks),
+        };
+        written.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,102 @@
+//! Revocation: kernel, store, answer.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    Core, Particulars,
+    backlog::Closing,
+    view::{GrantStatus, GrantView, Peer, Refusal, Revocation, Selection},
+};
+use crate::{
+    policy::{EntryKey, GrantId},
+    store::GrantState,
+};
+
+impl Core {
+    pub(super) fn revoke(&mut self, peer: &Peer, selection: &Selection, reason: &str) -> Result<Revocation, Refusal> {
+        self.access.check(peer)?;
+        let mut revoked: Vec<GrantView> = Vec::new();
+        for id in self.selected(selection)? {
+            if let Some((grant, particulars)) = self.take_out(id) {
+                let mut view = self.live_view(&grant, &particulars);
+                (view.status, view.remaining, view.end) = (GrantStatus::Revoked, Duration::ZERO, self.clock.wall());
+                view.status_reason = (!reason.is_empty()).then(|| reason.to_owned());
+                revoked.push(view);
+            }
+        }
+        self.settle();
+        let other_entries = if *selection == Selection::All { self.close_other_entries()? } else { 0 };
+
+        if !revoked.is_empty() {
+            let ids = revoked.iter().map(|grant| grant.id).collect();
+            let ending = self.ending(GrantState::Revoked, Some(peer), reason);
+            self.record(Closing::Ended(ids, ending));
+        }
+        let by = json!({ "uid": peer.uid, "name": peer.name });
+        let detail = json!({ "entries": other_entries, "by": by, "reason": reason });
+        let noted = other_entries == 0 || self.note("entries_closed", &detail);
+        // Whoever asks once more wants to know whether what was closed before is written by now.
+        self.write_backlog();
+        let durable = noted && self.backlog.is_empty() && self.store.is_ok();
+        Ok(Revocation { revoked, other_entries, durable })
+    }
+
+    /// The grants to end; an error if one is named that never was.
+    fn selected(&mut self, selection: &Selection) -> Result<Vec<GrantId>, Refusal> {
+        if *selection == Selection::All {
+            return Ok(self.book.iter().map(|grant| grant.id).collect());
+        }
+        let store = self.store.as_ref().map_err(|problem| {
+            Refusal::Unavailable(format!(
+                "without the store nobody can tell which of the kernel's entries belong to which grant or user; \
+                 `jitctl revoke --all` closes every one: {problem}"
+            ))
+        })?;
+        match selection {
+            Selection::Ids(ids) => {
+                let (live, others): (Vec<_>, Vec<_>) = ids.iter().partition(|id| self.book.get(**id).is_some());
+                for id in others {
+                    match store.grant(id) {
+                        Ok(Some(_)) => {}
+                        Ok(None) => return Err(Refusal::NotFound { what: "grant", id: id.0 }),
+                        // It isn't live, and the ones that are must not stay open for it.
+                        Err(error) => tracing::warn!(%error, grant = %id, "not live; whether it ever was is unknown"),
+                    }
+                }
+                Ok(live)
+            }
+            Selection::User(name) => {
+                let theirs =
+                    |(id, particulars): (&GrantId, &Particulars)| (particulars.requestor == *name).then_some(*id);
+                Ok(self.particulars.iter().filter_map(theirs).collect())
+            }
+            Selection::All => Ok(Vec::new()),
+        }
+    }
+
+    /// Closes what is in the kernel without being in the book: grants of a store that can't be read, for the most part.
+    /// Returns how many entries were still open.
+    fn close_other_entries(&mut self) -> Result<usize, Refusal> {
+        let entries = match self.datapath.entries() {
+            Ok(entries) => entries,
+            // The book has all grants, so that nothing else is to be expected.
+            Err(error) if self.store.is_ok() => {
+                tracing::error!(%error, "the kernel's tables can't be searched for entries without a grant");
+                return Ok(0);
+            }
+            Err(error) => {
+                return Err(Refusal::Unavailable(format!(
+                    "what is open can't be told, since neither the kernel's tables nor the store can be read: \
+                     {error}; every entry ends on time"
+                )));
+            }
+        };
+        let now = self.clock.boot();
+        let others: Vec<_> = entries.into_iter().filter(|(entry, _)| self.book.effective(entry).is_none()).collect();
+        let changes: Vec<_> = others.iter().map(|(entry, _): &(EntryKey, _)| self.intended(*entry)).collect();
+        self.enforce(&changes);
+        Ok(others.iter().filter(|(_, deadline)| *deadline > now).count())
+    }
+}

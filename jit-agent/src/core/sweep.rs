@@ -1,0 +1,102 @@
+//! What the core does by itself as time passes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{CHECKPOINT_INTERVAL, Core, RETRY_INTERVAL, backlog::Closing};
+use crate::store::{Checkpoint, GrantState};
+
+/// How many grants one sweep ends at most, so that commands don't wait for long where many end at once. The kernel
+/// ends them all on time; the sweep only frees their entries.
+pub(super) const SWEEP_BATCH: usize = 256;
+
+impl Core {
+    /// Ends grants whose time is over, tries again what failed before, and notes the clocks.
+    pub fn sweep(&mut self) {
+        self.expire();
+        if self.has_leftovers() && self.clock.boot() >= self.next_retry {
+            self.next_retry = self.clock.boot().after(RETRY_INTERVAL);
+            self.settle();
+            self.write_backlog();
+        }
+        if self.clock.boot() >= self.next_checkpoint {
+            self.checkpoint();
+        }
+    }
+
+    pub(super) fn until_next_sweep(&self) -> Duration {
+        let retry = self.has_leftovers().then_some(self.next_retry);
+        let moments = [self.book.next_end(), retry, Some(self.next_checkpoint)];
+        moments.into_iter().flatten().min().unwrap_or_default().since(self.clock.boot())
+    }
+
+    fn has_leftovers(&self) -> bool {
+        !self.refused.is_empty() || !self.backlog.is_empty()
+    }
+
+    fn expire(&mut self) {
+        let mut ended = self.book.ended(self.clock.boot());
+        ended.truncate(SWEEP_BATCH);
+        if ended.is_empty() {
+            return;
+        }
+        for id in &ended {
+            self.take_out(*id);
+        }
+        let ending = self.ending(GrantState::Expired, None, "");
+        self.record_in_turn(Closing::Ended(ended, ending));
+    }
+
+    /// Both clocks now.
+    pub(super) fn clocks(&self) -> Checkpoint {
+        Checkpoint {
+            machine_id: self.boot.machine_id.clone(),
+            boot_id: self.boot.boot_id.clone(),
+            boot: self.clock.boot(),
+            wall: self.clock.wall(),
+        }
+    }
+
+    /// Notes the clocks, so that a reboot doesn't lengthen grants.
+    pub(super) fn checkpoint(&mut self) {
+        let clocks = self.clocks();
+        self.next_checkpoint = clocks.boot.after(CHECKPOINT_INTERVAL);
+        let Ok(store) = &mut self.store else { return };
+        let noted = store.checkpoint(&clocks);
+        self.checkpoint_fault = noted.err().map(|error| {
+            tracing::error!(%error, "the clocks could not be noted");
+            format!(
+                "the clocks could not be noted: {error}; after a reboot grants may last longer than they should, up \
+                 to their end by the wall clock"
+            )
+        });
+    }
+
+    /// Adds something that happened to the audit log; says whether it is written.
+    pub(super) fn note(&mut self, event: &str, detail: &Value) -> bool {
+        let wall = self.clock.wall();
+        let noted = match &mut self.store {
+            Ok(store) => store.record_event(wall, event, detail).map_err(|error| error.to_string()),
+            Err(problem) => Err(problem.clone()),
+        };
+        self.count_lost_event(event, &noted)
+    }
+
+    /// Keeps account of what is missing in the audit log; says whether `noted` is.
+    pub(super) fn count_lost_event(&mut self, event: &str, noted: &Result<(), String>) -> bool {
+        if let Err(problem) = noted {
+            tracing::error!(problem, event, "an event could not be written to the audit log");
+            self.lost_events += 1;
+        }
+        noted.is_ok()
+    }
+
+    /// The last acts before the core ends.
+    pub(super) fn wind_up(&mut self) {
+        self.settle();
+        self.write_backlog();
+        self.checkpoint();
+        self.note("stopped", &json!({}));
+    }
+}

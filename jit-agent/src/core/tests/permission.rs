@@ -1,0 +1,40 @@
+//! Who has no role learns nothing and changes nothing.
+
+use tokio::sync::oneshot;
+
+use super::*;
+
+fn refused<T: std::fmt::Debug>(core: &mut Core, command: impl FnOnce(Peer, handle::Reply<T>) -> Command) {
+    let (reply, mut answer) = oneshot::channel();
+    core.handle(command(peer(1000, "mallory"), reply));
+    let expected = Refusal::NotPermitted { name: "mallory".to_owned(), uid: 1000, role: "admin" };
+    assert_eq!(answer.try_recv().unwrap().unwrap_err(), expected);
+}
+
+#[test]
+fn a_peer_without_a_role_gets_the_same_answer_to_every_command_and_changes_nothing() {
+    let mut world = World::new();
+    let known = world.submit(vec![port(22, &["192.0.2.7"], 1000)]).unwrap().id;
+    let (entries, operations, events) = (world.entries(), world.kernel.operations(), world.events());
+    let core = world.core();
+    refused(core, Command::Status);
+    refused(core, Command::Ports);
+    refused(core, Command::Requests);
+    refused(core, Command::Grants);
+    for id in [known, RequestId(99)] {
+        refused(core, |peer, reply| Command::Request(peer, id, reply));
+    }
+    for asked in [request(vec![port(22, &["192.0.2.8"], 60)]), request(vec![port(80, &["192.0.2.8"], 60)])] {
+        refused(core, |peer, reply| Command::Submit(peer, asked, reply));
+    }
+    for selection in [
+        Selection::All,
+        Selection::User("root".to_owned()),
+        Selection::Ids(vec![GrantId(1)]),
+        Selection::Ids(vec![GrantId(99)]),
+    ] {
+        refused(core, |peer, reply| Command::Revoke(peer, selection, "mine".to_owned(), reply));
+    }
+    assert_eq!((world.entries(), world.kernel.operations(), world.events()), (entries, operations, events));
+    assert_eq!(world.live(), [1]);
+}
