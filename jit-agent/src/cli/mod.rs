@@ -109,7 +109,7 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcom
             })
         }
         Command::Revoke(arguments) => agent.post("/v1/grants/revoke", &revoke_body(arguments), |done: &Revocation| {
-            let stdout = table::closed(&done.revoked);
+            let stdout = table::closed(done);
             if done.durable {
                 return Outcome::done(stdout);
             }

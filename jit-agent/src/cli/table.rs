@@ -8,7 +8,7 @@ use super::{
 };
 use crate::api::{
     problem::Problem,
-    wire::{Counter, Grant, GrantCounts, GrantState, Interface, Port, Request, RequestState, Status},
+    wire::{Counter, Grant, GrantCounts, GrantState, Interface, Port, Request, RequestState, Revocation, Status},
 };
 
 /// Rows under headings, aligned; columns whose heading begins with `>` are numbers and go to the right.
@@ -194,15 +194,20 @@ pub(super) fn failed(request: &Request) -> String {
 }
 
 /// What a revocation closed.
-pub(super) fn closed(revoked: &[Grant]) -> String {
-    if revoked.is_empty() {
+pub(super) fn closed(done: &Revocation) -> String {
+    let Revocation { revoked, other_entries, durable: _ } = done;
+    if revoked.is_empty() && *other_entries == 0 {
         return "no live grants to revoke\n".to_owned();
     }
     let line = |grant: &Grant| {
         let port = port(grant.number, &grant.protocol);
         format!("{port} closed for {}, grant {} of {}\n", source(&grant.source), grant.id, sanitised(&grant.requestor))
     };
-    revoked.iter().map(line).collect()
+    let mut text: String = revoked.iter().map(line).collect();
+    if *other_entries > 0 {
+        text.push_str(&format!("{other_entries} open entries that the agent has no grants for are closed\n"));
+    }
+    text
 }
 
 /// A problem, with its violations one a line.

@@ -6,7 +6,10 @@ mod host;
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 use crate::{
     api,
@@ -137,9 +140,14 @@ fn serve(core: Core, socket: &Path) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let (handle, commands) = CoreHandle::new();
+        // Dropped when the core's thread ends, whatever ends it: without a core there is nothing to serve.
+        let (running, core_ended) = oneshot::channel::<()>();
         let core = std::thread::Builder::new()
             .name("core".to_owned())
-            .spawn(move || core.run(commands))
+            .spawn(move || {
+                let _running = running;
+                core.run(commands)
+            })
             .context("starting the core's thread")?;
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!(%error, "the service manager could not be told that the agent is ready");
@@ -149,6 +157,7 @@ fn serve(core: Core, socket: &Path) -> anyhow::Result<()> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = core_ended => {}
             }
             tracing::info!("stopping; the ports stay shut, grants end on time");
         };

@@ -1,0 +1,102 @@
+//! What the benchmark is told on its command line.
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// How it is used.
+pub(crate) const USAGE: &str = "\
+Usage: cargo xtask bench [OPTIONS]
+
+  --json          print JSON instead of a table
+  --only NAME     measure only what has NAME in its name, such as `locked-drop`, `ipv6` or `request`
+  --rounds N      rounds for each cost per packet, at least 7 [default: 11]
+  --repeat N      packets in each round [default: 1000000]
+  --requests N    requests to the agent, at most 60000 [default: 1000]
+  --help          print this";
+
+/// Fewer rounds say nothing about the spread.
+const LEAST_ROUNDS: u32 = 7;
+/// Each request takes an entry of a table that has 65,536.
+const MOST_REQUESTS: u32 = 60_000;
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Say how the benchmark is used.
+    Help,
+    /// Measure.
+    Measure(Arguments),
+}
+
+/// What is to be measured, and how it is shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    /// JSON instead of a table.
+    pub(crate) json: bool,
+    /// Part of the names of what is measured; `None`: everything.
+    pub(crate) only: Option<String>,
+    /// Rounds for each cost per packet.
+    pub(crate) rounds: u32,
+    /// Packets in each round.
+    pub(crate) repeat: u32,
+    /// Requests to the agent.
+    pub(crate) requests: u32,
+}
+
+impl Arguments {
+    /// Reads the command line, without the program's name.
+    ///
+    /// # Errors
+    /// An option is unknown, or its value is missing or out of range.
+    pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Command> {
+        let mut words = words.into_iter();
+        let mut arguments = Self { json: false, only: None, rounds: 11, repeat: 1_000_000, requests: 1000 };
+        while let Some(option) = words.next() {
+            let mut value = || words.next().with_context(|| format!("{option} needs a value"));
+            match option.as_str() {
+                "--help" | "-h" => return Ok(Command::Help),
+                "--json" => arguments.json = true,
+                "--only" => arguments.only = Some(value()?),
+                "--rounds" => arguments.rounds = number(&option, &value()?, LEAST_ROUNDS, 10_000)?,
+                "--repeat" => arguments.repeat = number(&option, &value()?, 1000, 100_000_000)?,
+                "--requests" => arguments.requests = number(&option, &value()?, 1, MOST_REQUESTS)?,
+                _ => bail!("there is no option '{option}'"),
+            }
+        }
+        Ok(Command::Measure(arguments))
+    }
+}
+
+fn number(option: &str, value: &str, least: u32, most: u32) -> Result<u32> {
+    let number: u32 = value.parse().with_context(|| format!("{option} {value} is no number"))?;
+    ensure!((least..=most).contains(&number), "{option} {value} is not within {least} to {most}");
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command> {
+        Arguments::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn options_are_read_in_any_order() {
+        let Command::Measure(arguments) = parse("--rounds 9 --json --only ipv6").unwrap() else { panic!() };
+        assert_eq!((arguments.json, arguments.only.as_deref(), arguments.rounds), (true, Some("ipv6"), 9));
+        assert_eq!(parse("--json --help").unwrap(), Command::Help);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        for (line, text) in [
+            ("--fast", "there is no option '--fast'"),
+            ("--only", "--only needs a value"),
+            ("--rounds many", "--rounds many is no number"),
+            ("--rounds 3", "--rounds 3 is not within 7 to 10000"),
+            ("--requests 70000", "--requests 70000 is not within 1 to 60000"),
+        ] {
+            assert_eq!(parse(line).unwrap_err().to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What one packet costs: the loaded program under BPF_PROG_TEST_RUN, beside a program that only drops.
+
+use anyhow::{Context, Result, ensure};
+use jit_agent::datapath::Datapath;
+use jit_agent::datapath::xdp::XdpDatapath;
+use jit_common::abi::Mode;
+use jit_common::reason::{Reason, Verdict};
+use jit_tests::Sandbox;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+
+use crate::bare::{BareDrop, XDP_DROP};
+use crate::cases::{self, Case};
+use crate::samples::Samples;
+
+/// See `enum xdp_action`.
+const XDP_PASS: u32 = 2;
+
+/// All costs.
+pub(crate) struct Costs {
+    /// Rounds of each.
+    pub(crate) rounds: u32,
+    /// Packets in a round.
+    pub(crate) repeat: u32,
+    /// How many instructions the verifier walked through; `None` where the kernel doesn't tell.
+    pub(crate) verified_instructions: Option<u32>,
+    /// In the order of the cases.
+    pub(crate) costs: Vec<Cost>,
+}
+
+/// The cost of one case. Difference and ratio are taken within each round, where both programs ran one after the other:
+/// what disturbs the machine disturbs both.
+pub(crate) struct Cost {
+    /// What was run.
+    pub(crate) case: Case,
+    /// Nanoseconds a packet.
+    pub(crate) program: Samples,
+    /// Nanoseconds a packet of the bare program.
+    pub(crate) bare: Samples,
+    /// Nanoseconds that the program takes above the bare one.
+    pub(crate) difference: Samples,
+    /// How many times the bare program's time it takes.
+    pub(crate) ratio: Samples,
+}
+
+/// Measures these cases, round after round.
+///
+/// # Errors
+/// The kernel refuses a program, or a packet meets another verdict than it should.
+pub(crate) fn run(cases: Vec<Case>, rounds: u32, repeat: u32) -> Result<Costs> {
+    let sandbox = Sandbox::new()?;
+    let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent")).context("loading the program")?;
+    cases::populate(&mut datapath)?;
+    let bare = BareDrop::load()?;
+    for case in &cases {
+        check(&datapath, case)?;
+        // Not counted: caches and the processor's clock get to where they stay.
+        time(|| bare.run(&case.frame, repeat / 10), repeat)?;
+        time(|| run_program(&datapath, case, repeat / 10), repeat)?;
+    }
+    let mut times = vec![Vec::new(); cases.len()];
+    for round in 0..rounds {
+        for (case, times) in cases.iter().zip(&mut times) {
+            let bare = || time(|| bare.run(&case.frame, repeat), repeat);
+            let program = || time(|| run_program(&datapath, case, repeat), repeat);
+            // Taking turns, so that neither always runs after the other.
+            times.push(if round % 2 == 0 {
+                let bare = bare()?;
+                (program()?, bare)
+            } else {
+                (program()?, bare()?)
+            });
+        }
+    }
+    let costs = cases.into_iter().zip(times).map(|(case, times)| Cost::new(case, &times)).collect();
+    Ok(Costs { rounds, repeat, verified_instructions: datapath.verified_instructions(), costs })
+}
+
+/// Makes sure that the case is what it says it is.
+fn check(datapath: &XdpDatapath, case: &Case) -> Result<()> {
+    let before = counted(datapath, case.reason)?;
+    run_program(datapath, case, 1)?;
+    let grown = counted(datapath, case.reason)? - before;
+    ensure!(grown == 1, "{} was not counted as {}", case.name(), case.reason.name());
+    Ok(())
+}
+
+fn counted(datapath: &XdpDatapath, wanted: Reason) -> Result<u64> {
+    let counters = datapath.counters()?;
+    Ok(counters.iter().filter(|(mode, reason, _)| (*mode, *reason) == (Mode::Enforce, wanted)).map(|(.., n)| n).sum())
+}
+
+fn run_program(datapath: &XdpDatapath, case: &Case, repeat: u32) -> Result<()> {
+    let expected = match case.reason.verdict() {
+        Verdict::Drop => XDP_DROP,
+        Verdict::Pass => XDP_PASS,
+    };
+    let (action, _) = datapath.test_run(&case.frame, repeat)?;
+    ensure!(action == expected, "{} ended with action {action} instead of {expected}", case.name());
+    Ok(())
+}
+
+/// Nanoseconds a packet, in this thread's processor time. The kernel's own figure is in whole nanoseconds, too coarse
+/// for a program of ten, and the system call's share is nothing among so many packets.
+fn time(run: impl FnOnce() -> Result<()>, repeat: u32) -> Result<f64> {
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+    };
+    let before = now();
+    run()?;
+    Ok((now() - before) / f64::from(repeat))
+}
+
+impl Cost {
+    fn new(case: Case, times: &[(f64, f64)]) -> Self {
+        let each = |value: fn(f64, f64) -> f64| Samples::new(times.iter().map(|(p, b)| value(*p, *b)).collect());
+        Self {
+            case,
+            program: each(|program, _| program),
+            bare: each(|_, bare| bare),
+            difference: each(|program, bare| program - bare),
+            ratio: each(|program, bare| program / bare),
+        }
+    }
+}
+
+impl Costs {
+    /// For programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { rounds, repeat, verified_instructions, costs } = self;
+        let cases: Vec<Value> = costs
+            .iter()
+            .map(|Cost { case, program, bare, difference, ratio }| {
+                json!({
+                    "name": case.name(),
+                    "reason": case.reason.name(),
+                    "nanoseconds": program.to_json(),
+                    "bareNanoseconds": bare.to_json(),
+                    "differenceNanoseconds": difference.to_json(),
+                    "ratio": ratio.to_json(),
+                })
+            })
+            .collect();
+        json!({
+            "rounds": rounds,
+            "packetsPerRound": repeat,
+            "verifiedInstructions": verified_instructions,
+            "cases": cases,
+        })
+    }
+}

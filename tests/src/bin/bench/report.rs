@@ -1,0 +1,109 @@
+//! The figures, for people and for programs.
+
+use serde_json::json;
+
+use crate::environment::Environment;
+use crate::opening::Opening;
+use crate::per_packet::Costs;
+use crate::samples::Samples;
+
+/// All that was measured.
+pub(crate) struct Report {
+    /// Where, when, and with which build.
+    pub(crate) environment: Environment,
+    /// What a packet costs.
+    pub(crate) per_packet: Option<Costs>,
+    /// How soon a request lets a packet through.
+    pub(crate) opening: Option<Opening>,
+}
+
+impl Report {
+    /// For programs.
+    pub(crate) fn to_json(&self) -> String {
+        let Self { environment, per_packet, opening } = self;
+        let report = json!({
+            "environment": environment.to_json(),
+            "perPacket": per_packet.as_ref().map(Costs::to_json),
+            "opening": opening.as_ref().map(Opening::to_json),
+        });
+        format!("{report:#}")
+    }
+
+    /// For people.
+    pub(crate) fn to_table(&self) -> String {
+        let Self { environment, per_packet, opening } = self;
+        let sections = [per_packet.as_ref().map(costs), opening.as_ref().map(times)];
+        let sections = sections.into_iter().flatten().map(|section| format!("\n\n{section}"));
+        environment.to_lines() + &sections.collect::<String>()
+    }
+}
+
+fn costs(costs: &Costs) -> String {
+    let size = costs.verified_instructions.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
+    let heading = format!(
+        "Cost of a packet in ns, beside a program of two instructions that drops everything\n\
+         BPF_PROG_TEST_RUN, {} rounds of {} packets by turns: median (quartiles), fastest of program and bare drop\n\
+         Verified instructions: {size}",
+        costs.rounds, costs.repeat
+    );
+    let mut rows = vec![["packet", "", "program", "bare drop", "above it", "ratio", "fastest"].map(str::to_owned)];
+    rows.extend(costs.costs.iter().map(|cost| {
+        let (program, bare) = (cost.program.shown(1), cost.bare.shown(1));
+        let (difference, ratio) = (cost.difference.shown(1), cost.ratio.shown(2));
+        // On a machine that others share, the fastest rounds come closest to a quiet one.
+        let fastest = format!("{:.1} - {:.1}", cost.program.quantile(0.0), cost.bare.quantile(0.0));
+        [cost.case.meaning.to_owned(), cost.case.family.to_owned(), program, bare, difference, ratio, fastest]
+    }));
+    format!("{heading}\n\n{}", aligned(&rows, 2))
+}
+
+fn times(opening: &Opening) -> String {
+    let Opening { file_system, to_packet, to_answer, probe_interval, packet_first } = opening;
+    let requests = to_packet.len();
+    let heading = format!(
+        "Time from sending a request on the socket, in ms\n\
+         {requests} requests, each for another source; store on {file_system}; a probe every {:.1} us from one of the cores",
+        probe_interval.median()
+    );
+    let row = |name: &str, samples: &Samples| {
+        let figures = [0.5, 0.99, 0.0, 1.0].map(|share| format!("{:.2}", samples.quantile(share)));
+        let [median, p99, least, most] = figures;
+        [name.to_owned(), median, p99, least, most]
+    };
+    let rows = [
+        ["until", "median", "p99", "least", "most"].map(str::to_owned),
+        row("the first packet passes", to_packet),
+        row("the answer is there", to_answer),
+    ];
+    let ending = format!("The packet passed before the answer was there: {packet_first} of {requests}");
+    format!("{heading}\n\n{}\n{ending}", aligned(&rows, 1))
+}
+
+/// Rows in columns; the first `left` columns are words, the others figures.
+fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column < left {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_go_left_and_figures_right() {
+        let rows = [["name", "ms"], ["a", "12.5"]].map(|row| row.map(str::to_owned));
+        assert_eq!(aligned(&rows, 1), "  name    ms\n  a     12.5");
+    }
+}
