@@ -13,7 +13,10 @@ use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::problem::{Code, Problem};
+use super::{
+    object::Object,
+    problem::{Code, Problem},
+};
 
 /// Largest body that is read, in bytes.
 pub(super) const LIMIT: usize = 1024 * 1024;
@@ -86,7 +89,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::new(Code::MalformedJson, "the body is empty; send a JSON object"));
     }
     match Json::from_bytes(bytes) {
-        Ok(Json(value)) => Ok(value),
+        Ok(Json(Object(value))) => Ok(value),
         // The text begins with the field's path, like `ports[0].number`.
         Err(JsonRejection::JsonDataError(error)) => Err(Problem::new(Code::InvalidField, cause(&error))),
         Err(error) => Err(Problem::new(Code::MalformedJson, format!("the body is not JSON: {}", cause(&error)))),

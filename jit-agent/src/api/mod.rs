@@ -6,6 +6,7 @@
 mod bind;
 mod body;
 mod limit;
+mod object;
 mod peer;
 pub mod problem;
 mod refused;

@@ -55,8 +55,8 @@ fn a_field_that_is_unknown_missing_repeated_or_of_another_type_is_named() {
         (r#"{"ports":[{"number":1,"duration":3600}]}"#, "ports[0].duration: invalid type: integer `3600`"),
         (r#"{"ports":[],"justification":null}"#, "justification: invalid type: null, expected a string"),
         (r#""ports""#, "invalid type: string \"ports\""),
-        ("[]", "invalid length 0"),
-        (&deep, "ports[0][0]: invalid type: sequence"),
+        ("[]", "invalid type: sequence, expected a JSON object, not an array"),
+        (&deep, "ports[0]: invalid type: sequence, expected a JSON object"),
     ];
     for (body, text) in table {
         let answer = post(&agent, "/v1/requests", body);

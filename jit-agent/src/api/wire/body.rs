@@ -6,7 +6,7 @@ use jiff::{SpanRelativeTo, Timestamp, fmt::temporal::SpanParser};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::body::excerpt,
+    api::{body::excerpt, object},
     core::view::Selection,
     policy::{self, GrantId, Protocol, SourceError, Until, Violation, parse_source},
 };
@@ -27,6 +27,7 @@ const LONGEST_NAME: usize = 256;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewRequest {
     /// What to open; 1 to 64.
+    #[serde(deserialize_with = "object::list")]
     pub ports: Vec<RequestedPort>,
     /// Why; at most 1000 characters, on one line.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -82,10 +82,10 @@ impl XdpDatapath {
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
         let program = self.object.program().map_err(|error| vec![error])?;
         let mut errors = self.attachments.cover(interfaces, program, &self.pins);
-        if !self.adopted
-            && let Err(error) = self.pins.commit()
-        {
-            errors.push(error);
+        if !self.adopted {
+            let in_use = errors.len() < interfaces.len() || interfaces.is_empty();
+            let done = if in_use { self.pins.commit() } else { self.pins.discard() };
+            errors.extend(done.err());
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }

@@ -144,6 +144,11 @@ impl Pins {
         Ok(())
     }
 
+    /// Takes the staged maps back, where they are of no use.
+    pub(super) fn discard(&self) -> Result<(), DatapathError> {
+        remove_tree(&self.new_maps())
+    }
+
     /// Puts the staged maps in the place of those a successor would take over.
     pub(super) fn commit(&self) -> Result<(), DatapathError> {
         remove_tree(&self.maps())?;
@@ -162,6 +167,14 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, Vec<DatapathError>> {
     let pins = Pins { directory: directory.to_owned(), _lock: None };
     if !directory.exists() {
         return Ok(removed);
+    }
+    match is_on_bpffs(directory) {
+        Ok(true) => {}
+        Ok(false) => {
+            let nothing = "is not on a BPF file system, so no jit-agent has its pins there; nothing was removed";
+            return Err(vec![problem(directory, nothing.to_owned())]);
+        }
+        Err(error) => return Err(vec![error]),
     }
     // Links first: a program without its maps' pins is merely unmanageable, but maps without links do nothing.
     match pins.links() {
@@ -187,6 +200,13 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, Vec<DatapathError>> {
         errors.push(problem(directory, format!("can't be removed: {error}")));
     }
     if errors.is_empty() { Ok(removed) } else { Err(errors) }
+}
+
+fn is_on_bpffs(directory: &Path) -> Result<bool, DatapathError> {
+    match rustix::fs::statfs(directory) {
+        Ok(file_system) => Ok(file_system.f_type as u64 == BPF_FS_MAGIC),
+        Err(error) => Err(problem(directory, format!("can't be examined: {error}"))),
+    }
 }
 
 /// Removes a directory of pins, whatever is in it, if it exists.
