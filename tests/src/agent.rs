@@ -8,11 +8,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{Config, Namespace, Outcome, PATIENCE, Process, Program, Response, Sandbox, Stream, api};
 
-/// A `jit-agent` in a namespace; its files belong to that namespace's name. Dropping it kills the daemon; what it pinned stays until
-/// [`Agent::unload`] or the end of the sandbox.
+/// A `jit-agent` in a namespace; its files belong to its name, which is the namespace's unless it was given another. Dropping it kills
+/// the daemon; what it pinned stays until [`Agent::unload`] or the end of the sandbox.
 pub struct Agent {
     sandbox: Sandbox,
     namespace: Namespace,
+    name: String,
     dir: PathBuf,
     starts: u32,
     process: Option<Process>,
@@ -34,9 +35,18 @@ impl Agent {
     /// # Errors
     /// When the configuration can't be written.
     pub fn prepare(sandbox: &Sandbox, namespace: &Namespace, config: Config) -> Result<Self> {
-        let dir = sandbox.path(&format!("agent-{}", namespace.name()));
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let agent = Self { sandbox: sandbox.clone(), namespace: namespace.clone(), dir, starts: 0, process: None };
+        Self::prepare_named(sandbox, namespace, namespace.name(), config)
+    }
+
+    /// The same under a name of its own: for a second one in the same namespace.
+    ///
+    /// # Errors
+    /// When the name is taken, or the configuration can't be written.
+    pub fn prepare_named(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: Config) -> Result<Self> {
+        let dir = sandbox.path(&format!("agent-{name}"));
+        fs::create_dir(&dir).with_context(|| format!("cannot make {}: two agents of one name?", dir.display()))?;
+        let (sandbox, namespace, name) = (sandbox.clone(), namespace.clone(), name.to_owned());
+        let agent = Self { sandbox, namespace, name, dir, starts: 0, process: None };
         agent.configure(config)?;
         Ok(agent)
     }
@@ -76,7 +86,7 @@ impl Agent {
     /// The directory of its pins.
     #[must_use]
     pub fn bpffs_dir(&self) -> PathBuf {
-        self.sandbox.bpffs().join(format!("jit-agent-{}", self.namespace.name()))
+        self.sandbox.bpffs().join(format!("jit-agent-{}", self.name))
     }
 
     /// Starts the daemon without waiting for anything: for tests in which it should refuse to start.

@@ -31,8 +31,10 @@ mod link;
 mod namespace;
 mod probe;
 mod process;
+mod requests;
 mod sandbox;
 mod servers;
+mod session;
 mod ssh;
 mod sys;
 mod users;
@@ -48,8 +50,10 @@ pub use link::{Link, Topology};
 pub use namespace::Namespace;
 pub use probe::{FrameSender, Reach, http_get, tcp_connects, udp_echoes};
 pub use process::{Outcome, Process, Program};
+pub use requests::{Grant, request_body};
 pub use sandbox::Sandbox;
 pub use servers::{TcpServer, UdpServer};
+pub use session::{Cut, Tally, TcpSession, Traffic, UdpSession};
 pub use ssh::SshServer;
 
 /// The longest wait for something that should happen; reached only when a test fails.

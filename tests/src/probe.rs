@@ -85,7 +85,7 @@ pub fn http_get(namespace: &Namespace, from: &str, to: &str, within: Duration) -
 }
 
 /// The outer error is a wrong address, the inner one what the connection met.
-fn tcp_open(from: &str, to: &str, within: Duration) -> Result<Result<TcpStream, Errno>> {
+pub(crate) fn tcp_open(from: &str, to: &str, within: Duration) -> Result<Result<TcpStream, Errno>> {
     let source: IpAddr = from.parse().with_context(|| format!("'{from}' is no IP address"))?;
     let target: SocketAddr = to.parse().with_context(|| format!("'{to}' is no ADDRESS:PORT"))?;
     let family = if source.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };

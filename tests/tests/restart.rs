@@ -1,0 +1,257 @@
+//! The kernel enforces while the agent is killed, stopped, restarted or unloaded.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jit_tests::{
+    Agent, Config, Link, Namespace, PATIENCE, Port, Reach, Tally, TcpServer, TcpSession, Topology, Traffic, UdpServer,
+    UdpSession, tcp_connects,
+};
+
+const ALICE: &str = "192.0.2.10";
+const OTHER: &str = "192.0.2.11";
+const SSH: &str = "192.0.2.1:22";
+const UDP: &str = "192.0.2.1:5000";
+
+fn ssh_only() -> Config {
+    Config::enforcing("srv0").port(Port::tcp(22))
+}
+
+fn udp_only() -> Config {
+    Config::enforcing("srv0").port(Port::udp(5000))
+}
+
+/// The id of the XDP program on a device, by the kernel's word.
+fn program_on(namespace: &Namespace, device: &str) -> Result<Option<u64>> {
+    let shown = namespace.ip(&format!("-json link show dev {device}"))?.json()?;
+    Ok(shown[0]["xdp"]["prog"]["id"].as_u64())
+}
+
+/// The inode numbers of all pins: another link or map has another one.
+fn pins(agent: &Agent) -> Result<Vec<(String, u64)>> {
+    let mut found = Vec::new();
+    for dir in [agent.bpffs_dir(), agent.bpffs_dir().join("maps")] {
+        for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                found.push((entry.file_name().to_string_lossy().into_owned(), entry.metadata()?.ino()));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[test]
+fn killing_the_agent_changes_nothing_for_packets() -> Result<()> {
+    let net = Topology::new()?;
+    let _ssh = TcpServer::echo(&net.server, "[::]:22")?;
+    let _web = TcpServer::echo(&net.server, "[::]:80")?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    agent.grant(22, "TCP", ALICE, 600)?;
+    let mut session = TcpSession::open(&net.client, ALICE, SSH)?;
+    agent.kill9();
+    assert!(session.echoes(PATIENCE)?, "the established connection was cut off");
+    let reach = |from, to| tcp_connects(&net.client, from, to, jit_tests::SILENCE);
+    assert_eq!(reach(ALICE, SSH)?, Reach::Open);
+    assert_eq!(reach(OTHER, SSH)?, Reach::Silent);
+    assert_eq!(reach(OTHER, "192.0.2.1:80")?, Reach::Open);
+    agent.launch()?;
+    assert!(session.echoes(PATIENCE)?, "the established connection was cut off");
+    assert_eq!(reach(ALICE, SSH)?, Reach::Open);
+    agent.expect_drop(&net.client, OTHER, SSH, "no_grant")?;
+    Ok(())
+}
+
+#[test]
+fn killing_and_restarting_loses_no_granted_packet_and_lets_no_other_through() -> Result<()> {
+    let net = Topology::new()?;
+    let _udp = UdpServer::echo(&net.server, UDP)?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, udp_only())?;
+    agent.grant(5000, "UDP", ALICE, 600)?;
+    let (dropped, pinned, first) = (agent.dropped()?, pins(&agent)?, program_on(&net.server, "srv0")?);
+    assert!(first.is_some() && pinned.iter().any(|(name, _)| name.starts_with("link-")), "{pinned:?}");
+    let granted = Traffic::answered(&net.client, ALICE, UDP)?;
+    let locked = Traffic::unanswered(&net.client, OTHER, UDP)?;
+    let mut programs = vec![first];
+    for _ in 0..3 {
+        agent.kill9();
+        agent.launch()?;
+        programs.push(program_on(&net.server, "srv0")?);
+        assert_eq!(pins(&agent)?, pinned, "link and maps are adopted, not replaced");
+    }
+    agent.restart()?;
+    let (granted, locked) = (granted.finish()?, locked.finish()?);
+    assert_eq!(granted, Tally { answered: granted.sent, ..granted }, "granted packets were lost");
+    assert_eq!(locked, Tally { answered: 0, ..locked }, "packets without a grant got through");
+    assert_eq!(agent.dropped()? - dropped, locked.sent, "each was counted, and the counters outlived the agent");
+    programs.dedup();
+    assert_eq!(programs.len(), 4, "each start brings its own program: {programs:?}");
+    Ok(())
+}
+
+#[test]
+fn a_grant_ends_on_time_without_the_agent() -> Result<()> {
+    let net = Topology::new()?;
+    let _udp = UdpServer::echo(&net.server, UDP)?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, udp_only())?;
+    let grant = agent.grant(5000, "UDP", ALICE, 3)?;
+    let mut session = UdpSession::open(&net.client, ALICE, UDP)?;
+    agent.kill9();
+    grant.cuts_on_time(&mut session)?;
+    agent.launch()?;
+    assert_eq!(agent.grant_counts()?, (0, 0));
+    let requests = agent.api("GET", "/v1/requests", None)?.json()?;
+    assert_eq!(requests["value"][0]["grants"][0]["status"], "Expired", "{requests}");
+    assert!(session.until_lost(Duration::from_secs(1)).is_err(), "it is open again");
+    Ok(())
+}
+
+#[test]
+fn a_stopped_agent_leaves_locked_ports_shut_and_granted_ones_open() -> Result<()> {
+    let net = Topology::new()?;
+    let _ssh = TcpServer::echo(&net.server, "[::]:22")?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    agent.grant(22, "TCP", ALICE, 600)?;
+    assert_eq!(agent.stop()?.code(), Some(0));
+    assert_eq!(tcp_connects(&net.client, OTHER, SSH, jit_tests::SILENCE)?, Reach::Silent);
+    assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Open);
+    assert_eq!(agent.jitctl(&["grants"])?.code(), Some(5));
+    Ok(())
+}
+
+#[test]
+fn grants_survive_a_restart_with_number_end_and_requestor() -> Result<()> {
+    let net = Topology::new()?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    agent.grant(22, "TCP", ALICE, 600)?;
+    agent.grant(22, "TCP", "2001:db8::/64", 1200)?;
+    let told = || -> Result<Vec<String>> {
+        let fields = ["id", "requestId", "number", "protocol", "source", "requestor", "startTimeUtc", "status"];
+        let grants = agent.grants()?;
+        Ok(grants.iter().map(|grant| fields.map(|field| grant[field].to_string()).join(" ")).collect())
+    };
+    let remaining = |agent: &Agent| -> Result<Vec<u64>> {
+        Ok(agent.grants()?.iter().filter_map(|grant| grant["remainingSeconds"].as_u64()).collect())
+    };
+    let (before, left) = (told()?, remaining(&agent)?);
+    assert!(before.len() == 2 && before[0].contains(r#""root""#), "{before:?}");
+    agent.kill9();
+    agent.launch()?;
+    let fields = ["id", "requestId", "number", "protocol", "source", "requestor", "startTimeUtc", "status"];
+    let after: Vec<_> =
+        agent.grants()?.iter().map(|grant| fields.map(|field| grant[field].to_string()).join(" ")).collect();
+    assert_eq!(after, before);
+    for (after, before) in remaining(&agent)?.into_iter().zip(left) {
+        assert!(after <= before && before - after < 60, "{before} s were left before the restart, {after} after");
+    }
+    assert_eq!(agent.grant_counts()?, (2, 2));
+    Ok(())
+}
+
+#[test]
+fn a_revoked_grant_does_not_come_back_after_a_restart() -> Result<()> {
+    let net = Topology::new()?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    let revoked = agent.grant(22, "TCP", ALICE, 600)?;
+    agent.grant(22, "TCP", OTHER, 600)?;
+    agent.revoke(&[revoked.id])?;
+    agent.kill9();
+    agent.launch()?;
+    agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
+    assert_eq!(tcp_connects(&net.client, OTHER, SSH, PATIENCE)?, Reach::Refused, "the other one is still open");
+    assert_eq!(agent.grants()?.len(), 1);
+    // Nor when all must be restored from the store.
+    agent.kill9();
+    agent.unload()?.success()?;
+    agent.launch()?;
+    agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
+    assert_eq!(agent.grants()?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_restart_uncovers_the_interfaces_that_are_no_longer_configured() -> Result<()> {
+    let net = Topology::new()?;
+    Link::new(&net.server, "srv1", &net.client, "cli1")
+        .address_a("198.51.100.1/24")
+        .address_b("198.51.100.10/24")
+        .up()?;
+    let both = ssh_only().set("interfaces", ["srv0", "srv1"].map(toml::Value::from).to_vec());
+    let mut agent = Agent::start(&net.sandbox, &net.server, both)?;
+    for (from, to) in [(ALICE, SSH), ("198.51.100.10", "198.51.100.1:22")] {
+        agent.expect_drop(&net.client, from, to, "no_grant")?;
+    }
+    agent.configure(ssh_only())?;
+    agent.restart()?;
+    agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
+    assert_eq!(
+        tcp_connects(&net.client, "198.51.100.10", "198.51.100.1:22", PATIENCE)?,
+        Reach::Refused,
+        "srv1 is no longer covered"
+    );
+    assert_eq!(program_on(&net.server, "srv1")?, None);
+    let links = pins(&agent)?.into_iter().filter(|(name, _)| name.starts_with("link-")).count();
+    assert_eq!(links, 1);
+    Ok(())
+}
+
+#[test]
+fn unloading_without_a_daemon_opens_everything_and_leaves_no_pin() -> Result<()> {
+    let net = Topology::new()?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
+    agent.kill9();
+    let outcome = agent.unload()?.success()?;
+    assert!(outcome.stdout.contains("the ports are open"), "{outcome:?}");
+    assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Refused, "the host itself answers");
+    assert_eq!(program_on(&net.server, "srv0")?, None);
+    assert!(!agent.bpffs_dir().exists());
+    let again = agent.unload()?.success()?;
+    assert!(again.stdout.contains("nothing is loaded"), "{again:?}");
+    Ok(())
+}
+
+#[test]
+fn unloading_needs_no_valid_configuration() -> Result<()> {
+    let net = Topology::new()?;
+    let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    agent.configure(ssh_only().set("enforce", true))?;
+    agent.unload()?.success()?;
+    assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Refused, "the host itself answers");
+    Ok(())
+}
+
+#[test]
+fn unloading_under_a_running_daemon_opens_everything_and_the_status_says_so() -> Result<()> {
+    let net = Topology::new()?;
+    let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    agent.grant(22, "TCP", ALICE, 600)?;
+    assert_eq!(agent.jitctl(&["status"])?.code(), Some(0));
+    agent.unload()?.success()?;
+    assert_eq!(tcp_connects(&net.client, OTHER, SSH, PATIENCE)?, Reach::Refused, "the host itself answers");
+    assert!(!agent.bpffs_dir().exists());
+    let status = agent.jitctl(&["status"])?;
+    assert_eq!(status.code(), Some(7), "{status:?}");
+    assert!(status.stdout.contains("NOT ATTACHED"), "{status:?}");
+    assert!(status.stdout.contains("no longer attached; restart jit-agent"), "{status:?}");
+    Ok(())
+}
+
+#[test]
+fn a_start_after_unloading_locks_again_and_restores_the_grants() -> Result<()> {
+    let net = Topology::new()?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    let grant = agent.grant(22, "TCP", ALICE, 600)?;
+    agent.kill9();
+    agent.unload()?.success()?;
+    assert_eq!(tcp_connects(&net.client, OTHER, SSH, PATIENCE)?, Reach::Refused, "the host itself answers");
+    agent.launch()?;
+    agent.expect_drop(&net.client, OTHER, SSH, "no_grant")?;
+    assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Refused, "granted: the host itself answers");
+    assert_eq!(agent.grants()?[0]["id"], grant.id);
+    assert_eq!(agent.grant_counts()?, (1, 1));
+    Ok(())
+}
