@@ -1,18 +1,18 @@
 //! The configuration file: strict, so that nothing the owner wrote is silently without effect.
 
+mod raw;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use jiff::SignedDuration;
 use jit_common::abi::Mode;
-use serde::{Deserialize, Deserializer, de::Error as _};
 
+use self::raw::{RawConfig, RawFragments};
 use crate::{
     datapath::Protection,
-    policy::{DEFAULT_MAXIMUM, Justification, PolicyError, PortId, PortPolicies, PortPolicy, Protocol, parse_source},
+    policy::{PolicyError, PortPolicies, PortPolicy},
 };
 
 /// Where the configuration is, unless `--config` names another file.
@@ -115,7 +115,7 @@ impl Config {
         let RawConfig { mode, interfaces, fragments, socket, state_dir, bpffs_dir, port, roles } = raw;
         let policies = match port {
             Some(ports) => ports.into_iter().map(PortPolicy::from).collect(),
-            None => default_policies(),
+            None => raw::default_policies(),
         };
         let ports =
             PortPolicies::new(policies).map_err(|source| ConfigError::Policy { origin: origin.to_owned(), source })?;
@@ -170,177 +170,6 @@ impl Places {
             }
         }
         Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawConfig {
-    #[serde(default)]
-    mode: RawMode,
-    #[serde(deserialize_with = "interfaces")]
-    interfaces: Vec<String>,
-    #[serde(default)]
-    fragments: RawFragments,
-    #[serde(default = "default_socket")]
-    socket: PathBuf,
-    #[serde(default = "default_state")]
-    state_dir: PathBuf,
-    #[serde(default = "default_bpffs")]
-    bpffs_dir: PathBuf,
-    port: Option<Vec<RawPort>>,
-    #[serde(default)]
-    roles: RawRoles,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawMode {
-    #[default]
-    Observe,
-    Enforce,
-}
-
-impl From<RawMode> for Mode {
-    fn from(mode: RawMode) -> Self {
-        match mode {
-            RawMode::Observe => Self::Observe,
-            RawMode::Enforce => Self::Enforce,
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawFragments {
-    #[default]
-    Pass,
-    Drop,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRoles {
-    #[serde(default, deserialize_with = "names")]
-    admin: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPort {
-    #[serde(deserialize_with = "port_number")]
-    number: u16,
-    #[serde(deserialize_with = "protocol")]
-    protocol: Protocol,
-    #[serde(default = "any_source", deserialize_with = "sources")]
-    allowed_sources: Vec<ipnet::IpNet>,
-    #[serde(default = "default_maximum", deserialize_with = "duration")]
-    max_duration: Duration,
-    #[serde(default)]
-    justification: RawJustification,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawJustification {
-    #[default]
-    Required,
-    Optional,
-}
-
-impl From<RawPort> for PortPolicy {
-    fn from(raw: RawPort) -> Self {
-        let RawPort { number, protocol, allowed_sources, max_duration, justification } = raw;
-        let justification = match justification {
-            RawJustification::Required => Justification::Required,
-            RawJustification::Optional => Justification::Optional,
-        };
-        Self { id: PortId { number, protocol }, allowed_sources, max_duration, justification }
-    }
-}
-
-/// The policies where the configuration has no `port` at all: the management ports.
-fn default_policies() -> Vec<PortPolicy> {
-    let ports = [(22, Protocol::Tcp), (3389, Protocol::Any), (5985, Protocol::Tcp), (5986, Protocol::Tcp)];
-    ports
-        .map(|(number, protocol)| PortPolicy {
-            id: PortId { number, protocol },
-            allowed_sources: any_source(),
-            max_duration: DEFAULT_MAXIMUM,
-            justification: Justification::Required,
-        })
-        .to_vec()
-}
-
-fn default_socket() -> PathBuf {
-    DEFAULT_SOCKET.into()
-}
-
-fn default_state() -> PathBuf {
-    DEFAULT_STATE.into()
-}
-
-fn default_bpffs() -> PathBuf {
-    DEFAULT_BPFFS.into()
-}
-
-const fn default_maximum() -> Duration {
-    DEFAULT_MAXIMUM
-}
-
-fn any_source() -> Vec<ipnet::IpNet> {
-    vec![ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()]
-}
-
-fn port_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    let number = i64::deserialize(deserializer)?;
-    u16::try_from(number)
-        .ok()
-        .filter(|number| *number > 0)
-        .ok_or_else(|| D::Error::custom(PolicyError::Number(number.to_string())))
-}
-
-fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-}
-
-fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ipnet::IpNet>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| parse_source(text).map_err(D::Error::custom)).collect()
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    parsed.ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration; write one like \"3h\" or \"90min\"")))
-}
-
-/// The longest name that Linux gives an interface.
-const LONGEST_INTERFACE_NAME: usize = 15;
-
-fn interfaces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let names = Vec::<String>::deserialize(deserializer)?;
-    for name in &names {
-        if name == "auto" || name.contains(['*', '?', '[']) {
-            return Err(D::Error::custom(format!("`{name}`: name each interface to cover, like \"eth0\"")));
-        }
-        let printable = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-        if name.is_empty() || name.len() > LONGEST_INTERFACE_NAME || !printable {
-            return Err(D::Error::custom(format!("`{}` is not the name of an interface", name.escape_default())));
-        }
-    }
-    if let Some(name) = names.iter().enumerate().find_map(|(index, name)| names[..index].contains(name).then_some(name))
-    {
-        return Err(D::Error::custom(format!("`{name}` is listed twice")));
-    }
-    Ok(names)
-}
-
-fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let names = Vec::<String>::deserialize(deserializer)?;
-    match names.iter().find(|name| name.trim_start_matches('@').is_empty()) {
-        Some(name) => Err(D::Error::custom(format!("`{name}` names nobody; write a user, or a group as \"@group\""))),
-        None => Ok(names),
     }
 }
 

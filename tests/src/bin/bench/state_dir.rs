@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn the_innermost_and_latest_mount_counts() {
         let mounts =
-            "/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n/dev/vdb /work xfs rw 0 0\ntmpfs /work tmpfs rw 0 0";
+            "/dev/vda / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n/dev/vdb /srv xfs rw 0 0\ntmpfs /srv tmpfs rw 0 0";
         let found = |path| file_system_of(Path::new(path), mounts);
-        assert_eq!(found("/work/target").as_deref(), Some("tmpfs on tmpfs"));
-        assert_eq!(found("/workshop/target").as_deref(), Some("ext4 on /dev/vda"));
+        assert_eq!(found("/srv/target").as_deref(), Some("tmpfs on tmpfs"));
+        assert_eq!(found("/srvice/target").as_deref(), Some("ext4 on /dev/vda"));
     }
 }
