@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use jit_tests::{Agent, Config, PATIENCE, Port, Program, Reach, Stream, Topology, UdpServer, UdpSession, tcp_connects};
+use jit_tests::{
+    Agent, Config, PATIENCE, Port, Program, Reach, Stream, Topology, Traffic, UdpServer, UdpSession, tcp_connects,
+};
 use serde_json::json;
 
 const ALICE: &str = "192.0.2.10";
@@ -119,6 +121,27 @@ fn a_store_that_comes_back_finds_its_grants() -> Result<()> {
 }
 
 #[test]
+fn a_store_that_comes_back_after_new_maps_were_made_finds_its_grants() -> Result<()> {
+    let net = Topology::new()?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, config())?;
+    let grant = agent.grant(22, "TCP", ALICE, 600)?;
+    agent.stop()?;
+    agent.unload()?.success()?;
+    let whole = fs::read(store(&agent))?;
+    fs::write(store(&agent), "disk trouble")?;
+    agent.launch()?;
+    // That the new maps hold no grant says nothing about the grants: nobody has revoked one.
+    expect_locked_and_degraded(&net, &agent, &["is not a store of jit-agent"])?;
+    agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
+    agent.stop()?;
+    fs::write(store(&agent), whole)?;
+    agent.launch()?;
+    assert_eq!(agent.grant_counts()?, (1, 1), "{}", agent.api("GET", "/v1/requests", None)?.body);
+    assert_eq!(agent.grants()?[0]["id"], grant.id);
+    Ok(())
+}
+
+#[test]
 fn a_grant_with_a_value_that_can_not_be_is_named_and_nothing_is_opened() -> Result<()> {
     let net = Topology::new()?;
     let mut agent = Agent::start(&net.sandbox, &net.server, config())?;
@@ -165,7 +188,7 @@ fn replacing_maps_of_another_shape_lets_no_packet_through() -> Result<()> {
     let net = Topology::new()?;
     let _udp = UdpServer::echo(&net.server, UDP)?;
     let mut agent = Agent::start(&net.sandbox, &net.server, config())?;
-    let locked = jit_tests::Traffic::unanswered(&net.client, OTHER, UDP)?;
+    let locked = Traffic::unanswered(&net.client, OTHER, UDP)?;
     for _ in 0..2 {
         agent.kill9();
         fs::remove_file(agent.bpffs_dir().join("maps/SLOTS"))?;

@@ -1,9 +1,10 @@
 //! Others who were there first: a second agent, another XDP program, a directory that is no bpffs.
 
 use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use anyhow::{Context, Result, ensure};
-use jit_tests::{Agent, Config, Outcome, PATIENCE, Port, Reach, Topology, tcp_connects};
+use jit_tests::{Agent, Config, Outcome, PATIENCE, Port, Reach, SILENCE, Topology, tcp_connects};
 
 const ALICE: &str = "192.0.2.10";
 const OTHER: &str = "192.0.2.11";
@@ -143,13 +144,13 @@ fn unloading_a_directory_that_is_on_no_bpffs_removes_nothing() -> Result<()> {
 fn a_socket_that_another_program_serves_is_left_alone() -> Result<()> {
     let net = Topology::new()?;
     let theirs = net.sandbox.path("theirs.sock");
-    let _listener = std::os::unix::net::UnixListener::bind(&theirs)?;
+    let _listener = UnixListener::bind(&theirs)?;
     let shown = theirs.display().to_string();
     let mut agent = Agent::prepare(&net.sandbox, &net.server, ssh_only().set("socket", shown.as_str()))?;
     expect_failure(&agent.spawn()?.outcome(PATIENCE)?, &[&shown])?;
-    std::os::unix::net::UnixStream::connect(&theirs)?;
+    UnixStream::connect(&theirs)?;
     assert_eq!(
-        tcp_connects(&net.client, ALICE, SSH, jit_tests::SILENCE)?,
+        tcp_connects(&net.client, ALICE, SSH, SILENCE)?,
         Reach::Silent,
         "the ports are locked before the socket is made, and stay so"
     );
