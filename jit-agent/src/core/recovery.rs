@@ -53,6 +53,12 @@ impl Core {
             self.particulars.clear();
             self.store = Err(format!("{problem}; nothing can be opened until that is mended and the agent restarted"));
         }
+        // With no store the tables lack what it says, and a successor must not take that for closed.
+        if self.store.is_ok()
+            && let Err(error) = self.datapath.keep()
+        {
+            tracing::error!(%error, "a successor can't take over the kernel's tables and will start from the store");
+        }
         self.note("started", &json!({}));
         self.checkpoint();
     }

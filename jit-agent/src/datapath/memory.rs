@@ -147,6 +147,10 @@ impl Datapath for MemoryDatapath {
         Ok(all.map(|(mode, reason)| (mode, reason, count(mode, reason))).collect())
     }
 
+    fn keep(&mut self) -> Result<(), DatapathError> {
+        Ok(())
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
         self.state().interfaces.clone()
     }

@@ -45,6 +45,10 @@ impl Datapath for Deadly {
         self.around(|kernel| kernel.remove(entry, covered_until))
     }
 
+    fn keep(&mut self) -> Result<(), DatapathError> {
+        self.kernel.keep()
+    }
+
     fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError> {
         self.kernel.entries()
     }

@@ -75,17 +75,16 @@ impl XdpDatapath {
     }
 
     /// Covers exactly these interfaces: replaces the program where a predecessor attached one, attaches it elsewhere,
-    /// and pins maps and links so that both outlive this process.
+    /// and pins the links so that they outlive this process.
     ///
     /// # Errors
     /// One error for each interface that can't be covered; the others are covered all the same.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
         let program = self.object.program().map_err(|error| vec![error])?;
         let mut errors = self.attachments.cover(interfaces, program, &self.pins);
-        if !self.adopted {
-            let in_use = errors.len() < interfaces.len() || interfaces.is_empty();
-            let done = if in_use { self.pins.commit() } else { self.pins.discard() };
-            errors.extend(done.err());
+        let nothing_covered = !interfaces.is_empty() && self.interfaces().iter().all(|view| view.attached.is_none());
+        if nothing_covered && !self.adopted {
+            errors.extend(self.pins.discard().err());
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -184,6 +183,14 @@ impl Datapath for XdpDatapath {
         let hints = self.write_hints(entry.number);
         self.tables.erase(entry)?;
         hints
+    }
+
+    fn keep(&mut self) -> Result<(), DatapathError> {
+        if !self.adopted {
+            self.pins.commit()?;
+            self.adopted = true;
+        }
+        Ok(())
     }
 
     fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError> {

@@ -1,7 +1,7 @@
 //! What outlives the agent: maps and links pinned on a BPF file system.
 //!
 //! `maps/NAME` for each map, `link-INDEX` for each covered interface (names may hold a dot, which bpffs refuses). New
-//! maps are pinned in `maps-new/` first, so that `maps/` is always one whole set.
+//! maps are pinned in `maps-new/` until they hold what the store says, so that `maps/` is always one whole set.
 
 use std::{
     fs::{self, File},
