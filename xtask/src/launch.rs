@@ -6,13 +6,23 @@ use anyhow::{Result, anyhow};
 
 use crate::{exec, paths, setup};
 
-/// Sets up, builds in release, and becomes the program `name`, as root.
+/// The demo: it shows what happens, not how fast, so it takes the build that the tests take.
+pub(crate) fn demo(arguments: &[OsString]) -> Result<Infallible> {
+    run("demo", &[], "debug", arguments)
+}
+
+/// The benchmark.
+pub(crate) fn bench(arguments: &[OsString]) -> Result<Infallible> {
+    run("bench", &["--release"], "release", arguments)
+}
+
+/// Sets up, builds, and becomes the program `name`, as root.
 ///
 /// Replacing this process passes on signals and the exit code as they are.
-pub(crate) fn run(name: &str, arguments: &[OsString]) -> Result<Infallible> {
+fn run(name: &str, options: &[&str], directory: &str, arguments: &[OsString]) -> Result<Infallible> {
     setup::run(None)?;
-    exec::run(exec::cargo("build").args(["--release", "--locked"]))?;
-    let program = paths::target().join("release").join(name);
+    exec::run(exec::cargo("build").arg("--locked").args(options))?;
+    let program = paths::target().join(directory).join(name);
     let mut command = exec::privileged_with_environment(&program)?;
     let error = command.args(arguments).exec();
     Err(anyhow!(error).context(format!("cannot start {}", exec::shown(&command))))

@@ -52,9 +52,9 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup { linker } => setup::run(linker.as_deref()).map(|()| true),
-        Task::Demo => launch::run("demo", &[]).map(|never| match never {}),
+        Task::Demo => launch::demo(&[]).map(|never| match never {}),
         Task::Test { kernels, harness } => suite::run(kernels, &harness),
-        Task::Bench { arguments } => launch::run("bench", &arguments).map(|never| match never {}),
+        Task::Bench { arguments } => launch::bench(&arguments).map(|never| match never {}),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
