@@ -119,7 +119,7 @@ fn lock_ports(datapath: &mut XdpDatapath, config: &Config) -> anyhow::Result<()>
         for error in &errors {
             tracing::error!(%error, "not covered");
         }
-        if datapath.interfaces().iter().all(|interface| interface.attached.is_none()) {
+        if datapath.covers_nothing() {
             bail!("no interface could be covered:\n  {}", join(&errors));
         }
     }

@@ -83,12 +83,12 @@ pub enum DatapathError {
         capacity: usize,
     },
     /// The kernel refused an operation.
-    #[error("{action}: {source}")]
+    #[error("{action}: {answer}")]
     Kernel {
         /// What was tried, with which object.
         action: String,
-        /// The kernel's answer.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// The kernel's answer, with its causes.
+        answer: String,
     },
     /// The BPF file system is not usable.
     #[error("{path} {problem}", path = path.display())]
@@ -113,6 +113,17 @@ impl DatapathError {
         action: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Kernel { action: action.into(), source: source.into() }
+        Self::Kernel { action: action.into(), answer: with_causes(&*source.into()) }
     }
+}
+
+/// An error's text with those of its causes, of which the last is mostly the kernel's own.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }

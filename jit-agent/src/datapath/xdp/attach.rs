@@ -12,7 +12,10 @@ use super::{
     netlink::{self, Interface},
     pins::Pins,
 };
-use crate::{core::view::InterfaceView, datapath::DatapathError};
+use crate::{
+    core::view::InterfaceView,
+    datapath::{DatapathError, with_causes},
+};
 
 /// What is wrong, and what to do.
 pub(super) const NO_SUCH_INTERFACE: &str = "there is no such interface; correct `interfaces`, or create it";
@@ -31,7 +34,10 @@ impl Attachments {
     pub(super) fn cover(&mut self, names: &[String], program: &mut Xdp, pins: &Pins) -> Vec<DatapathError> {
         let (interfaces, program_id, pinned) = match look_around(program, pins) {
             Ok(found) => found,
-            Err(error) => return vec![error],
+            Err(error) => {
+                self.faults = names.iter().map(|name| (name.clone(), Some(error.to_string()))).collect();
+                return vec![error];
+            }
         };
         self.program_id = program_id;
         let mut errors = Vec::new();
@@ -58,6 +64,11 @@ impl Attachments {
             }
         }
         errors
+    }
+
+    /// Whether the program got onto none of the interfaces.
+    pub(super) fn cover_nothing(&self) -> bool {
+        self.faults.iter().all(|(_, fault)| fault.is_some())
     }
 
     /// How each configured interface is attached now, by the kernel's word.
@@ -122,9 +133,9 @@ fn cover_one(interface: &Interface, program: &mut Xdp, program_id: u32, pins: &P
 }
 
 fn update_link(path: &std::path::Path, program: &mut Xdp) -> Result<(), String> {
-    let pinned = PinnedLink::from_pin(path).map_err(|error| describe(&error))?;
-    let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| describe(&error))?;
-    let id = program.attach_to_link(link).map_err(|error| describe(&error))?;
+    let pinned = PinnedLink::from_pin(path).map_err(|error| with_causes(&error))?;
+    let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| with_causes(&error))?;
+    let id = program.attach_to_link(link).map_err(|error| with_causes(&error))?;
     // Dropping our reference leaves the pinned one.
     take(program, id).map(drop)
 }
@@ -140,12 +151,12 @@ fn attach(interface: &Interface, program: &mut Xdp) -> Result<FdLink, String> {
         }
         result => result,
     };
-    take(program, id.map_err(|error| format!("the kernel refuses the program: {}", describe(&error)))?)
+    take(program, id.map_err(|error| format!("the kernel refuses the program: {}", with_causes(&error)))?)
 }
 
 /// The link as one that can be pinned. aya falls back to an attachment without such a link on old kernels.
 fn take(program: &mut Xdp, id: XdpLinkId) -> Result<FdLink, String> {
-    let link = program.take_link(id).map_err(|error| describe(&error))?;
+    let link = program.take_link(id).map_err(|error| with_causes(&error))?;
     FdLink::try_from(link).map_err(|_| "the kernel has no BPF links for XDP; Linux 5.9 or later is needed".to_owned())
 }
 
@@ -165,15 +176,4 @@ fn is_on(index: u32, program_id: u32) -> Result<bool, String> {
     Ok(interfaces
         .iter()
         .any(|interface| interface.index == index && interface.program.is_some_and(|(id, _)| id == program_id)))
-}
-
-/// An error with its causes.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

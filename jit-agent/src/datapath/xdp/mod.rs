@@ -82,11 +82,16 @@ impl XdpDatapath {
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
         let program = self.object.program().map_err(|error| vec![error])?;
         let mut errors = self.attachments.cover(interfaces, program, &self.pins);
-        let nothing_covered = !interfaces.is_empty() && self.interfaces().iter().all(|view| view.attached.is_none());
-        if nothing_covered && !self.adopted {
+        if !interfaces.is_empty() && self.covers_nothing() && !self.adopted {
             errors.extend(self.pins.discard().err());
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Whether [`attach`](Self::attach) got the program onto none of the interfaces.
+    #[must_use]
+    pub fn covers_nothing(&self) -> bool {
+        self.attachments.cover_nothing()
     }
 
     /// Runs the program on a frame without sending it anywhere, for tests and benchmarks: what the program returned,
