@@ -12,6 +12,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+/// Version 3 of the instruction set (Linux 5.1) has comparisons of 32 bits, which spare shifts; headers are read by whole
+/// words wherever they start, as on every processor that the kernel has a JIT compiler for.
+const RUSTFLAGS: &str = "-C debuginfo=2 -C target-cpu=v3 -C target-feature=+allows-misaligned-mem-access \
+                         -C link-arg=--btf";
 const REMEDY: &str = "run `cargo xtask setup`";
 
 /// What `cargo xtask setup` found.
@@ -83,7 +87,7 @@ fn cargo(toolchain: &Toolchain, target: &str, directory: &Path) -> Result<Comman
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTC", &toolchain.rustc)
         .env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_")), &toolchain.linker)
-        .env("RUSTFLAGS", format!("--cfg bpf_target_arch=\"{architecture}\" -C debuginfo=2 -C link-arg=--btf"))
+        .env("RUSTFLAGS", format!("--cfg bpf_target_arch=\"{architecture}\" {RUSTFLAGS}"))
         // BTF is made from the debug information.
         .env("CARGO_PROFILE_RELEASE_STRIP", "none");
     if env::var_os("CARGO_FEATURE_LOG").is_some() {

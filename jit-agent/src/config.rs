@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
 use jit_common::abi::Mode;
 
 use self::raw::{RawConfig, RawFragments};
 use crate::{
-    datapath::Protection,
+    datapath::{Protection, Scope},
     policy::{PolicyError, PortPolicies, PortPolicy},
 };
 
@@ -31,6 +32,10 @@ pub struct Config {
     pub interfaces: Vec<String>,
     /// Whether all fragments but atomic ones are refused.
     pub drop_fragments: bool,
+    /// Which packets to protected ports count.
+    pub scope: Scope,
+    /// Sources that are always let in.
+    pub break_glass: Vec<IpNet>,
     /// Where things are.
     pub places: Places,
     /// What is protected and what may be requested.
@@ -112,7 +117,8 @@ impl Config {
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
         let syntax = |source| ConfigError::Syntax { origin: origin.to_owned(), source: Box::new(source) };
         let raw: RawConfig = toml::from_str(text).map_err(syntax)?;
-        let RawConfig { mode, interfaces, fragments, socket, state_dir, bpffs_dir, port, roles } = raw;
+        let RawConfig { mode, interfaces, scope, fragments, break_glass, socket, state_dir, bpffs_dir, port, roles } =
+            raw;
         let policies = match port {
             Some(ports) => ports.into_iter().map(PortPolicy::from).collect(),
             None => raw::default_policies(),
@@ -125,6 +131,8 @@ impl Config {
             mode: mode.into(),
             interfaces,
             drop_fragments: matches!(fragments, RawFragments::Drop),
+            scope: scope.into(),
+            break_glass,
             places,
             ports,
             admins: roles.admin,
@@ -142,6 +150,9 @@ impl Config {
             ports: self.ports.iter().flat_map(transports).collect(),
             mode: self.mode,
             drop_fragments: self.drop_fragments,
+            scope: self.scope,
+            break_glass: self.break_glass.clone(),
+            trial_until: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::reason::Reason;
 
 /// Raised with every change to a map's layout or meaning, so that an agent never adopts what it misreads.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps, as the object declares them and as they are pinned.
 pub mod map {
@@ -21,10 +21,16 @@ pub mod map {
     pub const PREFIXES6: &str = "PREFIXES6";
     /// `[Slot; SLOTS]`, memory-mapped by the agent.
     pub const SLOTS: &str = "SLOTS";
-    /// Per CPU `[u64; COUNTERS]`, see [`counter_index`](super::counter_index).
+    /// `[Activity; SLOTS]`, memory-mapped by the agent; the same numbers as [`SLOTS`].
+    pub const ACTIVITY: &str = "ACTIVITY";
+    /// Per CPU `[Counters; COUNTERS]`, indexed by [`PortEntry::counters`](super::PortEntry::counters).
     pub const COUNTERS: &str = "COUNTERS";
-    /// All of them.
-    pub const ALL: [&str; 8] = [SETTINGS, PORTS, HOSTS4, HOSTS6, PREFIXES4, PREFIXES6, SLOTS, COUNTERS];
+    /// Index of each interface whose scope is local -> unused. New with each agent, since indices are reused.
+    pub const LOCAL_INTERFACES: &str = "LOCAL_INTERFACES";
+    /// Ring buffer of [`Event`](super::Event)s, new with each agent.
+    pub const EVENTS: &str = "EVENTS";
+    /// Those that are pinned and outlive the agent.
+    pub const PINNED: [&str; 9] = [SETTINGS, PORTS, HOSTS4, HOSTS6, PREFIXES4, PREFIXES6, SLOTS, ACTIVITY, COUNTERS];
 }
 
 /// Port numbers there are.
@@ -33,8 +39,20 @@ pub const PORTS: usize = 1 << 16;
 pub const ENTRIES: usize = 1 << 16;
 /// Slots, shared by all host and prefix entries.
 pub const SLOTS: usize = 1 << 17;
-/// Counters: one for each mode and reason.
-pub const COUNTERS: usize = 2 * Reason::COUNT;
+/// Elements of the counters' map. The first is for packets that concern no protected port, the last one for all
+/// protected ports beyond the ones that have an element of their own.
+pub const COUNTERS: usize = 256;
+/// Bytes of the ring buffer.
+pub const EVENT_BYTES: usize = 1 << 18;
+/// Interfaces of local scope there may be.
+pub const LOCAL_INTERFACES: usize = 1024;
+/// How many events a CPU may report of one port at once, if it had no occasion before.
+pub const EVENT_BURST: u64 = 32;
+/// Least time between two changes of the same field of an [`Activity`], in nanoseconds.
+pub const ACTIVITY_INTERVAL: u64 = 1_000_000_000;
+/// After this time without a packet, in nanoseconds, a datagram counts as a new connection: the time after which Linux'
+/// connection tracking forgets an unanswered UDP flow.
+pub const DATAGRAM_PAUSE: u64 = 30_000_000_000;
 
 /// Bits of an address family's prefix that a prefix-map key starts with: port, protocol and a zero byte.
 pub const PREFIX_KEY_HEAD_BITS: u32 = 32;
@@ -70,21 +88,25 @@ impl Transport {
     }
 }
 
-/// What a port's byte says: for which transports it is protected, and whether any grant for it is live.
+/// What a port's entry says: for which transports it is protected, whether any grant for it is live, and where its
+/// packets are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct PortEntry(pub u8);
+pub struct PortEntry(pub u16);
 
 impl PortEntry {
-    const TCP: u8 = 1;
-    const UDP: u8 = 1 << 1;
-    const SCTP: u8 = 1 << 2;
-    const HOSTS: u8 = 1 << 3;
-    const PREFIXES: u8 = 1 << 4;
+    const TCP: u16 = 1;
+    const UDP: u16 = 1 << 1;
+    const SCTP: u16 = 1 << 2;
+    const HOSTS: u16 = 1 << 3;
+    const PREFIXES: u16 = 1 << 4;
+    const PROTECTION: u16 = Self::TCP | Self::UDP | Self::SCTP;
+    const HINTS: u16 = Self::HOSTS | Self::PREFIXES;
+    const COUNTERS_SHIFT: u32 = 8;
     /// Protected for every transport, no grant live: what an unreadable entry counts as.
-    pub const SHUT: Self = Self(Self::TCP | Self::UDP | Self::SCTP);
+    pub const SHUT: Self = Self(Self::PROTECTION);
 
-    const fn bit(transport: Transport) -> u8 {
+    const fn bit(transport: Transport) -> u16 {
         match transport {
             Transport::Tcp => Self::TCP,
             Transport::Udp => Self::UDP,
@@ -101,8 +123,27 @@ impl PortEntry {
     /// The entry with its hints set to whether host grants and prefix grants are live.
     #[must_use]
     pub const fn with_hints(self, hosts: bool, prefixes: bool) -> Self {
-        let protection = self.0 & (Self::TCP | Self::UDP | Self::SCTP);
-        Self(protection | if hosts { Self::HOSTS } else { 0 } | if prefixes { Self::PREFIXES } else { 0 })
+        let others = self.0 & !Self::HINTS;
+        Self(others | if hosts { Self::HOSTS } else { 0 } | if prefixes { Self::PREFIXES } else { 0 })
+    }
+
+    /// The entry with its packets counted in this element of the counters' map.
+    #[must_use]
+    pub const fn counted_in(self, element: u8) -> Self {
+        Self(self.0 & (Self::PROTECTION | Self::HINTS) | (element as u16) << Self::COUNTERS_SHIFT)
+    }
+
+    /// In which element of the counters' map its packets are counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counters(self) -> u8 {
+        (self.0 >> Self::COUNTERS_SHIFT) as u8
+    }
+
+    /// Whether the port is protected for any transport.
+    #[must_use]
+    pub const fn is_protected(self) -> bool {
+        self.0 & Self::PROTECTION != 0
     }
 
     /// Whether the port is protected for `transport`.
@@ -127,7 +168,7 @@ impl PortEntry {
     }
 }
 
-/// What applies to all packets; changeable while packets flow.
+/// What applies to all packets. Each field changes by one aligned store while packets flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
@@ -137,8 +178,17 @@ pub struct Settings {
     pub mode: u32,
     /// 0: later fragments pass; anything else: fragments are dropped.
     pub fragments: u32,
+    /// Whether any source is always let in.
+    pub break_glass: u32,
+    /// Whether any interface has local scope.
+    pub local_scope: u32,
     /// Zero.
     pub reserved: u32,
+    /// CLOCK_BOOTTIME in nanoseconds from which the program observes, whatever the mode; 0: never.
+    pub trial_until: u64,
+    /// How many events each CPU may report of each port, counted from when the maps were made. The agent raises it as
+    /// time passes; see [`Counters::admit_event`].
+    pub event_allowance: u64,
 }
 
 /// Whether drops are carried out.
@@ -153,19 +203,26 @@ pub enum Mode {
 
 impl Settings {
     /// What the program assumes if its settings can't be read.
-    pub const STRICT: Self = Self::new(Mode::Enforce, true);
+    pub const STRICT: Self = Self {
+        abi_version: ABI_VERSION,
+        mode: Mode::Enforce as u32,
+        fragments: 1,
+        break_glass: 0,
+        local_scope: 0,
+        reserved: 0,
+        trial_until: 0,
+        event_allowance: 0,
+    };
 
-    /// Settings of this ABI version.
-    #[must_use]
-    pub const fn new(mode: Mode, drop_fragments: bool) -> Self {
-        Self { abi_version: ABI_VERSION, mode: mode as u32, fragments: drop_fragments as u32, reserved: 0 }
-    }
-
-    /// The mode in force.
+    /// The mode in force; the clock is asked only during a trial.
     #[inline(always)]
     #[must_use]
-    pub const fn mode(&self) -> Mode {
-        if self.mode == Mode::Observe as u32 { Mode::Observe } else { Mode::Enforce }
+    pub fn mode(&self, now: impl FnOnce() -> u64) -> Mode {
+        if self.mode == Mode::Observe as u32 || (self.trial_until != 0 && now() >= self.trial_until) {
+            Mode::Observe
+        } else {
+            Mode::Enforce
+        }
     }
 
     /// Whether all fragments but atomic ones are refused.
@@ -176,11 +233,110 @@ impl Settings {
     }
 }
 
+/// One CPU's counts for one port, or for all packets that concern no protected port. Written by the program alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Packets by [`counter_index`].
+    pub packets: [u64; COUNTER_INDICES],
+    /// How much of [`Settings::event_allowance`] is used up.
+    pub spent: u64,
+    /// Events that went into the ring buffer.
+    pub sent: u64,
+}
+
+/// Reasons that a mode has room for.
+const REASONS: usize = 32;
+/// Counters of one element: for each mode as many as there may be reasons.
+pub const COUNTER_INDICES: usize = 2 * REASONS;
+
+impl Counters {
+    /// Whether one more event may be reported, and if so, counts it. A CPU without events for a while may catch up by
+    /// [`EVENT_BURST`] events, not by all it might have reported.
+    #[inline(always)]
+    pub fn admit_event(&mut self, allowance: u64) -> bool {
+        if self.spent >= allowance {
+            return false;
+        }
+        let oldest = allowance.saturating_sub(EVENT_BURST);
+        self.spent = if self.spent < oldest { oldest } else { self.spent } + 1;
+        true
+    }
+}
+
 /// Where the counter of (mode, reason) stands.
 #[inline(always)]
 #[must_use]
 pub const fn counter_index(mode: Mode, reason: Reason) -> u32 {
-    mode as u32 * Reason::COUNT as u32 + reason as u32
+    mode as u32 * REASONS as u32 + reason as u32
+}
+
+/// A packet that is reported: one that was dropped, or would have been; or the first of a connection that passed.
+///
+/// Whole words only, as the program makes it on its stack, where the verifier wants every store aligned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// CLOCK_BOOTTIME in nanoseconds.
+    pub time: u64,
+    /// Source address, upper half in host order; IPv4 is written IPv4-mapped.
+    pub source_high: u64,
+    /// Source address, lower half.
+    pub source_low: u64,
+    /// [`Slot::tag`] of the packet's flow; 0: the packet does not say, and the source is zero too.
+    pub tag: u64,
+    /// Index of the interface in the upper half, then [`Mode`] and [`Reason`] as a byte each.
+    pub verdict: u64,
+}
+
+impl Event {
+    /// An event without a flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(time: u64, interface: u32, mode: u8, reason: u8) -> Self {
+        let verdict = (interface as u64) << 32 | (mode as u64) << 8 | reason as u64;
+        Self { time, source_high: 0, source_low: 0, tag: 0, verdict }
+    }
+
+    /// An event as it stands in the ring buffer; `None` if it is of another size.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let mut words = bytes.chunks_exact(8).filter_map(|word| Some(u64::from_ne_bytes(word.try_into().ok()?)));
+        let mut next = || words.next();
+        let event = Self { time: next()?, source_high: next()?, source_low: next()?, tag: next()?, verdict: next()? };
+        (bytes.len() == size_of::<Self>()).then_some(event)
+    }
+
+    /// Index of the interface.
+    #[must_use]
+    pub const fn interface(&self) -> u32 {
+        (self.verdict >> 32) as u32
+    }
+
+    /// Whether the drop was carried out, if it is one.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        if self.verdict >> 8 & 0xff == Mode::Observe as u64 { Mode::Observe } else { Mode::Enforce }
+    }
+
+    /// Why; `None` for a number that no reason has.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        Reason::ALL.get((self.verdict & 0xff) as usize).copied()
+    }
+}
+
+/// When the entry of a slot was used, by CLOCK_BOOTTIME in nanoseconds; 0: never. Written at most once in
+/// [`ACTIVITY_INTERVAL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Activity {
+    /// First new connection.
+    pub first_connection: u64,
+    /// Last new connection.
+    pub last_connection: u64,
+    /// Last packet.
+    pub last_packet: u64,
 }
 
 /// Key of an IPv4 host grant.
@@ -257,8 +413,12 @@ pub struct Slot {
 }
 
 const _: () = {
-    assert!(size_of::<PortEntry>() == 1);
-    assert!(size_of::<Settings>() == 16);
+    assert!(size_of::<PortEntry>() == 2);
+    assert!(size_of::<Settings>() == 40);
+    assert!(size_of::<Counters>() == 8 * (COUNTER_INDICES + 2));
+    assert!(size_of::<Event>() == 40);
+    assert!(size_of::<Activity>() == 24);
+    assert!(Reason::COUNT <= REASONS);
     assert!(size_of::<HostKey4>() == 8);
     assert!(size_of::<HostKey6>() == 20);
     assert!(size_of::<PrefixKey4>() == 8);

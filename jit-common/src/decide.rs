@@ -1,58 +1,113 @@
 //! From a parsed packet to the one [`Reason`] that is counted.
 
 use crate::{
-    abi::{HostKey4, HostKey6, MAPPED_BITS, PortEntry, PrefixKey4, PrefixKey6, Settings, Slot, Transport},
+    abi::{Event, HostKey4, HostKey6, MAPPED_BITS, PortEntry, PrefixKey4, PrefixKey6, Settings, Slot, Transport},
     parse::{Flow, Source},
     reason::Reason,
 };
 
 /// The tables a decision reads: the kernel's maps in the program, the same maps or plain memory on the host.
 pub trait Tables {
+    /// What applies to all packets.
+    fn settings(&self) -> Settings;
     /// What is protected at `port`.
     fn port(&self, port: u16) -> PortEntry;
-    /// The slot of the entry for exactly this source.
-    fn host(&self, flow: &Flow) -> Option<Slot>;
+    /// The number and content of the slot of the entry for exactly this source.
+    fn host(&self, flow: &Flow) -> Option<(u32, Slot)>;
     /// The slot of the longest prefix that holds this source.
-    fn prefix(&self, flow: &Flow) -> Option<Slot>;
+    fn prefix(&self, flow: &Flow) -> Option<(u32, Slot)>;
+    /// The slot of the longest prefix of sources that are always let in and that holds this one.
+    fn break_glass(&self, source: Source) -> Option<(u32, Slot)>;
+    /// Whether the interface has local scope and the kernel would forward the packet.
+    fn forwards(&self) -> bool;
     /// CLOCK_BOOTTIME in nanoseconds.
     fn now(&self) -> u64;
 }
 
-/// Decides about a parsed packet.
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Under which reason it is counted.
+    pub reason: Reason,
+    /// In which element of the counters' map it is counted.
+    pub counters: u8,
+    /// The slot that lets it pass, and CLOCK_BOOTTIME in nanoseconds when that was found.
+    pub admitted: Option<(u32, u64)>,
+}
+
+impl Decision {
+    const fn of(reason: Reason, counters: u8) -> Self {
+        Self { reason, counters, admitted: None }
+    }
+
+    const fn admitted(reason: Reason, counters: u8, slot: u32, now: u64) -> Self {
+        Self { reason, counters, admitted: Some((slot, now)) }
+    }
+}
+
+/// Decides about a parsed packet. The settings are read as late as possible, which keeps the registers free on the way
+/// that most packets take.
 #[inline(always)]
-pub fn decide<T: Tables>(parsed: Result<Flow, Reason>, tables: &T, settings: &Settings) -> Reason {
+pub fn decide<T: Tables>(parsed: Result<Flow, Reason>, tables: &T) -> Decision {
     let flow = match parsed {
         Ok(flow) => flow,
-        Err(Reason::LaterFragment) if settings.drops_fragments() => return Reason::FragmentRefused,
-        Err(reason) => return reason,
+        Err(reason @ (Reason::LaterFragment | Reason::OtherFragment)) => {
+            let settings = tables.settings();
+            return if settings.drops_fragments() {
+                refuse(Reason::FragmentRefused, 0, tables, &settings)
+            } else {
+                Decision::of(reason, 0)
+            };
+        }
+        Err(reason) => return Decision::of(reason, 0),
     };
-    if flow.fragment && settings.drops_fragments() {
-        return Reason::FragmentRefused;
+    if flow.fragment {
+        let settings = tables.settings();
+        if settings.drops_fragments() {
+            return refuse(Reason::FragmentRefused, 0, tables, &settings);
+        }
     }
     let port = tables.port(flow.port);
     if !port.protects(flow.transport) {
-        return Reason::UnprotectedPort;
+        return Decision::of(Reason::UnprotectedPort, 0);
     }
+    let counters = port.counters();
     let mut without_grant = Reason::NoGrant;
     if port.has_hosts()
-        && let Some(slot) = tables.host(&flow)
+        && let Some((number, slot)) = tables.host(&flow)
         && slot.covers(&flow)
     {
-        if tables.now() < slot.deadline {
-            return Reason::HostGrant;
+        let now = tables.now();
+        if now < slot.deadline {
+            return Decision::admitted(Reason::HostGrant, counters, number, now);
         }
         without_grant = Reason::GrantExpired;
     }
     if port.has_prefixes()
-        && let Some(slot) = tables.prefix(&flow)
+        && let Some((number, slot)) = tables.prefix(&flow)
         && slot.covers(&flow)
     {
-        if tables.now() < slot.deadline {
-            return Reason::PrefixGrant;
+        let now = tables.now();
+        if now < slot.deadline {
+            return Decision::admitted(Reason::PrefixGrant, counters, number, now);
         }
         without_grant = Reason::GrantExpired;
     }
-    without_grant
+    let settings = tables.settings();
+    if settings.break_glass != 0
+        && let Some((number, slot)) = tables.break_glass(flow.source)
+        && slot.always_lets_in(flow.source)
+    {
+        return Decision::admitted(Reason::BreakGlass, counters, number, tables.now());
+    }
+    refuse(without_grant, counters, tables, &settings)
+}
+
+/// The last thing that may still save a packet: it is none of this host's.
+#[inline(always)]
+fn refuse<T: Tables>(reason: Reason, counters: u8, tables: &T, settings: &Settings) -> Decision {
+    let forwarded = settings.local_scope != 0 && tables.forwards();
+    Decision::of(if forwarded { Reason::Forwarded } else { reason }, counters)
 }
 
 impl Source {
@@ -69,26 +124,35 @@ impl Source {
 
 impl Slot {
     /// Destination port, transport and address family in one number. The family keeps an IPv6 prefix that happens to
-    /// hold `::ffff:0:0/96` from covering IPv4 sources.
+    /// hold `::ffff:0:0/96` from covering IPv4 sources. Port and protocol 0 stand for all protected ones.
     #[inline(always)]
-    #[must_use]
-    pub const fn tag(source: Source, port: u16, transport: Transport) -> u32 {
+    const fn tag(source: Source, port: u16, protocol: u8) -> u32 {
         let family = match source {
             Source::V4(_) => 4,
             Source::V6(..) => 6,
         };
-        (port as u32) << 16 | (transport as u32) << 8 | family
+        (port as u32) << 16 | (protocol as u32) << 8 | family
     }
 
     /// A closed slot for one source prefix of a port; the length is the address family's own, 0 to 32 or 0 to 128.
     #[must_use]
     pub const fn closed(source: Source, prefix_length: u8, port: u16, transport: Transport) -> Self {
+        Self::tagged(source, prefix_length, Self::tag(source, port, transport as u8))
+    }
+
+    /// A closed slot for a source prefix that is let in to all ports.
+    #[must_use]
+    pub const fn break_glass(source: Source, prefix_length: u8) -> Self {
+        Self::tagged(source, prefix_length, Self::tag(source, 0, 0))
+    }
+
+    const fn tagged(source: Source, prefix_length: u8, tag: u32) -> Self {
         let (source_high, source_low) = source.mapped();
         let prefix_length = match source {
             Source::V4(_) => prefix_length as u32 + MAPPED_BITS,
             Source::V6(..) => prefix_length as u32,
         };
-        Self { deadline: 0, source_high, source_low, tag: Self::tag(source, port, transport), prefix_length }
+        Self { deadline: 0, source_high, source_low, tag, prefix_length }
     }
 
     /// Whether this is a slot for the flow. A look-up may come by the number of a slot that is no longer the key's,
@@ -96,7 +160,20 @@ impl Slot {
     #[inline(always)]
     #[must_use]
     pub const fn covers(&self, flow: &Flow) -> bool {
-        let (high, low) = flow.source.mapped();
+        self.holds(flow.source) && self.tag == Self::tag(flow.source, flow.port, flow.transport as u8)
+    }
+
+    /// Whether this is the slot of a break-glass prefix, in force, that holds the source.
+    #[inline(always)]
+    #[must_use]
+    pub const fn always_lets_in(&self, source: Source) -> bool {
+        self.holds(source) && self.tag == Self::tag(source, 0, 0) && self.deadline == u64::MAX
+    }
+
+    /// Whether the source is within the prefix, whatever its family.
+    #[inline(always)]
+    const fn holds(&self, source: Source) -> bool {
+        let (high, low) = source.mapped();
         let (high, low) = (high ^ self.source_high, low ^ self.source_low);
         // Of the differing bits none may lie within the prefix; a shift by 64 would not be one.
         let differs = match self.prefix_length {
@@ -106,7 +183,30 @@ impl Slot {
             length @ 1..64 => high >> (64 - length),
             0 => 0,
         };
-        differs == 0 && self.tag == Self::tag(flow.source, flow.port, flow.transport)
+        differs == 0
+    }
+}
+
+impl Event {
+    /// Says what the packet's flow is.
+    #[inline(always)]
+    pub const fn set_flow(&mut self, flow: &Flow) {
+        (self.source_high, self.source_low) = flow.source.mapped();
+        self.tag = Slot::tag(flow.source, flow.port, flow.transport as u8) as u64;
+    }
+
+    /// The flow; `None` if the packet did not say.
+    #[must_use]
+    pub const fn flow(&self) -> Option<(Source, u16, Transport)> {
+        let source = match self.tag & 0xff {
+            4 => Source::V4(self.source_low as u32),
+            6 => Source::V6(self.source_high, self.source_low),
+            _ => return None,
+        };
+        match Transport::from_number((self.tag >> 8) as u8) {
+            Some(transport) => Some((source, (self.tag >> 16) as u16, transport)),
+            None => None,
+        }
     }
 }
 
@@ -135,6 +235,13 @@ impl PrefixKey4 {
     pub const fn new(address: u32, port: u16, transport: Transport) -> Self {
         Self { port: port.to_be_bytes(), protocol: transport as u8, zero: 0, address: address.to_be_bytes() }
     }
+
+    /// The key of a source address among those that are let in to all ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn break_glass(address: u32) -> Self {
+        Self { port: [0; 2], protocol: 0, zero: 0, address: address.to_be_bytes() }
+    }
 }
 
 impl PrefixKey6 {
@@ -143,6 +250,13 @@ impl PrefixKey6 {
     #[must_use]
     pub const fn new(high: u64, low: u64, port: u16, transport: Transport) -> Self {
         Self { port: port.to_be_bytes(), protocol: transport as u8, zero: 0, address: join(high, low) }
+    }
+
+    /// The key of a source address, in halves, among those that are let in to all ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn break_glass(high: u64, low: u64) -> Self {
+        Self { port: [0; 2], protocol: 0, zero: 0, address: join(high, low) }
     }
 }
 
@@ -154,16 +268,24 @@ const fn join(high: u64, low: u64) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::Mode;
 
     /// Whether the slot of a prefix covers an address, both as 128 bits.
     fn covers6(prefix: u128, length: u8, address: u128) -> bool {
         let source = |bits: u128| Source::V6((bits >> 64) as u64, bits as u64);
-        let flow = Flow { source: source(address), port: 22, transport: Transport::Tcp, fragment: false };
+        let flow =
+            Flow { source: source(address), port: 22, transport: Transport::Tcp, fragment: false, transport_header: 0 };
         Slot::closed(source(prefix), length, 22, Transport::Tcp).covers(&flow)
     }
 
     fn covers4(prefix: u32, length: u8, address: u32) -> bool {
-        let flow = Flow { source: Source::V4(address), port: 22, transport: Transport::Tcp, fragment: false };
+        let flow = Flow {
+            source: Source::V4(address),
+            port: 22,
+            transport: Transport::Tcp,
+            fragment: false,
+            transport_header: 0,
+        };
         Slot::closed(Source::V4(prefix), length, 22, Transport::Tcp).covers(&flow)
     }
 
@@ -192,9 +314,38 @@ mod tests {
     }
 
     #[test]
+    fn an_event_tells_what_the_program_put_in() {
+        for (source, transport) in [(Source::V4(0xc000_020a), Transport::Sctp), (Source::V6(1, 2), Transport::Tcp)] {
+            let mut event = Event::new(5, 0x1_0002, Mode::Enforce as u8, Reason::NoGrant as u8);
+            assert_eq!(
+                (event.interface(), event.mode(), event.reason()),
+                (0x1_0002, Mode::Enforce, Some(Reason::NoGrant))
+            );
+            assert_eq!(event.flow(), None);
+            event.set_flow(&Flow { source, port: 65_535, transport, fragment: false, transport_header: 34 });
+            assert_eq!(event.flow(), Some((source, 65_535, transport)));
+            let Event { time, source_high, source_low, tag, verdict } = event;
+            let words = [time, source_high, source_low, tag, verdict];
+            let mut bytes = [0; 40];
+            for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+                place.copy_from_slice(&word.to_ne_bytes());
+            }
+            assert_eq!(Event::read(&bytes), Some(event));
+            assert_eq!(Event::read(&bytes[1..]), None);
+        }
+        assert_eq!(Event::new(0, 0, 0, 255).reason(), None);
+    }
+
+    #[test]
     fn a_slot_covers_only_its_own_port_transport_and_family() {
         let slot = Slot::closed(Source::V6(0, 0), 0, 22, Transport::Tcp);
-        let flow = Flow { source: Source::V6(1, 2), port: 22, transport: Transport::Tcp, fragment: false };
+        let flow = Flow {
+            source: Source::V6(1, 2),
+            port: 22,
+            transport: Transport::Tcp,
+            fragment: false,
+            transport_header: 0,
+        };
         assert!(slot.covers(&flow));
         assert!(!slot.covers(&Flow { port: 23, ..flow }));
         assert!(!slot.covers(&Flow { transport: Transport::Udp, ..flow }));

@@ -7,9 +7,11 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+pub mod activity;
 pub mod decide;
 pub mod frame;
 pub mod parse;
 #[cfg(feature = "user")]
 mod pod;
 pub mod reason;
+pub mod route;

@@ -4,8 +4,8 @@
 
 use crate::{abi::Transport, frame::Frame, reason::Reason};
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_PROVIDER_VLAN: u16 = 0x88a8;
 
@@ -49,6 +49,8 @@ pub struct Flow {
     pub transport: Transport,
     /// First fragment of several; an atomic fragment is not one.
     pub fragment: bool,
+    /// Offset of the transport header in the frame, in bytes.
+    pub transport_header: usize,
 }
 
 /// Where the transport header stands, and up to where the IP packet reaches.
@@ -65,6 +67,18 @@ struct Payload {
 /// The reason that settles the packet without its ports.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Flow, Reason> {
+    let (ethertype, offset) = network_header(frame)?;
+    match ethertype {
+        ETHERTYPE_IPV4 => ipv4(frame, offset),
+        ETHERTYPE_IPV6 => ipv6(frame, offset),
+        _ if is_vlan(ethertype) => Err(Reason::TooManyVlanTags),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+/// What stands behind the Ethernet header and its VLAN tags, and where.
+#[inline(always)]
+pub(crate) fn network_header<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Reason> {
     let mut offset = ETHERNET_HEADER;
     let mut ethertype = read_u16(frame, offset - 2).ok_or(Reason::TruncatedEthernet)?;
     for _ in 0..MAX_VLAN_TAGS {
@@ -74,12 +88,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Flow, Reason> {
         ethertype = read_u16(frame, offset + 2).ok_or(Reason::TruncatedEthernet)?;
         offset += VLAN_TAG;
     }
-    match ethertype {
-        ETHERTYPE_IPV4 => ipv4(frame, offset),
-        ETHERTYPE_IPV6 => ipv6(frame, offset),
-        _ if is_vlan(ethertype) => Err(Reason::TooManyVlanTags),
-        _ => Err(Reason::NotIp),
-    }
+    Ok((ethertype, offset))
 }
 
 #[inline(always)]
@@ -206,12 +215,18 @@ const fn is_extension(protocol: u8) -> bool {
 
 #[inline(always)]
 fn transport<F: Frame + ?Sized>(frame: &F, source: Source, payload: &Payload) -> Result<Flow, Reason> {
-    let transport = Transport::from_number(payload.protocol).ok_or(Reason::OtherProtocol)?;
+    let Some(transport) = Transport::from_number(payload.protocol) else {
+        return Err(if payload.fragment { Reason::OtherFragment } else { Reason::OtherProtocol });
+    };
     let ports: Option<[u8; 4]> = if payload.offset + 4 <= payload.end { frame.read(payload.offset) } else { None };
     match ports {
-        Some(ports) => {
-            Ok(Flow { source, port: u16::from_be_bytes([ports[2], ports[3]]), transport, fragment: payload.fragment })
-        }
+        Some(ports) => Ok(Flow {
+            source,
+            port: u16::from_be_bytes([ports[2], ports[3]]),
+            transport,
+            fragment: payload.fragment,
+            transport_header: payload.offset,
+        }),
         None if payload.fragment => Err(Reason::FirstFragmentWithoutPorts),
         None => Err(Reason::TruncatedPorts),
     }

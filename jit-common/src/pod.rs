@@ -2,9 +2,9 @@
 
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe marker trait")]
 
-use crate::abi::{HostKey4, HostKey6, PortEntry, PrefixKey4, PrefixKey6, Settings, Slot};
+use crate::abi::{Activity, Counters, HostKey4, HostKey6, PortEntry, PrefixKey4, PrefixKey6, Settings, Slot};
 
-// SAFETY: one byte, every value of it valid.
+// SAFETY: one integer, every value of it valid.
 unsafe impl aya::Pod for PortEntry {}
 // SAFETY: integers only, without padding (sizes asserted in `abi`), every bit pattern valid.
 unsafe impl aya::Pod for Settings {}
@@ -18,3 +18,7 @@ unsafe impl aya::Pod for PrefixKey4 {}
 unsafe impl aya::Pod for PrefixKey6 {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Slot {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Counters {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Activity {}

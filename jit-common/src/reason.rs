@@ -59,10 +59,17 @@ reasons! {
     UnprotectedPort "unprotected_port" Pass,
     /// A fragment after the first: it carries no ports and goes nowhere without its first fragment.
     LaterFragment "later_fragment" Pass,
+    /// A first fragment of IP that is neither TCP nor UDP nor SCTP.
+    OtherFragment "other_fragment" Pass,
     /// A live grant for exactly this source.
     HostGrant "host_grant" Pass,
     /// A live grant for a prefix that holds this source.
     PrefixGrant "prefix_grant" Pass,
+    /// A source that the configuration always lets in.
+    BreakGlass "break_glass" Pass,
+    /// The port is protected and no grant names this source, but on this interface only packets for this host count, and
+    /// the kernel would forward this one.
+    Forwarded "forwarded" Pass,
     /// The port is protected and no grant names this source.
     NoGrant "no_grant" Drop,
     /// The port is protected and the grant for this source has ended.

@@ -5,30 +5,57 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    EbpfContext as _,
+    bindings::xdp_md,
     helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
 use jit_common::frame::Frame;
+
+use crate::maps::Context;
 
 /// Above every offset that is read.
 const MAX_OFFSET: usize = 0x7fff;
 /// Above every length that is asked for: an IP packet of 64 KiB behind its tags.
 const MAX_LENGTH: usize = 0x1ffff;
 
+/// A packet of the kernel's, by one way or another.
+pub(crate) trait PacketFrame: Frame {
+    /// The packet of `context`.
+    fn new(context: Context) -> Self;
+
+    /// What the kernel handed over.
+    fn context(&self) -> Context;
+
+    /// Index of the interface that received the packet.
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        let context: *mut xdp_md = self.context().cast();
+        // SAFETY: the context is valid as long as the program runs.
+        unsafe { (*context).ingress_ifindex }
+    }
+}
+
 /// A packet in one buffer.
 pub(crate) struct LinearFrame {
+    context: Context,
     data: usize,
     data_end: usize,
 }
 
-impl LinearFrame {
-    /// The packet of `context`.
+impl PacketFrame for LinearFrame {
     #[inline(always)]
-    pub(crate) fn new(context: &XdpContext) -> Self {
-        Self { data: context.data(), data_end: context.data_end() }
+    fn new(context: Context) -> Self {
+        let packet = XdpContext::new(context.cast());
+        Self { context, data: packet.data(), data_end: packet.data_end() }
     }
 
+    #[inline(always)]
+    fn context(&self) -> Context {
+        self.context
+    }
+}
+
+impl LinearFrame {
     /// The address `offset` bytes into the packet, for an offset of at most `MAX`, a mask of ones.
     #[inline(always)]
     fn address<const MAX: usize>(&self, offset: usize) -> usize {
@@ -71,32 +98,35 @@ impl Frame for LinearFrame {
 }
 
 /// A packet in one or several buffers, each read of which is a call of the kernel.
-pub(crate) struct BufferedFrame<'a> {
-    context: &'a XdpContext,
+pub(crate) struct BufferedFrame {
+    context: Context,
 }
 
-impl<'a> BufferedFrame<'a> {
-    /// The packet of `context`.
+impl PacketFrame for BufferedFrame {
     #[inline(always)]
-    pub(crate) fn new(context: &'a XdpContext) -> Self {
+    fn new(context: Context) -> Self {
         Self { context }
+    }
+
+    #[inline(always)]
+    fn context(&self) -> Context {
+        self.context
     }
 }
 
-impl Frame for BufferedFrame<'_> {
+impl Frame for BufferedFrame {
     #[inline(always)]
     fn holds(&self, length: usize) -> bool {
         // SAFETY: the helper reads the context only.
-        unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) >= length as u64 }
+        unsafe { bpf_xdp_get_buff_len(self.context.cast()) >= length as u64 }
     }
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         // SAFETY: the buffer has the N bytes that the helper may write.
-        let result = unsafe {
-            bpf_xdp_load_bytes(self.context.as_ptr().cast(), offset as u32, bytes.as_mut_ptr().cast(), N as u32)
-        };
+        let result =
+            unsafe { bpf_xdp_load_bytes(self.context.cast(), offset as u32, bytes.as_mut_ptr().cast(), N as u32) };
         (result == 0).then_some(bytes)
     }
 }

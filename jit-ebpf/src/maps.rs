@@ -2,34 +2,53 @@
 
 #![expect(unsafe_code, reason = "reads and writes map memory")]
 
+use core::{ffi::c_void, marker::PhantomData};
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
     helpers::generated::bpf_ktime_get_boot_ns,
     macros::btf_map,
 };
 use jit_common::{
-    abi::{self, HostKey4, HostKey6, PREFIX_KEY_HEAD_BITS, PortEntry, PrefixKey4, PrefixKey6, Settings, Slot},
-    decide::Tables,
+    abi::{
+        self, Activity, Counters, Event, HostKey4, HostKey6, Mode, PREFIX_KEY_HEAD_BITS, PortEntry, PrefixKey4,
+        PrefixKey6, Settings, Slot, counter_index,
+    },
+    decide::{Decision, Tables},
     parse::{Flow, Source},
 };
 
+use crate::{forward, frame::PacketFrame};
+
+/// What the kernel hands over with a packet.
+pub(crate) type Context = *mut c_void;
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
 #[btf_map]
-static SETTINGS: Array<Settings, 1> = Array::new();
+static SETTINGS: Array<Settings, 1, MMAPABLE> = Array::new();
 #[btf_map]
-static PORTS: Array<PortEntry, { abi::PORTS }> = Array::new();
+static PORTS: Array<PortEntry, { abi::PORTS }, MMAPABLE> = Array::new();
 #[btf_map]
 static HOSTS4: HashMap<HostKey4, u32, { abi::ENTRIES }> = HashMap::new();
 #[btf_map]
 static HOSTS6: HashMap<HostKey6, u32, { abi::ENTRIES }> = HashMap::new();
 #[btf_map]
-static PREFIXES4: LpmTrie<PrefixKey4, u32, { abi::ENTRIES }, { BPF_F_NO_PREALLOC as usize }> = LpmTrie::new();
+static PREFIXES4: LpmTrie<PrefixKey4, u32, { abi::ENTRIES }, NO_PREALLOC> = LpmTrie::new();
 #[btf_map]
-static PREFIXES6: LpmTrie<PrefixKey6, u32, { abi::ENTRIES }, { BPF_F_NO_PREALLOC as usize }> = LpmTrie::new();
+static PREFIXES6: LpmTrie<PrefixKey6, u32, { abi::ENTRIES }, NO_PREALLOC> = LpmTrie::new();
 #[btf_map]
-static SLOTS: Array<Slot, { abi::SLOTS }, { BPF_F_MMAPABLE as usize }> = Array::new();
+static SLOTS: Array<Slot, { abi::SLOTS }, MMAPABLE> = Array::new();
 #[btf_map]
-static COUNTERS: PerCpuArray<u64, { abi::COUNTERS }> = PerCpuArray::new();
+static ACTIVITY: Array<Activity, { abi::SLOTS }, MMAPABLE> = Array::new();
+#[btf_map]
+static COUNTERS: PerCpuArray<Counters, { abi::COUNTERS }> = PerCpuArray::new();
+#[btf_map]
+static LOCAL_INTERFACES: HashMap<u32, u32, { abi::LOCAL_INTERFACES }> = HashMap::new();
+#[btf_map]
+static EVENTS: RingBuf<Event, { abi::EVENT_BYTES }> = RingBuf::new();
 
 /// The settings in force; the strictest ones if they can't be read.
 #[inline(always)]
@@ -37,36 +56,83 @@ pub(crate) fn settings() -> Settings {
     SETTINGS.get(0).copied().unwrap_or(Settings::STRICT)
 }
 
-/// Adds one to a counter of this CPU.
+/// Adds one to the counter of a packet on this CPU. Says whether the packet, if it is `notable`, is to be reported.
 #[inline(always)]
-pub(crate) fn count(index: u32) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(index) {
-        // SAFETY: the pointer is to this CPU's element, and the program isn't interrupted by itself.
-        unsafe { *counter += 1 };
+pub(crate) fn count(decision: &Decision, mode: Mode, notable: bool, allowance: u64) -> bool {
+    let Some(counters) = COUNTERS.get_ptr_mut(u32::from(decision.counters)) else { return false };
+    let index = counter_index(mode, decision.reason) as usize % abi::COUNTER_INDICES;
+    // SAFETY: the pointer is to this CPU's element, and the program isn't interrupted by itself. The index is below the
+    // length, which also the verifier sees by the remainder's mask.
+    unsafe {
+        let packets: *mut u64 = (&raw mut (*counters).packets).cast();
+        *packets.add(index) += 1;
+        notable && (*counters).admit_event(allowance)
+    }
+}
+
+/// Puts an event into the ring buffer. What was sent is counted apart from what was admitted, so that what a full
+/// buffer lost shows.
+#[inline(always)]
+pub(crate) fn send(event: &Event, counters: u32) {
+    if EVENTS.output(event, 0).is_ok()
+        && let Some(counters) = COUNTERS.get_ptr_mut(counters)
+    {
+        // SAFETY: as above.
+        unsafe { (*counters).sent += 1 };
+    }
+}
+
+/// Notes that a slot let a packet pass; says whether it opened a connection that is worth reporting.
+#[inline(always)]
+pub(crate) fn note_use(slot: u32, now: u64, opens_connection: Option<bool>) -> bool {
+    let Some(activity) = ACTIVITY.get_ptr_mut(slot) else { return false };
+    // SAFETY: the element exists for the map's lifetime. Another CPU may write it too, in the same second and so
+    // almost the same.
+    unsafe {
+        let mut noted = activity.read_volatile();
+        let change = noted.note(now, opens_connection);
+        if change.changed {
+            activity.write_volatile(noted);
+        }
+        change.connection
     }
 }
 
 /// The maps as decisions read them.
-pub(crate) struct KernelTables;
+pub(crate) struct KernelTables<F> {
+    context: Context,
+    frame: PhantomData<F>,
+}
 
-impl KernelTables {
+impl<F> KernelTables<F> {
     #[inline(always)]
-    fn slot(number: Option<&u32>) -> Option<Slot> {
-        let slot = SLOTS.get_ptr(*number?)?;
+    pub(crate) fn new(context: Context) -> Self {
+        Self { context, frame: PhantomData }
+    }
+
+    #[inline(always)]
+    fn slot(number: Option<&u32>) -> Option<(u32, Slot)> {
+        let number = *number?;
+        let slot = SLOTS.get_ptr(number)?;
         // SAFETY: the element exists for the map's lifetime. The agent may store a deadline meanwhile, in one aligned
         // word; the other fields change only while no program can hold the number.
-        Some(unsafe { slot.read_volatile() })
+        Some((number, unsafe { slot.read_volatile() }))
     }
 }
 
-impl Tables for KernelTables {
+impl<F: PacketFrame> Tables for KernelTables<F> {
+    #[inline(always)]
+    fn settings(&self) -> Settings {
+        settings()
+    }
+
     #[inline(always)]
     fn port(&self, port: u16) -> PortEntry {
         PORTS.get(u32::from(port)).copied().unwrap_or(PortEntry::SHUT)
     }
 
     #[inline(always)]
-    fn host(&self, flow: &Flow) -> Option<Slot> {
+    fn host(&self, flow: &Flow) -> Option<(u32, Slot)> {
         // SAFETY: values are never overwritten; one of a reused element is another slot's number, which the slot's
         // own key tells.
         let number = unsafe {
@@ -79,7 +145,7 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn prefix(&self, flow: &Flow) -> Option<Slot> {
+    fn prefix(&self, flow: &Flow) -> Option<(u32, Slot)> {
         let number = match flow.source {
             Source::V4(address) => PREFIXES4
                 .get(&Key::new(PREFIX_KEY_HEAD_BITS + u32::BITS, PrefixKey4::new(address, flow.port, flow.transport))),
@@ -89,6 +155,26 @@ impl Tables for KernelTables {
             )),
         };
         Self::slot(number)
+    }
+
+    #[inline(always)]
+    fn break_glass(&self, source: Source) -> Option<(u32, Slot)> {
+        let number = match source {
+            Source::V4(address) => {
+                PREFIXES4.get(&Key::new(PREFIX_KEY_HEAD_BITS + u32::BITS, PrefixKey4::break_glass(address)))
+            }
+            Source::V6(high, low) => {
+                PREFIXES6.get(&Key::new(PREFIX_KEY_HEAD_BITS + u128::BITS, PrefixKey6::break_glass(high, low)))
+            }
+        };
+        Self::slot(number)
+    }
+
+    #[inline(always)]
+    fn forwards(&self) -> bool {
+        let interface = F::new(self.context).interface();
+        // SAFETY: only whether there is an element is of interest.
+        unsafe { LOCAL_INTERFACES.get(interface) }.is_some() && forward::forwards::<F>(self.context) != 0
     }
 
     #[inline(always)]

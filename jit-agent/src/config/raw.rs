@@ -7,6 +7,7 @@ use jit_common::abi::Mode;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE};
+use crate::datapath::Scope;
 use crate::policy::{DEFAULT_MAXIMUM, Justification, PolicyError, PortId, PortPolicy, Protocol, parse_source};
 
 #[derive(Deserialize)]
@@ -17,7 +18,11 @@ pub(super) struct RawConfig {
     #[serde(deserialize_with = "interfaces")]
     pub(super) interfaces: Vec<String>,
     #[serde(default)]
+    pub(super) scope: RawScope,
+    #[serde(default)]
     pub(super) fragments: RawFragments,
+    #[serde(default, deserialize_with = "sources")]
+    pub(super) break_glass: Vec<ipnet::IpNet>,
     #[serde(default = "default_socket")]
     pub(super) socket: PathBuf,
     #[serde(default = "default_state")]
@@ -42,6 +47,23 @@ impl From<RawMode> for Mode {
         match mode {
             RawMode::Observe => Self::Observe,
             RawMode::Enforce => Self::Enforce,
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawScope {
+    #[default]
+    All,
+    Local,
+}
+
+impl From<RawScope> for Scope {
+    fn from(scope: RawScope) -> Self {
+        match scope {
+            RawScope::All => Self::All,
+            RawScope::Local => Self::Local,
         }
     }
 }

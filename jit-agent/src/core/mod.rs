@@ -40,6 +40,8 @@ use crate::{
 const LISTED_REQUESTS: usize = 200;
 /// How often the clocks are written down, so that a reboot doesn't lengthen grants.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the datapath is tended.
+const TENDING_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to wait before what store or kernel refused is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -97,6 +99,8 @@ pub struct Core {
     next_retry: BootTime,
     next_checkpoint: BootTime,
     checkpoint_fault: Option<String>,
+    next_tending: BootTime,
+    tending_fault: Option<String>,
     /// How many events could not be written to the audit log.
     lost_events: u64,
     /// What was broken at the start.
@@ -123,6 +127,8 @@ impl Core {
             next_retry: BootTime::default(),
             next_checkpoint: BootTime::default(),
             checkpoint_fault: None,
+            next_tending: BootTime::default(),
+            tending_fault: None,
             lost_events: 0,
             faults,
         }

@@ -47,6 +47,7 @@ impl Core {
         let mut faults = self.faults.clone();
         faults.extend(self.store.as_ref().err().cloned());
         faults.extend(self.checkpoint_fault.clone());
+        faults.extend(self.tending_fault.clone());
         if let Some(problem) = &self.backlog_problem {
             faults.push(format!(
                 "{} closings are in force but not written: {problem}; tried again every few seconds, and not sure to \

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{CHECKPOINT_INTERVAL, Core, RETRY_INTERVAL, backlog::Closing};
+use super::{CHECKPOINT_INTERVAL, Core, RETRY_INTERVAL, TENDING_INTERVAL, backlog::Closing};
 use crate::store::{Checkpoint, GrantState};
 
 /// How many grants one sweep ends at most, so that commands don't wait for long where many end at once. The kernel
@@ -23,11 +23,24 @@ impl Core {
         if self.clock.boot() >= self.next_checkpoint {
             self.checkpoint();
         }
+        if self.clock.boot() >= self.next_tending {
+            self.tend();
+        }
+    }
+
+    /// Lets the datapath do what is due every second.
+    fn tend(&mut self) {
+        self.next_tending = self.clock.boot().after(TENDING_INTERVAL);
+        let fault = self.datapath.tend().err().map(|error| error.to_string());
+        if let Some(error) = fault.as_ref().filter(|_| fault != self.tending_fault) {
+            tracing::error!(error, "tending the datapath");
+        }
+        self.tending_fault = fault;
     }
 
     pub(super) fn until_next_sweep(&self) -> Duration {
         let retry = self.has_leftovers().then_some(self.next_retry);
-        let moments = [self.book.next_end(), retry, Some(self.next_checkpoint)];
+        let moments = [self.book.next_end(), retry, Some(self.next_checkpoint), Some(self.next_tending)];
         moments.into_iter().flatten().min().unwrap_or_default().since(self.clock.boot())
     }
 

@@ -1,20 +1,20 @@
 //! The datapath in plain memory: decides as the program does, and fails when told to. For tests.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ipnet::IpNet;
 use jit_common::{
-    abi::{Mode, PortEntry, Settings, Slot},
-    decide::{Tables, decide},
+    abi::{Activity, PortEntry, Settings, Slot},
+    activity::opens_connection,
+    decide::{Decision, Tables, decide},
     parse::{Flow, Source, parse},
     reason::Reason,
 };
 
-use super::{Counter, Datapath, DatapathError, Protection};
+use super::{Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter, source_of, trace::trace};
 use crate::{
     clock::{BootTime, Clock},
     core::view::InterfaceView,
@@ -33,9 +33,10 @@ pub struct MemoryDatapath {
 struct State {
     protection: Option<Protection>,
     entries: BTreeMap<EntryKey, BootTime>,
+    activity: BTreeMap<EntryKey, Activity>,
     interfaces: Vec<InterfaceView>,
-    /// Packets by the numbers of mode and reason.
-    counters: BTreeMap<(u32, u8), u64>,
+    /// Packets by protected port and the numbers of mode and reason.
+    counters: BTreeMap<(Option<u16>, u32, u8), u64>,
     /// Operations so far, and which of them fail.
     operations: usize,
     failing: Range<usize>,
@@ -73,23 +74,38 @@ impl MemoryDatapath {
 
     /// Decides about a frame as the program would at this moment, and counts it.
     pub fn judge(&self, frame: &[u8]) -> Reason {
-        self.decide(parse(frame))
+        let parsed = parse(frame);
+        let Decision { reason, admitted, .. } = self.decide(parsed);
+        if let (Some((number, now)), Ok(flow)) = (admitted, parsed) {
+            let mut state = self.state();
+            if let Some(entry) = state.entries.keys().nth(number as usize).copied() {
+                state.activity.entry(entry).or_default().note(now, opens_connection(frame, &flow));
+            }
+        }
+        reason
     }
 
-    fn decide(&self, parsed: Result<Flow, Reason>) -> Reason {
+    fn decide(&self, parsed: Result<Flow, Reason>) -> Decision {
         let mut state = self.state();
-        let settings = state.settings();
         let tables = View { state: &state, now: self.clock.boot() };
-        let reason = decide(parsed, &tables, &settings);
-        *state.counters.entry((settings.mode() as u32, reason as u8)).or_default() += 1;
-        reason
+        let decision = decide(parsed, &tables);
+        let mode = tables.settings().mode(|| tables.now());
+        let port = parsed.ok().filter(|flow| tables.port(flow.port).protects(flow.transport)).map(|flow| flow.port);
+        *state.counters.entry((port, mode as u32, decision.reason as u8)).or_default() += 1;
+        decision
     }
 }
 
 impl State {
     fn settings(&self) -> Settings {
-        let protection = self.protection.as_ref();
-        protection.map_or(Settings::STRICT, |protection| Settings::new(protection.mode, protection.drop_fragments))
+        let Some(protection) = &self.protection else { return Settings::STRICT };
+        Settings {
+            mode: protection.mode as u32,
+            fragments: u32::from(protection.drop_fragments),
+            break_glass: u32::from(!protection.break_glass.is_empty()),
+            trial_until: protection.trial_until.map_or(0, |end| end.0),
+            ..Settings::STRICT
+        }
     }
 
     fn change(&mut self, action: impl FnOnce() -> String) -> Result<(), DatapathError> {
@@ -117,7 +133,9 @@ impl Datapath for MemoryDatapath {
         if !state.entries.contains_key(entry) && state.entries.len() >= capacity {
             return Err(DatapathError::Full { table: "MEMORY", capacity });
         }
-        state.entries.insert(*entry, deadline);
+        if state.entries.insert(*entry, deadline).is_none() {
+            state.activity.remove(entry);
+        }
         Ok(())
     }
 
@@ -138,13 +156,29 @@ impl Datapath for MemoryDatapath {
         Ok(self.state().entries.iter().map(|(entry, deadline)| (*entry, *deadline)).collect())
     }
 
-    fn counters(&self) -> Result<Vec<Counter>, DatapathError> {
+    fn port_counts(&self) -> Result<Vec<PortCounts>, DatapathError> {
         let state = self.state();
+        let ports: BTreeSet<Option<u16>> = state.counters.keys().map(|(port, ..)| *port).collect();
         let count =
-            |mode: Mode, reason: Reason| state.counters.get(&(mode as u32, reason as u8)).copied().unwrap_or_default();
-        let of_mode = |mode| Reason::ALL.iter().map(move |reason| (mode, *reason));
-        let all = [Mode::Observe, Mode::Enforce].into_iter().flat_map(of_mode);
-        Ok(all.map(|(mode, reason)| (mode, reason, count(mode, reason))).collect())
+            |port, mode, reason| state.counters.get(&(port, mode as u32, reason as u8)).copied().unwrap_or_default();
+        let of = |port: Option<u16>| PortCounts {
+            ports: port.into_iter().collect(),
+            counters: every_counter().map(|(mode, reason)| (mode, reason, count(port, mode, reason))).collect(),
+            events: 0,
+        };
+        Ok(ports.into_iter().map(of).collect())
+    }
+
+    fn tend(&mut self) -> Result<(), DatapathError> {
+        Ok(())
+    }
+
+    fn activity(&self, entry: &EntryKey) -> Activity {
+        self.state().activity.get(entry).copied().unwrap_or_default()
+    }
+
+    fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError> {
+        Ok(trace(packet, &View { state: &self.state(), now: self.clock.boot() }))
     }
 
     fn keep(&mut self) -> Result<(), DatapathError> {
@@ -163,19 +197,19 @@ struct View<'state> {
 }
 
 impl View<'_> {
-    fn slot(&self, flow: &Flow, hosts: bool) -> Option<Slot> {
-        let mut found: Option<Slot> = None;
-        for (entry, deadline) in self.state.entries.iter().filter(|(entry, _)| entry.is_host() == hosts) {
-            let slot = Slot { deadline: deadline.0, ..closed_slot(entry) };
-            if slot.covers(flow) && found.is_none_or(|found| found.prefix_length < slot.prefix_length) {
-                found = Some(slot);
-            }
-        }
-        found
+    fn slot(&self, flow: &Flow, hosts: bool) -> Option<(u32, Slot)> {
+        let slots = (0..).zip(&self.state.entries).filter(|(_, (entry, _))| entry.is_host() == hosts);
+        let slots =
+            slots.map(|(number, (entry, deadline))| (number, Slot { deadline: deadline.0, ..closed_slot(entry) }));
+        slots.filter(|(_, slot)| slot.covers(flow)).max_by_key(|(_, slot)| slot.prefix_length)
     }
 }
 
 impl Tables for View<'_> {
+    fn settings(&self) -> Settings {
+        self.state.settings()
+    }
+
     fn port(&self, port: u16) -> PortEntry {
         let Some(protection) = &self.state.protection else { return PortEntry::default() };
         let transports = protection.ports.iter().filter(|(number, _)| *number == port);
@@ -184,12 +218,29 @@ impl Tables for View<'_> {
         entry.with_hints(any(true), any(false))
     }
 
-    fn host(&self, flow: &Flow) -> Option<Slot> {
+    fn host(&self, flow: &Flow) -> Option<(u32, Slot)> {
         self.slot(flow, true)
     }
 
-    fn prefix(&self, flow: &Flow) -> Option<Slot> {
+    fn prefix(&self, flow: &Flow) -> Option<(u32, Slot)> {
         self.slot(flow, false)
+    }
+
+    fn break_glass(&self, source: Source) -> Option<(u32, Slot)> {
+        let prefixes = self.state.protection.iter().flat_map(|protection| &protection.break_glass);
+        let slots = prefixes.map(|prefix| {
+            let (address, length) = source_of(prefix);
+            Slot { deadline: u64::MAX, ..Slot::break_glass(address, length) }
+        });
+        // No entry has this number: nobody keeps account of the use of break-glass prefixes here.
+        slots
+            .filter(|slot| slot.always_lets_in(source))
+            .map(|slot| (u32::MAX, slot))
+            .max_by_key(|(_, slot)| slot.prefix_length)
+    }
+
+    fn forwards(&self) -> bool {
+        false
     }
 
     fn now(&self) -> u64 {
@@ -198,23 +249,17 @@ impl Tables for View<'_> {
 }
 
 fn closed_slot(entry: &EntryKey) -> Slot {
-    let source = match entry.source {
-        IpNet::V4(net) => Source::V4(net.addr().to_bits()),
-        IpNet::V6(net) => {
-            let bits = net.addr().to_bits();
-            Source::V6((bits >> 64) as u64, bits as u64)
-        }
-    };
-    Slot::closed(source, entry.source.prefix_len(), entry.number, entry.transport)
+    let (source, length) = source_of(&entry.source);
+    Slot::closed(source, length, entry.number, entry.transport)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use jit_common::abi::Transport;
+    use jit_common::abi::{Mode, Transport};
 
-    use super::*;
+    use super::{super::address_of, *};
     use crate::{clock::ManualClock, policy::parse_source};
 
     const SECOND: u64 = 1_000_000_000;
@@ -224,11 +269,8 @@ mod tests {
     }
 
     fn flow(source: &str) -> Flow {
-        let source = match source.parse().unwrap() {
-            std::net::IpAddr::V4(address) => Source::V4(address.to_bits()),
-            std::net::IpAddr::V6(address) => Source::V6((address.to_bits() >> 64) as u64, address.to_bits() as u64),
-        };
-        Flow { source, port: 22, transport: Transport::Tcp, fragment: false }
+        let source = address_of(source.parse().unwrap());
+        Flow { source, port: 22, transport: Transport::Tcp, fragment: false, transport_header: 0 }
     }
 
     /// Protects 22/tcp; it is 100 s after boot; room for two entries.
@@ -236,25 +278,25 @@ mod tests {
         let clock = ManualClock::new(BootTime(100 * SECOND), jiff::Timestamp::UNIX_EPOCH);
         let mut datapath = MemoryDatapath::new(Arc::new(clock.clone()), 2);
         let ports = vec![(22, Transport::Tcp)];
-        datapath.configure(&Protection { ports, mode: Mode::Enforce, drop_fragments: false }).unwrap();
+        datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() }).unwrap();
         (datapath, clock)
     }
 
     #[test]
     fn an_entry_admits_its_source_until_the_deadline() {
         let (mut datapath, clock) = datapath();
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))), Reason::NoGrant);
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))).reason, Reason::NoGrant);
         datapath.set(&entry("192.0.2.7"), BootTime(101 * SECOND)).unwrap();
         datapath.set(&entry("2001:db8::/32"), BootTime(102 * SECOND)).unwrap();
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))), Reason::HostGrant);
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.8"))), Reason::NoGrant);
-        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))), Reason::PrefixGrant);
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))).reason, Reason::HostGrant);
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.8"))).reason, Reason::NoGrant);
+        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))).reason, Reason::PrefixGrant);
         clock.advance(Duration::from_secs(1));
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))), Reason::GrantExpired);
-        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))), Reason::PrefixGrant);
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))).reason, Reason::GrantExpired);
+        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))).reason, Reason::PrefixGrant);
         datapath.remove(&entry("2001:db8::/32"), None).unwrap();
-        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))), Reason::NoGrant);
-        assert_eq!(datapath.decide(Ok(Flow { port: 80, ..flow("192.0.2.8") })), Reason::UnprotectedPort);
+        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))).reason, Reason::NoGrant);
+        assert_eq!(datapath.decide(Ok(Flow { port: 80, ..flow("192.0.2.8") })).reason, Reason::UnprotectedPort);
         assert!(datapath.counters().unwrap().contains(&(Mode::Enforce, Reason::NoGrant, 3)));
     }
 
@@ -263,8 +305,8 @@ mod tests {
         let (mut datapath, _) = datapath();
         datapath.set(&entry("10.0.0.0/8"), BootTime(200 * SECOND)).unwrap();
         datapath.set(&entry("10.1.0.0/16"), BootTime(50 * SECOND)).unwrap();
-        assert_eq!(datapath.decide(Ok(flow("10.1.0.1"))), Reason::GrantExpired);
-        assert_eq!(datapath.decide(Ok(flow("10.2.0.1"))), Reason::PrefixGrant);
+        assert_eq!(datapath.decide(Ok(flow("10.1.0.1"))).reason, Reason::GrantExpired);
+        assert_eq!(datapath.decide(Ok(flow("10.2.0.1"))).reason, Reason::PrefixGrant);
     }
 
     #[test]
@@ -286,7 +328,7 @@ mod tests {
         let error = datapath.set(&entry("192.0.2.9"), BootTime(300 * SECOND)).unwrap_err();
         assert_eq!(error.to_string(), "setting 22/tcp from 192.0.2.9/32: made to fail");
         datapath.remove(&entry("192.0.2.0/24"), None).unwrap_err();
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.1"))), Reason::GrantExpired, "closed, though still there");
+        assert_eq!(datapath.decide(Ok(flow("192.0.2.1"))).reason, Reason::GrantExpired, "closed, though still there");
         datapath.remove(&entry("192.0.2.0/24"), None).unwrap();
         assert_eq!(datapath.entries().unwrap(), []);
     }

@@ -1,16 +1,22 @@
 //! What enforces: the XDP program and its maps, or plain memory in tests.
 
 mod memory;
+mod trace;
 pub mod xdp;
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use jit_common::{
-    abi::{Mode, Transport},
+    abi::{Activity, Mode, Transport},
+    parse::Source,
     reason::Reason,
 };
 
-pub use self::memory::MemoryDatapath;
+pub use self::{
+    memory::MemoryDatapath,
+    trace::{Packet, Trace},
+};
 use crate::{clock::BootTime, core::view::InterfaceView, policy::EntryKey};
 
 /// What is protected, and how strictly.
@@ -22,10 +28,50 @@ pub struct Protection {
     pub mode: Mode,
     /// Whether all fragments but atomic ones are refused.
     pub drop_fragments: bool,
+    /// Which packets count.
+    pub scope: Scope,
+    /// Sources that are always let in.
+    pub break_glass: Vec<IpNet>,
+    /// From when on nothing is dropped, whatever the mode.
+    pub trial_until: Option<BootTime>,
+}
+
+impl Default for Protection {
+    /// Protects nothing.
+    fn default() -> Self {
+        Self {
+            ports: Vec::new(),
+            mode: Mode::Observe,
+            drop_fragments: false,
+            scope: Scope::All,
+            break_glass: Vec::new(),
+            trial_until: None,
+        }
+    }
+}
+
+/// Which packets to protected ports count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All that arrive.
+    All,
+    /// All but those that the kernel would forward.
+    Local,
 }
 
 /// Packets counted for one mode and reason.
 pub type Counter = (Mode, Reason, u64);
+
+/// What was counted for one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortCounts {
+    /// The port. None: packets that concern no protected port. Several: ports beyond those that are counted apart.
+    pub ports: Vec<u16>,
+    /// For every mode and reason.
+    pub counters: Vec<Counter>,
+    /// How many events were reported of them.
+    pub events: u64,
+}
 
 /// What enforces grants. Every change is in force when the call returns.
 pub trait Datapath: Send {
@@ -55,20 +101,68 @@ pub trait Datapath: Send {
     /// That can't be noted; a successor then starts from the store.
     fn keep(&mut self) -> Result<(), DatapathError>;
 
+    /// Does what is to be done every second or so: grants the program new events to report, and looks whether the host
+    /// forwards packets now.
+    ///
+    /// # Errors
+    /// A table can't be written.
+    fn tend(&mut self) -> Result<(), DatapathError>;
+
     /// The entries that are in place, with their deadlines.
     ///
     /// # Errors
     /// A table can't be read.
     fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError>;
 
-    /// All counters.
+    /// When an entry let packets pass; all zero if there is no such entry.
+    fn activity(&self, entry: &EntryKey) -> Activity;
+
+    /// Everything that was counted, port by port, since the tables were made.
     ///
     /// # Errors
     /// The table can't be read.
-    fn counters(&self) -> Result<Vec<Counter>, DatapathError>;
+    fn port_counts(&self) -> Result<Vec<PortCounts>, DatapathError>;
+
+    /// All counters, over all ports.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    fn counters(&self) -> Result<Vec<Counter>, DatapathError> {
+        let counts = self.port_counts()?;
+        let sum = |mode, reason| {
+            let counters = counts.iter().flat_map(|port| &port.counters);
+            counters.filter(|counter| (counter.0, counter.1) == (mode, reason)).map(|counter| counter.2).sum()
+        };
+        Ok(every_counter().map(|(mode, reason)| (mode, reason, sum(mode, reason))).collect())
+    }
+
+    /// What would become of a packet now, by the tables in force.
+    ///
+    /// # Errors
+    /// A table can't be read, or there is no such interface.
+    fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError>;
 
     /// How the configured interfaces are attached now.
     fn interfaces(&self) -> Vec<InterfaceView>;
+}
+
+/// All counters that there are, in order.
+pub(crate) fn every_counter() -> impl Iterator<Item = (Mode, Reason)> {
+    let of_mode = |mode| Reason::ALL.iter().map(move |reason| (mode, *reason));
+    [Mode::Observe, Mode::Enforce].into_iter().flat_map(of_mode)
+}
+
+/// A prefix as the program has it: address and length.
+pub(crate) fn source_of(prefix: &IpNet) -> (Source, u8) {
+    (address_of(prefix.addr()), prefix.prefix_len())
+}
+
+/// An address as the program has it.
+pub(crate) fn address_of(address: IpAddr) -> Source {
+    match address {
+        IpAddr::V4(address) => Source::V4(address.to_bits()),
+        IpAddr::V6(address) => Source::V6((address.to_bits() >> 64) as u64, address.to_bits() as u64),
+    }
 }
 
 /// What went wrong in the datapath.

@@ -42,7 +42,7 @@ const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x12);
 pub fn protection(mode: Mode, drop_fragments: bool) -> Protection {
     let mut ports = vec![(PORT, Transport::Tcp)];
     ports.extend(Transport::ALL.map(|transport| (3389, transport)));
-    Protection { ports, mode, drop_fragments }
+    Protection { ports, mode, drop_fragments, ..Protection::default() }
 }
 
 /// The entries of the table's world: those that are live `after` and those that ended `before`.

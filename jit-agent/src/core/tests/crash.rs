@@ -2,10 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use jit_common::abi::Activity;
+
 use super::*;
 use crate::{
     core::view::InterfaceView,
-    datapath::{Counter, DatapathError, Protection},
+    datapath::{DatapathError, Packet, PortCounts, Protection, Trace},
 };
 
 /// Lets the agent die at a change to the kernel, before or after it is made.
@@ -53,8 +55,20 @@ impl Datapath for Deadly {
         self.kernel.entries()
     }
 
-    fn counters(&self) -> Result<Vec<Counter>, DatapathError> {
-        self.kernel.counters()
+    fn tend(&mut self) -> Result<(), DatapathError> {
+        self.kernel.tend()
+    }
+
+    fn activity(&self, entry: &EntryKey) -> Activity {
+        self.kernel.activity(entry)
+    }
+
+    fn port_counts(&self) -> Result<Vec<PortCounts>, DatapathError> {
+        self.kernel.port_counts()
+    }
+
+    fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError> {
+        self.kernel.trace(packet)
     }
 
     fn interfaces(&self) -> Vec<InterfaceView> {

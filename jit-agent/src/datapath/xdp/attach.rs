@@ -11,6 +11,8 @@ use aya::programs::{
 use super::{
     netlink::{self, Interface},
     pins::Pins,
+    scope::LocalInterfaces,
+    settings::KernelSettings,
 };
 use crate::{
     core::view::InterfaceView,
@@ -31,7 +33,14 @@ pub(super) struct Attachments {
 impl Attachments {
     /// Puts `program` on exactly these interfaces. A link that a predecessor pinned gets the program in place of its
     /// own, so that there is no moment without one.
-    pub(super) fn cover(&mut self, names: &[String], program: &mut Xdp, pins: &Pins) -> Vec<DatapathError> {
+    pub(super) fn cover(
+        &mut self,
+        names: &[String],
+        program: &mut Xdp,
+        pins: &Pins,
+        local: &mut LocalInterfaces,
+        settings: &KernelSettings,
+    ) -> Vec<DatapathError> {
         let (interfaces, program_id, pinned) = match look_around(program, pins) {
             Ok(found) => found,
             Err(error) => {
@@ -42,6 +51,9 @@ impl Attachments {
         self.program_id = program_id;
         let mut errors = Vec::new();
         self.faults.clear();
+        // Before the program is there: on an interface that forwards, it must not drop what is for others.
+        local.set_covered(interfaces.iter().filter(|interface| names.contains(&interface.name)));
+        errors.extend(local.refresh(settings).err());
         for name in names {
             let result = match interfaces.iter().find(|interface| interface.name == *name) {
                 Some(interface) => cover_one(interface, program, program_id, pins),

@@ -1,39 +1,57 @@
 //! Enforcement by the XDP program.
 
 mod attach;
+mod events;
+mod live;
 #[cfg(feature = "log")]
 mod log;
+mod mapped;
 mod netlink;
 mod object;
 mod pins;
+mod ports;
+mod scope;
+mod settings;
 mod slots;
 mod tables;
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+    time::Duration,
+};
 
 use aya::{
-    maps::{Array, MapData, PerCpuArray},
+    maps::{HashMap, MapData, PerCpuArray},
     programs::{TestRun as _, TestRunOptions},
 };
-use jit_common::{
-    abi::{Mode, PORTS, PortEntry, Settings, counter_index, map},
-    reason::Reason,
-};
+use ipnet::IpNet;
+use jit_common::abi::{Activity, Counters, PORTS, counter_index, map};
 
-pub use self::pins::unload;
-use self::{attach::Attachments, object::Object, pins::Pins, tables::Tables};
-use super::{Counter, Datapath, DatapathError, Protection};
+use self::{
+    attach::Attachments,
+    object::Object,
+    pins::Pins,
+    ports::Ports,
+    scope::LocalInterfaces,
+    settings::KernelSettings,
+    tables::{Tables, mapped},
+};
+pub use self::{events::EventSource, pins::unload};
+use super::{Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter};
 use crate::{clock::BootTime, core::view::InterfaceView, policy::EntryKey};
 
 /// The loaded program with its maps.
 pub struct XdpDatapath {
     object: Object,
-    settings: Array<MapData, Settings>,
-    ports: Array<MapData, PortEntry>,
-    counters: PerCpuArray<MapData, u64>,
+    settings: KernelSettings,
+    ports: Ports,
+    counters: PerCpuArray<MapData, Counters>,
+    /// The elements of `counters` in use, with the ports that each is for now.
+    counted: BTreeMap<u8, Vec<u16>>,
     tables: Tables,
-    /// What stands in `ports`, so that a hint is changed without reading it back.
-    port_entries: Vec<PortEntry>,
+    local: LocalInterfaces,
+    events: Option<EventSource>,
     pins: Pins,
     attachments: Attachments,
     adopted: bool,
@@ -54,18 +72,40 @@ impl XdpDatapath {
         }
         let mut take = |name| object.take_map(name);
         let open = |name: &str, error| DatapathError::kernel(format!("opening map {name}"), error);
-        let settings = Array::try_from(take(map::SETTINGS)?).map_err(|error| open(map::SETTINGS, error))?;
-        let ports = Array::try_from(take(map::PORTS)?).map_err(|error| open(map::PORTS, error))?;
         let counters = PerCpuArray::try_from(take(map::COUNTERS)?).map_err(|error| open(map::COUNTERS, error))?;
-        let tables = Tables::adopt(take)?;
-        let mut port_entries = vec![PortEntry::default(); PORTS];
-        if adopted {
-            for (number, entry) in port_entries.iter_mut().enumerate() {
-                *entry = ports.get(&(number as u32), 0).map_err(|error| open(map::PORTS, error))?;
+        let local =
+            HashMap::try_from(take(map::LOCAL_INTERFACES)?).map_err(|error| open(map::LOCAL_INTERFACES, error))?;
+        let mut datapath = Self {
+            settings: KernelSettings::new(mapped(&mut take, map::SETTINGS, 1)?),
+            ports: Ports::new(mapped(&mut take, map::PORTS, PORTS)?),
+            counters,
+            counted: BTreeMap::new(),
+            local: LocalInterfaces::new(local),
+            events: Some(EventSource::new(take(map::EVENTS)?)?),
+            tables: Tables::adopt(take)?,
+            object,
+            pins,
+            attachments: Attachments::default(),
+            adopted,
+        };
+        datapath.find_counted()?;
+        Ok(datapath)
+    }
+
+    /// Looks which elements of the counters' map a predecessor left counts in.
+    fn find_counted(&mut self) -> Result<(), DatapathError> {
+        self.counted.insert(0, Vec::new());
+        for element in (1..=u8::MAX).filter(|_| self.adopted) {
+            if !is_fresh(&self.read_counters(element)?) {
+                self.counted.insert(element, Vec::new());
             }
         }
-        let attachments = Attachments::default();
-        Ok(Self { object, settings, ports, counters, tables, port_entries, pins, attachments, adopted })
+        Ok(())
+    }
+
+    /// The packets that the program reports; `None` if they were asked for before.
+    pub fn events(&mut self) -> Option<EventSource> {
+        self.events.take()
     }
 
     /// Whether the maps are those of a predecessor in this boot, with the grants that were live then.
@@ -81,7 +121,7 @@ impl XdpDatapath {
     /// One error for each interface that can't be covered; the others are covered all the same.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
         let program = self.object.program().map_err(|error| vec![error])?;
-        let mut errors = self.attachments.cover(interfaces, program, &self.pins);
+        let mut errors = self.attachments.cover(interfaces, program, &self.pins, &mut self.local, &self.settings);
         if !interfaces.is_empty() && self.covers_nothing() && !self.adopted {
             errors.extend(self.pins.discard().err());
         }
@@ -112,22 +152,33 @@ impl XdpDatapath {
         self.object.loaded().ok()?.info().ok()?.verified_instruction_count()
     }
 
-    fn write_port(&mut self, number: u16, entry: PortEntry) -> Result<(), DatapathError> {
-        let Some(known) = self.port_entries.get_mut(usize::from(number)) else { return Ok(()) };
-        if *known != entry {
-            self.ports
-                .set(u32::from(number), entry, 0)
-                .map_err(|error| DatapathError::kernel(format!("writing port {number} to map PORTS"), error))?;
-            *known = entry;
-        }
-        Ok(())
+    fn read_counters(&self, element: u8) -> Result<Vec<Counters>, DatapathError> {
+        let values = self
+            .counters
+            .get(&u32::from(element), 0)
+            .map_err(|error| DatapathError::kernel("reading map COUNTERS", error))?;
+        Ok(values.iter().copied().collect())
     }
 
-    fn write_hints(&mut self, number: u16) -> Result<(), DatapathError> {
-        let (hosts, prefixes) = self.tables.hints(number);
-        let entry = self.port_entries.get(usize::from(number)).copied().unwrap_or_default();
-        self.write_port(number, entry.with_hints(hosts, prefixes))
+    fn write_hints(&self, number: u16) {
+        self.ports.set_hints(number, self.tables.hints(number));
     }
+
+    fn set_break_glass(&mut self, sources: &[IpNet]) -> Result<(), DatapathError> {
+        let wanted: HashSet<IpNet> = sources.iter().copied().collect();
+        let present: HashSet<IpNet> = self.tables.break_glass().map(|(source, _)| source).collect();
+        for source in wanted.difference(&present) {
+            self.tables.let_in(*source)?;
+        }
+        // Shut first: a source that can't be taken out must not hold up the others.
+        let results: Vec<_> = present.difference(&wanted).map(|source| self.tables.shut_out(source)).collect();
+        self.settings.set_break_glass(!wanted.is_empty());
+        results.into_iter().collect()
+    }
+}
+
+fn is_fresh(cpus: &[Counters]) -> bool {
+    cpus.iter().all(|counters| counters.packets.iter().all(|count| *count == 0))
 }
 
 /// Says whether this host can enforce on these interfaces: what is well, and what is not. Changes nothing.
@@ -158,24 +209,21 @@ pub fn probe(interfaces: &[String]) -> (Vec<String>, Vec<String>) {
 
 impl Datapath for XdpDatapath {
     fn configure(&mut self, protection: &Protection) -> Result<(), DatapathError> {
-        let settings = Settings::new(protection.mode, protection.drop_fragments);
-        self.settings.set(0, settings, 0).map_err(|error| DatapathError::kernel("writing map SETTINGS", error))?;
-        let mut wanted = vec![PortEntry::default(); PORTS];
-        for (number, transport) in &protection.ports {
-            if let Some(entry) = wanted.get_mut(usize::from(*number)) {
-                *entry = entry.protecting(*transport);
-            }
+        self.ports.protect(&protection.ports, |element| !self.counted.contains_key(&element));
+        // Ports that are no longer protected leave their counts behind, which belong to the totals.
+        self.counted.values_mut().for_each(Vec::clear);
+        for (element, ports) in self.ports.counted() {
+            self.counted.insert(element, ports);
         }
-        for (number, entry) in (0..=u16::MAX).zip(wanted) {
-            let (hosts, prefixes) = self.tables.hints(number);
-            self.write_port(number, entry.with_hints(hosts, prefixes))?;
-        }
-        Ok(())
+        self.settings.apply(protection);
+        self.set_break_glass(&protection.break_glass)?;
+        self.local.set_scope(protection.scope);
+        self.local.refresh(&self.settings)
     }
 
     fn set(&mut self, entry: &EntryKey, deadline: BootTime) -> Result<(), DatapathError> {
         if self.tables.set(entry, deadline)? {
-            self.write_hints(entry.number)?;
+            self.write_hints(entry.number);
         }
         Ok(())
     }
@@ -185,9 +233,8 @@ impl Datapath for XdpDatapath {
             return Ok(());
         }
         // While an outer entry covers this one, that entry keeps the hint set.
-        let hints = self.write_hints(entry.number);
-        self.tables.erase(entry)?;
-        hints
+        self.write_hints(entry.number);
+        self.tables.erase(entry)
     }
 
     fn keep(&mut self) -> Result<(), DatapathError> {
@@ -202,18 +249,34 @@ impl Datapath for XdpDatapath {
         self.tables.entries()
     }
 
-    fn counters(&self) -> Result<Vec<Counter>, DatapathError> {
+    fn tend(&mut self) -> Result<(), DatapathError> {
+        self.settings.allow_events();
+        self.local.refresh(&self.settings)
+    }
+
+    fn activity(&self, entry: &EntryKey) -> Activity {
+        self.tables.activity(entry).unwrap_or_default()
+    }
+
+    fn port_counts(&self) -> Result<Vec<PortCounts>, DatapathError> {
         let mut all = Vec::new();
-        for mode in [Mode::Observe, Mode::Enforce] {
-            for reason in Reason::ALL {
-                let values = self
-                    .counters
-                    .get(&counter_index(mode, *reason), 0)
-                    .map_err(|error| DatapathError::kernel("reading map COUNTERS", error))?;
-                all.push((mode, *reason, values.iter().sum()));
-            }
+        for (element, ports) in &self.counted {
+            let cpus = self.read_counters(*element)?;
+            let sum = |value: &dyn Fn(&Counters) -> u64| cpus.iter().map(value).sum::<u64>();
+            let packets =
+                |index: u32| sum(&|counters| counters.packets.get(index as usize).copied().unwrap_or_default());
+            let counters = every_counter().map(|(mode, reason)| (mode, reason, packets(counter_index(mode, reason))));
+            all.push(PortCounts {
+                ports: ports.clone(),
+                counters: counters.collect(),
+                events: sum(&|counters| counters.sent),
+            });
         }
         Ok(all)
+    }
+
+    fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError> {
+        live::ask(self, packet)
     }
 
     fn interfaces(&self) -> Vec<InterfaceView> {

@@ -8,7 +8,8 @@ use aya::{
     programs::{Program, ProgramError, Xdp},
 };
 use jit_common::abi::{
-    COUNTERS, ENTRIES, HostKey4, HostKey6, PORTS, PortEntry, PrefixKey4, PrefixKey6, SLOTS, Settings, Slot, map,
+    Activity, COUNTERS, Counters, ENTRIES, HostKey4, HostKey6, PORTS, PortEntry, PrefixKey4, PrefixKey6, SLOTS,
+    Settings, Slot, map,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -35,17 +36,18 @@ pub(super) struct Shape {
     pub(super) flags: u32,
 }
 
-/// The shape of each map.
+/// The shape of each pinned map.
 pub(super) fn shape(name: &str) -> Shape {
     let (kind, key_size, value_size, max_entries, flags) = match name {
-        map::SETTINGS => (MapType::Array, 4, size_of::<Settings>(), 1, 0),
-        map::PORTS => (MapType::Array, 4, size_of::<PortEntry>(), PORTS, 0),
+        map::SETTINGS => (MapType::Array, 4, size_of::<Settings>(), 1, BPF_F_MMAPABLE),
+        map::PORTS => (MapType::Array, 4, size_of::<PortEntry>(), PORTS, BPF_F_MMAPABLE),
         map::SLOTS => (MapType::Array, 4, size_of::<Slot>(), SLOTS, BPF_F_MMAPABLE),
+        map::ACTIVITY => (MapType::Array, 4, size_of::<Activity>(), SLOTS, BPF_F_MMAPABLE),
         map::HOSTS4 => (MapType::Hash, size_of::<HostKey4>(), 4, ENTRIES, 0),
         map::HOSTS6 => (MapType::Hash, size_of::<HostKey6>(), 4, ENTRIES, 0),
         map::PREFIXES4 => (MapType::LpmTrie, 4 + size_of::<PrefixKey4>(), 4, ENTRIES, BPF_F_NO_PREALLOC),
         map::PREFIXES6 => (MapType::LpmTrie, 4 + size_of::<PrefixKey6>(), 4, ENTRIES, BPF_F_NO_PREALLOC),
-        _ => (MapType::PerCpuArray, 4, 8, COUNTERS, 0),
+        _ => (MapType::PerCpuArray, 4, size_of::<Counters>(), COUNTERS, 0),
     };
     Shape { kind, key_size: key_size as u32, value_size: value_size as u32, max_entries: max_entries as u32, flags }
 }
@@ -64,7 +66,7 @@ impl Object {
             tracing::debug!(%error, "the limit of locked memory stays as it is");
         }
         let mut loader = EbpfLoader::new();
-        for name in map::ALL {
+        for name in map::PINNED {
             if let Some(directory) = adopt {
                 loader.map_pin_path(name, directory.join(name));
             }
@@ -100,9 +102,9 @@ impl Object {
             .ok_or_else(|| DatapathError::kernel(format!("opening map {name}"), "the object has no such map"))
     }
 
-    /// Each map with its name.
+    /// Each map to be pinned, with its name.
     pub(super) fn maps(&self) -> impl Iterator<Item = (&str, &Map)> {
-        self.object.maps().filter(|(name, _)| map::ALL.contains(name))
+        self.object.maps().filter(|(name, _)| map::PINNED.contains(name))
     }
 
     /// The loaded program.

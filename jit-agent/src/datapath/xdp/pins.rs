@@ -90,7 +90,7 @@ impl Pins {
         if !self.maps().exists() {
             return false;
         }
-        match map::ALL.iter().try_for_each(|name| self.check_map(name)).and_then(|()| self.check_version()) {
+        match map::PINNED.iter().try_for_each(|name| self.check_map(name)).and_then(|()| self.check_version()) {
             Ok(()) => true,
             Err(reason) => {
                 tracing::warn!(

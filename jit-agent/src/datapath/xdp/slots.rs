@@ -1,75 +1,55 @@
-//! The memory-mapped slot array: deadlines as single atomic stores.
-
-#![expect(unsafe_code, reason = "maps the kernel's slot array into memory")]
+//! The slot array: which slots are free, and deadlines as single atomic stores.
 
 use std::{
-    io,
-    os::fd::AsFd,
-    ptr::NonNull,
+    collections::HashSet,
+    mem::offset_of,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use jit_common::abi::{SLOTS, Slot};
-use rustix::{
-    io::Errno,
-    mm::{MapFlags, ProtFlags, mmap, munmap},
-    thread::{MembarrierCommand, membarrier},
-};
+use jit_common::abi::{Activity, SLOTS, Slot};
+use rustix::thread::{MembarrierCommand, membarrier};
 
+use super::mapped::Mapped;
 use crate::clock::BootTime;
 
-const BYTES: usize = SLOTS * size_of::<Slot>();
 /// How long a program run lasts at the very most; waited for where the kernel can't tell that all have ended.
 const LONGEST_RUN: Duration = Duration::from_secs(1);
 
-/// The slot array, and which slots are free.
+/// The slot array with the use of each slot.
 #[derive(Debug)]
 pub(super) struct Slots {
-    base: NonNull<Slot>,
+    slots: Mapped<Slot>,
+    activity: Mapped<Activity>,
     /// Slots that no program can hold.
     free: Vec<u32>,
     /// Closed slots whose number a program that runs right now may still hold.
     closed: Vec<u32>,
 }
 
-// SAFETY: the mapping belongs to this value alone, and all access goes through `&self` with atomic stores of the
-// deadline, or through `&mut self`.
-unsafe impl Send for Slots {}
-
 impl Slots {
-    /// Maps the array; all slots count as free until [`adopt`](Self::adopt) says otherwise.
-    pub(super) fn map(array: impl AsFd) -> io::Result<Self> {
-        // SAFETY: a new shared mapping of the whole array, at an address the kernel chooses.
-        let address = unsafe {
-            mmap(std::ptr::null_mut(), BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, array, 0)
-        }?;
-        let base = NonNull::new(address.cast()).ok_or(Errno::FAULT)?;
-        let free = (0..SLOTS as u32).rev().collect();
-        Ok(Self { base, free, closed: Vec::new() })
-    }
-
-    fn slot(&self, number: u32) -> Option<NonNull<Slot>> {
-        // SAFETY: the offset stays within the mapping of SLOTS slots.
-        ((number as usize) < SLOTS).then(|| unsafe { self.base.add(number as usize) })
+    /// All slots count as free until [`adopt`](Self::adopt) says otherwise.
+    pub(super) fn new(slots: Mapped<Slot>, activity: Mapped<Activity>) -> Self {
+        Self { slots, activity, free: (0..SLOTS as u32).rev().collect(), closed: Vec::new() }
     }
 
     fn deadline_of(&self, number: u32) -> Option<&AtomicU64> {
-        let slot = self.slot(number)?;
-        // SAFETY: the deadline is an aligned u64 within the mapping, which lives as long as self, and everybody who
-        // writes it while it is shared does so in one store.
-        Some(unsafe { AtomicU64::from_ptr(&raw mut (*slot.as_ptr()).deadline) })
+        self.slots.u64_at(number as usize, offset_of!(Slot, deadline))
     }
 
     /// The slot's content.
     pub(super) fn get(&self, number: u32) -> Option<Slot> {
-        // SAFETY: in bounds; any bit pattern is a Slot; volatile, as the file system's other users may write it.
-        self.slot(number).map(|slot| unsafe { slot.read_volatile() })
+        self.slots.get(number as usize)
     }
 
     /// The slot's deadline; 0 for a number out of range.
     pub(super) fn deadline(&self, number: u32) -> BootTime {
         BootTime(self.deadline_of(number).map_or(0, |deadline| deadline.load(Ordering::Relaxed)))
+    }
+
+    /// When the slot let packets pass.
+    pub(super) fn activity(&self, number: u32) -> Activity {
+        self.activity.get(number as usize).unwrap_or_default()
     }
 
     /// Moves the slot's deadline: one store, in force for every packet from then on.
@@ -86,10 +66,10 @@ impl Slots {
             self.free.append(&mut self.closed);
         }
         let number = self.free.pop()?;
-        let slot = self.slot(number)?;
         self.set_deadline(number, BootTime(0));
-        // SAFETY: in bounds, and no program holds the number of a free slot, so nobody reads while this writes.
-        unsafe { slot.write_volatile(content) };
+        // No program holds the number of a free slot, so nobody reads or notes while these are written.
+        self.activity.set(number as usize, Activity::default());
+        self.slots.set(number as usize, content);
         self.set_deadline(number, deadline);
         Some(number)
     }
@@ -100,7 +80,7 @@ impl Slots {
     }
 
     /// Keeps the slots that `used` names, zeroes the deadlines of all others and counts them free.
-    pub(super) fn adopt(&mut self, used: &std::collections::HashSet<u32>) {
+    pub(super) fn adopt(&mut self, used: &HashSet<u32>) {
         self.free = (0..SLOTS as u32).rev().filter(|number| !used.contains(number)).collect();
         for number in &self.free {
             if self.deadline(*number) != BootTime(0) {
@@ -116,16 +96,6 @@ impl Slots {
         // Waits for an RCU grace period; programs run inside RCU read sections. Not offered with nohz_full.
         if membarrier(MembarrierCommand::Global).is_err() {
             std::thread::sleep(LONGEST_RUN);
-        }
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        // SAFETY: unmaps what `map` mapped; nothing else refers to it.
-        let unmapped = unsafe { munmap(self.base.as_ptr().cast(), BYTES) };
-        if let Err(error) = unmapped {
-            tracing::error!(%error, "the slot array could not be unmapped");
         }
     }
 }

@@ -5,26 +5,31 @@ use std::collections::{HashMap, HashSet};
 use aya::maps::{HashMap as HostMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jit_common::{
-    abi::{ENTRIES, HostKey4, HostKey6, PREFIX_KEY_HEAD_BITS, PrefixKey4, PrefixKey6, SLOTS, Slot, Transport, map},
+    abi::{
+        Activity, ENTRIES, HostKey4, HostKey6, PREFIX_KEY_HEAD_BITS, PrefixKey4, PrefixKey6, SLOTS, Slot, Transport,
+        map,
+    },
     parse::Source,
 };
 use rustix::io::Errno;
 
-use super::slots::Slots;
+use super::{mapped::Mapped, slots::Slots};
 use crate::{
     clock::BootTime,
-    datapath::DatapathError,
+    datapath::{DatapathError, source_of},
     policy::{EntryKey, single_address},
 };
 
 /// The four look-up maps and the slots they point to.
 pub(super) struct Tables {
-    hosts4: HostMap<MapData, HostKey4, u32>,
-    hosts6: HostMap<MapData, HostKey6, u32>,
-    prefixes4: LpmTrie<MapData, PrefixKey4, u32>,
-    prefixes6: LpmTrie<MapData, PrefixKey6, u32>,
+    pub(super) hosts4: HostMap<MapData, HostKey4, u32>,
+    pub(super) hosts6: HostMap<MapData, HostKey6, u32>,
+    pub(super) prefixes4: LpmTrie<MapData, PrefixKey4, u32>,
+    pub(super) prefixes6: LpmTrie<MapData, PrefixKey6, u32>,
     slots: Slots,
     entries: HashMap<EntryKey, u32>,
+    /// Prefixes that are always let in, and their slots.
+    break_glass: HashMap<IpNet, u32>,
     /// For each port number: host entries and prefix entries.
     live: HashMap<u16, (usize, usize)>,
 }
@@ -37,11 +42,7 @@ impl Tables {
         fn typed<T: TryFrom<Map, Error = MapError>>(name: &str, map: Map) -> Result<T, DatapathError> {
             T::try_from(map).map_err(|error| DatapathError::kernel(format!("opening map {name}"), error))
         }
-        let Map::Array(slots) = take(map::SLOTS)? else {
-            return Err(DatapathError::kernel("opening map SLOTS", "it is not an array"));
-        };
-        let slots =
-            Slots::map(slots.fd()).map_err(|error| DatapathError::kernel("mapping SLOTS into memory", error))?;
+        let slots = Slots::new(mapped(&mut take, map::SLOTS, SLOTS)?, mapped(&mut take, map::ACTIVITY, SLOTS)?);
         let mut tables = Self {
             hosts4: typed(map::HOSTS4, take(map::HOSTS4)?)?,
             hosts6: typed(map::HOSTS6, take(map::HOSTS6)?)?,
@@ -49,6 +50,7 @@ impl Tables {
             prefixes6: typed(map::PREFIXES6, take(map::PREFIXES6)?)?,
             slots,
             entries: HashMap::new(),
+            break_glass: HashMap::new(),
             live: HashMap::new(),
         };
         tables.adopt_entries()?;
@@ -61,9 +63,9 @@ impl Tables {
         let (mut sound, mut unsound) = (Vec::new(), Vec::new());
         for (raw, number) in self.read()? {
             let slot = self.slots.get(number);
-            match raw.entry() {
-                Some(entry) if slot.is_some_and(|slot| is_slot_of(&slot, &entry)) && used.insert(number) => {
-                    sound.push((entry, number));
+            match raw.meaning() {
+                Some(meaning) if slot.is_some_and(|slot| meaning.has_slot(&slot)) && used.insert(number) => {
+                    sound.push((meaning, number));
                 }
                 _ => unsound.push(raw),
             }
@@ -72,9 +74,14 @@ impl Tables {
             tracing::warn!(entry = ?raw, "removing an entry without a slot of its own from the pinned maps");
             self.delete(&raw)?;
         }
-        for (entry, number) in sound {
-            self.count(&entry, true);
-            self.entries.insert(entry, number);
+        for (meaning, number) in sound {
+            match meaning {
+                Meaning::Entry(entry) => {
+                    self.count(&entry, true);
+                    self.entries.insert(entry, number);
+                }
+                Meaning::BreakGlass(source) => drop(self.break_glass.insert(source, number)),
+            }
         }
         self.slots.adopt(&used);
         Ok(())
@@ -104,8 +111,11 @@ impl Tables {
 
     /// The entries as the kernel has them.
     pub(super) fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError> {
-        let entries = self.read()?.into_iter();
-        Ok(entries.filter_map(|(raw, number)| Some((raw.entry()?, self.slots.deadline(number)))).collect())
+        let entry = |(raw, number): (RawKey, u32)| match raw.meaning()? {
+            Meaning::Entry(entry) => Some((entry, self.slots.deadline(number))),
+            Meaning::BreakGlass(_) => None,
+        };
+        Ok(self.read()?.into_iter().filter_map(entry).collect())
     }
 
     /// Whether host entries and prefix entries stand for a port number.
@@ -119,7 +129,7 @@ impl Tables {
             self.slots.set_deadline(*number, deadline);
             return Ok(false);
         }
-        let (source, length) = source_of(entry);
+        let (source, length) = source_of(&entry.source);
         let content = Slot::closed(source, length, entry.number, entry.transport);
         let Some(number) = self.slots.open(content, deadline) else {
             return Err(DatapathError::Full { table: map::SLOTS, capacity: SLOTS });
@@ -152,6 +162,46 @@ impl Tables {
         if let Some(number) = self.entries.remove(entry) {
             self.slots.close(number);
         }
+        Ok(())
+    }
+
+    /// The content of a slot.
+    pub(super) fn slot(&self, number: u32) -> Option<Slot> {
+        self.slots.get(number)
+    }
+
+    /// When the entry let packets pass; `None` if there is no such entry.
+    pub(super) fn activity(&self, entry: &EntryKey) -> Option<Activity> {
+        Some(self.slots.activity(*self.entries.get(entry)?))
+    }
+
+    /// The prefixes that are always let in.
+    pub(super) fn break_glass(&self) -> impl Iterator<Item = (IpNet, Activity)> {
+        self.break_glass.iter().map(|(source, number)| (*source, self.slots.activity(*number)))
+    }
+
+    /// Adds a prefix to those that are always let in.
+    pub(super) fn let_in(&mut self, source: IpNet) -> Result<(), DatapathError> {
+        let (address, length) = source_of(&source);
+        let Some(number) = self.slots.open(Slot::break_glass(address, length), BootTime(u64::MAX)) else {
+            return Err(DatapathError::Full { table: map::SLOTS, capacity: SLOTS });
+        };
+        if let Err(error) = self.insert(&RawKey::break_glass(&source), number) {
+            self.slots.set_deadline(number, BootTime(0));
+            self.slots.close(number);
+            return Err(error);
+        }
+        self.break_glass.insert(source, number);
+        Ok(())
+    }
+
+    /// Takes a prefix out of those that are always let in. If that fails, it is there still, shut.
+    pub(super) fn shut_out(&mut self, source: &IpNet) -> Result<(), DatapathError> {
+        let Some(number) = self.break_glass.get(source).copied() else { return Ok(()) };
+        self.slots.set_deadline(number, BootTime(0));
+        self.delete(&RawKey::break_glass(source))?;
+        self.break_glass.remove(source);
+        self.slots.close(number);
         Ok(())
     }
 
@@ -205,7 +255,7 @@ enum RawKey {
 impl RawKey {
     fn of(entry: &EntryKey) -> Self {
         let EntryKey { number, transport, .. } = *entry;
-        let (source, length) = source_of(entry);
+        let (source, length) = source_of(&entry.source);
         let bits = PREFIX_KEY_HEAD_BITS + u32::from(length);
         match (source, single_address(&entry.source).is_some()) {
             (Source::V4(address), true) => Self::Host4(HostKey4::new(address, number, transport)),
@@ -215,8 +265,17 @@ impl RawKey {
         }
     }
 
-    /// The entry it stands for; `None` if no entry has such a key.
-    fn entry(&self) -> Option<EntryKey> {
+    fn break_glass(source: &IpNet) -> Self {
+        let (address, length) = source_of(source);
+        let bits = PREFIX_KEY_HEAD_BITS + u32::from(length);
+        match address {
+            Source::V4(address) => Self::Prefix4(bits, PrefixKey4::break_glass(address)),
+            Source::V6(high, low) => Self::Prefix6(bits, PrefixKey6::break_glass(high, low)),
+        }
+    }
+
+    /// What it stands for; `None` if the agent makes no such key.
+    fn meaning(&self) -> Option<Meaning> {
         let family_bits = |bits: u32| u8::try_from(bits.checked_sub(PREFIX_KEY_HEAD_BITS)?).ok();
         let (source, port, protocol) = match self {
             Self::Host4(key) => (IpNet::from(std::net::IpAddr::from(key.address)), key.port, key.protocol),
@@ -228,8 +287,12 @@ impl RawKey {
                 (Ipv6Net::new(key.address.into(), family_bits(*bits)?).ok()?.into(), key.port, key.protocol)
             }
         };
-        let transport = Transport::from_number(protocol)?;
-        Some(EntryKey { number: u16::from_be_bytes(port), transport, source })
+        match (u16::from_be_bytes(port), protocol) {
+            (0, 0) => Some(Meaning::BreakGlass(source)),
+            (number, protocol) => {
+                Some(Meaning::Entry(EntryKey { number, transport: Transport::from_number(protocol)?, source }))
+            }
+        }
     }
 
     const fn table(&self) -> &'static str {
@@ -242,20 +305,39 @@ impl RawKey {
     }
 }
 
-fn source_of(entry: &EntryKey) -> (Source, u8) {
-    let source = match entry.source {
-        IpNet::V4(net) => Source::V4(net.addr().to_bits()),
-        IpNet::V6(net) => {
-            let bits = net.addr().to_bits();
-            Source::V6((bits >> 64) as u64, bits as u64)
-        }
-    };
-    (source, entry.source.prefix_len())
+/// What a key of the maps stands for.
+enum Meaning {
+    Entry(EntryKey),
+    BreakGlass(IpNet),
 }
 
-fn is_slot_of(slot: &Slot, entry: &EntryKey) -> bool {
-    let (source, length) = source_of(entry);
-    *slot == Slot { deadline: slot.deadline, ..Slot::closed(source, length, entry.number, entry.transport) }
+impl Meaning {
+    /// Whether a slot is the one of this key.
+    fn has_slot(&self, slot: &Slot) -> bool {
+        let own = match self {
+            Self::Entry(entry) => {
+                let (source, length) = source_of(&entry.source);
+                Slot::closed(source, length, entry.number, entry.transport)
+            }
+            Self::BreakGlass(source) => {
+                let (source, length) = source_of(source);
+                Slot::break_glass(source, length)
+            }
+        };
+        *slot == Slot { deadline: slot.deadline, ..own }
+    }
+}
+
+/// A map's memory.
+pub(super) fn mapped<T: aya::Pod>(
+    take: &mut impl FnMut(&'static str) -> Result<Map, DatapathError>,
+    name: &'static str,
+    count: usize,
+) -> Result<Mapped<T>, DatapathError> {
+    let Map::Array(array) = take(name)? else {
+        return Err(DatapathError::kernel(format!("opening map {name}"), "it is not an array"));
+    };
+    Mapped::map(array.fd(), count).map_err(|error| DatapathError::kernel(format!("mapping {name} into memory"), error))
 }
 
 fn errno(error: &MapError) -> Option<Errno> {

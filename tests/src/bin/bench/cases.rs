@@ -75,7 +75,7 @@ pub(crate) fn all() -> Vec<Case> {
 /// A table can't be written.
 pub(crate) fn populate(datapath: &mut impl Datapath) -> Result<()> {
     let ports = [LOCKED, HOST, PREFIX, CROWDED].map(|port| (port, Transport::Tcp));
-    datapath.configure(&Protection { ports: ports.to_vec(), mode: Mode::Enforce, drop_fragments: false })?;
+    datapath.configure(&Protection { ports: ports.to_vec(), mode: Mode::Enforce, ..Protection::default() })?;
     let deadline = SystemClock.boot().after(Duration::from_secs(24 * 3600));
     let mut open = |number, source: &str| -> Result<()> {
         let source = parse_source(source).with_context(|| format!("'{source}' is no source"))?;

@@ -1,0 +1,127 @@
+//! What would become of a packet: the program's own decision, asked by people.
+
+use std::{
+    cell::Cell,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+use jit_common::{
+    abi::{MAPPED_BITS, Mode, PortEntry, Settings, Slot, Transport},
+    decide::{Decision, Tables, decide},
+    parse::{Flow, Source},
+    reason::Reason,
+};
+
+use super::address_of;
+use crate::clock::BootTime;
+
+/// A packet that someone asks about: whole, well-formed, the first of its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Destination port.
+    pub number: u16,
+    /// Transport protocol.
+    pub transport: Transport,
+    /// Destination address; `None`: one of this host's.
+    pub destination: Option<IpAddr>,
+    /// Where it arrives; `None`: on any covered interface of scope `all`.
+    pub interface: Option<String>,
+}
+
+impl Packet {
+    pub(super) fn flow(&self) -> Flow {
+        let Self { source, number, transport, .. } = *self;
+        Flow { source: address_of(source), port: number, transport, fragment: false, transport_header: 0 }
+    }
+}
+
+/// What would become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// Under which reason it would be counted.
+    pub reason: Reason,
+    /// Whether drops are carried out.
+    pub mode: Mode,
+    /// Whether the port is protected for the packet's transport.
+    pub protected: bool,
+    /// The prefix of the entry that decided, and its deadline. Where the reason is that a grant has expired, the last
+    /// entry that the program would have looked at.
+    pub entry: Option<(IpNet, BootTime)>,
+}
+
+/// Decides about the packet, and tells what decided.
+pub(super) fn trace<T: Tables>(packet: &Packet, tables: &T) -> Trace {
+    let flow = packet.flow();
+    let watched = Watched { tables, seen: Cell::new(None) };
+    let Decision { reason, .. } = decide(Ok(flow), &watched);
+    let decisive = !matches!(reason, Reason::NoGrant | Reason::UnprotectedPort | Reason::Forwarded);
+    let entry = watched.seen.get().filter(|_| decisive);
+    Trace {
+        reason,
+        mode: tables.settings().mode(|| tables.now()),
+        protected: tables.port(packet.number).protects(packet.transport),
+        entry: entry.map(|slot| (prefix_of(&slot, flow.source), BootTime(slot.deadline))),
+    }
+}
+
+/// The source prefix of a slot that covers `source`.
+fn prefix_of(slot: &Slot, source: Source) -> IpNet {
+    let (address, bits) = match source {
+        Source::V4(_) => (IpAddr::from(Ipv4Addr::from_bits(slot.source_low as u32)), MAPPED_BITS),
+        Source::V6(..) => {
+            let bits = u128::from(slot.source_high) << 64 | u128::from(slot.source_low);
+            (IpAddr::from(Ipv6Addr::from_bits(bits)), 0)
+        }
+    };
+    let length = slot.prefix_length.checked_sub(bits).and_then(|length| u8::try_from(length).ok());
+    // A length that can't be is a slot that someone else wrote: the address alone is shown.
+    length.and_then(|length| IpNet::new(address, length).ok()).unwrap_or_else(|| IpNet::from(address))
+}
+
+/// Tables that remember the last slot which covers the packet.
+struct Watched<'tables, T> {
+    tables: &'tables T,
+    seen: Cell<Option<Slot>>,
+}
+
+impl<T> Watched<'_, T> {
+    fn note(&self, found: Option<(u32, Slot)>, covers: impl Fn(&Slot) -> bool) -> Option<(u32, Slot)> {
+        if let Some((_, slot)) = found.filter(|(_, slot)| covers(slot)) {
+            self.seen.set(Some(slot));
+        }
+        found
+    }
+}
+
+impl<T: Tables> Tables for Watched<'_, T> {
+    fn settings(&self) -> Settings {
+        self.tables.settings()
+    }
+
+    fn port(&self, port: u16) -> PortEntry {
+        self.tables.port(port)
+    }
+
+    fn host(&self, flow: &Flow) -> Option<(u32, Slot)> {
+        self.note(self.tables.host(flow), |slot| slot.covers(flow))
+    }
+
+    fn prefix(&self, flow: &Flow) -> Option<(u32, Slot)> {
+        self.note(self.tables.prefix(flow), |slot| slot.covers(flow))
+    }
+
+    fn break_glass(&self, source: Source) -> Option<(u32, Slot)> {
+        self.note(self.tables.break_glass(source), |slot| slot.always_lets_in(source))
+    }
+
+    fn forwards(&self) -> bool {
+        self.tables.forwards()
+    }
+
+    fn now(&self) -> u64 {
+        self.tables.now()
+    }
+}

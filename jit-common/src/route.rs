@@ -1,0 +1,95 @@
+//! What a route look-up needs of a packet.
+
+use crate::{
+    frame::Frame,
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, network_header},
+};
+
+/// The fields of an IP header by which the kernel would route the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// IPv4; addresses in network order.
+    V4 {
+        /// Type of service.
+        tos: u8,
+        /// Protocol.
+        protocol: u8,
+        /// Source address.
+        source: [u8; 4],
+        /// Destination address.
+        destination: [u8; 4],
+    },
+    /// IPv6; addresses in network order.
+    V6 {
+        /// Version, traffic class and flow label.
+        flow_information: [u8; 4],
+        /// Next header.
+        protocol: u8,
+        /// Source address.
+        source: [u8; 16],
+        /// Destination address.
+        destination: [u8; 16],
+    },
+}
+
+/// Reads them. Meant for packets that were parsed before: what does not look like IP has none.
+#[inline(always)]
+#[must_use]
+pub fn route<F: Frame + ?Sized>(frame: &F) -> Option<Route> {
+    let (ethertype, start) = network_header(frame).ok()?;
+    match ethertype {
+        ETHERTYPE_IPV4 => {
+            let [_, tos, ..] = frame.read::<4>(start)?;
+            let [protocol] = frame.read(start + 9)?;
+            Some(Route::V4 { tos, protocol, source: frame.read(start + 12)?, destination: frame.read(start + 16)? })
+        }
+        ETHERTYPE_IPV6 => {
+            let [protocol] = frame.read(start + 6)?;
+            Some(Route::V6 {
+                flow_information: frame.read(start)?,
+                protocol,
+                source: frame.read(start + 8)?,
+                destination: frame.read(start + 24)?,
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame whose bytes behind the Ethernet header and its tags are 0, 1, 2 …
+    fn frame<const N: usize>(tags: usize, ethertype: u16) -> [u8; N] {
+        let mut frame = [0; N];
+        for tag in 0..tags {
+            frame[12 + 4 * tag..14 + 4 * tag].copy_from_slice(&[0x81, 0]);
+        }
+        let start = 14 + 4 * tags;
+        frame[start - 2..start].copy_from_slice(&ethertype.to_be_bytes());
+        for (number, byte) in frame[start..].iter_mut().enumerate() {
+            *byte = number as u8;
+        }
+        frame
+    }
+
+    #[test]
+    fn the_fields_are_those_of_the_ip_header_behind_the_tags() {
+        let v4 = Route::V4 { tos: 1, protocol: 9, source: [12, 13, 14, 15], destination: [16, 17, 18, 19] };
+        for tags in 0..=2 {
+            assert_eq!(route(&frame::<64>(tags, 0x0800)[..]), Some(v4), "{tags} tags");
+        }
+        let v6 = route(&frame::<54>(0, 0x86dd)[..]);
+        let source = core::array::from_fn(|index| 8 + index as u8);
+        let destination = core::array::from_fn(|index| 24 + index as u8);
+        assert_eq!(v6, Some(Route::V6 { flow_information: [0, 1, 2, 3], protocol: 6, source, destination }));
+    }
+
+    #[test]
+    fn what_is_no_ip_or_is_cut_short_has_no_route() {
+        assert_eq!(route(&frame::<64>(0, 0x0806)[..]), None);
+        assert_eq!(route(&frame::<33>(0, 0x0800)[..]), None);
+        assert_eq!(route(&frame::<53>(0, 0x86dd)[..]), None);
+    }
+}
