@@ -140,6 +140,13 @@ impl PortEntry {
         (self.0 >> Self::COUNTERS_SHIFT) as u8
     }
 
+    /// Whether no grant is live for the port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_idle(self) -> bool {
+        self.0 & Self::HINTS == 0
+    }
+
     /// Whether the port is protected for any transport.
     #[must_use]
     pub const fn is_protected(self) -> bool {
@@ -174,17 +181,9 @@ impl PortEntry {
 pub struct Settings {
     /// [`ABI_VERSION`] of the agent that wrote the maps.
     pub abi_version: u32,
-    /// 1: enforce; anything else: observe. See [`Settings::mode`].
-    pub mode: u32,
-    /// 0: later fragments pass; anything else: fragments are dropped.
-    pub fragments: u32,
-    /// Whether any source is always let in.
-    pub break_glass: u32,
-    /// Whether any interface has local scope.
-    pub local_scope: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// CLOCK_BOOTTIME in nanoseconds from which the program observes, whatever the mode; 0: never.
+    /// Bits of [`Settings`]; none of them: enforce, and nothing else to look for.
+    pub flags: u32,
+    /// CLOCK_BOOTTIME in nanoseconds from which the program observes, if [`Settings::TRIAL`] is set.
     pub trial_until: u64,
     /// How many events each CPU may report of each port, counted from when the maps were made. The agent raises it as
     /// time passes; see [`Counters::admit_event`].
@@ -202,34 +201,37 @@ pub enum Mode {
 }
 
 impl Settings {
+    /// Drops are not carried out.
+    pub const OBSERVE: u32 = 1;
+    /// All fragments but atomic ones are dropped.
+    pub const DROP_FRAGMENTS: u32 = 1 << 1;
+    /// Some sources are always let in.
+    pub const BREAK_GLASS: u32 = 1 << 2;
+    /// Some interfaces have local scope.
+    pub const LOCAL_SCOPE: u32 = 1 << 3;
+    /// Drops are carried out until `trial_until` only.
+    pub const TRIAL: u32 = 1 << 4;
+
     /// What the program assumes if its settings can't be read.
-    pub const STRICT: Self = Self {
-        abi_version: ABI_VERSION,
-        mode: Mode::Enforce as u32,
-        fragments: 1,
-        break_glass: 0,
-        local_scope: 0,
-        reserved: 0,
-        trial_until: 0,
-        event_allowance: 0,
-    };
+    pub const STRICT: Self =
+        Self { abi_version: ABI_VERSION, flags: Self::DROP_FRAGMENTS, trial_until: 0, event_allowance: 0 };
+
+    /// Whether any of these bits is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, bits: u32) -> bool {
+        self.flags & bits != 0
+    }
 
     /// The mode in force; the clock is asked only during a trial.
     #[inline(always)]
     #[must_use]
     pub fn mode(&self, now: impl FnOnce() -> u64) -> Mode {
-        if self.mode == Mode::Observe as u32 || (self.trial_until != 0 && now() >= self.trial_until) {
+        if self.has(Self::OBSERVE | Self::TRIAL) && (self.has(Self::OBSERVE) || now() >= self.trial_until) {
             Mode::Observe
         } else {
             Mode::Enforce
         }
-    }
-
-    /// Whether all fragments but atomic ones are refused.
-    #[inline(always)]
-    #[must_use]
-    pub const fn drops_fragments(&self) -> bool {
-        self.fragments != 0
     }
 }
 
@@ -414,7 +416,7 @@ pub struct Slot {
 
 const _: () = {
     assert!(size_of::<PortEntry>() == 2);
-    assert!(size_of::<Settings>() == 40);
+    assert!(size_of::<Settings>() == 24);
     assert!(size_of::<Counters>() == 8 * (COUNTER_INDICES + 2));
     assert!(size_of::<Event>() == 40);
     assert!(size_of::<Activity>() == 24);

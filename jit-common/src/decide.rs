@@ -33,81 +33,106 @@ pub struct Decision {
     pub counters: u8,
     /// The slot that lets it pass, and CLOCK_BOOTTIME in nanoseconds when that was found.
     pub admitted: Option<(u32, u64)>,
+    /// What applied to it.
+    pub settings: Settings,
 }
 
-impl Decision {
-    const fn of(reason: Reason, counters: u8) -> Self {
-        Self { reason, counters, admitted: None }
-    }
-
-    const fn admitted(reason: Reason, counters: u8, slot: u32, now: u64) -> Self {
-        Self { reason, counters, admitted: Some((slot, now)) }
-    }
-}
-
-/// Decides about a parsed packet. The settings are read as late as possible, which keeps the registers free on the way
-/// that most packets take.
+/// Decides about a parsed packet.
 #[inline(always)]
 pub fn decide<T: Tables>(parsed: Result<Flow, Reason>, tables: &T) -> Decision {
-    let flow = match parsed {
-        Ok(flow) => flow,
-        Err(reason @ (Reason::LaterFragment | Reason::OtherFragment)) => {
-            let settings = tables.settings();
-            return if settings.drops_fragments() {
-                refuse(Reason::FragmentRefused, 0, tables, &settings)
-            } else {
-                Decision::of(reason, 0)
-            };
-        }
-        Err(reason) => return Decision::of(reason, 0),
-    };
+    match parsed {
+        Ok(flow) => decide_flow(&flow, tables, |decision| decision),
+        Err(reason) => decide_without_flow(reason, tables, |decision| decision),
+    }
+}
+
+/// Decides about a packet that was settled while it was parsed, and goes on with the decision.
+#[inline(always)]
+pub fn decide_without_flow<T: Tables, R>(reason: Reason, tables: &T, then: impl FnOnce(Decision) -> R) -> R {
+    let settings = tables.settings();
+    let refused = matches!(reason, Reason::LaterFragment | Reason::OtherFragment);
+    if refused && settings.has(Settings::DROP_FRAGMENTS) {
+        return refuse(Reason::FragmentRefused, 0, tables, settings, then);
+    }
+    then(Decision { reason, counters: 0, admitted: None, settings })
+}
+
+/// Decides about a packet by its flow, and goes on with the decision. Goes on separately from each place where it falls, so
+/// that the compiler knows there what follows from it, and the ways that most packets take become straight lines.
+#[inline(always)]
+pub fn decide_flow<T: Tables, R>(flow: &Flow, tables: &T, then: impl FnOnce(Decision) -> R) -> R {
     if flow.fragment {
         let settings = tables.settings();
-        if settings.drops_fragments() {
-            return refuse(Reason::FragmentRefused, 0, tables, &settings);
+        if settings.has(Settings::DROP_FRAGMENTS) {
+            return refuse(Reason::FragmentRefused, 0, tables, settings, then);
         }
     }
     let port = tables.port(flow.port);
     if !port.protects(flow.transport) {
-        return Decision::of(Reason::UnprotectedPort, 0);
+        let settings = tables.settings();
+        return then(Decision { reason: Reason::UnprotectedPort, counters: 0, admitted: None, settings });
     }
+    let settings = tables.settings();
     let counters = port.counters();
+    if port.is_idle() && !settings.has(Settings::BREAK_GLASS | Settings::LOCAL_SCOPE) {
+        return then(Decision { reason: Reason::NoGrant, counters, admitted: None, settings });
+    }
+    match find(flow, port, tables, &settings) {
+        Ok((reason, slot, now)) => then(Decision { reason, counters, admitted: Some((slot, now)), settings }),
+        Err(reason) => refuse(reason, counters, tables, settings, then),
+    }
+}
+
+/// The slot that lets a packet pass, with the reason and when that was found; or why there is none.
+#[inline(always)]
+fn find<T: Tables>(
+    flow: &Flow,
+    port: PortEntry,
+    tables: &T,
+    settings: &Settings,
+) -> Result<(Reason, u32, u64), Reason> {
     let mut without_grant = Reason::NoGrant;
     if port.has_hosts()
-        && let Some((number, slot)) = tables.host(&flow)
-        && slot.covers(&flow)
+        && let Some((number, slot)) = tables.host(flow)
+        && slot.covers(flow)
     {
         let now = tables.now();
         if now < slot.deadline {
-            return Decision::admitted(Reason::HostGrant, counters, number, now);
+            return Ok((Reason::HostGrant, number, now));
         }
         without_grant = Reason::GrantExpired;
     }
     if port.has_prefixes()
-        && let Some((number, slot)) = tables.prefix(&flow)
-        && slot.covers(&flow)
+        && let Some((number, slot)) = tables.prefix(flow)
+        && slot.covers(flow)
     {
         let now = tables.now();
         if now < slot.deadline {
-            return Decision::admitted(Reason::PrefixGrant, counters, number, now);
+            return Ok((Reason::PrefixGrant, number, now));
         }
         without_grant = Reason::GrantExpired;
     }
-    let settings = tables.settings();
-    if settings.break_glass != 0
+    if settings.has(Settings::BREAK_GLASS)
         && let Some((number, slot)) = tables.break_glass(flow.source)
         && slot.always_lets_in(flow.source)
     {
-        return Decision::admitted(Reason::BreakGlass, counters, number, tables.now());
+        return Ok((Reason::BreakGlass, number, tables.now()));
     }
-    refuse(without_grant, counters, tables, &settings)
+    Err(without_grant)
 }
 
 /// The last thing that may still save a packet: it is none of this host's.
 #[inline(always)]
-fn refuse<T: Tables>(reason: Reason, counters: u8, tables: &T, settings: &Settings) -> Decision {
-    let forwarded = settings.local_scope != 0 && tables.forwards();
-    Decision::of(if forwarded { Reason::Forwarded } else { reason }, counters)
+fn refuse<T: Tables, R>(
+    reason: Reason,
+    counters: u8,
+    tables: &T,
+    settings: Settings,
+    then: impl FnOnce(Decision) -> R,
+) -> R {
+    let forwarded = settings.has(Settings::LOCAL_SCOPE) && tables.forwards();
+    let reason = if forwarded { Reason::Forwarded } else { reason };
+    then(Decision { reason, counters, admitted: None, settings })
 }
 
 impl Source {

@@ -10,6 +10,9 @@ pub trait Frame {
 
     /// The `N` bytes at `offset`, or `None` if they are not all within the packet.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// The `N` words of 32 bits at `offset`, which are in network order in the packet.
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
 }
 
 impl Frame for [u8] {
@@ -19,5 +22,14 @@ impl Frame for [u8] {
 
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.get(offset..)?.first_chunk().copied()
+    }
+
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let bytes = self.get(offset..)?.get(..4 * N)?;
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = u32::from_be_bytes(bytes.try_into().ok()?);
+        }
+        Some(words)
     }
 }

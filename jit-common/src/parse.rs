@@ -9,13 +9,15 @@ pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_PROVIDER_VLAN: u16 = 0x88a8;
 
+const ETHERTYPE_OFFSET: usize = 12;
 const ETHERNET_HEADER: usize = 14;
 const VLAN_TAG: usize = 4;
 const MAX_VLAN_TAGS: usize = 2;
 
 const IPV4_HEADER: usize = 20;
-const IPV4_MORE_FRAGMENTS: u16 = 0x2000;
-const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff;
+/// In the header's second word.
+const IPV4_MORE_FRAGMENTS: u32 = 0x2000;
+const IPV4_FRAGMENT_OFFSET: u32 = 0x1fff;
 
 const IPV6_HEADER: usize = 40;
 const IPV6_MORE_FRAGMENTS: u16 = 1;
@@ -67,11 +69,26 @@ struct Payload {
 /// The reason that settles the packet without its ports.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Flow, Reason> {
-    let (ethertype, offset) = network_header(frame)?;
-    match ethertype {
-        ETHERTYPE_IPV4 => ipv4(frame, offset),
-        ETHERTYPE_IPV6 => ipv6(frame, offset),
-        _ if is_vlan(ethertype) => Err(Reason::TooManyVlanTags),
+    parse_then(frame, |flow| flow)
+}
+
+/// Parses a packet and goes on with its flow. Goes on separately for IPv4 and for IPv6, so that the compiler knows the
+/// family from there on, and never has to carry a flow that there may or may not be.
+///
+/// # Errors
+/// The reason that settles the packet without its ports.
+#[inline(always)]
+pub fn parse_then<F: Frame + ?Sized, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
+    match read_u16(frame, ETHERTYPE_OFFSET).ok_or(Reason::TruncatedEthernet)? {
+        // Apart from tagged packets, so that the offsets of most packets' headers are constants.
+        ETHERTYPE_IPV4 => ipv4(frame, ETHERNET_HEADER, then),
+        ETHERTYPE_IPV6 => ipv6(frame, ETHERNET_HEADER, then),
+        ethertype if is_vlan(ethertype) => match network_header(frame)? {
+            (ETHERTYPE_IPV4, offset) => ipv4(frame, offset, then),
+            (ETHERTYPE_IPV6, offset) => ipv6(frame, offset, then),
+            (ethertype, _) if is_vlan(ethertype) => Err(Reason::TooManyVlanTags),
+            _ => Err(Reason::NotIp),
+        },
         _ => Err(Reason::NotIp),
     }
 }
@@ -80,7 +97,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Flow, Reason> {
 #[inline(always)]
 pub(crate) fn network_header<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Reason> {
     let mut offset = ETHERNET_HEADER;
-    let mut ethertype = read_u16(frame, offset - 2).ok_or(Reason::TruncatedEthernet)?;
+    let mut ethertype = read_u16(frame, ETHERTYPE_OFFSET).ok_or(Reason::TruncatedEthernet)?;
     for _ in 0..MAX_VLAN_TAGS {
         if !is_vlan(ethertype) {
             break;
@@ -97,13 +114,13 @@ const fn is_vlan(ethertype: u16) -> bool {
 }
 
 #[inline(always)]
-fn ipv4<F: Frame + ?Sized>(frame: &F, start: usize) -> Result<Flow, Reason> {
-    let header: [u8; IPV4_HEADER] = frame.read(start).ok_or(Reason::TruncatedIp)?;
-    if header[0] >> 4 != 4 {
+fn ipv4<F: Frame + ?Sized, R>(frame: &F, start: usize, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
+    let [first, second, third, source, _] = frame.words(start).ok_or(Reason::TruncatedIp)?;
+    if first >> 28 != 4 {
         return Err(Reason::BadIpVersion);
     }
-    let header_length = usize::from(header[0] & 0xf) * 4;
-    let total_length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let header_length = (first >> 24 & 0xf) as usize * 4;
+    let total_length = (first & 0xffff) as usize;
     if header_length < IPV4_HEADER || total_length < header_length {
         return Err(Reason::BadIpv4HeaderLength);
     }
@@ -111,49 +128,48 @@ fn ipv4<F: Frame + ?Sized>(frame: &F, start: usize) -> Result<Flow, Reason> {
     if !frame.holds(end) {
         return Err(Reason::TruncatedIp);
     }
-    let fragmentation = u16::from_be_bytes([header[6], header[7]]);
-    if fragmentation & IPV4_FRAGMENT_OFFSET != 0 {
+    if second & IPV4_FRAGMENT_OFFSET != 0 {
         return Err(Reason::LaterFragment);
     }
     let payload = Payload {
-        protocol: header[9],
+        protocol: (third >> 16) as u8,
         offset: start + header_length,
         end,
-        fragment: fragmentation & IPV4_MORE_FRAGMENTS != 0,
+        fragment: second & IPV4_MORE_FRAGMENTS != 0,
     };
-    let source = Source::V4(u32::from_be_bytes([header[12], header[13], header[14], header[15]]));
-    transport(frame, source, &payload)
+    Ok(then(transport(frame, Source::V4(source), &payload)?))
 }
 
 #[inline(always)]
-fn ipv6<F: Frame + ?Sized>(frame: &F, start: usize) -> Result<Flow, Reason> {
-    let header: [u8; 8] = frame.read(start).ok_or(Reason::TruncatedIp)?;
-    if header[0] >> 4 != 6 {
+fn ipv6<F: Frame + ?Sized, R>(frame: &F, start: usize, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
+    let [first, second, a, b, c, d, ..]: [u32; 10] = frame.words(start).ok_or(Reason::TruncatedIp)?;
+    if first >> 28 != 6 {
         return Err(Reason::BadIpVersion);
     }
-    let payload_length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let next = header[6];
+    let payload_length = (second >> 16) as usize;
+    let next = (second >> 8) as u8;
+    let offset = start + IPV6_HEADER;
     // RFC 2675: a jumbo payload states length 0 and its own in a hop-by-hop option; such a packet ends where its
     // frame ends. Any other packet of length 0 ends with its header.
-    let jumbo = payload_length == 0 && next == HOP_BY_HOP;
-    let end = if jumbo { usize::MAX } else { start + IPV6_HEADER + payload_length };
-    if !frame.holds(if jumbo { start + IPV6_HEADER } else { end }) {
+    let end = if payload_length == 0 && next == HOP_BY_HOP { usize::MAX } else { offset + payload_length };
+    if end != usize::MAX && !frame.holds(end) {
         return Err(Reason::TruncatedIp);
     }
-    let address: [u8; 16] = frame.read(start + 8).ok_or(Reason::TruncatedIp)?;
-    let [high, low] = halves(address);
+    let (high, low) = (join(a, b), join(c, d));
     // RFC 4291, 2.5.5.2: such addresses stand for IPv4 nodes inside a host and would match IPv4 grants.
     if high == 0 && low >> 32 == 0xffff {
         return Err(Reason::MappedSource);
     }
-    let payload = extensions(frame, next, start + IPV6_HEADER, end)?;
-    transport(frame, Source::V6(high, low), &payload)
+    let mut payload = Payload { protocol: next, offset, end, fragment: false };
+    if is_extension(next) {
+        payload = extensions(frame, payload)?;
+    }
+    Ok(then(transport(frame, Source::V6(high, low), &payload)?))
 }
 
 /// Walks the extension headers up to the first header that is none.
 #[inline(always)]
-fn extensions<F: Frame + ?Sized>(frame: &F, next: u8, offset: usize, end: usize) -> Result<Payload, Reason> {
-    let mut payload = Payload { protocol: next, offset, end, fragment: false };
+fn extensions<F: Frame + ?Sized>(frame: &F, mut payload: Payload) -> Result<Payload, Reason> {
     let mut fragment_header_seen = false;
     for _ in 0..MAX_EXTENSION_HEADERS {
         if !is_extension(payload.protocol) {
@@ -186,7 +202,7 @@ fn extensions<F: Frame + ?Sized>(frame: &F, next: u8, offset: usize, end: usize)
     if is_extension(payload.protocol) {
         return Err(Reason::TooManyExtensionHeaders);
     }
-    if payload.offset > end || !frame.holds(payload.offset) {
+    if payload.offset > payload.end || !frame.holds(payload.offset) {
         return Err(Reason::TruncatedExtensionHeader);
     }
     Ok(payload)
@@ -218,11 +234,11 @@ fn transport<F: Frame + ?Sized>(frame: &F, source: Source, payload: &Payload) ->
     let Some(transport) = Transport::from_number(payload.protocol) else {
         return Err(if payload.fragment { Reason::OtherFragment } else { Reason::OtherProtocol });
     };
-    let ports: Option<[u8; 4]> = if payload.offset + 4 <= payload.end { frame.read(payload.offset) } else { None };
+    let ports = if payload.offset + 4 <= payload.end { frame.words(payload.offset) } else { None };
     match ports {
-        Some(ports) => Ok(Flow {
+        Some([ports]) => Ok(Flow {
             source,
-            port: u16::from_be_bytes([ports[2], ports[3]]),
+            port: ports as u16,
             transport,
             fragment: payload.fragment,
             transport_header: payload.offset,
@@ -238,7 +254,6 @@ fn read_u16<F: Frame + ?Sized>(frame: &F, offset: usize) -> Option<u16> {
 }
 
 #[inline(always)]
-fn halves(address: [u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = address;
-    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest)]
+const fn join(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
 }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "reads packet memory")]
 
-use core::arch::asm;
+use core::{arch::asm, intrinsics::is_val_statically_known};
 
 use aya_ebpf::{
     bindings::xdp_md,
@@ -59,6 +59,10 @@ impl LinearFrame {
     /// The address `offset` bytes into the packet, for an offset of at most `MAX`, a mask of ones.
     #[inline(always)]
     fn address<const MAX: usize>(&self, offset: usize) -> usize {
+        // The verifier knows such an offset by itself.
+        if is_val_statically_known(offset) {
+            return self.data + offset;
+        }
         let mut address = self.data;
         // SAFETY: arithmetic only. Written so, the verifier sees the bound, which the compiler drops where it can prove
         // it, and the address stays in the register that is compared with the packet's end, from which alone the
@@ -95,6 +99,20 @@ impl Frame for LinearFrame {
         // SAFETY: the N bytes from start end within the packet, as just compared; bytes need no alignment.
         Some(unsafe { *(start as *const [u8; N]) })
     }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.address::<MAX_OFFSET>(offset);
+        if start + 4 * N > self.data_end {
+            return None;
+        }
+        // SAFETY: as above, for 4 * N bytes; the words need not be aligned.
+        let words = unsafe { (start as *const [u32; N]).read_unaligned() };
+        Some(words.map(u32::from_be))
+    }
 }
 
 /// A packet in one or several buffers, each read of which is a call of the kernel.
@@ -128,5 +146,14 @@ impl Frame for BufferedFrame {
         let result =
             unsafe { bpf_xdp_load_bytes(self.context.cast(), offset as u32, bytes.as_mut_ptr().cast(), N as u32) };
         (result == 0).then_some(bytes)
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        // SAFETY: the buffer has the 4 * N bytes that the helper may write.
+        let result =
+            unsafe { bpf_xdp_load_bytes(self.context.cast(), offset as u32, words.as_mut_ptr().cast(), 4 * N as u32) };
+        (result == 0).then_some(words.map(u32::from_be))
     }
 }

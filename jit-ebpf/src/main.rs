@@ -2,7 +2,8 @@
 
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![feature(asm_experimental_arch, core_intrinsics, stmt_expr_attributes)]
+#![expect(internal_features, reason = "core_intrinsics: only the compiler can tell whether it knows an offset")]
 #![deny(unsafe_code)]
 #![expect(clippy::needless_pass_by_value, reason = "the attribute xdp wants its function so")]
 
@@ -14,8 +15,8 @@ use aya_ebpf::{EbpfContext as _, bindings::xdp_action, macros::xdp, programs::Xd
 use jit_common::{
     abi::{Event, Mode},
     activity::opens_connection,
-    decide::{Tables as _, decide},
-    parse::{Flow, parse},
+    decide::{Decision, Tables as _, decide_flow, decide_without_flow},
+    parse::parse_then,
     reason::{Reason, Verdict},
 };
 
@@ -26,61 +27,86 @@ use crate::{
 
 /// For kernels and drivers without multi-buffer packets (before 5.18).
 #[xdp]
+#[inline(always)]
 fn jit_xdp(context: XdpContext) -> u32 {
     let frame = LinearFrame::new(context.as_ptr());
-    finish(parse(&frame), &frame)
+    judge(&frame).unwrap_or_else(
+        #[inline(always)]
+        |reason| settle(reason, &frame),
+    )
 }
 
 /// For packets in one or several buffers.
 #[xdp(frags)]
+#[inline(always)]
 fn jit_xdp_frags(context: XdpContext) -> u32 {
     let frame = LinearFrame::new(context.as_ptr());
-    match parse(&frame) {
+    match judge(&frame) {
+        Ok(action) => action,
         // What the first buffer lacks, a later one may hold. Reading again keeps the common way free of calls.
         Err(reason) if reason.is_truncation() => buffered(context.as_ptr()),
-        parsed => finish(parsed, &frame),
+        Err(reason) => settle(reason, &frame),
     }
 }
 
 #[inline(never)]
 fn buffered(context: Context) -> u32 {
     let frame = BufferedFrame::new(context);
-    finish(parse(&frame), &frame)
+    judge(&frame).unwrap_or_else(
+        #[inline(always)]
+        |reason| settle(reason, &frame),
+    )
 }
 
-/// The one exit: decides, counts, and turns the reason into the kernel's verdict.
+/// Judges a packet by its flow, or tells why it has none.
 #[inline(always)]
-fn finish<F: PacketFrame>(parsed: Result<Flow, Reason>, frame: &F) -> u32 {
-    let tables = KernelTables::<F>::new(frame.context());
-    let decision = decide(parsed, &tables);
-    let mut connection = false;
-    if let (Some((slot, now)), Ok(flow)) = (decision.admitted, &parsed) {
-        connection = maps::note_use(slot, now, opens_connection(frame, flow));
-    }
-    let settings = maps::settings();
-    let mode = settings.mode(|| tables.now());
+#[rustfmt::skip]
+fn judge<F: PacketFrame>(frame: &F) -> Result<u32, Reason> {
+    // Left alone, the compiler makes closures functions, whose calls cost more than most of what they do.
+    let mut action = xdp_action::XDP_PASS;
+    parse_then(frame, #[inline(always)] |flow| {
+        action = decide_flow(&flow, &KernelTables::new(frame), #[inline(always)] |decision| {
+            let opens = match decision.admitted {
+                Some((slot, now)) => maps::note_use(slot, now, opens_connection(frame, &flow)),
+                None => false,
+            };
+            finish(&decision, frame, opens, #[inline(always)] |event| event.set_flow(&flow))
+        });
+    })?;
+    Ok(action)
+}
+
+/// Judges a packet that was settled while it was parsed.
+#[inline(always)]
+#[rustfmt::skip]
+fn settle<F: PacketFrame>(reason: Reason, frame: &F) -> u32 {
+    decide_without_flow(reason, &KernelTables::new(frame), #[inline(always)] |decision| {
+        finish(&decision, frame, false, |_| {})
+    })
+}
+
+/// The one exit: counts, reports, and turns the reason into the kernel's verdict.
+#[inline(always)]
+fn finish<F: PacketFrame>(
+    decision: &Decision,
+    frame: &F,
+    opens_connection: bool,
+    add_flow: impl FnOnce(&mut Event),
+) -> u32 {
+    let tables = KernelTables::new(frame);
+    let mode = decision.settings.mode(|| tables.now());
     let is_drop = matches!(decision.reason.verdict(), Verdict::Drop);
-    if maps::count(&decision, mode, is_drop || connection, settings.event_allowance) {
-        report::<F>(frame.context(), decision.reason as u32, mode as u32, u32::from(decision.counters));
+    if maps::count(decision, mode, is_drop || opens_connection) {
+        let mut event = Event::new(tables.now(), frame.interface(), mode as u8, decision.reason as u8);
+        add_flow(&mut event);
+        maps::send(&event, u32::from(decision.counters));
     }
     #[cfg(feature = "log")]
-    aya_log_ebpf::info!(&XdpContext::new(frame.context()), "{}", decision.reason.name());
+    aya_log_ebpf::info!(&XdpContext::new(frame.context().cast()), "{}", decision.reason.name());
     match (mode, is_drop) {
         (Mode::Enforce, true) => xdp_action::XDP_DROP,
         _ => xdp_action::XDP_PASS,
     }
-}
-
-/// Reports a packet. Parses it once more, so that the common way need not keep what only a report has use for.
-#[inline(never)]
-fn report<F: PacketFrame>(context: Context, reason: u32, mode: u32, counters: u32) {
-    let frame = F::new(context);
-    let now = KernelTables::<F>::new(context).now();
-    let mut event = Event::new(now, frame.interface(), mode as u8, reason as u8);
-    if let Ok(flow) = parse(&frame) {
-        event.set_flow(&flow);
-    }
-    maps::send(&event, counters);
 }
 
 #[panic_handler]

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "reads and writes map memory")]
 
-use core::{ffi::c_void, marker::PhantomData};
+use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
@@ -50,15 +50,9 @@ static LOCAL_INTERFACES: HashMap<u32, u32, { abi::LOCAL_INTERFACES }> = HashMap:
 #[btf_map]
 static EVENTS: RingBuf<Event, { abi::EVENT_BYTES }> = RingBuf::new();
 
-/// The settings in force; the strictest ones if they can't be read.
-#[inline(always)]
-pub(crate) fn settings() -> Settings {
-    SETTINGS.get(0).copied().unwrap_or(Settings::STRICT)
-}
-
 /// Adds one to the counter of a packet on this CPU. Says whether the packet, if it is `notable`, is to be reported.
 #[inline(always)]
-pub(crate) fn count(decision: &Decision, mode: Mode, notable: bool, allowance: u64) -> bool {
+pub(crate) fn count(decision: &Decision, mode: Mode, notable: bool) -> bool {
     let Some(counters) = COUNTERS.get_ptr_mut(u32::from(decision.counters)) else { return false };
     let index = counter_index(mode, decision.reason) as usize % abi::COUNTER_INDICES;
     // SAFETY: the pointer is to this CPU's element, and the program isn't interrupted by itself. The index is below the
@@ -66,7 +60,7 @@ pub(crate) fn count(decision: &Decision, mode: Mode, notable: bool, allowance: u
     unsafe {
         let packets: *mut u64 = (&raw mut (*counters).packets).cast();
         *packets.add(index) += 1;
-        notable && (*counters).admit_event(allowance)
+        notable && (*counters).admit_event(decision.settings.event_allowance)
     }
 }
 
@@ -98,16 +92,13 @@ pub(crate) fn note_use(slot: u32, now: u64, opens_connection: Option<bool>) -> b
     }
 }
 
-/// The maps as decisions read them.
-pub(crate) struct KernelTables<F> {
-    context: Context,
-    frame: PhantomData<F>,
-}
+/// The maps as decisions about a packet read them.
+pub(crate) struct KernelTables<'frame, F>(&'frame F);
 
-impl<F> KernelTables<F> {
+impl<'frame, F> KernelTables<'frame, F> {
     #[inline(always)]
-    pub(crate) fn new(context: Context) -> Self {
-        Self { context, frame: PhantomData }
+    pub(crate) fn new(frame: &'frame F) -> Self {
+        Self(frame)
     }
 
     #[inline(always)]
@@ -120,10 +111,11 @@ impl<F> KernelTables<F> {
     }
 }
 
-impl<F: PacketFrame> Tables for KernelTables<F> {
+impl<F: PacketFrame> Tables for KernelTables<'_, F> {
     #[inline(always)]
     fn settings(&self) -> Settings {
-        settings()
+        // The strictest ones where they can't be read.
+        SETTINGS.get(0).copied().unwrap_or(Settings::STRICT)
     }
 
     #[inline(always)]
@@ -172,9 +164,8 @@ impl<F: PacketFrame> Tables for KernelTables<F> {
 
     #[inline(always)]
     fn forwards(&self) -> bool {
-        let interface = F::new(self.context).interface();
         // SAFETY: only whether there is an element is of interest.
-        unsafe { LOCAL_INTERFACES.get(interface) }.is_some() && forward::forwards::<F>(self.context) != 0
+        unsafe { LOCAL_INTERFACES.get(self.0.interface()) }.is_some() && forward::forwards::<F>(self.0.context()) != 0
     }
 
     #[inline(always)]

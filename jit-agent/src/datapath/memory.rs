@@ -100,9 +100,7 @@ impl State {
     fn settings(&self) -> Settings {
         let Some(protection) = &self.protection else { return Settings::STRICT };
         Settings {
-            mode: protection.mode as u32,
-            fragments: u32::from(protection.drop_fragments),
-            break_glass: u32::from(!protection.break_glass.is_empty()),
+            flags: protection.flags(),
             trial_until: protection.trial_until.map_or(0, |end| end.0),
             ..Settings::STRICT
         }

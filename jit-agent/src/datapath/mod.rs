@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use jit_common::{
-    abi::{Activity, Mode, Transport},
+    abi::{Activity, Mode, Settings, Transport},
     parse::Source,
     reason::Reason,
 };
@@ -47,6 +47,19 @@ impl Default for Protection {
             break_glass: Vec::new(),
             trial_until: None,
         }
+    }
+}
+
+impl Protection {
+    /// What of it the program's settings say in flags.
+    fn flags(&self) -> u32 {
+        let flags = [
+            (Settings::OBSERVE, self.mode == Mode::Observe),
+            (Settings::DROP_FRAGMENTS, self.drop_fragments),
+            (Settings::BREAK_GLASS, !self.break_glass.is_empty()),
+            (Settings::TRIAL, self.trial_until.is_some()),
+        ];
+        flags.iter().filter(|(_, is_set)| *is_set).fold(0, |flags, (flag, _)| flags | flag)
     }
 }
 

@@ -170,9 +170,8 @@ impl XdpDatapath {
         for source in wanted.difference(&present) {
             self.tables.let_in(*source)?;
         }
-        // Shut first: a source that can't be taken out must not hold up the others.
+        // A source that can't be taken out must not hold up the others.
         let results: Vec<_> = present.difference(&wanted).map(|source| self.tables.shut_out(source)).collect();
-        self.settings.set_break_glass(!wanted.is_empty());
         results.into_iter().collect()
     }
 }

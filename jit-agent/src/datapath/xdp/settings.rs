@@ -2,7 +2,7 @@
 
 use std::{mem::offset_of, sync::atomic::Ordering};
 
-use jit_common::abi::{ABI_VERSION, Mode, Settings};
+use jit_common::abi::{ABI_VERSION, Settings};
 
 use super::mapped::Mapped;
 use crate::datapath::Protection;
@@ -23,30 +23,30 @@ impl KernelSettings {
         self.0.get(0).unwrap_or(Settings::STRICT)
     }
 
-    fn set(&self, offset: usize, value: u32) {
-        if let Some(field) = self.0.u32_at(0, offset) {
-            field.store(value, Ordering::Release);
-        }
-    }
-
-    /// Takes over what a protection says of all packets, bar its scope and break-glass sources.
+    /// Takes over what a protection says of all packets, bar its scope. Sources of break-glass are looked for before they
+    /// are there and after they are gone.
     pub(super) fn apply(&self, protection: &Protection) {
-        if let Some(field) = self.0.u64_at(0, offset_of!(Settings, trial_until)) {
-            field.store(protection.trial_until.map_or(0, |end| end.0.max(1)), Ordering::Release);
+        if let Some(field) = self.0.u32_at(0, offset_of!(Settings, abi_version)) {
+            field.store(ABI_VERSION, Ordering::Relaxed);
         }
-        self.set(offset_of!(Settings, abi_version), ABI_VERSION);
-        self.set(offset_of!(Settings, fragments), u32::from(protection.drop_fragments));
-        self.set(offset_of!(Settings, mode), if protection.mode == Mode::Enforce { 1 } else { 0 });
-    }
-
-    /// Whether the program looks for break-glass sources.
-    pub(super) fn set_break_glass(&self, any: bool) {
-        self.set(offset_of!(Settings, break_glass), u32::from(any));
+        if let (Some(field), Some(end)) = (self.0.u64_at(0, offset_of!(Settings, trial_until)), protection.trial_until)
+        {
+            field.store(end.0, Ordering::Release);
+        }
+        self.change_flags(!Settings::LOCAL_SCOPE, protection.flags());
     }
 
     /// Whether the program looks for interfaces of local scope.
     pub(super) fn set_local_scope(&self, any: bool) {
-        self.set(offset_of!(Settings, local_scope), u32::from(any));
+        self.change_flags(Settings::LOCAL_SCOPE, if any { Settings::LOCAL_SCOPE } else { 0 });
+    }
+
+    /// Changes those flags that are in `mask`, in one store: the agent is the only one who writes them.
+    fn change_flags(&self, mask: u32, flags: u32) {
+        if let Some(field) = self.0.u32_at(0, offset_of!(Settings, flags)) {
+            let others = field.load(Ordering::Relaxed) & !mask;
+            field.store(others | flags & mask, Ordering::Release);
+        }
     }
 
     /// Grants the events of another second.
