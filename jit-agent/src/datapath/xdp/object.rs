@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapType},
     programs::{Program, ProgramError, Xdp},
 };
@@ -66,6 +66,9 @@ impl Object {
             tracing::debug!(%error, "the limit of locked memory stays as it is");
         }
         let mut loader = EbpfLoader::new();
+        // The verifier says why it refuses a program, but does not write down all it does with one it accepts: that
+        // takes it ten times as long.
+        loader.verifier_log_level(VerifierLogLevel::STATS);
         for name in map::PINNED {
             if let Some(directory) = adopt {
                 loader.map_pin_path(name, directory.join(name));
