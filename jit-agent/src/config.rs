@@ -4,6 +4,7 @@ mod raw;
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub break_glass: Vec<IpNet>,
     /// Where things are.
     pub places: Places,
+    /// Where figures for monitoring are served to whoever connects; `None`: only on the socket.
+    pub metrics_listen: Option<SocketAddr>,
     /// What is protected and what may be requested.
     pub ports: PortPolicies,
     /// Users and `@groups` that may do everything; root always may.
@@ -117,8 +120,19 @@ impl Config {
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
         let syntax = |source| ConfigError::Syntax { origin: origin.to_owned(), source: Box::new(source) };
         let raw: RawConfig = toml::from_str(text).map_err(syntax)?;
-        let RawConfig { mode, interfaces, scope, fragments, break_glass, socket, state_dir, bpffs_dir, port, roles } =
-            raw;
+        let RawConfig {
+            mode,
+            interfaces,
+            scope,
+            fragments,
+            break_glass,
+            socket,
+            state_dir,
+            bpffs_dir,
+            metrics_listen,
+            port,
+            roles,
+        } = raw;
         let policies = match port {
             Some(ports) => ports.into_iter().map(PortPolicy::from).collect(),
             None => raw::default_policies(),
@@ -134,6 +148,7 @@ impl Config {
             scope: scope.into(),
             break_glass,
             places,
+            metrics_listen,
             ports,
             admins: roles.admin,
         })
@@ -218,6 +233,9 @@ mod tests {
             (error("interfaces = ['eth0', 'eth0']"), ["`eth0`", "listed twice"]),
             (error("interfaces = ['a/b']"), ["`a/b`", "not the name of an interface"]),
             (error("interfaces = ['eth0']\nsocket = 'run/x'"), ["run/x", "start it with /"]),
+            (error("interfaces = ['eth0']\nmetrics_listen = '9590'"), ["`9590`", "127.0.0.1:9590"]),
+            (error("interfaces = ['eth0']\nscope = 'some'"), ["some", "`all` or `local`"]),
+            (error("interfaces = ['eth0']\nbreak_glass = ['host']"), ["`host`", "192.0.2.7"]),
             (error("interfaces = ['eth0']\n[roles]\nadmin = ['@']"), ["`@`", "names nobody"]),
             (error("interfaces = ["), ["config.toml", "line 1"]),
             (port("number = 65536\nprotocol = 'tcp'"), ["65536", "use 1 to 65535"]),

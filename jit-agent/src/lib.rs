@@ -1,7 +1,7 @@
 //! Just-in-time access for Linux hosts: the library behind the daemon `jit-agent` and the client `jitctl`.
 //!
 //! Dependencies point downwards: `daemon` wires everything, `api` and `cli` speak HTTP, `core` owns the state and
-//! drives `store` and `datapath`, and `policy` is pure.
+//! drives `store` and `datapath`, `events` leads from the datapath to those who watch, and `policy` is pure.
 
 #![deny(unsafe_code)]
 
@@ -12,5 +12,6 @@ pub mod config;
 pub mod core;
 pub mod daemon;
 pub mod datapath;
+pub mod events;
 pub mod policy;
 pub mod store;

@@ -151,7 +151,8 @@ impl Slot {
     /// Destination port, transport and address family in one number. The family keeps an IPv6 prefix that happens to
     /// hold `::ffff:0:0/96` from covering IPv4 sources. Port and protocol 0 stand for all protected ones.
     #[inline(always)]
-    const fn tag(source: Source, port: u16, protocol: u8) -> u32 {
+    #[must_use]
+    pub const fn tag(source: Source, port: u16, protocol: u8) -> u32 {
         let family = match source {
             Source::V4(_) => 4,
             Source::V6(..) => 6,

@@ -2,29 +2,32 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc::Sender},
     thread::JoinHandle,
     time::Duration,
 };
 
 use jiff::Timestamp;
-use jit_common::reason::Reason;
+use jit_common::reason::{Reason, Verdict};
 use tempfile::TempDir;
 use tokio::sync::{mpsc::Receiver, oneshot};
 
 use crate::{
+    clock::SystemClock,
     core::{
         handle::{Command, CoreHandle, Reply},
         view::{
-            GrantStatus, GrantView, InterfaceView, Peer, PortView, Refusal, RequestStatus, RequestView, Revocation,
-            StatusView,
+            GrantStatus, GrantView, InterfaceView, MetricsView, Peer, PortView, Refusal, RequestStatus, RequestView,
+            Revocation, StatusView, WhyView,
         },
     },
+    datapath::Packet,
+    events::EventHub,
     policy::{GrantId, Justification, NewRequest, PortId, PortPolicy, Protocol, RequestId},
 };
 
 /// What the core says.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Script {
     /// To everything.
     pub(crate) refusal: Option<Refusal>,
@@ -33,6 +36,7 @@ pub(crate) struct Script {
     pub(crate) requests: Vec<RequestView>,
     pub(crate) grants: Vec<GrantView>,
     pub(crate) durable: bool,
+    pub(crate) events: EventHub,
 }
 
 impl Default for Script {
@@ -44,6 +48,7 @@ impl Default for Script {
             requests: vec![request()],
             grants: vec![grant(17)],
             durable: true,
+            events: EventHub::new(Arc::new(SystemClock)),
         }
     }
 }
@@ -82,6 +87,10 @@ pub(crate) fn port() -> PortView {
             justification: Justification::Required,
         },
         live_grants: 1,
+        passed: 1200,
+        dropped: 56,
+        observed: 0,
+        last_connection: Some(time("2026-11-22T15:00:00Z")),
     }
 }
 
@@ -97,6 +106,20 @@ pub(crate) fn grant(id: i64) -> GrantView {
         remaining: Duration::from_millis(1_789_500),
         status: GrantStatus::Live,
         status_reason: None,
+        last_packet: None,
+        last_connection: None,
+    }
+}
+
+pub(crate) fn why(packet: Packet) -> WhyView {
+    WhyView {
+        packet,
+        verdict: Verdict::Pass,
+        reason: Some(Reason::HostGrant),
+        mode: "enforce",
+        explanation: "grant 17 of ann lets in 192.0.2.10/32 to 22/tcp".to_owned(),
+        advice: None,
+        grants: vec![grant(17)],
     }
 }
 
@@ -119,6 +142,7 @@ pub(crate) struct Asked {
     pub(crate) peers: Vec<Peer>,
     pub(crate) requests: Vec<NewRequest>,
     pub(crate) revocations: Vec<String>,
+    pub(crate) packets: Vec<Packet>,
 }
 
 /// The agent, on a thread of its own until it is dropped.
@@ -126,6 +150,7 @@ pub(crate) struct Asked {
 pub(crate) struct Agent {
     directory: TempDir,
     asked: Arc<Mutex<Asked>>,
+    watched: std::sync::mpsc::Receiver<()>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -138,22 +163,33 @@ impl Agent {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let log = Arc::clone(&asked);
+        let (watch, watched) = std::sync::mpsc::channel();
+        let events = script.events.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let listener = super::bind(&path).unwrap();
                 let (core, commands) = CoreHandle::new();
-                tokio::spawn(answer(commands, script, log));
+                tokio::spawn(answer(commands, script, log, watch));
                 ready.send(()).unwrap();
-                super::serve(listener, core, async move { drop(stopped.await) }).await.unwrap();
+                let until = async move {
+                    drop(stopped.await);
+                    events.close();
+                };
+                super::serve(listener, core, until).await.unwrap();
             });
         });
         is_ready.recv().unwrap();
-        Self { directory, asked, stop: Some(stop), thread: Some(thread) }
+        Self { directory, asked, watched, stop: Some(stop), thread: Some(thread) }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("agent.sock")
+    }
+
+    /// Returns when somebody has asked to watch.
+    pub(crate) fn wait_until_watched(&self) {
+        self.watched.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 
     pub(crate) fn asked(&self) -> Asked {
@@ -175,7 +211,7 @@ impl Drop for Agent {
     }
 }
 
-async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mutex<Asked>>) {
+async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mutex<Asked>>, watched: Sender<()>) {
     fn reply<T>(script: &Script, reply: Reply<T>, value: T) {
         // Whoever asked may have gone.
         drop(reply.send(script.refusal.clone().map_or(Ok(value), Err)));
@@ -201,6 +237,19 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 let revoked =
                     script.grants.iter().cloned().map(|grant| GrantView { status: GrantStatus::Revoked, ..grant });
                 reply(script, to, Revocation { revoked: revoked.collect(), other_entries: 0, durable: script.durable });
+            }
+            Command::Why(_, packet, to) => {
+                asked.packets.push(packet.clone());
+                reply(script, to, why(packet));
+            }
+            Command::Watch(_, to) => {
+                reply(script, to, script.events.subscribe().unwrap());
+                // Not every test waits for it.
+                let _ = watched.send(());
+            }
+            Command::Metrics(_, to) => {
+                let (status, events) = (script.status.clone(), script.events.totals());
+                reply(script, to, MetricsView { status, ports: Vec::new(), live_grants: Vec::new(), events });
             }
             Command::Stop => break,
         }

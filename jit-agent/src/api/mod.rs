@@ -6,11 +6,13 @@
 mod bind;
 mod body;
 mod limit;
+mod metrics;
 mod object;
 mod peer;
 pub mod problem;
 mod refused;
 mod routes;
+mod watch;
 pub mod wire;
 
 #[cfg(test)]
@@ -18,7 +20,7 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, io, pin::pin, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{
@@ -33,8 +35,8 @@ use hyper_util::{
 };
 use rustix::io::Errno;
 use tokio::{
-    net::{UnixListener, UnixStream},
-    sync::watch,
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::{Semaphore, watch as flag},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -52,6 +54,9 @@ const HEAD_LIMIT: usize = 64 * 1024;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time in which a connection too many must have sent its request to be told so.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections that may ask for metrics over TCP at a time, and how long each may take.
+const METRICS_CONNECTIONS: usize = 16;
+const METRICS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause after the process or the host ran out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,7 +67,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let router = routes::router(core);
     let limits = Limits::default();
-    let (stop, stopping) = watch::channel(());
+    let (stop, stopping) = flag::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     let outcome = loop {
@@ -89,6 +94,43 @@ pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Futu
     outcome
 }
 
+/// Serves the figures for monitoring, and nothing else, to whoever connects, until `shutdown` resolves.
+///
+/// # Errors
+/// The listener is broken.
+pub async fn serve_metrics(
+    listener: TcpListener,
+    core: CoreHandle,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let router = routes::metrics_only(core);
+    let places = Arc::new(Semaphore::new(METRICS_CONNECTIONS));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        // Beyond that many, connections wait in the kernel's queue.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let accepted = tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let service = TowerToHyperService::new(router.clone());
+                tokio::spawn(async move {
+                    let mut server = http1::Builder::new();
+                    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
+                    let connection = server.max_buf_size(HEAD_LIMIT).serve_connection(TokioIo::new(stream), service);
+                    // Whoever is slow or leaves early goes without.
+                    drop(timeout(METRICS_TIMEOUT, connection).await);
+                    drop(place);
+                });
+            }
+            Err(error) if passes(&error) => sleep(EXHAUSTED_PAUSE).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Whether accepting can work again after `error` without anyone touching the listener.
 fn passes(error: &io::Error) -> bool {
     matches!(
@@ -103,7 +145,7 @@ async fn admit(
     identity: io::Result<Identity>,
     router: Router,
     limits: Limits,
-    stopping: watch::Receiver<()>,
+    stopping: flag::Receiver<()>,
 ) {
     let identity = match identity {
         Ok(identity) => Some(identity),
@@ -134,7 +176,7 @@ async fn refuse(stream: UnixStream) -> io::Result<()> {
     stream.try_write(&Problem::too_many_connections().into_http()).map(drop)
 }
 
-async fn connection(stream: UnixStream, identity: Option<Identity>, router: Router, mut stopping: watch::Receiver<()>) {
+async fn connection(stream: UnixStream, identity: Option<Identity>, router: Router, mut stopping: flag::Receiver<()>) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(identity) = &identity {

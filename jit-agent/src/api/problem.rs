@@ -140,6 +140,12 @@ impl Problem {
         Self::new(Code::InvalidValue, detail).with(violations)
     }
 
+    /// The query has values that mean nothing.
+    #[must_use]
+    pub fn invalid_query(violations: Vec<policy::Violation>) -> Self {
+        Self::new(Code::InvalidValue, "the query has values that can't be used; see the violations").with(violations)
+    }
+
     /// The user, or all together, hold too many connections.
     #[must_use]
     pub fn too_many_connections() -> Self {

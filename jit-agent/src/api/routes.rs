@@ -2,7 +2,10 @@
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{Method, StatusCode, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -11,14 +14,18 @@ use axum::{
 
 use super::{
     body::{self, excerpt},
+    metrics,
     peer::Identity,
     problem::{Code, Problem},
-    wire,
+    watch, wire,
 };
 use crate::{
     core::{handle::CoreHandle, view::Peer},
     policy::RequestId,
 };
+
+/// The one path that takes a query.
+const WHY: &str = "/v1/why";
 
 type Answer<T> = Result<Json<T>, Problem>;
 
@@ -31,9 +38,21 @@ pub(super) fn router(core: CoreHandle) -> Router {
         .route("/v1/requests/{id}", get(request))
         .route("/v1/grants", get(grants))
         .route("/v1/grants/revoke", post(revoke))
+        .route(WHY, get(why))
+        .route("/v1/events", get(events))
+        .route("/metrics", get(metrics_of_peer))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(identify))
+        .with_state(core)
+}
+
+/// The figures for monitoring alone, for everybody.
+pub(super) fn metrics_only(core: CoreHandle) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::for_everybody))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(core)
 }
 
@@ -44,7 +63,7 @@ async fn identify(mut request: Request, next: Next) -> Response {
         return Problem::new(Code::PeerUnknown, detail).into_response();
     };
     let peer = identity.peer().await;
-    if let Some(query) = request.uri().query() {
+    if let Some(query) = request.uri().query().filter(|_| request.uri().path() != WHY) {
         // Ignoring it would answer another question than the one asked.
         let detail = format!("`{}` takes no query, but `?{}` was given; leave it out", path(&request), excerpt(query));
         return Problem::new(Code::UnexpectedQuery, detail).into_response();
@@ -118,4 +137,28 @@ async fn revoke(
     let body: wire::Revoke = body::json(request).await?;
     let (selection, reason) = body.check().map_err(Problem::invalid_values)?;
     Ok(Json(core.revoke(peer, selection, reason).await?.into()))
+}
+
+async fn why(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<wire::WhyQuery>, QueryRejection>,
+) -> Answer<wire::Why> {
+    let Query(query) = query.map_err(|error| {
+        let usage = "write it like `?source=192.0.2.7&port=22&protocol=TCP`, with `to` and `interface` if need be";
+        Problem::new(Code::InvalidField, format!("{}; {usage}", excerpt(&error.body_text())))
+    })?;
+    let packet = query.check().map_err(Problem::invalid_query)?;
+    Ok(Json(core.why(peer, packet).await?.into()))
+}
+
+async fn events(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Result<Response, Problem> {
+    Ok(watch::follow(core.watch(peer).await?).into_response())
+}
+
+async fn metrics_of_peer(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Response, Problem> {
+    Ok(metrics::answer(&core.metrics(Some(peer)).await?))
 }

@@ -1,6 +1,7 @@
 //! The routes through a real socket, in raw bytes.
 
 mod hostile;
+mod packets;
 
 use std::{
     io::{Read, Write},
@@ -88,7 +89,7 @@ fn grant(status: &str) -> Value {
     json!({
         "id": 17, "requestId": 9, "number": 22, "protocol": "TCP", "source": "192.0.2.10/32", "requestor": "ann",
         "startTimeUtc": "2026-11-22T16:00:00Z", "endTimeUtc": "2026-11-22T16:30:12Z", "remainingSeconds": 1790,
-        "status": status, "statusReason": null,
+        "status": status, "statusReason": null, "lastPacketTimeUtc": null, "lastConnectionTimeUtc": null,
     })
 }
 
@@ -108,6 +109,8 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
             json!({"value": [{
                 "number": 3389, "protocol": "*", "allowedSourceAddressPrefixes": ["198.51.100.0/24", "2001:db8::/32"],
                 "maxRequestAccessDuration": "PT3H", "justification": "required", "liveGrants": 1,
+                "passedPackets": 1200, "droppedPackets": 56, "observedPackets": 0,
+                "lastConnectionTimeUtc": "2026-11-22T15:00:00Z",
             }]}),
         ),
         (

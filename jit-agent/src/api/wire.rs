@@ -4,6 +4,7 @@
 //! agent that says more than it knows.
 
 mod body;
+mod packet;
 
 use jiff::{SignedDuration, Timestamp};
 use jit_common::reason::Verdict;
@@ -16,7 +17,10 @@ use crate::{
     policy::{Justification, PortPolicy},
 };
 
-pub use self::body::{NewRequest, RequestedPort, Revoke, parse_duration};
+pub use self::{
+    body::{NewRequest, RequestedPort, Revoke, parse_duration},
+    packet::{NotShown, PacketEvent, Why, WhyQuery},
+};
 
 /// A list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +113,7 @@ impl From<StatusView> for Status {
     }
 }
 
-const fn verdict_name(verdict: Verdict) -> &'static str {
+pub(super) const fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "pass",
         Verdict::Drop => "drop",
@@ -139,11 +143,22 @@ pub struct Port {
     pub justification: String,
     /// How many grants are live.
     pub live_grants: u64,
+    /// Packets to the number, of whatever protocol it is protected for, that passed since the kernel's tables were made.
+    #[serde(default)]
+    pub passed_packets: u64,
+    /// Packets to it that were dropped.
+    #[serde(default)]
+    pub dropped_packets: u64,
+    /// Packets to it that would have been dropped, had the agent not only observed.
+    #[serde(default)]
+    pub observed_packets: u64,
+    /// When a live grant last let a new connection pass; null: never.
+    pub last_connection_time_utc: Option<Timestamp>,
 }
 
 impl From<PortView> for Port {
     fn from(view: PortView) -> Self {
-        let PortView { policy, live_grants } = view;
+        let PortView { policy, live_grants, passed, dropped, observed, last_connection } = view;
         let PortPolicy { id, allowed_sources, max_duration, justification } = policy;
         Self {
             number: id.number,
@@ -158,6 +173,10 @@ impl From<PortView> for Port {
             }
             .to_owned(),
             live_grants: live_grants as u64,
+            passed_packets: passed,
+            dropped_packets: dropped,
+            observed_packets: observed,
+            last_connection_time_utc: last_connection,
         }
     }
 }
@@ -238,6 +257,10 @@ pub struct Grant {
     pub status: GrantState,
     /// Why it ended; null while it is live and if it simply expired.
     pub status_reason: Option<String>,
+    /// When it last let a packet pass; null: never, or it is over.
+    pub last_packet_time_utc: Option<Timestamp>,
+    /// When it last let a new connection pass; null: never, or it is over.
+    pub last_connection_time_utc: Option<Timestamp>,
 }
 
 /// What became of a grant.
@@ -255,7 +278,20 @@ pub enum GrantState {
 
 impl From<GrantView> for Grant {
     fn from(view: GrantView) -> Self {
-        let GrantView { id, request, port, source, requestor, start, end, remaining, status, status_reason } = view;
+        let GrantView {
+            id,
+            request,
+            port,
+            source,
+            requestor,
+            start,
+            end,
+            remaining,
+            status,
+            status_reason,
+            last_packet,
+            last_connection,
+        } = view;
         Self {
             id: id.0,
             request_id: request.0,
@@ -273,6 +309,8 @@ impl From<GrantView> for Grant {
                 GrantStatus::Ended => GrantState::Ended,
             },
             status_reason,
+            last_packet_time_utc: last_packet,
+            last_connection_time_utc: last_connection,
         }
     }
 }

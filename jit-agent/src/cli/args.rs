@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
@@ -40,6 +40,12 @@ pub(super) enum Command {
     Requests,
     /// Show live grants, first to end first
     Grants,
+    /// Say what would become of a packet now, and which grant or missing thing decides
+    Why(Why),
+    /// Show packets as they are dropped, and connections as they are let in, until interrupted
+    ///
+    /// A sample of them where there are many; how many more were dropped is shown too.
+    Watch,
     /// End grants at once; established connections stop as well
     Revoke(Revoke),
 }
@@ -72,6 +78,23 @@ pub(super) enum RequestedPort {
     Number(u16),
     /// This protocol.
     Exact(PortId),
+}
+
+/// Arguments of `why`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Why {
+    /// Where the packet comes from: an address, or `me` for the address your SSH session comes from
+    #[arg(value_name = "SOURCE")]
+    pub(super) source: String,
+    /// Its destination port, like 22 or 3389/udp; tcp if no protocol is given, or sctp
+    #[arg(value_name = "PORT[/PROTO]", value_parser = parse::packet_port)]
+    pub(super) port: (u16, &'static str),
+    /// Its destination address; one of this host's if none is given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) to: Option<IpAddr>,
+    /// The interface on which it arrives; any covered one if none is given
+    #[arg(long, value_name = "NAME")]
+    pub(super) interface: Option<String>,
 }
 
 /// Arguments of `revoke`.

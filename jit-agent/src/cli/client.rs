@@ -8,8 +8,8 @@ use std::{
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    Method, Request, StatusCode,
-    body::Bytes,
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
     client::conn::http1,
     header::{CONTENT_TYPE, HOST},
 };
@@ -19,6 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::watch::EventReader;
 use crate::api::problem::Problem;
 
 /// Time for connecting, sending and the whole answer.
@@ -78,6 +79,9 @@ pub(super) enum ClientError {
         /// Why.
         reason: String,
     },
+    /// A stream ended.
+    #[error("the agent at {path} stopped; see `systemctl status jit-agent`", path = .0.display())]
+    Stopped(PathBuf),
     /// No event loop.
     #[error("can't start: {0}; the process may have too few file descriptors")]
     Runtime(io::Error),
@@ -90,6 +94,21 @@ pub(super) enum Answer {
     Done(Bytes),
     /// A problem.
     Problem(Box<Problem>),
+}
+
+/// Why a stream of events ended.
+#[derive(Debug)]
+pub(super) enum FollowError {
+    /// The agent refuses it.
+    Problem(Box<Problem>),
+    /// There is none, or not any more.
+    Unanswered(ClientError),
+}
+
+impl From<ClientError> for FollowError {
+    fn from(error: ClientError) -> Self {
+        Self::Unanswered(error)
+    }
 }
 
 /// Where the agent is, and how long to wait for it.
@@ -120,7 +139,58 @@ impl Client {
         })
     }
 
+    /// Reads a stream of server-sent events, and hands each one's name and data over until `take` has enough of them. The
+    /// first is `open` without data, once the stream is there.
+    ///
+    /// # Errors
+    /// No answer in time, a problem in place of the stream, or its end.
+    pub(super) fn follow(&self, path: &str, take: impl FnMut(&str, &str) -> bool) -> Result<(), FollowError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(ClientError::Runtime)?.block_on(async {
+            let response = timeout(self.timeout, self.response(Method::GET, path, None))
+                .await
+                .map_err(|_| ClientError::NoAnswer { path: self.socket.clone(), after: self.timeout })??;
+            if response.status() != StatusCode::OK {
+                return match understand(response.status(), self.body(response).await?)? {
+                    Answer::Problem(problem) => Err(FollowError::Problem(problem)),
+                    Answer::Done(_) => Ok(()),
+                };
+            }
+            self.read_events(response.into_body(), take).await.map_err(FollowError::from)
+        })
+    }
+
+    async fn read_events(
+        &self,
+        mut body: Incoming,
+        mut take: impl FnMut(&str, &str) -> bool,
+    ) -> Result<(), ClientError> {
+        if !take("open", "") {
+            return Ok(());
+        }
+        let mut events = EventReader::default();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(error))?;
+            for (name, data) in frame.data_ref().map(|bytes| events.read(bytes)).unwrap_or_default() {
+                if !take(&name, &data) {
+                    return Ok(());
+                }
+            }
+        }
+        Err(ClientError::Stopped(self.socket.clone()))
+    }
+
     async fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, ClientError> {
+        let response = self.response(method, path, body).await?;
+        understand(response.status(), self.body(response).await?)
+    }
+
+    async fn response(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
@@ -132,8 +202,10 @@ impl Client {
         }
         let request =
             request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|error| self.broken(error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
-        let status = response.status();
+        sender.send_request(request).await.map_err(|error| self.broken(error))
+    }
+
+    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
         let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 ClientError::TooLarge { limit: ANSWER_LIMIT }
@@ -141,7 +213,7 @@ impl Client {
                 ClientError::Broken { path: self.socket.clone(), source: error }
             }
         })?;
-        understand(status, body.to_bytes())
+        Ok(body.to_bytes())
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {

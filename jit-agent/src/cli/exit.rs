@@ -64,6 +64,7 @@ impl From<&ClientError> for Exit {
             | ClientError::NobodyListens(_)
             | ClientError::MayNotConnect(_)
             | ClientError::Connect { .. }
+            | ClientError::Stopped(_)
             | ClientError::NoAnswer { .. }
             | ClientError::Broken { .. } => Self::Unreachable,
             ClientError::Runtime(_) | ClientError::TooLarge { .. } | ClientError::NotUnderstood { .. } => Self::Failed,

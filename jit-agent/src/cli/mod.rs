@@ -7,6 +7,7 @@ mod output;
 mod parse;
 mod table;
 mod text;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -20,11 +21,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use self::{
     args::{Arguments, Command, RequestedPort},
-    client::{Answer, Client, ClientError},
+    client::{Answer, Client, ClientError, FollowError},
 };
 use crate::api::{
     problem::Problem,
-    wire::{self, Grant, List, NewRequest, Port, Request, RequestState, Revocation, Revoke, Status},
+    wire::{self, Grant, List, NewRequest, Port, Request, RequestState, Revocation, Revoke, Status, Why, WhyQuery},
 };
 
 pub use self::exit::Exit;
@@ -94,7 +95,9 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcom
             let exit = if table::is_degraded(status) { Exit::Degraded } else { Exit::Done };
             Outcome { exit, ..Outcome::done(table::status(status)) }
         }),
-        Command::Ports => agent.get("/v1/ports", |ports: &List<Port>| Outcome::done(table::ports(&ports.value))),
+        Command::Ports => {
+            agent.get("/v1/ports", |ports: &List<Port>| Outcome::done(table::ports(&ports.value, surroundings)))
+        }
         Command::Requests => agent.get("/v1/requests", |requests: &List<Request>| {
             Outcome::done(table::requests(&requests.value, surroundings))
         }),
@@ -108,6 +111,14 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcom
                 RequestState::Failed => Outcome::failed(Exit::Failed, table::failed(request)),
             })
         }
+        Command::Why(arguments) => {
+            let path = why_path(arguments, surroundings)?;
+            agent.get(&path, |why: &Why| Outcome::done(table::why(why, surroundings)))
+        }
+        Command::Watch => watch::follow(&agent.client, json, surroundings).map_err(|error| match error {
+            FollowError::Problem(problem) => agent.problem(&problem),
+            FollowError::Unanswered(error) => unanswered(&error),
+        }),
         Command::Revoke(arguments) => agent.post("/v1/grants/revoke", &revoke_body(arguments), |done: &Revocation| {
             let stdout = table::closed(done);
             if done.durable {
@@ -122,11 +133,6 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcom
 
 fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result<NewRequest, Outcome> {
     let args::Request { ports, sources, duration, until, message } = arguments;
-    let unusable = |given: &str, option: &str, error: &parse::ParseError| {
-        let given = text::sanitised(given);
-        let error = text::sanitised(&error.to_string());
-        Outcome::failed(Exit::Usage, format!("error: invalid value '{given}' for '{option}': {error}\n"))
-    };
     let sources = sources
         .iter()
         .map(|given| match parse::source(given, surroundings) {
@@ -153,6 +159,27 @@ fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result
         }
     });
     Ok(NewRequest { ports: ports.collect(), justification: message })
+}
+
+fn why_path(arguments: args::Why, surroundings: &Surroundings) -> Result<String, Outcome> {
+    let args::Why { source, port: (number, protocol), to, interface } = arguments;
+    let source = parse::address_of_one(&source, surroundings).map_err(|error| unusable(&source, "<SOURCE>", &error))?;
+    let query = WhyQuery {
+        source: source.to_string(),
+        port: number.to_string(),
+        protocol: Some(protocol.to_owned()),
+        to: to.map(|address| address.to_string()),
+        interface,
+    };
+    // Strings always serialise.
+    Ok(format!("/v1/why?{}", serde_urlencoded::to_string(query).unwrap_or_default()))
+}
+
+/// A usage error about the value of an argument.
+fn unusable(given: &str, option: &str, error: &parse::ParseError) -> Outcome {
+    let given = text::sanitised(given);
+    let error = text::sanitised(&error.to_string());
+    Outcome::failed(Exit::Usage, format!("error: invalid value '{given}' for '{option}': {error}\n"))
 }
 
 fn revoke_body(arguments: args::Revoke) -> Revoke {

@@ -1,6 +1,6 @@
 //! Ports, sources and times as people write them. Every error says what to write instead.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use jiff::{
@@ -12,7 +12,7 @@ use jiff::{
 use super::{Surroundings, args::RequestedPort};
 use crate::{
     api::wire::parse_duration,
-    policy::{PolicyError, PortId, SourceError, parse_source},
+    policy::{PolicyError, PortId, SourceError, parse_source, single_address},
 };
 
 /// Why an argument can't be used, and what to write instead.
@@ -24,6 +24,12 @@ pub(super) enum ParseError {
     /// The source.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A packet has one protocol, and one of three.
+    #[error("`{0}` is not the protocol of a packet to a port; use tcp, udp or sctp")]
+    PacketProtocol(String),
+    /// A packet has one source.
+    #[error("`{0}` is a prefix; a packet comes from one address, so write one")]
+    Prefix(String),
     /// A zone was given.
     #[error("`{0}` has a zone, which no packet carries; use an address that is valid beyond the link")]
     Zone(String),
@@ -74,6 +80,31 @@ pub(super) fn port(text: &str) -> Result<RequestedPort, ParseError> {
         Some(protocol) => RequestedPort::Exact(PortId { number, protocol: protocol.parse()? }),
         None => RequestedPort::Number(number),
     })
+}
+
+/// Reads `22`, `22/tcp`, `22/udp` or `22/sctp`: the port of one packet, with the protocol as the API writes it.
+///
+/// # Errors
+/// A number out of range, another protocol.
+pub(super) fn packet_port(text: &str) -> Result<(u16, &'static str), ParseError> {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol {
+        "tcp" => "TCP",
+        "udp" => "UDP",
+        "sctp" => "SCTP",
+        other => return Err(ParseError::PacketProtocol(other.to_owned())),
+    };
+    match port(number)? {
+        RequestedPort::Number(number) | RequestedPort::Exact(PortId { number, .. }) => Ok((number, protocol)),
+    }
+}
+
+/// Reads an address, or `me`.
+///
+/// # Errors
+/// As for [`source`]; a prefix.
+pub(super) fn address_of_one(text: &str, surroundings: &Surroundings) -> Result<IpAddr, ParseError> {
+    single_address(&source(text, surroundings)?).ok_or_else(|| ParseError::Prefix(text.to_owned()))
 }
 
 /// Reads an address, a prefix, or `me`: the client's address of the SSH session.

@@ -1,6 +1,7 @@
 //! What people see: tables, summaries and errors. Pure text; the clock and the zone come in.
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use jiff::Timestamp;
 
 use super::{
     Surroundings,
@@ -8,7 +9,10 @@ use super::{
 };
 use crate::api::{
     problem::Problem,
-    wire::{Counter, Grant, GrantCounts, GrantState, Interface, Port, Request, RequestState, Revocation, Status},
+    wire::{
+        Counter, Grant, GrantCounts, GrantState, Interface, PacketEvent, Port, Request, RequestState, Revocation,
+        Status, Why,
+    },
 };
 
 /// Rows under headings, aligned; columns whose heading begins with `>` are numbers and go to the right.
@@ -48,11 +52,74 @@ pub(super) fn grants(grants: &[Grant], surroundings: &Surroundings) -> String {
             port(grant.number, &grant.protocol),
             source(&grant.source),
             end(grant, surroundings),
+            last(grant.last_connection_time_utc, surroundings),
             sanitised(&grant.requestor),
             grant.request_id.to_string(),
         ]
     });
-    table([">grant", "port", "source", "until", "requestor", ">request"], rows)
+    table([">grant", "port", "source", "until", "last connection", "requestor", ">request"], rows)
+}
+
+/// When a grant or port was last used.
+fn last(time: Option<Timestamp>, surroundings: &Surroundings) -> String {
+    time.map_or_else(|| "never".to_owned(), |time| moment(time, surroundings))
+}
+
+/// What would become of a packet: the verdict, what decides, what to do.
+pub(super) fn why(why: &Why, surroundings: &Surroundings) -> String {
+    let verdict = match why.verdict.as_str() {
+        "drop" => "DROPPED",
+        _ => "PASSES",
+    };
+    let mut text = format!("{verdict}  {} -> {}\n", why.source, port(why.number, &why.protocol));
+    let mut say = |what: &str, value: &str| text.push_str(&format!("{what:<8} {}\n", sanitised(value)));
+    say("because", &why.explanation);
+    if let Some(reason) = &why.reason {
+        say("counted", &format!("as {reason}, mode {}", why.mode));
+    }
+    for grant in &why.grants {
+        say("grant", &format!("{} of {}, until {}", grant.id, grant.requestor, end(grant, surroundings)));
+    }
+    if let Some(advice) = &why.advice {
+        say("to do", advice);
+    }
+    text
+}
+
+/// The heading over [events](event).
+pub(super) fn event_heading() -> String {
+    event_line(["time", "verdict", "reason", "port", "source", "interface"])
+}
+
+/// One packet.
+pub(super) fn event(event: &PacketEvent, surroundings: &Surroundings) -> String {
+    let verdict = match (event.mode.as_str(), event.is_drop()) {
+        (_, false) => "pass",
+        ("observe", true) => "would drop",
+        _ => "drop",
+    };
+    let port =
+        event.number.map_or_else(|| "-".to_owned(), |number| port(number, event.protocol.as_deref().unwrap_or("?")));
+    let source = event.source.map_or_else(|| "-".to_owned(), |source| source.to_string());
+    event_line([
+        &moment(event.time_utc, surroundings),
+        verdict,
+        &sanitised(&event.reason),
+        &port,
+        &source,
+        &sanitised(&event.interface),
+    ])
+}
+
+/// How many packets there were beyond those shown.
+pub(super) fn not_shown(packets: u64) -> String {
+    let packets = count(usize::try_from(packets).unwrap_or(usize::MAX), "more packet", "more packets");
+    format!("          {packets} dropped, or would have been, and not shown\n")
+}
+
+/// Columns of fixed widths, since lines are printed as they come.
+fn event_line([time, verdict, reason, port, source, interface]: [&str; 6]) -> String {
+    format!("{time:<8}  {verdict:<10}  {reason:<16}  {port:<10}  {source:<24}  {interface}\n")
 }
 
 /// Requests.
@@ -87,7 +154,7 @@ fn reason(request: &Request) -> String {
 }
 
 /// Port policies.
-pub(super) fn ports(ports: &[Port]) -> String {
+pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
     if ports.is_empty() {
         return "no protected ports\n".to_owned();
     }
@@ -98,10 +165,25 @@ pub(super) fn ports(ports: &[Port]) -> String {
             iso_span(&one.max_request_access_duration),
             sanitised(&one.justification),
             one.live_grants.to_string(),
+            one.passed_packets.to_string(),
+            (one.dropped_packets + one.observed_packets).to_string(),
+            last(one.last_connection_time_utc, surroundings),
             sources.join(", "),
         ]
     });
-    table(["port", ">maximum", "justification", ">live grants", "allowed sources"], rows)
+    table(
+        [
+            "port",
+            ">maximum",
+            "justification",
+            ">live grants",
+            ">passed",
+            ">dropped",
+            "last connection",
+            "allowed sources",
+        ],
+        rows,
+    )
 }
 
 /// Whether something is broken: a fault, an interface that is not covered, a grant that is not in force.

@@ -56,13 +56,14 @@ fn grants_are_a_table_with_local_times_and_what_remains() {
         requestor: "bob\u{1b}[2J".to_owned(),
         end: time("2026-11-23T16:00:22Z"),
         remaining: Duration::from_secs(86_400),
+        last_connection: Some(time("2026-11-22T15:59:58Z")),
         ..fake::grant(118)
     };
     let script = Script { grants: vec![fake::grant(17), tomorrow], ..Script::default() };
     let expected = "\
-grant  port      source         until                          requestor     request
-   17  22/tcp    192.0.2.10     17:30:12 (in 29 min 50 s)      ann                 9
-  118  3389/any  2001:db8::/64  2026-11-23 17:00:22 (in 24 h)  bob\\u{1b}[2J        9
+grant  port      source         until                          last connection  requestor     request
+   17  22/tcp    192.0.2.10     17:30:12 (in 29 min 50 s)      never            ann                 9
+  118  3389/any  2001:db8::/64  2026-11-23 17:00:22 (in 24 h)  16:59:58         bob\\u{1b}[2J        9
 ";
     shows(script, &["grants"], Exit::Done, expected);
     shows(Script { grants: Vec::new(), ..Script::default() }, &["grants"], Exit::Done, "no live grants\n");
@@ -92,11 +93,50 @@ request  time                 requestor  ports   status                       ju
 #[test]
 fn ports_are_a_table_of_what_may_be_requested() {
     let expected = "\
-port      maximum  justification  live grants  allowed sources
-3389/any      3 h  required                 1  198.51.100.0/24, 2001:db8::/32
+port      maximum  justification  live grants  passed  dropped  last connection  allowed sources
+3389/any      3 h  required                 1    1200       56  16:00:00         198.51.100.0/24, 2001:db8::/32
 ";
     shows(Script::default(), &["ports"], Exit::Done, expected);
     shows(Script { ports: Vec::new(), ..Script::default() }, &["ports"], Exit::Done, "no protected ports\n");
+}
+
+#[test]
+fn why_says_the_verdict_first_then_what_decides() {
+    let agent = Agent::start(Script::default());
+    let outcome = jitctl_at(&agent.socket(), &["why", "me", "22", "--to", "192.0.2.1", "--interface", "a&b"]);
+    let expected = "\
+PASSES  192.0.2.10 -> 22/tcp
+because  grant 17 of ann lets in 192.0.2.10/32 to 22/tcp
+counted  as host_grant, mode enforce
+grant    17 of ann, until 17:30:12 (in 29 min 50 s)
+";
+    assert_eq!((outcome.exit, outcome.stdout.as_str(), outcome.stderr.as_str()), (Exit::Done, expected, ""));
+    let [packet] = &agent.asked().packets[..] else { panic!("{:?}", agent.asked()) };
+    assert_eq!((packet.interface.as_deref(), packet.destination), (Some("a&b"), "192.0.2.1".parse().ok()));
+}
+
+#[test]
+fn why_takes_one_address_and_the_protocol_of_a_packet() {
+    for (arguments, part) in [
+        (["why", "192.0.2.0/24", "22"], "is a prefix; a packet comes from one address"),
+        (["why", "192.0.2.1", "22/any"], "use tcp, udp or sctp"),
+        (["why", "192.0.2.1", "0"], "use 1 to 65535"),
+        (["why", "host", "22"], "is not an IPv4 or IPv6 address"),
+    ] {
+        let outcome = jitctl(Script::default(), &arguments);
+        assert!(outcome.exit == Exit::Usage && outcome.stderr.contains(part), "{outcome:?}");
+    }
+}
+
+#[test]
+fn watch_ends_with_the_agent_and_says_so() {
+    let mut agent = Agent::start(Script::default());
+    let socket = agent.socket();
+    let watching = std::thread::spawn(move || jitctl_at(&socket, &["watch"]));
+    agent.wait_until_watched();
+    agent.stop();
+    let outcome = watching.join().unwrap();
+    assert!(outcome.exit == Exit::Unreachable && outcome.stderr.contains("stopped"), "{outcome:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The configuration as it is written: keys, spellings and defaults.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
 use jit_common::abi::Mode;
@@ -29,6 +29,8 @@ pub(super) struct RawConfig {
     pub(super) state_dir: PathBuf,
     #[serde(default = "default_bpffs")]
     pub(super) bpffs_dir: PathBuf,
+    #[serde(default, deserialize_with = "listen_address")]
+    pub(super) metrics_listen: Option<SocketAddr>,
     pub(super) port: Option<Vec<RawPort>>,
     #[serde(default)]
     pub(super) roles: RawRoles,
@@ -148,6 +150,16 @@ const fn default_maximum() -> Duration {
 
 fn any_source() -> Vec<ipnet::IpNet> {
     vec![ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()]
+}
+
+fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        D::Error::custom(format!("`{text}` is not an address with a port; write one like \"127.0.0.1:9590\""))
+    })
 }
 
 fn port_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {

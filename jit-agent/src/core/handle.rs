@@ -1,9 +1,15 @@
 //! The way into the core for those who run beside it.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::view::{GrantView, Peer, PortView, Refusal, RequestView, Revocation, Selection, StatusView};
-use crate::policy::{NewRequest, RequestId};
+use super::view::{
+    GrantView, MetricsView, Peer, PortView, Refusal, RequestView, Revocation, Selection, StatusView, WhyView,
+};
+use crate::{
+    datapath::Packet,
+    events::News,
+    policy::{NewRequest, RequestId},
+};
 
 /// Where the answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -25,6 +31,12 @@ pub enum Command {
     Grants(Peer, Reply<Vec<GrantView>>),
     /// Ends grants, with a reason.
     Revoke(Peer, Selection, String, Reply<Revocation>),
+    /// What would become of a packet now.
+    Why(Peer, Packet, Reply<WhyView>),
+    /// What is reported of packets from now on.
+    Watch(Peer, Reply<broadcast::Receiver<News>>),
+    /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.
+    Metrics(Option<Peer>, Reply<MetricsView>),
     /// Ends the core's loop.
     Stop,
 }
@@ -102,6 +114,30 @@ impl CoreHandle {
     /// Not permitted, an unknown grant (then none was ended), kernel broken.
     pub async fn revoke(&self, peer: Peer, selection: Selection, reason: String) -> Result<Revocation, Refusal> {
         self.ask(|reply| Command::Revoke(peer, selection, reason, reply)).await
+    }
+
+    /// What would become of a packet now, and why.
+    ///
+    /// # Errors
+    /// Not permitted, tables that can't be read.
+    pub async fn why(&self, peer: Peer, packet: Packet) -> Result<WhyView, Refusal> {
+        self.ask(|reply| Command::Why(peer, packet, reply)).await
+    }
+
+    /// What is reported of packets from now on.
+    ///
+    /// # Errors
+    /// Not permitted, the agent is stopping.
+    pub async fn watch(&self, peer: Peer) -> Result<broadcast::Receiver<News>, Refusal> {
+        self.ask(|reply| Command::Watch(peer, reply)).await
+    }
+
+    /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.
+    ///
+    /// # Errors
+    /// Not permitted, tables that can't be read.
+    pub async fn metrics(&self, peer: Option<Peer>) -> Result<MetricsView, Refusal> {
+        self.ask(|reply| Command::Metrics(peer, reply)).await
     }
 
     /// Ends the core's loop.

@@ -12,7 +12,9 @@ mod report;
 mod revoke;
 mod submit;
 mod sweep;
+mod traffic;
 pub mod view;
+mod why;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -32,6 +34,7 @@ use crate::{
     clock::{BootTime, Clock},
     config::Config,
     datapath::Datapath,
+    events::EventHub,
     policy::{Book, EntryKey, GrantId, LiveGrant, RequestId},
     store::Store,
 };
@@ -66,6 +69,8 @@ pub struct Parts {
     pub boot: Boot,
     /// What enforces.
     pub datapath: Box<dyn Datapath>,
+    /// Where packets are reported.
+    pub events: EventHub,
     /// The store, or why there is none: then nothing is opened, but grants in the kernel end as they should.
     pub store: Result<Store, String>,
     /// What else is broken.
@@ -88,6 +93,7 @@ pub struct Core {
     clock: Arc<dyn Clock>,
     boot: Boot,
     datapath: Box<dyn Datapath>,
+    events: EventHub,
     store: Result<Store, String>,
     book: Book,
     particulars: HashMap<GrantId, Particulars>,
@@ -111,13 +117,14 @@ impl Core {
     /// A core that knows no grants yet; call [`recover`](Self::recover) next.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, access, clock, boot, datapath, store, faults } = parts;
+        let Parts { config, access, clock, boot, datapath, events, store, faults } = parts;
         Self {
             config,
             access,
             clock,
             boot,
             datapath,
+            events,
             store,
             book: Book::new(),
             particulars: HashMap::new(),
@@ -169,6 +176,9 @@ impl Core {
             Command::Revoke(peer, selection, reason, reply) => {
                 drop(reply.send(self.revoke(&peer, &selection, &reason)));
             }
+            Command::Why(peer, packet, reply) => drop(reply.send(self.why(&peer, packet))),
+            Command::Watch(peer, reply) => drop(reply.send(self.watch(&peer))),
+            Command::Metrics(peer, reply) => drop(reply.send(self.metrics(peer.as_ref()))),
             Command::Stop => {}
         }
     }

@@ -11,13 +11,18 @@ use super::{
 use crate::{
     clock::BootTime,
     datapath::DatapathError,
-    policy::{EntryKey, LiveGrant, PortId, PortPolicy, Protocol, RequestId},
+    policy::{EntryKey, LiveGrant, RequestId},
     store::{GrantRow, GrantState, RequestRow, StoreError},
 };
 
 impl Core {
     pub(super) fn status(&self, peer: &Peer) -> Result<StatusView, Refusal> {
         self.access.check(peer)?;
+        Ok(self.whole())
+    }
+
+    /// The agent as a whole.
+    pub(super) fn whole(&self) -> StatusView {
         let mut faults = self.own_faults();
         let mut unreadable = |error: DatapathError| faults.push(error.to_string());
         let entries: Option<HashMap<_, _>> =
@@ -31,7 +36,7 @@ impl Core {
         faults.extend(interfaces.iter().filter_map(|interface| {
             interface.fault.as_ref().map(|fault| format!("interface {}: {fault}", interface.name))
         }));
-        Ok(StatusView {
+        StatusView {
             mode: mode_name(self.config.mode),
             version: env!("CARGO_PKG_VERSION"),
             interfaces,
@@ -39,7 +44,7 @@ impl Core {
             enforced_grants,
             counters: counters.into_iter().map(|(mode, reason, packets)| (mode_name(mode), reason, packets)).collect(),
             faults,
-        })
+        }
     }
 
     /// What the core knows to be broken.
@@ -48,6 +53,7 @@ impl Core {
         faults.extend(self.store.as_ref().err().cloned());
         faults.extend(self.checkpoint_fault.clone());
         faults.extend(self.tending_fault.clone());
+        faults.extend(self.events.fault());
         if let Some(problem) = &self.backlog_problem {
             faults.push(format!(
                 "{} closings are in force but not written: {problem}; tried again every few seconds, and not sure to \
@@ -99,17 +105,11 @@ impl Core {
 
     pub(super) fn ports(&self, peer: &Peer) -> Result<Vec<PortView>, Refusal> {
         self.access.check(peer)?;
-        let now = self.clock.boot();
-        let mut live: HashMap<PortId, usize> = HashMap::new();
-        for grant in self.book.iter().filter(|grant| grant.end > now) {
-            *live.entry(grant.port).or_default() += 1;
-        }
-        let of_policy = |id: PortId| {
-            let ports = [Protocol::Tcp, Protocol::Udp, Protocol::Any].map(|protocol| PortId { protocol, ..id });
-            ports.iter().filter(|port| id.protocol.includes(port.protocol)).filter_map(|port| live.get(port)).sum()
-        };
-        let view = |policy: &PortPolicy| PortView { policy: policy.clone(), live_grants: of_policy(policy.id) };
-        Ok(self.config.ports.iter().map(view).collect())
+        let counts = self.datapath.port_counts().unwrap_or_else(|error| {
+            tracing::error!(%error, "the counters can't be read");
+            Vec::new()
+        });
+        Ok(self.config.ports.iter().map(|policy| self.port_view(policy, &counts)).collect())
     }
 
     pub(super) fn requests(&mut self, peer: &Peer) -> Result<Vec<RequestView>, Refusal> {
@@ -134,6 +134,7 @@ impl Core {
 
     pub(super) fn live_view(&self, grant: &LiveGrant, particulars: &Particulars) -> GrantView {
         let Particulars { request, requestor, start, end } = particulars.clone();
+        let used = self.used(grant, start);
         let remaining = grant.end.since(self.clock.boot());
         // People read the wall clock, but only BOOTTIME counts: if the wall clock was set, show when it really ends.
         let end = self.clock.wall().saturating_add(remaining).unwrap_or(end);
@@ -148,6 +149,8 @@ impl Core {
             remaining,
             status: GrantStatus::Live,
             status_reason: None,
+            last_packet: used.last_packet,
+            last_connection: used.last_connection,
         }
     }
 
@@ -180,11 +183,13 @@ impl Core {
             remaining: std::time::Duration::ZERO,
             status,
             status_reason: row.ended_reason,
+            last_packet: None,
+            last_connection: None,
         }
     }
 }
 
-const fn mode_name(mode: Mode) -> &'static str {
+pub(super) const fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Observe => "observe",
         Mode::Enforce => "enforce",

@@ -28,10 +28,10 @@ impl Core {
         }
     }
 
-    /// Lets the datapath do what is due every second.
+    /// Does what is due every second.
     fn tend(&mut self) {
         self.next_tending = self.clock.boot().after(TENDING_INTERVAL);
-        let fault = self.datapath.tend().err().map(|error| error.to_string());
+        let fault = self.datapath.tend().and_then(|()| self.count_drops()).err().map(|error| error.to_string());
         if let Some(error) = fault.as_ref().filter(|_| fault != self.tending_fault) {
             tracing::error!(error, "tending the datapath");
         }

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use jit_common::reason::Reason;
+use jit_common::reason::{Reason, Verdict};
 
-use crate::policy::{GrantId, PortId, PortPolicy, RequestId, Violation};
+use crate::{
+    datapath::{Packet, PortCounts},
+    events::Totals,
+    policy::{GrantId, PortId, PortPolicy, RequestId, Violation},
+};
 
 /// A local user, by the kernel's word on the socket's peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,10 @@ pub struct GrantView {
     pub status: GrantStatus,
     /// Why it ended, if it did not simply expire.
     pub status_reason: Option<String>,
+    /// When it last let a packet pass, as far as it is live.
+    pub last_packet: Option<Timestamp>,
+    /// When it last let a new connection pass, as far as it is live.
+    pub last_connection: Option<Timestamp>,
 }
 
 /// One request with its grants.
@@ -94,6 +102,14 @@ pub struct PortView {
     pub policy: PortPolicy,
     /// Live grants.
     pub live_grants: usize,
+    /// Packets to the port number that passed, by whatever grant.
+    pub passed: u64,
+    /// Packets to it that were dropped.
+    pub dropped: u64,
+    /// Packets to it that would have been dropped.
+    pub observed: u64,
+    /// When a live grant for it last let a new connection pass.
+    pub last_connection: Option<Timestamp>,
 }
 
 /// Which grants to revoke.
@@ -131,6 +147,38 @@ pub struct InterfaceView {
     pub attached: Option<&'static str>,
     /// What is wrong.
     pub fault: Option<String>,
+}
+
+/// What would become of a packet, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhyView {
+    /// The packet that was asked about.
+    pub packet: Packet,
+    /// Whether it would pass, all things considered.
+    pub verdict: Verdict,
+    /// Under which reason it would be counted; `None` if the program would not see it.
+    pub reason: Option<Reason>,
+    /// `enforce` or `observe`.
+    pub mode: &'static str,
+    /// What decides, in a sentence.
+    pub explanation: String,
+    /// What to do about it.
+    pub advice: Option<String>,
+    /// The live grants that let it pass.
+    pub grants: Vec<GrantView>,
+}
+
+/// What monitoring wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsView {
+    /// The agent as a whole.
+    pub status: StatusView,
+    /// What was counted, port by port.
+    pub ports: Vec<PortCounts>,
+    /// Live grants of each policy.
+    pub live_grants: Vec<(PortId, usize)>,
+    /// What was reported and what was not.
+    pub events: Totals,
 }
 
 /// The agent as a whole.

@@ -3,9 +3,10 @@
 mod accepted;
 mod host;
 
-use std::{path::Path, sync::Arc};
+use std::{net::TcpListener, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
+use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -18,8 +19,9 @@ use crate::{
     core::{Access, Core, CoreHandle, Parts},
     datapath::{
         Datapath as _, DatapathError,
-        xdp::{XdpDatapath, probe, unload},
+        xdp::{EventSource, XdpDatapath, probe, unload},
     },
+    events::EventHub,
     store::Store,
 };
 
@@ -55,12 +57,21 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         .map_err(|error| format!("{error}; until then nothing can be opened, and grants end on time"));
     let socket = config.places.socket.clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = config.metrics_listen.and_then(|address| {
+        let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+        bound.map_err(|error| faults.push(format!("metrics_listen = \"{address}\": {error}"))).ok()
+    });
     for fault in &faults {
         tracing::error!(fault, "starting all the same");
     }
-    let mut core = Core::new(Parts { config, access, clock, boot, datapath: Box::new(datapath), store, faults });
+    let events = EventHub::new(Arc::clone(&clock));
+    if let Some(source) = datapath.events() {
+        follow(source, &events);
+    }
+    let datapath = Box::new(datapath);
+    let mut core = Core::new(Parts { config, access, clock, boot, datapath, events: events.clone(), store, faults });
     core.recover(adopted);
-    serve(core, &socket)
+    serve(core, &socket, metrics, &events)
 }
 
 /// Checks a configuration, and whether and how this host can enforce it. Changes nothing.
@@ -130,7 +141,27 @@ fn join(errors: &[DatapathError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
-fn serve(core: Core, socket: &Path) -> anyhow::Result<()> {
+/// Hands the packets that the program reports to the hub, on a thread of its own, for as long as the process lives.
+fn follow(source: EventSource, events: &EventHub) {
+    let hub = events.clone();
+    let started = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
+        // By a socket, the kernel tells the names of devices of its network namespace.
+        let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok();
+        let name = |index| index_to_name(socket.as_ref()?, index).ok();
+        let followed = source.follow(|event| {
+            hub.take(event, name);
+            true
+        });
+        if let Err(error) = followed {
+            hub.fail(format!("packets are not reported any more: {error}; restart the agent"));
+        }
+    });
+    if let Err(error) = started {
+        events.fail(format!("packets are not reported, as no thread can be started: {error}; restart the agent"));
+    }
+}
+
+fn serve(core: Core, socket: &Path, metrics: Option<TcpListener>, events: &EventHub) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -153,6 +184,12 @@ fn serve(core: Core, socket: &Path) -> anyhow::Result<()> {
             tracing::warn!(%error, "the service manager could not be told that the agent is ready");
         }
         tracing::info!(socket = %socket.display(), "ready");
+        let (stop, stopped) = oneshot::channel::<()>();
+        if let Some(listener) = metrics {
+            let listener = tokio::net::TcpListener::from_std(listener).context("serving metrics")?;
+            let until = async { drop(stopped.await) };
+            tokio::spawn(api::serve_metrics(listener, handle.clone(), until));
+        }
         let stopping = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -160,6 +197,8 @@ fn serve(core: Core, socket: &Path) -> anyhow::Result<()> {
                 _ = core_ended => {}
             }
             tracing::info!("stopping; the ports stay shut, grants end on time");
+            drop(stop);
+            events.close();
         };
         let served = api::serve(listener, handle.clone(), stopping).await;
         handle.stop().await;

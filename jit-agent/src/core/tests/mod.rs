@@ -107,6 +107,7 @@ impl World {
             clock: Arc::new(self.clock.clone()),
             boot: self.boot.clone(),
             datapath,
+            events: EventHub::new(Arc::new(self.clock.clone())),
             store: Store::open(self.dir.path()).map_err(|error| error.to_string()),
             faults: Vec::new(),
         });

@@ -62,7 +62,7 @@ impl<T: aya::Pod> Mapped<T> {
     }
 
     fn field<F>(&self, index: usize, offset: usize) -> Option<*mut F> {
-        let fits = offset + size_of::<F>() <= size_of::<T>() && offset % align_of::<F>() == 0;
+        let fits = offset + size_of::<F>() <= size_of::<T>() && offset.is_multiple_of(align_of::<F>());
         // SAFETY: the field lies within the element.
         self.pointer(index).filter(|_| fits).map(|element| unsafe { element.cast::<u8>().add(offset) }.as_ptr().cast())
     }

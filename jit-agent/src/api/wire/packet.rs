@@ -1,0 +1,215 @@
+//! Packets: what became of some, and what would become of one.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use jit_common::{
+    abi::{Mode, Transport},
+    reason::{Reason, Verdict},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Grant, verdict_name};
+use crate::{core::view::WhyView, datapath::Packet, events, policy::Violation};
+
+/// A packet that was reported: one that was dropped, or would have been, or the first of a connection that passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PacketEvent {
+    /// When it arrived.
+    pub time_utc: Timestamp,
+    /// Where it came from; null if the packet does not say.
+    pub source: Option<IpAddr>,
+    /// Destination port; null if the packet does not say.
+    pub number: Option<u16>,
+    /// `TCP`, `UDP` or `SCTP`; null if the packet does not say.
+    pub protocol: Option<String>,
+    /// Name of the interface.
+    pub interface: String,
+    /// `pass` or `drop`: what became of it.
+    pub verdict: String,
+    /// Name of the cause.
+    pub reason: String,
+    /// `enforce` or `observe`.
+    pub mode: String,
+}
+
+impl PacketEvent {
+    /// Whether it was dropped, or would have been.
+    #[must_use]
+    pub fn is_drop(&self) -> bool {
+        let reason = Reason::ALL.iter().find(|reason| reason.name() == self.reason);
+        reason.map_or(self.verdict == "drop", |reason| reason.verdict() == Verdict::Drop)
+    }
+}
+
+/// Packets that were dropped, or would have been, and that are not among those shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotShown {
+    /// How many.
+    pub not_shown: u64,
+}
+
+impl From<events::PacketEvent> for PacketEvent {
+    fn from(event: events::PacketEvent) -> Self {
+        let events::PacketEvent { time, flow, reason, mode, interface } = event;
+        Self {
+            time_utc: time,
+            source: flow.map(|(source, ..)| source),
+            number: flow.map(|(_, number, _)| number),
+            protocol: flow.map(|(.., transport)| transport_name(transport).to_owned()),
+            interface,
+            verdict: if mode == Mode::Observe { "pass" } else { verdict_name(reason.verdict()) }.to_owned(),
+            reason: reason.name().to_owned(),
+            mode: if mode == Mode::Observe { "observe" } else { "enforce" }.to_owned(),
+        }
+    }
+}
+
+const fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "TCP",
+        Transport::Udp => "UDP",
+        Transport::Sctp => "SCTP",
+    }
+}
+
+/// The query of `GET /v1/why`, as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhyQuery {
+    /// Where the packet comes from: an address.
+    pub source: String,
+    /// Destination port.
+    pub port: String,
+    /// `TCP` (the default), `UDP` or `SCTP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Destination address; one of this host's if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Name of the interface on which it arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+impl WhyQuery {
+    /// The packet that is asked about.
+    ///
+    /// # Errors
+    /// Every value that can't be used.
+    pub fn check(&self) -> Result<Packet, Vec<Violation>> {
+        let mut violations = Vec::new();
+        let mut violate = |field: &'static str, given: &str, allowed: &str| {
+            let (given, allowed) = (given.to_owned(), allowed.to_owned());
+            violations.push(Violation { port: String::new(), field, given, allowed });
+        };
+        let source: Option<IpAddr> = self.source.parse().ok();
+        if source.is_none() {
+            violate("source", &self.source, "an IPv4 or IPv6 address");
+        }
+        let number = self.port.parse().ok().filter(|number: &u16| *number > 0);
+        if number.is_none() {
+            violate("port", &self.port, "1 to 65535");
+        }
+        let protocol = self.protocol.as_deref().unwrap_or("TCP");
+        let transport = Transport::ALL.into_iter().find(|transport| transport_name(*transport) == protocol);
+        if transport.is_none() {
+            violate("protocol", protocol, "TCP, UDP or SCTP");
+        }
+        let destination = self.to.as_deref().and_then(|to| to.parse::<IpAddr>().ok());
+        let same_family = source.is_none_or(|source| destination.is_none_or(|to| to.is_ipv4() == source.is_ipv4()));
+        if let Some(given) = self.to.as_deref().filter(|_| destination.is_none() || !same_family) {
+            violate("to", given, "an address of the source's family");
+        }
+        match (source, number, transport) {
+            (Some(source), Some(number), Some(transport)) if violations.is_empty() => {
+                Ok(Packet { source, number, transport, destination, interface: self.interface.clone() })
+            }
+            _ => Err(violations),
+        }
+    }
+}
+
+/// What would become of a packet now, and what decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Why {
+    /// Where the packet comes from.
+    pub source: IpAddr,
+    /// Destination port.
+    pub number: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// `pass` or `drop`.
+    pub verdict: String,
+    /// Name of the cause under which it would be counted; null if the program would not see it.
+    pub reason: Option<String>,
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// What decides, in a sentence.
+    pub explanation: String,
+    /// What to do about it; null if nothing is to be done.
+    pub advice: Option<String>,
+    /// The live grants that let it pass.
+    pub grants: Vec<Grant>,
+}
+
+impl From<WhyView> for Why {
+    fn from(view: WhyView) -> Self {
+        let WhyView { packet, verdict, reason, mode, explanation, advice, grants } = view;
+        Self {
+            source: packet.source,
+            number: packet.number,
+            protocol: transport_name(packet.transport).to_owned(),
+            verdict: verdict_name(verdict).to_owned(),
+            reason: reason.map(|reason| reason.name().to_owned()),
+            mode: mode.to_owned(),
+            explanation,
+            advice,
+            grants: grants.into_iter().map(Grant::from).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(pairs: [(&str, &str); 5]) -> WhyQuery {
+        let of = |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        WhyQuery {
+            source: of("source").unwrap(),
+            port: of("port").unwrap(),
+            protocol: of("protocol"),
+            to: of("to"),
+            interface: of("interface"),
+        }
+    }
+
+    #[test]
+    fn a_whole_query_is_the_packet_it_describes() {
+        let pairs =
+            [("source", "192.0.2.1"), ("port", "22"), ("protocol", "SCTP"), ("to", "192.0.2.2"), ("interface", "eth0")];
+        let expected = Packet {
+            source: "192.0.2.1".parse().unwrap(),
+            number: 22,
+            transport: Transport::Sctp,
+            destination: "192.0.2.2".parse().ok(),
+            interface: Some("eth0".to_owned()),
+        };
+        assert_eq!(query(pairs).check(), Ok(expected));
+        let short = WhyQuery { source: "::1".to_owned(), port: "65535".to_owned(), ..WhyQuery::default() };
+        assert_eq!(short.check().unwrap().transport, Transport::Tcp);
+    }
+
+    #[test]
+    fn every_value_that_can_not_be_used_is_named() {
+        let pairs = [("source", "host"), ("port", "0"), ("protocol", "tcp"), ("to", "x"), ("interface", "")];
+        let fields: Vec<_> = query(pairs).check().unwrap_err().into_iter().map(|violation| violation.field).collect();
+        assert_eq!(fields, ["source", "port", "protocol", "to"]);
+        let pairs = [("source", "192.0.2.1"), ("port", "22"), ("protocol", "TCP"), ("to", "2001:db8::1"), ("", "")];
+        assert_eq!(query(pairs).check().unwrap_err()[0].allowed, "an address of the source's family");
+    }
+}

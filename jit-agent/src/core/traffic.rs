@@ -1,0 +1,101 @@
+//! What the packets tell: the use of ports and grants, and figures for monitoring.
+
+use jiff::Timestamp;
+use jit_common::{
+    abi::{Activity, Mode},
+    reason::{Reason, Verdict},
+};
+use tokio::sync::broadcast;
+
+use super::{
+    Core,
+    view::{MetricsView, Peer, PortView, Refusal},
+};
+use crate::{
+    clock::BootTime,
+    datapath::{DatapathError, PortCounts},
+    events::News,
+    policy::{LiveGrant, PortId, PortPolicy},
+};
+
+/// When a grant let packets pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Used {
+    pub(super) last_packet: Option<Timestamp>,
+    pub(super) last_connection: Option<Timestamp>,
+}
+
+impl Core {
+    /// When a grant of this start was used. Several grants may share an entry: what was before its start was not by it.
+    pub(super) fn used(&self, grant: &LiveGrant, start: Timestamp) -> Used {
+        let entries: Vec<Activity> = grant.entries().map(|entry| self.datapath.activity(&entry)).collect();
+        let last = |of: fn(&Activity) -> u64| {
+            let latest = entries.iter().map(of).max().filter(|moment| *moment > 0)?;
+            Some(self.wall_of(BootTime(latest))).filter(|moment| *moment >= start)
+        };
+        Used {
+            last_packet: last(|activity| activity.last_packet),
+            last_connection: last(|activity| activity.last_connection),
+        }
+    }
+
+    /// The wall clock's time of a moment in this boot.
+    fn wall_of(&self, moment: BootTime) -> Timestamp {
+        self.clock.wall().saturating_sub(self.clock.boot().since(moment)).unwrap_or(Timestamp::MIN)
+    }
+
+    pub(super) fn port_view(&self, policy: &PortPolicy, counts: &[PortCounts]) -> PortView {
+        let number = policy.id.number;
+        let sum = |wanted: &dyn Fn(Mode, Reason) -> bool| {
+            let counters = counts.iter().filter(|port| port.ports == [number]).flat_map(|port| &port.counters);
+            counters.filter(|(mode, reason, _)| wanted(*mode, *reason)).map(|(.., packets)| packets).sum()
+        };
+        let is_drop = |reason: Reason| reason.verdict() == Verdict::Drop;
+        let used = self.live_grants(policy.id).filter_map(|grant| {
+            let start = self.particulars.get(&grant.id)?.start;
+            self.used(grant, start).last_connection
+        });
+        PortView {
+            policy: policy.clone(),
+            live_grants: self.live_grants(policy.id).count(),
+            passed: sum(&|_, reason| reason.verdict() == Verdict::Pass),
+            dropped: sum(&|mode, reason| mode == Mode::Enforce && is_drop(reason)),
+            observed: sum(&|mode, reason| mode == Mode::Observe && is_drop(reason)),
+            last_connection: used.max(),
+        }
+    }
+
+    /// The live grants under a port policy.
+    fn live_grants(&self, policy: PortId) -> impl Iterator<Item = &LiveGrant> {
+        let now = self.clock.boot();
+        let of_policy = move |port: PortId| port.number == policy.number && policy.protocol.includes(port.protocol);
+        self.book.iter().filter(move |grant| grant.end > now && of_policy(grant.port))
+    }
+
+    pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {
+        self.access.check(peer)?;
+        self.events.subscribe().ok_or_else(|| Refusal::Unavailable("the agent is stopping".to_owned()))
+    }
+
+    pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<MetricsView, Refusal> {
+        if let Some(peer) = peer {
+            self.access.check(peer)?;
+        }
+        let ports = self.datapath.port_counts().map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let policies = self.config.ports.iter().map(|policy| policy.id);
+        Ok(MetricsView {
+            status: self.whole(),
+            ports,
+            live_grants: policies.map(|id| (id, self.live_grants(id).count())).collect(),
+            events: self.events.totals(),
+        })
+    }
+
+    /// Tells the hub how many packets were dropped, or would have been.
+    pub(super) fn count_drops(&self) -> Result<(), DatapathError> {
+        let counters = self.datapath.counters()?;
+        let drops = counters.iter().filter(|(_, reason, _)| reason.verdict() == Verdict::Drop);
+        self.events.count_drops(drops.map(|(.., packets)| packets).sum());
+        Ok(())
+    }
+}

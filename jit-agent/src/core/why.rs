@@ -1,0 +1,134 @@
+//! What would become of a packet, and which grant or missing thing decides.
+
+use ipnet::IpNet;
+use jit_common::{
+    abi::{Mode, Transport},
+    reason::{Reason, Verdict},
+};
+
+use super::{
+    Core,
+    report::mode_name,
+    view::{GrantView, Peer, Refusal, WhyView},
+};
+use crate::{
+    datapath::{Packet, Trace},
+    policy::{EntryKey, PortPolicy, Protocol},
+};
+
+impl Core {
+    pub(super) fn why(&self, peer: &Peer, packet: Packet) -> Result<WhyView, Refusal> {
+        self.access.check(peer)?;
+        if let Some(explanation) = self.not_filtered(&packet) {
+            let advice = Some("see `jitctl status` for the interfaces that are covered".to_owned());
+            let (verdict, mode) = (Verdict::Pass, mode_name(self.config.mode));
+            return Ok(WhyView { packet, verdict, reason: None, mode, explanation, advice, grants: Vec::new() });
+        }
+        let trace = self.datapath.trace(&packet).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let grants = self.deciding(&packet, &trace);
+        let observed = trace.mode == Mode::Observe && trace.reason.verdict() == Verdict::Drop;
+        let mut explanation = self.explanation(&packet, &trace, &grants);
+        if observed {
+            explanation.push_str("; it would be dropped, but the agent only observes");
+        }
+        Ok(WhyView {
+            verdict: if observed { Verdict::Pass } else { trace.reason.verdict() },
+            reason: Some(trace.reason),
+            mode: mode_name(trace.mode),
+            explanation,
+            advice: self.advice(&packet, &trace),
+            grants,
+            packet,
+        })
+    }
+
+    /// Why the program would not see the packet, if so.
+    fn not_filtered(&self, packet: &Packet) -> Option<String> {
+        let interfaces = self.datapath.interfaces();
+        let Some(name) = &packet.interface else {
+            let covered = interfaces.iter().any(|interface| interface.attached.is_some());
+            return (!covered).then(|| "the program is on no interface, so nothing is filtered".to_owned());
+        };
+        let covered = interfaces.iter().any(|interface| interface.name == *name && interface.attached.is_some());
+        (!covered).then(|| format!("the program is not on {name}, so nothing is filtered there"))
+    }
+
+    /// The live grants that let the packet pass, first to end first.
+    fn deciding(&self, packet: &Packet, trace: &Trace) -> Vec<GrantView> {
+        if !matches!(trace.reason, Reason::HostGrant | Reason::PrefixGrant) {
+            return Vec::new();
+        }
+        let now = self.clock.boot();
+        let covers = |entry: EntryKey| {
+            (entry.number, entry.transport) == (packet.number, packet.transport)
+                && entry.source.contains(&packet.source)
+        };
+        let covering = self.book.iter().filter(|grant| grant.end > now && grant.entries().any(covers));
+        covering.filter_map(|grant| Some(self.live_view(grant, self.particulars.get(&grant.id)?))).collect()
+    }
+
+    fn explanation(&self, packet: &Packet, trace: &Trace, grants: &[GrantView]) -> String {
+        let port = port_name(packet);
+        let source = packet.source;
+        let prefix = trace.entry.map(|(prefix, _)| prefix).unwrap_or_else(|| IpNet::from(source));
+        match trace.reason {
+            Reason::UnprotectedPort => format!("no policy protects {port}"),
+            Reason::HostGrant | Reason::PrefixGrant => match grants.last() {
+                Some(grant) => format!("grant {} of {} lets in {prefix} to {port}", grant.id.0, grant.requestor),
+                None => {
+                    format!("the kernel's tables let in {prefix} to {port} for a grant that the agent does not know")
+                }
+            },
+            Reason::BreakGlass => format!("{prefix} is listed in break_glass"),
+            Reason::GrantExpired => format!("the last grant for {prefix} to {port} has ended"),
+            Reason::Forwarded => "the host forwards it to another one, and on this interface only packets for the \
+                                  host itself count"
+                .to_owned(),
+            _ => format!("{port} is protected and no live grant is for {source}"),
+        }
+    }
+
+    fn advice(&self, packet: &Packet, trace: &Trace) -> Option<String> {
+        if !matches!(trace.reason, Reason::NoGrant | Reason::GrantExpired) {
+            return None;
+        }
+        let policy = self.policy_for(packet)?;
+        if policy.allows_source(&IpNet::from(packet.source)) {
+            return Some(format!(
+                "request it: jitctl request --port {}/{} --from {} --for 1h -m \"the reason\"",
+                packet.number,
+                requested_protocol(packet.transport),
+                packet.source
+            ));
+        }
+        let allowed: Vec<String> = policy.allowed_sources.iter().map(ToString::to_string).collect();
+        Some(format!(
+            "the policy of {} allows sources within {} only; an admin can change that",
+            policy.id,
+            allowed.join(", ")
+        ))
+    }
+
+    fn policy_for(&self, packet: &Packet) -> Option<&PortPolicy> {
+        let covers = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&packet.transport);
+        self.config.ports.for_number(packet.number).find(covers)
+    }
+}
+
+/// The protocol by which a port is requested for a transport: SCTP has no name of its own there.
+const fn requested_protocol(transport: Transport) -> Protocol {
+    match transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+        Transport::Sctp => Protocol::Any,
+    }
+}
+
+fn port_name(packet: &Packet) -> String {
+    let transport = match packet.transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+        Transport::Sctp => "sctp",
+    };
+    format!("{}/{transport}", packet.number)
+}

@@ -1,0 +1,327 @@
+//! The packets that the program reports, on their way to those who watch.
+//!
+//! The program reports a sample only: so many packets a second for each CPU and port. Of these, one source gets a limited
+//! share here. What is not shown is counted, so that whoever watches knows how much there is beyond.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use jit_common::{
+    abi::{Event, Mode, Transport},
+    parse::Source,
+    reason::{Reason, Verdict},
+};
+use tokio::sync::broadcast;
+
+use crate::clock::{BootTime, Clock};
+
+/// Packets of one source that are shown in a second.
+const PER_SOURCE: u32 = 8;
+/// Sources that are told apart in a second; the packets of more are counted only.
+const SOURCES: usize = 4096;
+/// News that wait for a slow reader before it loses the oldest.
+const BACKLOG: usize = 1024;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A reported packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketEvent {
+    /// When it arrived, by the wall clock.
+    pub time: Timestamp,
+    /// Source, destination port and transport; `None` if the packet does not say.
+    pub flow: Option<(IpAddr, u16, Transport)>,
+    /// Under which reason it was counted.
+    pub reason: Reason,
+    /// Whether drops were carried out.
+    pub mode: Mode,
+    /// Name of the interface, or its index where it is gone.
+    pub interface: String,
+}
+
+/// What those who watch are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A packet.
+    Packet(PacketEvent),
+    /// So many more packets were dropped, or would have been, than were shown.
+    NotShown(u64),
+}
+
+/// Sums since the agent's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets that the program reported.
+    pub reported: u64,
+    /// Of these, the ones not shown because their source has had its share.
+    pub over_share: u64,
+    /// Packets that were dropped, or would have been, and were not shown for any cause.
+    pub not_shown: u64,
+}
+
+/// Hands reported packets on to all who watch. Clones are the same hub.
+#[derive(Clone)]
+pub struct EventHub {
+    clock: Arc<dyn Clock>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    /// `None` once the agent stops.
+    news: Option<broadcast::Sender<News>>,
+    totals: Totals,
+    /// Dropped packets that were shown, since the first count.
+    shown_drops: u64,
+    /// Dropped packets when the agent started, and a count ago.
+    drops: Option<(u64, u64)>,
+    /// When the second began in which shares are counted.
+    second: BootTime,
+    shares: HashMap<IpAddr, u32>,
+    fault: Option<String>,
+}
+
+impl EventHub {
+    /// Nobody watches yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let (news, _) = broadcast::channel(BACKLOG);
+        let state = State {
+            news: Some(news),
+            totals: Totals::default(),
+            shown_drops: 0,
+            drops: None,
+            second: BootTime::default(),
+            shares: HashMap::new(),
+            fault: None,
+        };
+        Self { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happens from now on; `None` once the agent stops.
+    #[must_use]
+    pub fn subscribe(&self) -> Option<broadcast::Receiver<News>> {
+        self.state().news.as_ref().map(broadcast::Sender::subscribe)
+    }
+
+    /// Takes a packet that the program reported. `name` knows the interfaces.
+    pub fn take(&self, event: &Event, name: impl FnOnce(u32) -> Option<String>) {
+        let Some(reason) = event.reason() else {
+            tracing::error!(?event, "a packet was reported for a reason that this version does not know");
+            return;
+        };
+        let flow = event.flow().map(|(source, port, transport)| (address(source), port, transport));
+        let now = self.clock.boot();
+        let mut state = self.state();
+        state.totals.reported += 1;
+        if !state.has_share(flow.map(|(source, ..)| source), now) {
+            state.totals.over_share += 1;
+            return;
+        }
+        if reason.verdict() == Verdict::Drop {
+            state.shown_drops += 1;
+        }
+        let age = now.since(BootTime(event.time));
+        let packet = PacketEvent {
+            time: self.clock.wall().saturating_sub(age).unwrap_or(Timestamp::MIN),
+            flow,
+            reason,
+            mode: event.mode(),
+            interface: name(event.interface()).unwrap_or_else(|| event.interface().to_string()),
+        };
+        state.tell(News::Packet(packet));
+    }
+
+    /// Learns how many packets were dropped, or would have been, since the tables were made.
+    pub fn count_drops(&self, dropped: u64) {
+        let mut state = self.state();
+        let (first, last) = *state.drops.get_or_insert((dropped, dropped));
+        state.drops = Some((first, dropped));
+        // Those counted last time have been reported by now, if ever.
+        let not_shown = last.saturating_sub(first).saturating_sub(state.shown_drops);
+        let more = not_shown.saturating_sub(state.totals.not_shown);
+        if more > 0 {
+            state.totals.not_shown = not_shown;
+            state.tell(News::NotShown(more));
+        }
+    }
+
+    /// The sums so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.state().totals
+    }
+
+    /// Why no more packets are reported, if so.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.state().fault.clone()
+    }
+
+    /// Notes that no more packets will be reported.
+    pub fn fail(&self, fault: String) {
+        tracing::error!(fault, "packets are not reported any more");
+        self.state().fault = Some(fault);
+    }
+
+    /// Ends all watching, as the agent stops.
+    pub fn close(&self) {
+        self.state().news = None;
+    }
+}
+
+impl State {
+    /// Whether a packet of this source may still be shown in this second.
+    fn has_share(&mut self, source: Option<IpAddr>, now: BootTime) -> bool {
+        if now.since(self.second) >= SECOND {
+            self.second = now;
+            self.shares.clear();
+        }
+        // Packets that don't tell their source share one.
+        let source = source.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        if self.shares.len() >= SOURCES && !self.shares.contains_key(&source) {
+            return false;
+        }
+        let share = self.shares.entry(source).or_default();
+        *share += 1;
+        *share <= PER_SOURCE
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(sender) = &self.news {
+            // An error means that nobody watches.
+            let _ = sender.send(news);
+        }
+    }
+}
+
+fn address(source: Source) -> IpAddr {
+    match source {
+        Source::V4(bits) => Ipv4Addr::from_bits(bits).into(),
+        Source::V6(high, low) => Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jit_common::parse::Flow;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const START: u64 = 100_000_000_000;
+
+    fn hub() -> (EventHub, ManualClock) {
+        let clock = ManualClock::new(BootTime(START), "2026-11-23T12:00:00Z".parse().unwrap());
+        (EventHub::new(Arc::new(clock.clone())), clock)
+    }
+
+    fn event(source: u32, reason: Reason) -> Event {
+        let mut event = Event::new(START - 1_500_000_000, 3, Mode::Enforce as u8, reason as u8);
+        let (source, transport) = (Source::V4(source), Transport::Tcp);
+        event.set_flow(&Flow { source, port: 22, transport, fragment: false, transport_header: 34 });
+        event
+    }
+
+    fn news(receiver: &mut broadcast::Receiver<News>) -> Vec<News> {
+        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn a_packet_is_told_with_its_time_source_port_reason_and_interface() {
+        let (hub, _) = hub();
+        let mut watcher = hub.subscribe().unwrap();
+        hub.take(&event(0xc000_020a, Reason::NoGrant), |index| (index == 3).then(|| "eth0".to_owned()));
+        hub.take(&Event::new(START, 9, Mode::Observe as u8, Reason::TruncatedIp as u8), |_| None);
+        let expected = [
+            PacketEvent {
+                time: "2026-11-23T11:59:58.5Z".parse().unwrap(),
+                flow: Some(("192.0.2.10".parse().unwrap(), 22, Transport::Tcp)),
+                reason: Reason::NoGrant,
+                mode: Mode::Enforce,
+                interface: "eth0".to_owned(),
+            },
+            PacketEvent {
+                time: "2026-11-23T12:00:00Z".parse().unwrap(),
+                flow: None,
+                reason: Reason::TruncatedIp,
+                mode: Mode::Observe,
+                interface: "9".to_owned(),
+            },
+        ];
+        assert_eq!(news(&mut watcher), expected.map(News::Packet));
+    }
+
+    #[test]
+    fn one_source_gets_its_share_of_a_second_and_others_get_theirs() {
+        let (hub, clock) = hub();
+        let mut watcher = hub.subscribe().unwrap();
+        for _ in 0..PER_SOURCE + 5 {
+            hub.take(&event(1, Reason::NoGrant), |_| None);
+        }
+        hub.take(&event(2, Reason::NoGrant), |_| None);
+        assert_eq!(news(&mut watcher).len(), PER_SOURCE as usize + 1);
+        assert_eq!((hub.totals().reported, hub.totals().over_share), (u64::from(PER_SOURCE) + 6, 5));
+        clock.advance(SECOND);
+        hub.take(&event(1, Reason::NoGrant), |_| None);
+        assert_eq!(news(&mut watcher).len(), 1);
+    }
+
+    #[test]
+    fn more_sources_than_are_told_apart_are_counted_only() {
+        let (hub, _) = hub();
+        for source in 0..=SOURCES as u32 {
+            hub.take(&event(source, Reason::NoGrant), |_| None);
+        }
+        assert_eq!(hub.totals().over_share, 1);
+        assert_eq!(hub.state().shares.len(), SOURCES);
+    }
+
+    #[test]
+    fn drops_that_were_not_shown_are_told_a_count_later_and_only_once() {
+        let (hub, _) = hub();
+        let mut watcher = hub.subscribe().unwrap();
+        hub.count_drops(1000);
+        assert_eq!(news(&mut watcher), [], "what was before the agent is no news");
+        hub.take(&event(1, Reason::NoGrant), |_| None);
+        hub.take(&event(2, Reason::HostGrant), |_| None);
+        news(&mut watcher);
+        hub.count_drops(1010);
+        assert_eq!(news(&mut watcher), [], "reports of these may be under way");
+        hub.count_drops(1010);
+        assert_eq!(news(&mut watcher), [News::NotShown(9)], "ten drops, one shown; what passed is no drop");
+        hub.count_drops(1010);
+        assert_eq!(news(&mut watcher), []);
+        assert_eq!(hub.totals().not_shown, 9);
+    }
+
+    #[test]
+    fn a_reader_that_is_too_slow_loses_the_oldest_and_the_others_lose_nothing() {
+        let (hub, clock) = hub();
+        let (mut slow, mut quick) = (hub.subscribe().unwrap(), hub.subscribe().unwrap());
+        let mut seen = 0;
+        for number in 0..BACKLOG + 10 {
+            clock.advance(SECOND);
+            hub.take(&event(number as u32, Reason::NoGrant), |_| None);
+            seen += news(&mut quick).len();
+        }
+        assert_eq!(seen, BACKLOG + 10);
+        assert_eq!(slow.try_recv(), Err(broadcast::error::TryRecvError::Lagged(10)));
+    }
+
+    #[test]
+    fn a_closed_hub_ends_all_watching() {
+        let (hub, _) = hub();
+        let mut watcher = hub.subscribe().unwrap();
+        hub.close();
+        assert_eq!(watcher.try_recv(), Err(broadcast::error::TryRecvError::Closed));
+        assert!(hub.subscribe().is_none());
+    }
+}
