@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "reads packet memory")]
 
-use core::{arch::asm, intrinsics::is_val_statically_known};
+use core::{arch::asm, intrinsics::is_val_statically_known, mem};
 
 use aya_ebpf::{
     bindings::xdp_md,
@@ -141,19 +141,34 @@ impl Frame for BufferedFrame {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        // SAFETY: the buffer has the N bytes that the helper may write.
-        let result =
-            unsafe { bpf_xdp_load_bytes(self.context.cast(), offset as u32, bytes.as_mut_ptr().cast(), N as u32) };
-        (result == 0).then_some(bytes)
+        const { assert!(N <= size_of::<Buffer>()) };
+        let buffer = self.load(offset, N)?;
+        // SAFETY: the buffer has the N bytes, as just asserted, and bytes may have any value.
+        Some(unsafe { mem::transmute_copy(&buffer) })
     }
 
     #[inline(always)]
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
-        let mut words = [0; N];
-        // SAFETY: the buffer has the 4 * N bytes that the helper may write.
-        let result =
-            unsafe { bpf_xdp_load_bytes(self.context.cast(), offset as u32, words.as_mut_ptr().cast(), 4 * N as u32) };
-        (result == 0).then_some(words.map(u32::from_be))
+        const { assert!(4 * N <= size_of::<Buffer>()) };
+        let buffer = self.load(offset, 4 * N)?;
+        // SAFETY: as above, for 4 * N bytes.
+        let words: [u32; N] = unsafe { mem::transmute_copy(&buffer) };
+        Some(words.map(u32::from_be))
+    }
+}
+
+/// Room for the most that is read at once, an IPv6 header.
+type Buffer = [u64; 5];
+
+impl BufferedFrame {
+    #[inline(always)]
+    fn load(&self, offset: usize, length: usize) -> Option<Buffer> {
+        let mut buffer: Buffer = [0; 5];
+        let buffer = &raw mut buffer;
+        // SAFETY: the buffer has room for all lengths that the callers ask for.
+        let result = unsafe { bpf_xdp_load_bytes(self.context.cast(), offset as u32, buffer.cast(), length as u32) };
+        // SAFETY: the buffer was initialised above. It is read whole, since the verifier wants accesses to the stack
+        // aligned and the compiler, which may misalign others, must not narrow a volatile one.
+        (result == 0).then(|| unsafe { buffer.read_volatile() })
     }
 }
