@@ -185,7 +185,9 @@ fn extensions<F: Frame + ?Sized>(frame: &F, mut payload: Payload) -> Result<Payl
             fragment_header_seen = true;
             let fragmentation = u16::from_be_bytes(fragmentation);
             if fragmentation & IPV6_FRAGMENT_OFFSET != 0 {
-                return Err(Reason::LaterFragment);
+                // What stands behind the packet's end is no header of it.
+                let stands_in_packet = payload.offset + size <= payload.end;
+                return Err(if stands_in_packet { Reason::LaterFragment } else { Reason::TruncatedExtensionHeader });
             }
             payload.fragment = fragmentation & IPV6_MORE_FRAGMENTS != 0;
             if payload.fragment && is_extension(next) {
