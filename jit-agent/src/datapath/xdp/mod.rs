@@ -146,6 +146,22 @@ impl XdpDatapath {
         Ok((result.return_value, result.duration))
     }
 
+    /// Runs the program on a frame of which only the first `first_buffer` bytes are in its first buffer, as some network
+    /// cards and large MTUs have it, and says what it returned.
+    ///
+    /// # Errors
+    /// As [`test_run`](Self::test_run); a kernel before 6.18 refuses every such run.
+    pub fn test_run_split(&self, frame: &[u8], first_buffer: usize) -> Result<u32, DatapathError> {
+        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let mut context = [0; 24];
+        context[4..8].copy_from_slice(&(first_buffer as u32).to_ne_bytes());
+        let options =
+            TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat: 1, ..TestRunOptions::new() };
+        let program = self.object.loaded()?;
+        let result = program.test_run(options).map_err(|error| DatapathError::kernel("running the program", error))?;
+        Ok(result.return_value)
+    }
+
     /// How many instructions the verifier walked through; `None` where the kernel does not tell.
     #[must_use]
     pub fn verified_instructions(&self) -> Option<u32> {
