@@ -4,8 +4,8 @@ use jit_common::abi::Mode;
 use jit_tests::{
     Sandbox,
     verdicts::{
-        HostJudge, KernelJudge, differences, differences_when_cut,
-        table::{fixtures, fixtures_with_fragments_dropped, protection},
+        HostJudge, KernelJudge, differences, differences_when_cut, protection,
+        table::{fixtures, fixtures_with_fragments_dropped},
     },
 };
 

@@ -37,6 +37,12 @@ enum Task {
         /// Only boot the kernels.
         #[arg(long, conflicts_with = "harness")]
         kernels: bool,
+        /// How many generated frames the host's code and the loaded program judge [default: a million].
+        #[arg(long, value_name = "N", conflicts_with = "kernels")]
+        frames: Option<u64>,
+        /// Which sequence of frames is generated: a number, which a failure names [default: 1].
+        #[arg(long, value_name = "SEED", conflicts_with = "kernels")]
+        seed: Option<u64>,
         /// Arguments for the test harness, such as a name to filter by; then no kernels are booted.
         #[arg(last = true, value_name = "FILTER")]
         harness: Vec<OsString>,
@@ -53,7 +59,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup { linker } => setup::run(linker.as_deref()).map(|()| true),
         Task::Demo => launch::demo(&[]).map(|never| match never {}),
-        Task::Test { kernels, harness } => suite::run(kernels, &harness),
+        Task::Test { kernels, frames, seed, harness } => suite::run(kernels, &suite::Extent { frames, seed }, &harness),
         Task::Bench { arguments } => launch::bench(&arguments).map(|never| match never {}),
     };
     match outcome {

@@ -18,8 +18,8 @@ use jit_agent::datapath::{
 };
 use jit_common::abi::Mode;
 use jit_tests::verdicts::{
-    HostJudge, KernelJudge, differences, differences_when_cut,
-    table::{Fixture, fixtures, fixtures_with_fragments_dropped, protection},
+    HostJudge, KernelJudge, differences, differences_when_cut, protection,
+    table::{Fixture, fixtures, fixtures_with_fragments_dropped},
 };
 use nix::{
     mount::{MsFlags, mount},

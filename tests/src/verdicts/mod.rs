@@ -1,11 +1,16 @@
 //! The packet table, and its judges: the sources run on the host, and the loaded object in the kernel.
 
+mod comparison;
 pub mod frame;
+mod generator;
+pub mod invariants;
+mod random;
 pub mod table;
+mod world;
 
 use std::{cell::RefCell, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use jit_agent::{
     clock::{BootTime, Clock, SystemClock},
     datapath::{Counter, Datapath, MemoryDatapath, Protection, xdp::XdpDatapath},
@@ -15,7 +20,13 @@ use jit_common::{
     reason::{Reason, Verdict},
 };
 
-use self::table::{Fixture, entries, protection};
+use self::table::Fixture;
+pub use self::{
+    comparison::{Buffers, Comparison, Extent, Tally},
+    generator::{Generator, SHORTEST},
+    random::Random,
+    world::{entries, protection},
+};
 
 /// What the kernel takes a program's answer for, see `enum xdp_action`.
 const XDP_DROP: u32 = 1;
@@ -79,6 +90,73 @@ impl KernelJudge {
         Ok(self.datapath.keep()?)
     }
 
+    /// Whether the program counts every one of these frames, each with the size of its first buffer, once and under
+    /// this reason. Much faster than asking for the reason of each.
+    ///
+    /// # Errors
+    /// It does not, or the judge could not run.
+    pub fn judges_all_as<'a>(
+        &self,
+        reason: Reason,
+        frames: impl ExactSizeIterator<Item = (&'a [u8], usize)>,
+    ) -> Result<()> {
+        let count = frames.len() as u64;
+        let wanted = self.action(reason);
+        for (frame, first_buffer) in frames {
+            let action = self.run(frame, first_buffer)?;
+            ensure!(action == wanted, "the program returned {action} for {}", reason.name());
+        }
+        let grown = self.grown()?;
+        let expected = if count == 0 { Vec::new() } else { vec![(self.mode, reason, count)] };
+        ensure!(grown == expected, "{count} packets of {} were counted as {grown:?}", reason.name());
+        Ok(())
+    }
+
+    /// The reason for one frame of which so many bytes are in the first buffer.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`].
+    pub fn judge_split(&self, frame: &[u8], first_buffer: usize) -> Result<Reason> {
+        // Whatever ran before is of no interest.
+        self.grown()?;
+        let action = self.run(frame, first_buffer)?;
+        let grown = self.grown()?;
+        let [(mode, reason, 1)] = grown[..] else { bail!("one packet was counted as {grown:?}") };
+        ensure!(mode == self.mode, "counted under {mode:?}");
+        ensure!(action == self.action(reason), "{} was counted, but the program returned {action}", reason.name());
+        Ok(reason)
+    }
+
+    /// Why no frame can be judged in several buffers here, other than one that is too large for the first.
+    #[must_use]
+    pub fn cannot_split(&self) -> Option<String> {
+        self.run(&[0; SHORTEST], 0).err().map(|error| format!("{error:#}; Linux 6.18 is needed"))
+    }
+
+    fn run(&self, frame: &[u8], first_buffer: usize) -> Result<u32> {
+        if first_buffer < frame.len() {
+            return Ok(self.datapath.test_run_split(frame, first_buffer)?);
+        }
+        Ok(self.datapath.test_run(frame, 1)?.0)
+    }
+
+    /// What the program must return for a reason.
+    fn action(&self, reason: Reason) -> u32 {
+        match (self.mode, reason.verdict()) {
+            (Mode::Enforce, Verdict::Drop) => XDP_DROP,
+            _ => XDP_PASS,
+        }
+    }
+
+    /// By how much each counter has grown since the last time, without those that have not.
+    fn grown(&self) -> Result<Vec<Counter>> {
+        let after = self.datapath.counters()?;
+        let before = self.counters.replace(after.clone());
+        let pairs = before.into_iter().zip(after);
+        let growth = pairs.map(|((.., before), (mode, reason, after))| (mode, reason, after - before));
+        Ok(growth.filter(|(.., growth)| *growth != 0).collect())
+    }
+
     /// The datapath under test.
     #[must_use]
     pub const fn datapath(&self) -> &XdpDatapath {
@@ -88,16 +166,7 @@ impl KernelJudge {
 
 impl Judge for KernelJudge {
     fn judge(&self, frame: &[u8]) -> Result<Reason> {
-        let (action, _) = self.datapath.test_run(frame, 1)?;
-        let counters = self.datapath.counters()?;
-        let (mode, reason) = the_one_counted(&self.counters.replace(counters.clone()), &counters)?;
-        ensure!(mode == self.mode, "counted under {mode:?}");
-        let expected = match (mode, reason.verdict()) {
-            (Mode::Enforce, Verdict::Drop) => XDP_DROP,
-            _ => XDP_PASS,
-        };
-        ensure!(action == expected, "{} was counted, but the program returned {action}", reason.name());
-        Ok(reason)
+        self.judge_split(frame, frame.len())
     }
 }
 
@@ -108,20 +177,6 @@ fn populate(datapath: &mut impl Datapath, protection: &Protection) -> Result<()>
         datapath.set(&entry, deadline).with_context(|| format!("opening {entry}"))?;
     }
     Ok(())
-}
-
-/// The single counter that grew, by one.
-fn the_one_counted(before: &[Counter], after: &[Counter]) -> Result<(Mode, Reason)> {
-    let grown: Vec<_> = before
-        .iter()
-        .zip(after)
-        .filter(|((.., before), (.., after))| before != after)
-        .map(|((.., before), (mode, reason, after))| (*mode, *reason, after - before))
-        .collect();
-    match grown[..] {
-        [(mode, reason, 1)] => Ok((mode, reason)),
-        _ => anyhow::bail!("one packet was counted as {grown:?}"),
-    }
 }
 
 /// What a judge says of fixtures against the table, one line for each difference.

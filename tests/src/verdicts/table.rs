@@ -2,20 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use jit_agent::{
-    clock::BootTime,
-    datapath::Protection,
-    policy::{EntryKey, parse_source},
-};
-use jit_common::{
-    abi::{Mode, Transport},
-    reason::Reason::{self, *},
-};
+use jit_common::reason::Reason::{self, *};
 
-use super::frame::{
-    Ipv4, Ipv6, authentication, ethernet, ethertype, extension, fragment,
-    protocol::{DESTINATION, ESP, HOP_BY_HOP, ICMP, ICMP6, MOBILITY, NO_NEXT_HEADER, ROUTING, SCTP, TCP, UDP},
-    segment,
+use super::{
+    frame::{
+        Ipv4, Ipv6, authentication, ethernet, ethertype, extension, fragment,
+        protocol::{DESTINATION, ESP, HOP_BY_HOP, ICMP, ICMP6, MOBILITY, NO_NEXT_HEADER, ROUTING, SCTP, TCP, UDP},
+        segment,
+    },
+    world::{EXPIRED, EXPIRED6, HOST, HOST6, PORT, STRANGER, STRANGER6},
 };
 
 /// A frame and the reason it must be counted under.
@@ -27,47 +22,6 @@ pub struct Fixture {
     pub frame: Vec<u8>,
     /// The reason.
     pub reason: Reason,
-}
-
-const PORT: u16 = 22;
-const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-const EXPIRED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
-const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 12);
-const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
-const EXPIRED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
-const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x12);
-
-/// What the table's world protects: 22/tcp, and 3389 for all transports.
-#[must_use]
-pub fn protection(mode: Mode, drop_fragments: bool) -> Protection {
-    let mut ports = vec![(PORT, Transport::Tcp)];
-    ports.extend(Transport::ALL.map(|transport| (3389, transport)));
-    Protection { ports, mode, drop_fragments, ..Protection::default() }
-}
-
-/// The entries of the table's world: those that are live `after` and those that ended `before`.
-#[must_use]
-pub fn entries(before: BootTime, after: BootTime) -> Vec<(EntryKey, BootTime)> {
-    let entry = |source: &str, number, transport, deadline| {
-        parse_source(source).ok().map(|source| (EntryKey { number, transport, source }, deadline))
-    };
-    let tcp = Transport::Tcp;
-    let entries = [
-        entry("192.0.2.10", PORT, tcp, after),
-        entry("192.0.2.11", PORT, tcp, before),
-        // Its own grant is over, but a prefix holds it.
-        entry("198.51.100.7", PORT, tcp, before),
-        entry("198.51.100.0/24", PORT, tcp, after),
-        entry("203.0.113.0/24", PORT, tcp, before),
-        entry("2001:db8::10", PORT, tcp, after),
-        entry("2001:db8::11", PORT, tcp, before),
-        entry("2001:db8:1::/64", PORT, tcp, after),
-        entry("2001:db8:2::/48", PORT, tcp, before),
-        entry("192.0.2.10", 3389, Transport::Sctp, after),
-        // Would cover IPv4-mapped addresses if families were mixed up.
-        entry("::/0", 3389, Transport::Udp, after),
-    ];
-    entries.into_iter().flatten().collect()
 }
 
 /// All fixtures, for `drop_fragments` off.
@@ -87,6 +41,9 @@ pub fn fixtures_with_fragments_dropped() -> Vec<Fixture> {
         "an IPv6 first fragment from a granted host",
         "an IPv6 first fragment from a stranger",
         "an IPv6 later fragment",
+        "a first fragment of ICMP",
+        "a later fragment of ICMP",
+        "an IPv6 first fragment of ICMP",
     ];
     let mut all = fixtures();
     for fixture in all.iter_mut().filter(|fixture| refused.contains(&fixture.name)) {
@@ -159,6 +116,11 @@ fn ipv4_packets() -> Vec<Fixture> {
         ("an ended host grant within a live prefix grant", tcp4([198, 51, 100, 7]), PrefixGrant),
         ("the address after a prefix", tcp4([198, 51, 101, 0]), NoGrant),
         ("an ended prefix grant", tcp4([203, 0, 113, 1]), GrantExpired),
+        ("an outer prefix grant", v4(Ipv4Addr::new(10, 0, 0, 1), TCP, 5985).frame(), PrefixGrant),
+        ("an ended prefix grant within a live one", v4(Ipv4Addr::new(10, 1, 0, 1), TCP, 5985).frame(), GrantExpired),
+        ("a live prefix grant within an ended one", v4(Ipv4Addr::new(10, 1, 2, 3), TCP, 5985).frame(), PrefixGrant),
+        ("a source that is always let in", tcp4([192, 0, 2, 67]), BreakGlass),
+        ("the address after those that are always let in", tcp4([192, 0, 2, 68]), NoGrant),
         ("a grant for another port", v4(HOST, TCP, 3389).frame(), NoGrant),
         ("a grant for another transport", v4(HOST, UDP, 3389).frame(), NoGrant),
         ("SCTP with a grant", v4(HOST, SCTP, 3389).frame(), HostGrant),
@@ -206,6 +168,7 @@ fn ipv6_packets() -> Vec<Fixture> {
         ("IPv6 with an ended host grant", v6(EXPIRED6, &[], TCP, PORT).frame(), GrantExpired),
         ("IPv6 with a live prefix grant", tcp6("2001:db8:1::99"), PrefixGrant),
         ("IPv6 with an ended prefix grant", tcp6("2001:db8:2:3::99"), GrantExpired),
+        ("an IPv6 source that is always let in", tcp6("2001:db8:b::1"), BreakGlass),
         ("IPv6 beside a prefix", tcp6("2001:db8:1:1::"), NoGrant),
         ("IPv6 within the prefix of all", v6(STRANGER6, &[], UDP, 3389).frame(), PrefixGrant),
         ("a mapped source", tcp6("::ffff:192.0.2.10"), MappedSource),
@@ -248,6 +211,8 @@ fn ipv6_chains() -> Vec<Fixture> {
         ("a chain that ends in ICMPv6", v6(STRANGER6, &many(1), ICMP6, 0).frame(), OtherProtocol),
         ("a chain cut inside the frame", cut_inside(60), TruncatedIp),
         ("a chain beyond the payload", misstated(&[extension(DESTINATION, 3)], 8), TruncatedExtensionHeader),
+        ("a later fragment's header in the padding", misstated(&[fragment(9, true)], 0), TruncatedExtensionHeader),
+        ("a later fragment's header half in the padding", misstated(&[fragment(9, true)], 7), TruncatedExtensionHeader),
         ("a chain that ends where the payload ends", misstated(&[extension(DESTINATION, 0)], 8), TruncatedPorts),
     ])
 }
@@ -263,6 +228,8 @@ fn fragments() -> Vec<Fixture> {
         packet.payload.truncate(length);
         packet.frame()
     };
+    let icmp = |fragment| Ipv4 { fragment, ..v4(STRANGER, ICMP, 0) }.frame();
+    let icmp6 = |headers: &[(u8, Vec<u8>)]| v6(STRANGER6, headers, ICMP6, 0).frame();
     let part6 = |source, headers: &[(u8, Vec<u8>)]| v6(source, headers, TCP, PORT).frame();
     let short6 = Ipv6::new(HOST6, &[fragment(0, true)], TCP, &[0, 1, 2]).frame();
     list([
@@ -275,6 +242,10 @@ fn fragments() -> Vec<Fixture> {
         ("the last fragment", part(STRANGER, 0x00b9).frame(), LaterFragment),
         ("an IPv6 first fragment from a granted host", part6(HOST6, &[fragment(0, true)]), HostGrant),
         ("an IPv6 first fragment from a stranger", part6(STRANGER6, &[fragment(0, true)]), NoGrant),
+        ("a first fragment of ICMP", icmp(0x2000), OtherFragment),
+        ("a later fragment of ICMP", icmp(0x2001), LaterFragment),
+        ("an IPv6 first fragment of ICMP", icmp6(&[fragment(0, true)]), OtherFragment),
+        ("an atomic fragment of ICMP", icmp6(&[fragment(0, false)]), OtherProtocol),
         ("an IPv6 later fragment", part6(STRANGER6, &[fragment(1, true)]), LaterFragment),
         ("an atomic fragment from a granted host", part6(HOST6, &[fragment(0, false)]), HostGrant),
         ("an atomic fragment from a stranger", part6(STRANGER6, &[fragment(0, false)]), NoGrant),

@@ -54,6 +54,10 @@ impl Reader {
             summary.skip(line.trim_start_matches("SKIPPED").trim_start_matches("SKIP").trim_start_matches([':', ' ']));
             return true;
         }
+        if let Some(note) = line.strip_prefix("NOTE: ") {
+            summary.part(note);
+            return true;
+        }
         if let Some(test) = line.strip_prefix("test ") {
             self.read_test(test, summary);
         }
@@ -95,6 +99,7 @@ successes:
 
 ---- sctp stdout ----
 SKIP: sctp: the kernel has no sctp
+NOTE: 7 frames
 noise
 
 successes:
@@ -120,7 +125,9 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         assert!(!summary.success());
         assert_eq!(summary.skips(), ["slow: takes an hour", "sctp: the kernel has no sctp"]);
         assert_eq!(summary.failures(), ["broken"]);
+        assert_eq!(summary.parts(), ["7 frames"]);
         assert!(shown.contains(&"assertion failed"));
+        assert!(shown.contains(&"NOTE: 7 frames"));
         assert!(!shown.contains(&"noise"));
     }
 }

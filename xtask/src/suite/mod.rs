@@ -10,13 +10,31 @@ use anyhow::{Context, Result};
 pub(crate) use self::summary::Summary;
 use crate::{exec, kernels, paths, setup};
 
+/// How far the tests with generated frames go; see `Extent` of the test package, which reads it from the environment.
+pub(crate) struct Extent {
+    pub(crate) frames: Option<u64>,
+    pub(crate) seed: Option<u64>,
+}
+
+impl Extent {
+    fn apply(&self, command: &mut Command) {
+        for (name, value) in [("JIT_TEST_FRAMES", self.frames), ("JIT_TEST_SEED", self.seed)] {
+            if let Some(value) = value {
+                command.env(name, value.to_string());
+            }
+        }
+    }
+}
+
 /// Runs the tests and shows a summary; true if nothing failed.
-pub(crate) fn run(only_kernels: bool, arguments: &[OsString]) -> Result<bool> {
+pub(crate) fn run(only_kernels: bool, extent: &Extent, arguments: &[OsString]) -> Result<bool> {
     setup::run(None)?;
     let mut summary = Summary::default();
     if !only_kernels {
         exec::run(exec::cargo("build").arg("--locked"))?;
-        harness::run(&mut cargo_test(arguments)?, &mut summary)?;
+        let mut command = cargo_test(arguments)?;
+        extent.apply(&mut command);
+        harness::run(&mut command, &mut summary)?;
     }
     if arguments.is_empty() {
         kernels::run(&mut summary);

@@ -62,6 +62,10 @@ impl Summary {
         &self.skips
     }
 
+    pub(crate) fn parts(&self) -> &[String] {
+        &self.parts
+    }
+
     pub(crate) fn failures(&self) -> &[String] {
         &self.failures
     }

@@ -1,0 +1,60 @@
+//! Host and kernel on generated frames: the same verdict and reason for each.
+
+use jit_agent::datapath::xdp::probe;
+use jit_common::{abi::Mode, reason::Reason};
+use jit_tests::{
+    Sandbox,
+    verdicts::{Buffers, Comparison, Extent, Generator, HostJudge, KernelJudge, protection},
+};
+
+/// A reason that is met less often, in a run of the usual extent, is hardly tested.
+const LEAST: u64 = 100;
+
+/// Judges a share of all frames, in percent, in one world. Each world has frames of its own.
+fn agree(share: u64, mode: Mode, drop_fragments: bool, buffers: Buffers, impossible: &[Reason]) -> anyhow::Result<()> {
+    let extent = Extent::from_environment()?;
+    let sandbox = Sandbox::new()?;
+    let world = protection(mode, drop_fragments);
+    let kernel = KernelJudge::new(&sandbox.bpffs().join("jit-agent"), &world)?;
+    if let Some(why) = kernel.cannot_split().filter(|_| buffers == Buffers::Split) {
+        println!("SKIP: host and kernel agree wherever the first buffer ends: {why}");
+        return Ok(());
+    }
+    let comparison = Comparison { host: &HostJudge::new(&world)?, kernel: &kernel };
+    let generator = Generator::new(extent.seed.wrapping_mul(100).wrapping_add(share));
+    let frames = extent.frames * share / 100;
+    let tally = comparison.run(&generator, frames, buffers)?;
+    println!("NOTE: host and kernel agree ({mode:?}, {buffers:?}, drop_fragments {drop_fragments}) on {tally}");
+    assert_eq!(tally.rarer_than(LEAST.min(frames / 1000), impossible), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn host_and_kernel_agree_on_generated_frames() -> anyhow::Result<()> {
+    agree(45, Mode::Enforce, false, Buffers::Full, &[Reason::FragmentRefused, Reason::Forwarded])
+}
+
+#[test]
+fn host_and_kernel_agree_where_fragments_are_refused() -> anyhow::Result<()> {
+    let impossible = [Reason::LaterFragment, Reason::OtherFragment, Reason::Forwarded];
+    agree(20, Mode::Enforce, true, Buffers::Full, &impossible)
+}
+
+#[test]
+fn host_and_kernel_agree_in_observe_mode() -> anyhow::Result<()> {
+    agree(10, Mode::Observe, false, Buffers::Full, &[Reason::FragmentRefused, Reason::Forwarded])
+}
+
+#[test]
+fn host_and_kernel_agree_wherever_the_first_buffer_ends() -> anyhow::Result<()> {
+    agree(25, Mode::Enforce, false, Buffers::Split, &[Reason::FragmentRefused, Reason::Forwarded])
+}
+
+/// A kernel that knows packets in several buffers (5.18) and refuses the program for them would leave interfaces with
+/// large MTUs uncovered.
+#[test]
+fn the_program_for_packets_in_several_buffers_is_the_one_that_is_loaded() {
+    let (well, problems) = probe(&[]);
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(well, ["the kernel accepts the program jit_xdp_frags"]);
+}
