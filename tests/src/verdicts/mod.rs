@@ -170,7 +170,11 @@ impl Judge for KernelJudge {
     }
 }
 
-fn populate(datapath: &mut impl Datapath, protection: &Protection) -> Result<()> {
+/// Brings a datapath into the world.
+///
+/// # Errors
+/// A table can't be written.
+pub fn populate(datapath: &mut impl Datapath, protection: &Protection) -> Result<()> {
     datapath.configure(protection)?;
     let after = SystemClock.boot().after(Duration::from_secs(3600));
     for (entry, deadline) in entries(BootTime(1), after) {

@@ -1,0 +1,180 @@
+//! Frames of odd sizes over a real veth, with the program attached: shorter than a header, and larger than a buffer.
+
+use std::{
+    fs,
+    net::{IpAddr, UdpSocket},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use jit_agent::{
+    clock::{BootTime, Clock as _, SystemClock},
+    datapath::{Counter, Datapath as _, xdp::XdpDatapath},
+    policy::{EntryKey, parse_source},
+};
+use jit_common::{
+    abi::{Mode, Transport},
+    reason::Reason,
+};
+use jit_tests::{
+    FrameSender, Link, Namespace, PATIENCE, Reach, SILENCE, Sandbox, UdpServer,
+    verdicts::{
+        HostJudge, Judge as _,
+        frame::{Ipv4, Ipv6, extension, protocol, segment},
+        populate, protection,
+    },
+};
+
+/// A veth with the program on the server's end and the packet table's world behind it.
+struct Wire {
+    _sandbox: Sandbox,
+    server: Namespace,
+    client: Namespace,
+    datapath: XdpDatapath,
+    host: HostJudge,
+}
+
+impl Wire {
+    /// A wire on which nobody speaks unasked, so that counters tell about a single frame.
+    fn new(mtu: u32) -> anyhow::Result<Self> {
+        let sandbox = Sandbox::new()?;
+        let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);
+        for namespace in [&server, &client] {
+            namespace.enter(|| fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"))??;
+        }
+        Link::new(&server, "srv0", &client, "cli0")
+            .address_a("192.0.2.1/24")
+            .address_b("192.0.2.10/24")
+            .mtu(mtu)
+            .up()?;
+        let world = protection(Mode::Enforce, false);
+        let pins: PathBuf = sandbox.bpffs().join("jit-agent");
+        let mut datapath = XdpDatapath::load(&pins)?;
+        populate(&mut datapath, &world)?;
+        server.enter(|| datapath.attach(&["srv0".to_owned()]))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+        let view = server.enter(|| datapath.interfaces())?;
+        ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
+        Ok(Self { _sandbox: sandbox, server, client, datapath, host: HostJudge::new(&world)? })
+    }
+
+    /// Sends a frame and returns the reason under which it was counted.
+    fn count(&self, frame: &[u8]) -> anyhow::Result<Reason> {
+        let before = self.datapath.counters()?;
+        FrameSender::new(&self.client, "cli0")?.send(frame)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let grown = growth(&before, &self.datapath.counters()?);
+            match grown[..] {
+                [] if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+                [(Mode::Enforce, reason, 1)] => return Ok(reason),
+                _ => anyhow::bail!("a frame of {} bytes was counted as {grown:?}", frame.len()),
+            }
+        }
+    }
+
+    fn is_counted_as_the_host_judges(&self, what: &str, frame: &[u8]) -> anyhow::Result<Reason> {
+        let expected = self.host.judge(frame)?;
+        let found = self.count(frame).with_context(|| format!("{what}, {}", expected.name()))?;
+        assert_eq!(found, expected, "{what}, {} bytes", frame.len());
+        Ok(found)
+    }
+
+    /// Whether a datagram of so many bytes comes back from the server's port 3389, which is protected.
+    fn datagram_echoes(&self, length: usize, within: Duration) -> anyhow::Result<Reach> {
+        let from: IpAddr = "192.0.2.10".parse()?;
+        let socket = self.client.enter(|| UdpSocket::bind((from, 0)))??;
+        socket.connect("192.0.2.1:3389")?;
+        socket.set_read_timeout(Some(within))?;
+        let sent = vec![0x5a; length];
+        socket.send(&sent)?;
+        let mut answer = vec![0; length + 1];
+        Ok(match socket.recv(&mut answer) {
+            Ok(received) if answer[..received] == sent => Reach::Open,
+            Ok(received) => anyhow::bail!("{received} of {length} bytes came back"),
+            Err(_) => Reach::Silent,
+        })
+    }
+}
+
+fn growth(before: &[Counter], after: &[Counter]) -> Vec<Counter> {
+    let pairs = before.iter().zip(after);
+    let growth = pairs.map(|((.., before), (mode, reason, after))| (*mode, *reason, after - before));
+    growth.filter(|(.., growth)| *growth > 0).collect()
+}
+
+#[test]
+fn the_kernel_sends_nothing_shorter_than_an_ethernet_header_and_the_rest_is_judged() -> anyhow::Result<()> {
+    let wire = Wire::new(1500)?;
+    let whole = Ipv4::new("192.0.2.12".parse()?, protocol::TCP, segment(22)).frame();
+    // Nothing at all is no frame: write(2) does not hand it on.
+    for length in 1..14 {
+        // So no program on a veth ever sees one: what it would say of them is for the host's tests alone.
+        let error = wire.count(&whole[..length]).expect_err("the kernel sent it");
+        assert!(format!("{error:#}").contains("Invalid argument"), "{length} bytes: {error:#}");
+    }
+    for length in 14..=whole.len() {
+        wire.is_counted_as_the_host_judges("cut", &whole[..length])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn ports_beyond_the_first_buffer_are_found() -> anyhow::Result<()> {
+    // The largest frame of each MTU; a veth's first buffer takes some 3,500 bytes.
+    for (mtu, headers) in [(9000, 4), (65_535, 8)] {
+        let wire = Wire::new(mtu)?;
+        for (source, admitted) in [("2001:db8::10", Reason::HostGrant), ("2001:db8::12", Reason::NoGrant)] {
+            for count in 1..=headers {
+                let chain = vec![extension(protocol::DESTINATION, 255); count];
+                let packet = Ipv6::new(source.parse()?, &chain, protocol::TCP, &segment(22));
+                let what = format!("{count} headers of 2,048 bytes from {source}");
+                assert_eq!(wire.is_counted_as_the_host_judges(&what, &packet.frame())?, admitted);
+                // Its end anywhere around the ports, and around the first buffer's end.
+                let whole = packet.payload.len();
+                for length in [whole - 20, whole - 17, whole - 16, whole - 2048, 3000] {
+                    let lying = Ipv6 { payload_length: Some(length as u16), ..packet.clone() };
+                    if length < whole {
+                        wire.is_counted_as_the_host_judges(&format!("{what}, length {length}"), &lying.frame())?;
+                    }
+                }
+                let cut = &packet.frame()[..14 + 40 + whole - 18];
+                assert_eq!(wire.is_counted_as_the_host_judges(&what, cut)?, Reason::TruncatedIp);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn large_ipv4_packets_are_judged_whole() -> anyhow::Result<()> {
+    for mtu in [9000_u16, 65_535] {
+        let wire = Wire::new(u32::from(mtu))?;
+        for source in ["192.0.2.10", "192.0.2.12"] {
+            let mut packet = Ipv4::new(source.parse()?, protocol::TCP, segment(22));
+            for length in [3400, 3500, 3520, 4096, usize::from(mtu) - 20] {
+                packet.payload.resize(length, 0xa5);
+                wire.is_counted_as_the_host_judges(&format!("{length} bytes"), &packet.frame())?;
+            }
+            let frame = packet.frame();
+            let cut = wire.is_counted_as_the_host_judges("the last byte missing", &frame[..frame.len() - 1])?;
+            assert_eq!(cut, Reason::TruncatedIp);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn large_datagrams_need_a_grant_as_small_ones_do() -> anyhow::Result<()> {
+    for (mtu, length) in [(9000, 8000), (65_535, 60_000)] {
+        let mut wire = Wire::new(mtu)?;
+        let _server = UdpServer::echo(&wire.server, "192.0.2.1:3389")?;
+        assert_eq!(wire.datagram_echoes(length, SILENCE)?, Reach::Silent, "MTU {mtu}");
+        let entry = EntryKey { number: 3389, transport: Transport::Udp, source: parse_source("192.0.2.10")? };
+        let after: BootTime = SystemClock.boot().after(Duration::from_secs(600));
+        wire.datapath.set(&entry, after)?;
+        assert_eq!(wire.datagram_echoes(length, PATIENCE)?, Reach::Open, "MTU {mtu}");
+    }
+    Ok(())
+}
