@@ -1,4 +1,5 @@
 //! Host and kernel on generated frames: the same verdict and reason for each.
+#![expect(clippy::print_stdout, reason = "the number of frames for each reason belongs to the result")]
 
 use jit_agent::datapath::xdp::probe;
 use jit_common::{abi::Mode, reason::Reason};

@@ -93,13 +93,18 @@ impl Archive {
     }
 }
 
-/// Extracts the kernel image from the package in `directory`.
-fn unpack(directory: &Path, version: &str) -> Result<PathBuf> {
+/// The package in `directory`.
+pub(super) fn package(directory: &Path) -> Result<PathBuf> {
     let packages = fs::read_dir(directory)?.flatten().map(|entry| entry.path());
-    let package = packages
+    packages
         .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .max()
-        .with_context(|| format!("apt-get downloaded no package to {}", directory.display()))?;
+        .with_context(|| format!("there is no package in {}: remove the directory", directory.display()))
+}
+
+/// Extracts the kernel image from the package in `directory`.
+fn unpack(directory: &Path, version: &str) -> Result<PathBuf> {
+    let package = package(directory)?;
     let mut reader = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&package).stdout(Stdio::piped()).spawn()?;
     let stream = reader.stdout.take().context("dpkg-deb has no output")?;
     let extracted = exec::run(

@@ -1,32 +1,30 @@
 //! The program that runs in the kernels.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
 use super::initramfs::Archive;
 use crate::{exec, paths};
 
-/// Builds the program, and an initramfs with it and the shared libraries it needs.
+/// Builds the program, and an initramfs with it, the `ip` tool, and the shared libraries they need.
 ///
 /// It is the program that the ordinary build makes. Linking it statically would spare the libraries, but needs flags for
 /// which everything is built once more.
-pub(crate) fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<Vec<u8>> {
     exec::run(exec::cargo("build").args(["--locked", "--package", "jit-tests", "--bin", "kernel-guest"]))?;
     let program = paths::target().join("debug/kernel-guest");
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut archive = Archive::default();
+    let ip = paths::executable("ip").context("there is no ip tool: install iproute2")?;
     archive.add_file("init", &read(&program)?);
-    for library in libraries(&exec::output(Command::new("ldd").arg(&program))?) {
+    archive.add_file("bin/ip", &read(&ip)?);
+    let needed = [&program, &ip].map(|file| exec::output(Command::new("ldd").arg(file)));
+    let needed = needed.into_iter().collect::<Result<String>>()?;
+    for library in BTreeSet::from_iter(libraries(&needed)) {
         archive.add_file(library.trim_start_matches('/'), &read(Path::new(library))?);
     }
-    let file = paths::target().join("kernel-guest.cpio");
-    fs::write(&file, archive.finish()).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
+    Ok(archive.finish())
 }
 
 /// The files that ldd names: `NAME => FILE (ADDRESS)`, or `FILE (ADDRESS)` for the loader.

@@ -4,8 +4,10 @@
 //! and powers the machine off.
 #![expect(clippy::print_stdout, reason = "the console is where the results go")]
 
+mod wire;
+
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Write},
     path::Path,
     process::ExitCode,
@@ -14,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use jit_agent::datapath::{
     Datapath,
-    xdp::{XdpDatapath, unload},
+    xdp::{XdpDatapath, probe, unload},
 };
 use jit_common::abi::Mode;
 use jit_tests::verdicts::{
@@ -22,6 +24,8 @@ use jit_tests::verdicts::{
     table::{Fixture, fixtures, fixtures_with_fragments_dropped},
 };
 use nix::{
+    errno::Errno,
+    kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},
     sys::{
         reboot::{RebootMode, reboot},
@@ -30,11 +34,11 @@ use nix::{
     unistd::getpid,
 };
 
-/// A check: an error fails it. One that can't be made on this kernel prints `SKIP NAME: why` itself and succeeds.
+/// A check: an error fails it, and so does what it can't look at.
 type Check = fn() -> Result<()>;
 
 /// All checks, in the order in which they run.
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 10] = [
     ("the kernel is up and has bpffs", kernel_is_up_and_has_bpffs),
     ("every packet of the table is judged as the table says", || judged(Mode::Enforce, false, &fixtures())),
     ("fragments are dropped where they are refused", || {
@@ -42,6 +46,10 @@ const CHECKS: [(&str, Check); 6] = [
     }),
     ("in observe mode every packet passes and is counted", || judged(Mode::Observe, false, &fixtures())),
     ("host and kernel agree on packets cut at every byte", cut_packets),
+    ("a kernel from 5.18 on loads the program for several buffers", program_suits_the_kernel),
+    ("tagged connections need a grant", wire::tagged_connections_need_a_grant),
+    ("doubly tagged connections need a grant", wire::doubly_tagged_connections_need_a_grant),
+    ("SCTP associations need a grant", wire::sctp_associations_need_a_grant),
     ("a second load takes over the pinned maps and their grants", second_load_adopts),
 ];
 
@@ -56,6 +64,10 @@ fn main() -> ExitCode {
     let (mut passed, mut failed) = (0_u32, 0_u32);
     if let Err(error) = mount_file_systems() {
         println!("FAILED mounting: {error:#}");
+        failed += 1;
+    }
+    if let Err(error) = load_modules() {
+        println!("FAILED loading modules: {error:#}");
         failed += 1;
     }
     println!("Linux {}", release().unwrap_or_else(|error| format!("{error:#}")));
@@ -94,6 +106,22 @@ fn mount_file_systems() -> Result<()> {
     Ok(())
 }
 
+/// Loads what lies in `/modules`, in the order of the names.
+fn load_modules() -> Result<()> {
+    let entries = fs::read_dir("/modules").context("cannot read /modules")?;
+    let mut files: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    files.sort();
+    for file in files {
+        let module = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
+        match finit_module(&module, c"", ModuleInitFlags::empty()) {
+            // Some are built in.
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot load {}", file.display())),
+        }
+    }
+    Ok(())
+}
+
 /// Ends the machine once the console has sent everything.
 fn power_off() -> ExitCode {
     let flushed = io::stdout().flush();
@@ -128,6 +156,16 @@ fn kernel_judge(mode: Mode, drop_fragments: bool) -> Result<KernelJudge> {
     let directory = Path::new(BPFFS).join("jit-agent");
     unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
     KernelJudge::new(&directory, &protection(mode, drop_fragments))
+}
+
+fn program_suits_the_kernel() -> Result<()> {
+    let release = release()?;
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map_while(|part| part.parse().ok());
+    let version: (u32, u32) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let program = if version >= (5, 18) { "jit_xdp_frags" } else { "jit_xdp" };
+    let (well, problems) = probe(&[]);
+    ensure!(well == [format!("the kernel accepts the program {program}")], "on {release}: {well:?} {problems:?}");
+    Ok(())
 }
 
 fn none(differences: &[String]) -> Result<()> {

@@ -1,0 +1,126 @@
+//! What needs devices and protocols that the kernels of build hosts often lack: 802.1Q, 802.1ad and SCTP.
+
+use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use jit_agent::datapath::{
+    Datapath as _,
+    xdp::{XdpDatapath, unload},
+};
+use jit_common::abi::Mode;
+use jit_tests::{
+    Link, Namespace, PATIENCE, Reach, SILENCE, TcpServer, tcp_connects,
+    verdicts::{populate, protection},
+};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, listen, socket_with, sockopt},
+};
+
+use crate::BPFFS;
+
+/// In the packet table's world this source has live grants for 22/tcp and 3389/sctp.
+const GRANTED: &str = "192.0.2.10";
+/// This one has none.
+const STRANGER: &str = "192.0.2.12";
+
+/// A veth with the program on the server's end.
+struct Wire {
+    server: Namespace,
+    client: Namespace,
+    _datapath: XdpDatapath,
+}
+
+impl Wire {
+    fn new() -> Result<Self> {
+        let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);
+        Link::new(&server, "srv0", &client, "cli0").up()?;
+        let directory = std::path::Path::new(BPFFS).join("jit-agent");
+        unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+        let mut datapath = XdpDatapath::load(&directory)?;
+        populate(&mut datapath, &protection(Mode::Enforce, false))?;
+        server.enter(|| datapath.attach(&["srv0".to_owned()]))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+        let view = server.enter(|| datapath.interfaces())?;
+        ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
+        Ok(Self { server, client, _datapath: datapath })
+    }
+
+    /// Stacks VLAN devices, given by protocol and number, outermost first, on both ends, and addresses the innermost.
+    fn address(&self, tags: &[(&str, u16)]) -> Result<()> {
+        for (namespace, device, addresses) in
+            [(&self.server, "srv0", &["192.0.2.1"][..]), (&self.client, "cli0", &[GRANTED, STRANGER])]
+        {
+            let mut device = device.to_owned();
+            for (protocol, id) in tags {
+                let name = format!("vlan{id}");
+                namespace.ip(&format!("link add link {device} name {name} type vlan proto {protocol} id {id}"))?;
+                namespace.ip(&format!("link set {name} up"))?;
+                device = name;
+            }
+            for address in addresses {
+                namespace.ip(&format!("address add {address}/24 dev {device}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn connections_need_a_grant(&self) -> Result<()> {
+        let _server = TcpServer::echo(&self.server, "192.0.2.1:22")?;
+        let unprotected = TcpServer::echo(&self.server, "192.0.2.1:80")?;
+        let reach = |from, port, within| tcp_connects(&self.client, from, &format!("192.0.2.1:{port}"), within);
+        // The way there and back is well, so silence is a drop.
+        is(reach(STRANGER, 80, PATIENCE)?, Reach::Open, "a stranger at an unprotected port")?;
+        is(reach(STRANGER, 22, SILENCE)?, Reach::Silent, "a stranger")?;
+        is(reach(GRANTED, 22, PATIENCE)?, Reach::Open, "a granted host")?;
+        drop(unprotected);
+        Ok(())
+    }
+}
+
+fn is(found: Reach, expected: Reach, who: &str) -> Result<()> {
+    ensure!(found == expected, "{who}: {found:?} instead of {expected:?}");
+    Ok(())
+}
+
+pub(crate) fn tagged_connections_need_a_grant() -> Result<()> {
+    let wire = Wire::new()?;
+    wire.address(&[("802.1Q", 5)])?;
+    wire.connections_need_a_grant()
+}
+
+/// A veth carries the outer tag beside the packet; the inner one stands in it.
+pub(crate) fn doubly_tagged_connections_need_a_grant() -> Result<()> {
+    let wire = Wire::new()?;
+    wire.address(&[("802.1ad", 7), ("802.1Q", 5)])?;
+    wire.connections_need_a_grant()
+}
+
+pub(crate) fn sctp_associations_need_a_grant() -> Result<()> {
+    let wire = Wire::new()?;
+    wire.address(&[])?;
+    let listener = wire.server.enter(|| sctp_socket("192.0.2.1:3389"))??;
+    listen(&listener, 8)?;
+    let reach = |from: &str, within| wire.client.enter(|| associates(&format!("{from}:0"), within));
+    is(reach(STRANGER, SILENCE)??, Reach::Silent, "a stranger")?;
+    is(reach(GRANTED, PATIENCE)??, Reach::Open, "a granted host")
+}
+
+fn sctp_socket(at: &str) -> Result<OwnedFd> {
+    let at: SocketAddr = at.parse()?;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::SCTP))
+        .context("cannot make an SCTP socket")?;
+    // Bound to one address, an endpoint names no others to its peer.
+    bind(&socket, &at).with_context(|| format!("cannot bind {at}"))?;
+    Ok(socket)
+}
+
+fn associates(from: &str, within: Duration) -> Result<Reach> {
+    let socket = sctp_socket(from)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(within))?;
+    match connect(&socket, &"192.0.2.1:3389".parse::<SocketAddr>()?) {
+        Ok(()) => Ok(Reach::Open),
+        Err(Errno::CONNREFUSED) => Ok(Reach::Refused),
+        Err(Errno::INPROGRESS | Errno::TIMEDOUT) => Ok(Reach::Silent),
+        Err(error) => bail!("cannot associate from {from}: {error}"),
+    }
+}
