@@ -193,18 +193,26 @@ pub fn differences(judge: &impl Judge, fixtures: &[Fixture]) -> Vec<String> {
     fixtures.iter().filter_map(difference).collect()
 }
 
-/// In what two judges differ over fixtures that are cut at every byte.
+/// In what the object differs from the sources over fixtures that are cut at every byte.
 ///
 /// # Errors
 /// A judge could not run.
-pub fn differences_when_cut(judge: &impl Judge, other: &impl Judge, fixtures: &[Fixture]) -> Result<Vec<String>> {
-    let mut differences = Vec::new();
+pub fn differences_when_cut(kernel: &KernelJudge, host: &HostJudge, fixtures: &[Fixture]) -> Result<Vec<String>> {
+    let mut alike: [Vec<(&str, &[u8])>; Reason::COUNT] = Default::default();
     for Fixture { name, frame, .. } in fixtures {
-        // The kernel does not run a program on less than an Ethernet header.
-        for length in 14..frame.len() {
-            let (found, expected) = (judge.judge(&frame[..length])?, other.judge(&frame[..length])?);
-            if found != expected {
-                let (found, expected) = (found.name(), expected.name());
+        for cut in (SHORTEST..frame.len()).map(|length| &frame[..length]) {
+            alike[host.judge(cut)? as usize].push((name, cut));
+        }
+    }
+    let mut differences = Vec::new();
+    for (reason, frames) in Reason::ALL.iter().zip(alike) {
+        if kernel.judges_all_as(*reason, frames.iter().map(|(_, frame)| (*frame, frame.len()))).is_ok() {
+            continue;
+        }
+        for (name, frame) in frames {
+            let found = kernel.judge(frame)?;
+            if found != *reason {
+                let (found, expected, length) = (found.name(), reason.name(), frame.len());
                 differences.push(format!("{name}, cut to {length} bytes: {found} instead of {expected}"));
             }
         }
