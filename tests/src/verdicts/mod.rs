@@ -130,7 +130,7 @@ impl KernelJudge {
     /// Why no frame can be judged in several buffers here, other than one that is too large for the first.
     #[must_use]
     pub fn cannot_split(&self) -> Option<String> {
-        self.run(&[0; SHORTEST], 0).err().map(|error| format!("{error:#}; Linux 6.18 is needed"))
+        self.judge_split(&[0; SHORTEST], 0).err().map(|error| format!("{error:#}; Linux 6.18 is needed"))
     }
 
     fn run(&self, frame: &[u8], first_buffer: usize) -> Result<u32> {
