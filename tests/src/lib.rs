@@ -28,6 +28,7 @@ mod capture;
 mod config;
 mod evidence;
 mod link;
+pub mod model;
 mod namespace;
 mod probe;
 mod process;
@@ -39,6 +40,7 @@ mod ssh;
 mod sys;
 mod users;
 pub mod verdicts;
+pub mod watch;
 
 use std::time::Duration;
 

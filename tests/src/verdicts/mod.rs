@@ -30,7 +30,8 @@ pub use self::{
 
 /// What the kernel takes a program's answer for, see `enum xdp_action`.
 const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
+/// The answer of a program that lets a packet go on to the kernel.
+pub const XDP_PASS: u32 = 2;
 
 /// Says under which reason a frame is counted.
 pub trait Judge {

@@ -10,6 +10,7 @@ mod netlink;
 mod object;
 mod pins;
 mod ports;
+mod run;
 mod scope;
 mod settings;
 mod slots;
@@ -37,7 +38,7 @@ use self::{
     settings::KernelSettings,
     tables::{Tables, mapped},
 };
-pub use self::{events::EventSource, pins::unload};
+pub use self::{events::EventSource, pins::unload, run::Runner};
 use super::{Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter};
 use crate::{clock::BootTime, core::view::InterfaceView, policy::EntryKey};
 

@@ -1,0 +1,304 @@
+//! A datapath that makes each change in memory and in the kernel, and shows both the same packets after each of them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use jit_agent::{
+    clock::{BootTime, Clock, ManualClock, SystemClock},
+    core::view::InterfaceView,
+    datapath::{
+        Counter, Datapath, DatapathError, MemoryDatapath, Protection,
+        xdp::{XdpDatapath, unload},
+    },
+    policy::{EntryKey, LiveGrant},
+};
+use jit_common::reason::Verdict;
+
+use super::{Probe, admits};
+use crate::verdicts::XDP_PASS;
+
+/// The twin datapaths. Clones share them: the agent under test has one, the test another.
+///
+/// Memory goes by a clock that the test moves. The kernel's clock can't be moved, so the kernel has each deadline as far
+/// ahead of its own clock as it is ahead of the test's. When time passes for the test, the kernel's deadlines are moved
+/// towards it by as much. Times are whole minutes, and a test takes much less than one between two moves.
+#[derive(Clone)]
+pub struct Twin(Arc<Mutex<State>>);
+
+struct State {
+    directory: PathBuf,
+    protection: Protection,
+    clock: ManualClock,
+    /// A moment of the test's clock, and the one of the kernel's that stands for it.
+    anchor: (BootTime, BootTime),
+    memory: MemoryDatapath,
+    /// `None` between two lives of the agent.
+    kernel: Option<XdpDatapath>,
+    probes: Vec<Probe>,
+    before: Vec<LiveGrant>,
+    after: Vec<LiveGrant>,
+    violation: Option<String>,
+    judged: u64,
+}
+
+impl Twin {
+    /// Empty twins. The kernel's has its maps pinned in `directory`.
+    ///
+    /// # Errors
+    /// The kernel refuses the object.
+    pub fn new(directory: &Path, protection: &Protection, probes: Vec<Probe>, clock: ManualClock) -> Result<Self> {
+        let mut state = State {
+            directory: directory.to_owned(),
+            protection: protection.clone(),
+            anchor: (clock.boot(), SystemClock.boot()),
+            memory: MemoryDatapath::new(Arc::new(clock.clone()), usize::from(u16::MAX)),
+            clock,
+            kernel: None,
+            probes,
+            before: Vec::new(),
+            after: Vec::new(),
+            violation: None,
+            judged: 0,
+        };
+        state.load()?;
+        Ok(Self(Arc::new(Mutex::new(state))))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock that memory goes by.
+    #[must_use]
+    pub fn clock(&self) -> ManualClock {
+        self.state().clock.clone()
+    }
+
+    /// How many packets the kernel has judged.
+    #[must_use]
+    pub fn judged(&self) -> u64 {
+        self.state().judged
+    }
+
+    /// Removes all entries, and forgets what was wrong.
+    ///
+    /// # Errors
+    /// The kernel refuses that.
+    pub fn clear(&self) -> Result<()> {
+        let mut state = self.state();
+        if state.kernel.is_none() {
+            state.load()?;
+        }
+        for (entry, _) in state.kernel()?.entries()? {
+            state.kernel()?.remove(&entry, None)?;
+        }
+        state.memory = MemoryDatapath::new(Arc::new(state.clock.clone()), usize::from(u16::MAX));
+        let protection = state.protection.clone();
+        state.memory.configure(&protection)?;
+        (state.before, state.after, state.violation) = (Vec::new(), Vec::new(), None);
+        state.anchor = (state.clock.boot(), SystemClock.boot());
+        Ok(())
+    }
+
+    /// From here to [`end`](Self::end), packets that both lists admit must pass, and those that neither admits must not.
+    pub fn begin(&self, before: &[LiveGrant], after: &[LiveGrant]) {
+        let mut state = self.state();
+        (state.before, state.after) = (before.to_vec(), after.to_vec());
+    }
+
+    /// From here on packets pass exactly by the later list of [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// They don't, or they didn't pass as they should meanwhile; or the kernel's entries are not those in memory.
+    pub fn end(&self) -> Result<()> {
+        let mut state = self.state();
+        state.before = state.after.clone();
+        state.check(true);
+        if let Some(violation) = &state.violation {
+            bail!("{violation}");
+        }
+        let now = state.clock.boot();
+        // How long ago a deadline was is lost where the machine runs for less than that.
+        let ahead = |entries: Vec<(EntryKey, BootTime)>| -> BTreeMap<EntryKey, BootTime> {
+            entries.into_iter().map(|(entry, deadline)| (entry, deadline.max(now))).collect()
+        };
+        let (memory, kernel) = (ahead(state.memory.entries()?), ahead(state.entries()?));
+        ensure!(memory == kernel, "the kernel's entries are {kernel:?}, those in memory {memory:?}");
+        Ok(())
+    }
+
+    /// Lets time pass, with a look at both sides of each moment at which a grant ends.
+    ///
+    /// # Errors
+    /// A deadline can't be moved.
+    pub fn pass(&self, until: BootTime) -> Result<()> {
+        let mut state = self.state();
+        let mut ends: Vec<BootTime> = state.after.iter().map(|grant| grant.end).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let now = state.clock.boot();
+        for end in ends.into_iter().filter(|end| now < *end && *end <= until) {
+            for moment in [BootTime(end.0 - 1), end] {
+                state.advance(moment);
+                state.check(false);
+            }
+        }
+        state.advance(until);
+        state.anchor = (until, SystemClock.boot());
+        for (entry, deadline) in state.memory.entries()? {
+            let deadline = state.to_kernel(deadline);
+            state.kernel()?.set(&entry, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Ends one life of the agent and begins another, which takes over the pinned maps.
+    ///
+    /// # Errors
+    /// It can't, or it does not take them over.
+    pub fn restart(&self) -> Result<()> {
+        let mut state = self.state();
+        state.kernel = None;
+        state.load()?;
+        ensure!(state.kernel()?.adopted(), "the pinned maps were not taken over");
+        Ok(())
+    }
+
+    /// As [`restart`](Self::restart), but the pinned maps are lost meanwhile.
+    ///
+    /// # Errors
+    /// It can't, or there are maps to take over.
+    pub fn lose_maps(&self) -> Result<()> {
+        let mut state = self.state();
+        state.kernel = None;
+        unload(&state.directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+        state.load()?;
+        ensure!(!state.kernel()?.adopted(), "there were maps to take over");
+        state.memory = MemoryDatapath::new(Arc::new(state.clock.clone()), usize::from(u16::MAX));
+        let protection = state.protection.clone();
+        Ok(state.memory.configure(&protection)?)
+    }
+}
+
+impl State {
+    fn load(&mut self) -> Result<()> {
+        let mut kernel = XdpDatapath::load(&self.directory).context("loading the object")?;
+        kernel.configure(&self.protection)?;
+        self.memory.configure(&self.protection)?;
+        self.kernel = Some(kernel);
+        Ok(())
+    }
+
+    fn kernel(&mut self) -> Result<&mut XdpDatapath, DatapathError> {
+        self.kernel.as_mut().ok_or_else(|| no_kernel(&self.directory))
+    }
+
+    fn to_kernel(&self, deadline: BootTime) -> BootTime {
+        let (test, kernel) = self.anchor;
+        BootTime((kernel.0 + deadline.0).saturating_sub(test.0))
+    }
+
+    fn from_kernel(&self, deadline: BootTime) -> BootTime {
+        let (test, kernel) = self.anchor;
+        BootTime((test.0 + deadline.0).saturating_sub(kernel.0))
+    }
+
+    fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError> {
+        let kernel = self.kernel.as_ref().ok_or_else(|| no_kernel(&self.directory))?;
+        let entries = kernel.entries()?.into_iter();
+        Ok(entries.map(|(entry, deadline)| (entry, self.from_kernel(deadline))).collect())
+    }
+
+    fn advance(&self, until: BootTime) {
+        self.clock.advance(until.since(self.clock.boot()));
+    }
+
+    /// After a change in both.
+    fn changed(&mut self, what: &str, in_memory: &Result<(), DatapathError>, in_kernel: &Result<(), DatapathError>) {
+        if let Some(error) = in_memory.as_ref().err().or(in_kernel.as_ref().err()) {
+            self.blame(format!("{what}: {error}"));
+        }
+        self.check(true);
+    }
+
+    fn check(&mut self, kernel: bool) {
+        let probes = std::mem::take(&mut self.probes);
+        for probe in &probes {
+            if let Err(error) = self.check_one(probe, kernel) {
+                self.blame(format!("{} to {}/{:?}: {error:#}", probe.address, probe.number, probe.transport));
+            }
+        }
+        self.probes = probes;
+    }
+
+    fn check_one(&mut self, probe: &Probe, kernel: bool) -> Result<()> {
+        let now = self.clock.boot();
+        let (before, after) = (admits(&self.before, probe, now), admits(&self.after, probe, now));
+        let reason = self.memory.judge(&probe.frame);
+        let passes = reason.verdict() == Verdict::Pass;
+        if kernel {
+            let (action, _) = self.kernel()?.test_run(&probe.frame, 1)?;
+            self.judged += 1;
+            ensure!((action == XDP_PASS) == passes, "in memory {}, but the kernel says {action}", reason.name());
+        }
+        let right = if before == after { passes == after } else { true };
+        ensure!(right, "{} at {now}, admitted before: {before}, after: {after}", reason.name());
+        Ok(())
+    }
+
+    /// Keeps the first thing that is wrong: the others mostly follow from it.
+    fn blame(&mut self, violation: String) {
+        let grants = (&self.before, &self.after);
+        self.violation.get_or_insert_with(|| format!("{violation}\nbefore: {:?}\nafter: {:?}", grants.0, grants.1));
+    }
+}
+
+fn no_kernel(directory: &Path) -> DatapathError {
+    DatapathError::Pins { path: directory.to_owned(), problem: "has no datapath that is loaded".to_owned() }
+}
+
+impl Datapath for Twin {
+    fn configure(&mut self, protection: &Protection) -> Result<(), DatapathError> {
+        let mut state = self.state();
+        state.memory.configure(protection)?;
+        state.kernel()?.configure(protection)
+    }
+
+    fn set(&mut self, entry: &EntryKey, deadline: BootTime) -> Result<(), DatapathError> {
+        let mut state = self.state();
+        let in_memory = state.memory.set(entry, deadline);
+        let deadline = state.to_kernel(deadline);
+        let in_kernel = state.kernel()?.set(entry, deadline);
+        state.changed(&format!("setting {entry}"), &in_memory, &in_kernel);
+        in_kernel
+    }
+
+    fn remove(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> Result<(), DatapathError> {
+        let mut state = self.state();
+        let in_memory = state.memory.remove(entry, covered_until);
+        let covered_until = covered_until.map(|until| state.to_kernel(until));
+        let in_kernel = state.kernel()?.remove(entry, covered_until);
+        state.changed(&format!("removing {entry}"), &in_memory, &in_kernel);
+        in_kernel
+    }
+
+    fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError> {
+        self.state().entries()
+    }
+
+    fn counters(&self) -> Result<Vec<Counter>, DatapathError> {
+        self.state().memory.counters()
+    }
+
+    fn keep(&mut self) -> Result<(), DatapathError> {
+        self.state().kernel()?.keep()
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceView> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,117 @@
+//! One CPU changes the kernel's tables as fast as it can, while another lets the program judge packets.
+
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use jit_agent::datapath::{
+    Counter, Datapath as _,
+    xdp::{Runner, XdpDatapath},
+};
+use jit_common::reason::Reason;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Runs per call of the kernel. Many at once leave the changes hardly a moment without a run; single ones begin at every
+/// moment of a change, and let grace periods end.
+const REPEATS: [u32; 4] = [1, 16, 512, 20_000];
+
+/// What was seen in the meantime.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// How many packets were judged.
+    pub looks: u64,
+    /// How often the changes were gone through.
+    pub rounds: u64,
+    /// The reasons under which packets were counted, with their numbers; the names are those of the counters.
+    pub reasons: Vec<(&'static str, u64)>,
+}
+
+impl Seen {
+    /// The packets that were not counted under one of these reasons: none, if all is well.
+    #[must_use]
+    pub fn other_than(&self, reasons: &[Reason]) -> Vec<(&'static str, u64)> {
+        let expected = |name: &str| reasons.iter().any(|reason| reason.name() == name);
+        self.reasons.iter().filter(|(name, _)| !expected(name)).copied().collect()
+    }
+}
+
+/// Two CPUs that this thread may use, if there are as many.
+#[must_use]
+pub fn two_cpus() -> Option<(usize, usize)> {
+    /// As it was before a thread bound itself to one of them.
+    static AT_START: LazyLock<Option<CpuSet>> = LazyLock::new(|| sched_getaffinity(None).ok());
+    let allowed = AT_START.as_ref()?;
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    Some((cpus.next()?, cpus.next()?))
+}
+
+/// Goes through `changes` again and again, with the number of the round, until the program has judged about `looks`
+/// packets on the other of two CPUs, the frames in turn. There must be no other traffic at the program.
+///
+/// # Errors
+/// A change or a run fails, the counters don't add up to the packets, or there is only one CPU.
+pub fn watch(
+    datapath: &mut XdpDatapath,
+    frames: &[Vec<u8>],
+    looks: u64,
+    mut changes: impl FnMut(&mut XdpDatapath, u64) -> Result<()>,
+) -> Result<Seen> {
+    let (here, there) = two_cpus().context("this needs two CPUs")?;
+    let runner = datapath.runner()?;
+    let before = datapath.counters()?;
+    let (stop, judged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (changed, looked) = thread::scope(|scope| {
+        let looking = scope.spawn(|| look(&runner, there, frames, &stop, &judged));
+        let changed = bind(here).and_then(|()| {
+            let mut rounds = 0;
+            while judged.load(Ordering::Relaxed) < looks && !looking.is_finished() {
+                changes(datapath, rounds)?;
+                rounds += 1;
+            }
+            Ok(rounds)
+        });
+        stop.store(true, Ordering::Relaxed);
+        (changed, looking.join())
+    });
+    looked.map_err(|_| anyhow!("the thread that looks panicked"))??;
+    let seen = Seen {
+        looks: judged.into_inner(),
+        rounds: changed.context("a change failed")?,
+        reasons: growth(&before, &datapath.counters()?),
+    };
+    let counted: u64 = seen.reasons.iter().map(|(_, packets)| packets).sum();
+    if counted != seen.looks {
+        bail!("{} packets were judged, but {counted} counted: {seen:?}", seen.looks);
+    }
+    Ok(seen)
+}
+
+fn look(runner: &Runner, cpu: usize, frames: &[Vec<u8>], stop: &AtomicBool, judged: &AtomicU64) -> Result<()> {
+    bind(cpu)?;
+    for repeat in REPEATS.into_iter().cycle() {
+        for frame in frames {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            runner.test_run(frame, repeat)?;
+            judged.fetch_add(u64::from(repeat), Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+fn bind(cpu: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    sched_setaffinity(None, &only).with_context(|| format!("cannot bind a thread to CPU {cpu}"))
+}
+
+fn growth(before: &[Counter], after: &[Counter]) -> Vec<(&'static str, u64)> {
+    let grown = before.iter().zip(after).filter(|((.., before), (.., after))| after > before);
+    grown.map(|((.., before), (_, reason, after))| (reason.name(), after - before)).collect()
+}
