@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        LazyLock,
+        LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -16,9 +16,11 @@ use jit_agent::datapath::{
 use jit_common::reason::Reason;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Runs per call of the kernel. Many at once leave the changes hardly a moment without a run; single ones begin at every
-/// moment of a change, and let grace periods end.
-const REPEATS: [u32; 4] = [1, 16, 512, 20_000];
+/// Many runs in one call of the kernel leave the changes hardly a moment without one. Such a call begins with a grace
+/// period, so it has to be worth it.
+const MANY: u32 = 200_000;
+/// Single runs in between. They begin and end at every moment of a change, and let grace periods of others end.
+const SINGLE: usize = 200;
 
 /// What was seen in the meantime.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +63,9 @@ pub fn watch(
     looks: u64,
     mut changes: impl FnMut(&mut XdpDatapath, u64) -> Result<()>,
 ) -> Result<Seen> {
+    /// Those who watch in parallel would take the CPUs from each other, and see less.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (here, there) = two_cpus().context("this needs two CPUs")?;
     let runner = datapath.runner()?;
     let before = datapath.counters()?;
@@ -93,13 +98,15 @@ pub fn watch(
 
 fn look(runner: &Runner, cpu: usize, frames: &[Vec<u8>], stop: &AtomicBool, judged: &AtomicU64) -> Result<()> {
     bind(cpu)?;
-    for repeat in REPEATS.into_iter().cycle() {
+    while !frames.is_empty() {
         for frame in frames {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
+            for repeat in std::iter::repeat_n(1, SINGLE).chain([MANY]) {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                runner.test_run(frame, repeat)?;
+                judged.fetch_add(u64::from(repeat), Ordering::Relaxed);
             }
-            runner.test_run(frame, repeat)?;
-            judged.fetch_add(u64::from(repeat), Ordering::Relaxed);
         }
     }
     Ok(())

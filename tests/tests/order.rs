@@ -1,0 +1,270 @@
+//! The order in which the kernel's tables change, with packets flowing: while entries open and close around a source, a
+//! source that is admitted before and after loses no packet, and one that is admitted neither before nor after gains
+//! none.
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use ipnet::IpNet;
+use jit_agent::{
+    clock::{BootTime, Clock as _, SystemClock},
+    datapath::{Datapath as _, Protection, xdp::XdpDatapath},
+    policy::{Book, Change, GrantId, LiveGrant, PortId, Protocol},
+};
+use jit_common::{
+    abi::{Mode, Transport},
+    reason::Reason,
+};
+use jit_tests::{
+    Sandbox,
+    model::frame,
+    watch::{two_cpus, watch},
+};
+use rustix::thread::{MembarrierCommand, membarrier};
+
+const PORT: u16 = 22;
+/// For each story and address family.
+const LOOKS: u64 = 1_000_000;
+
+/// One act upon the grants, which are numbered as they please.
+#[derive(Clone, Copy)]
+enum Act {
+    /// A grant for a source, which lasts for so many minutes. One of no minutes is over from the start.
+    Open(i64, Prefix, u64),
+    /// Another end for it.
+    Last(i64, u64),
+    Close(i64),
+    /// Waits until every packet is through whose look-up was under way.
+    Settle,
+}
+use Act::{Close, Last, Open, Settle};
+
+/// A source, nested in those below it.
+#[derive(Clone, Copy)]
+enum Prefix {
+    Watched,
+    Neighbour,
+    /// Holds the watched one and not the neighbour.
+    Inner,
+    /// Holds the neighbour and not the watched one.
+    Beside,
+    Middle,
+    Outer,
+    Everybody,
+}
+use Prefix::{Beside, Everybody, Inner, Middle, Neighbour, Outer, Watched};
+
+impl Prefix {
+    const fn text(self, family: Family) -> &'static str {
+        match (family, self) {
+            (Family::V4, Watched) => "10.1.1.1/32",
+            (Family::V4, Neighbour) => "10.1.1.129/32",
+            (Family::V4, Inner) => "10.1.1.0/28",
+            (Family::V4, Beside) => "10.1.1.128/28",
+            (Family::V4, Middle) => "10.1.1.0/24",
+            (Family::V4, Outer) => "10.1.0.0/16",
+            (Family::V4, Everybody) => "0.0.0.0/0",
+            (Family::V6, Watched) => "2001:db8:1:1::1/128",
+            (Family::V6, Neighbour) => "2001:db8:1:1:8000::1/128",
+            (Family::V6, Inner) => "2001:db8:1:1::/80",
+            (Family::V6, Beside) => "2001:db8:1:1:8000::/80",
+            (Family::V6, Middle) => "2001:db8:1:1::/64",
+            (Family::V6, Outer) => "2001:db8:1::/48",
+            (Family::V6, Everybody) => "::/0",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// What stands at first, and what then happens over and over and ends where it began.
+struct Story {
+    name: &'static str,
+    at_first: &'static [Act],
+    round: &'static [Act],
+}
+
+/// The watched source is admitted all the time.
+const ADMITTED: [Story; 7] = [
+    Story {
+        name: "its own grant moves",
+        at_first: &[Open(1, Watched, 60)],
+        round: &[Last(1, 120), Last(1, 30), Last(1, 60)],
+    },
+    Story {
+        name: "its host comes and goes within a prefix",
+        at_first: &[Open(1, Middle, 60)],
+        round: &[Open(2, Watched, 30), Last(2, 90), Close(2), Open(3, Watched, 0), Close(3)],
+    },
+    Story {
+        name: "a prefix comes and goes around its host",
+        at_first: &[Open(1, Watched, 60)],
+        round: &[Open(2, Middle, 30), Close(2), Open(3, Middle, 0), Close(3)],
+    },
+    Story {
+        name: "an inner prefix comes and goes within outer ones",
+        at_first: &[Open(1, Outer, 60), Open(2, Middle, 30)],
+        round: &[Open(3, Inner, 10), Last(3, 90), Close(3), Open(4, Inner, 0), Close(4)],
+    },
+    Story {
+        name: "outer prefixes come and go around an inner one",
+        at_first: &[Open(1, Inner, 60)],
+        round: &[
+            Open(2, Outer, 30),
+            Open(3, Middle, 90),
+            Last(2, 120),
+            Close(2),
+            Close(3),
+            Open(4, Middle, 0),
+            Close(4),
+        ],
+    },
+    Story {
+        name: "a prefix comes and goes between an expired inner and an outer one",
+        at_first: &[Open(1, Everybody, 60), Open(2, Inner, 0)],
+        round: &[Open(3, Middle, 30), Last(3, 90), Last(3, 0), Close(3)],
+    },
+    Story {
+        name: "an expired inner prefix is swept while the outer one is extended and shortened",
+        at_first: &[Open(1, Outer, 60)],
+        round: &[Open(2, Inner, 0), Last(1, 120), Close(2), Open(3, Middle, 0), Last(1, 30), Close(3), Last(1, 60)],
+    },
+];
+
+/// The watched source is admitted all the time, first by one grant and then by another.
+const ADMITTED_IN_TURN: [Story; 2] = [
+    Story {
+        name: "inner and outer prefix take turns",
+        at_first: &[Open(1, Outer, 60)],
+        round: &[Open(2, Inner, 30), Settle, Close(1), Settle, Open(1, Outer, 60), Settle, Close(2), Settle],
+    },
+    Story {
+        name: "host and prefix take turns as the port's only entries",
+        at_first: &[Open(1, Watched, 60)],
+        round: &[Open(2, Middle, 60), Settle, Close(1), Settle, Open(1, Watched, 60), Settle, Close(2), Settle],
+    },
+];
+
+/// The watched source is admitted at no time.
+const SHUT: [Story; 5] = [
+    Story {
+        name: "a host comes and goes beside it as the port's only entry",
+        at_first: &[],
+        round: &[Open(1, Neighbour, 60), Close(1)],
+    },
+    Story {
+        name: "a prefix comes and goes beside it as the port's only entry",
+        at_first: &[],
+        round: &[Open(1, Beside, 60), Last(1, 90), Close(1)],
+    },
+    Story {
+        name: "its own grant comes and goes too late, and others take its place",
+        at_first: &[],
+        round: &[Open(1, Watched, 0), Close(1), Open(2, Neighbour, 60), Open(1, Watched, 0), Close(2), Close(1)],
+    },
+    Story {
+        name: "prefixes around it come and go too late, with a live one within them",
+        at_first: &[Open(1, Outer, 0)],
+        round: &[Open(2, Beside, 60), Open(3, Middle, 0), Close(2), Open(2, Beside, 60), Close(3), Close(2)],
+    },
+    Story {
+        name: "the expired prefixes around it come and go in turn",
+        at_first: &[Open(1, Middle, 0)],
+        round: &[Open(2, Inner, 0), Close(1), Open(3, Beside, 60), Open(1, Middle, 0), Close(2), Close(3)],
+    },
+];
+
+/// The book, and the kernel that follows it.
+struct Stage {
+    book: Book,
+    family: Family,
+    /// The moment from which minutes count.
+    start: BootTime,
+}
+
+impl Stage {
+    fn act(&mut self, datapath: &mut XdpDatapath, act: Act) -> Result<()> {
+        let after = |minutes: u64| self.start.after(Duration::from_secs(60 * minutes));
+        let changes = match act {
+            Open(id, prefix, minutes) => {
+                let source: IpNet = prefix.text(self.family).parse()?;
+                let port = PortId { number: PORT, protocol: Protocol::Tcp };
+                self.book.insert(LiveGrant { id: GrantId(id), port, source, end: after(minutes) })?
+            }
+            Last(id, minutes) => {
+                let end = after(minutes);
+                self.book.set_end(GrantId(id), end).context("no such grant")?
+            }
+            Close(id) => self.book.remove(GrantId(id)).context("no such grant")?.1,
+            Settle => {
+                membarrier(MembarrierCommand::Global).context("waiting for a grace period")?;
+                Vec::new()
+            }
+        };
+        for change in changes {
+            match change {
+                Change::Set { entry, deadline } => datapath.set(&entry, deadline)?,
+                Change::Remove { entry, covered_until } => datapath.remove(&entry, covered_until)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the stories one after the other, with packets from the watched source, which must be counted under `reasons`
+/// alone.
+fn tell(name: &str, stories: &[Story], reasons: &[Reason]) -> Result<()> {
+    if two_cpus().is_none() {
+        println!("SKIP: {name}: changes and look-ups race on two CPUs, and this machine has one");
+        return Ok(());
+    }
+    let sandbox = Sandbox::new()?;
+    let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
+    let ports = vec![(PORT, Transport::Tcp)];
+    datapath.configure(&Protection { ports, mode: Mode::Enforce, drop_fragments: false })?;
+    let mut wrong = Vec::new();
+    for (story, family) in stories.iter().flat_map(|story| [(story, Family::V4), (story, Family::V6)]) {
+        let watched: IpAddr = Watched.text(family).parse::<IpNet>()?.addr();
+        let frames = [frame(watched, PORT, Transport::Tcp)];
+        let mut stage = Stage { book: Book::new(), family, start: SystemClock.boot() };
+        story.at_first.iter().try_for_each(|act| stage.act(&mut datapath, *act))?;
+        let seen = watch(&mut datapath, &frames, LOOKS, |datapath, _| {
+            story.round.iter().try_for_each(|act| stage.act(datapath, *act))
+        })
+        .with_context(|| format!("{}, {family:?}", story.name))?;
+        ensure!(seen.rounds > 0, "{}, {family:?}: nothing happened", story.name);
+        let other = seen.other_than(reasons);
+        if !other.is_empty() {
+            wrong.push(format!("{}, {family:?}: {other:?} of {seen:?}", story.name));
+        }
+        for (entry, _) in datapath.entries()? {
+            datapath.remove(&entry, None)?;
+        }
+    }
+    ensure!(wrong.is_empty(), "only {reasons:?} should be counted, but:\n{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn a_source_that_is_admitted_before_and_after_each_change_loses_no_packet() -> Result<()> {
+    let name = "a_source_that_is_admitted_before_and_after_each_change_loses_no_packet";
+    tell(name, &ADMITTED, &[Reason::HostGrant, Reason::PrefixGrant])
+}
+
+/// One look-up reads several tables in turn. Each change is right for a look-up that it meets; two of them, the opening of
+/// one grant and the closing of another, are as long as they don't meet the same one.
+#[test]
+fn a_source_that_one_grant_admits_after_another_loses_no_packet() -> Result<()> {
+    let name = "a_source_that_one_grant_admits_after_another_loses_no_packet";
+    tell(name, &ADMITTED_IN_TURN, &[Reason::HostGrant, Reason::PrefixGrant])
+}
+
+#[test]
+fn a_source_that_is_admitted_neither_before_nor_after_each_change_gains_no_packet() -> Result<()> {
+    let name = "a_source_that_is_admitted_neither_before_nor_after_each_change_gains_no_packet";
+    tell(name, &SHUT, &[Reason::NoGrant, Reason::GrantExpired])
+}
