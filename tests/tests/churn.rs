@@ -47,7 +47,7 @@ fn ahead() -> BootTime {
 fn datapath(sandbox: &Sandbox) -> Result<XdpDatapath> {
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
     let ports = vec![(PORT, Transport::Tcp)];
-    datapath.configure(&Protection { ports, mode: Mode::Enforce, drop_fragments: false })?;
+    datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
     Ok(datapath)
 }
 

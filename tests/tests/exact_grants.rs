@@ -15,6 +15,7 @@ use jit_agent::{
         view::{Peer, Refusal, Selection},
     },
     datapath::{Datapath as _, Protection, xdp::XdpDatapath},
+    events::EventHub,
     policy::{Book, Change, EntryKey, GrantId, LiveGrant, NewRequest, PortId, Protocol, RequestedPort, Until},
     store::Store,
 };
@@ -312,6 +313,7 @@ impl Keeper for CoreKeeper {
             clock: Arc::new(self.twin.clock()),
             boot: Boot { machine_id: "machine".to_owned(), boot_id: "boot".to_owned() },
             datapath: Box::new(self.twin.clone()),
+            events: EventHub::new(Arc::new(self.twin.clock())),
             store: Store::open(&self.store).map_err(|error| error.to_string()),
             faults: Vec::new(),
         });
@@ -373,7 +375,7 @@ fn the_kernel_ends_a_grant_at_its_deadline_neither_earlier_nor_later() -> Result
     let sandbox = Sandbox::new()?;
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
     let ports = vec![(OTHER_PORT, Transport::Tcp)];
-    datapath.configure(&Protection { ports, mode: Mode::Enforce, drop_fragments: false })?;
+    datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
     for source in ["192.0.2.7/32", "192.0.2.0/24", "2001:db8::7/128", "2001:db8::/64"] {
         let source: IpNet = source.parse()?;
         let entry = EntryKey { number: OTHER_PORT, transport: Transport::Tcp, source };

@@ -225,7 +225,7 @@ fn tell(name: &str, stories: &[Story], reasons: &[Reason]) -> Result<()> {
     let sandbox = Sandbox::new()?;
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
     let ports = vec![(PORT, Transport::Tcp)];
-    datapath.configure(&Protection { ports, mode: Mode::Enforce, drop_fragments: false })?;
+    datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
     let mut wrong = Vec::new();
     for (story, family) in stories.iter().flat_map(|story| [(story, Family::V4), (story, Family::V6)]) {
         let watched: IpAddr = Watched.text(family).parse::<IpNet>()?.addr();

@@ -11,12 +11,12 @@ use jit_agent::{
     clock::{BootTime, Clock, ManualClock, SystemClock},
     core::view::InterfaceView,
     datapath::{
-        Counter, Datapath, DatapathError, MemoryDatapath, Protection,
+        Datapath, DatapathError, MemoryDatapath, Packet, PortCounts, Protection, Trace,
         xdp::{XdpDatapath, unload},
     },
     policy::{EntryKey, LiveGrant},
 };
-use jit_common::reason::Verdict;
+use jit_common::{abi::Activity, reason::Verdict};
 
 use super::{Probe, admits};
 use crate::verdicts::XDP_PASS;
@@ -290,8 +290,20 @@ impl Datapath for Twin {
         self.state().entries()
     }
 
-    fn counters(&self) -> Result<Vec<Counter>, DatapathError> {
-        self.state().memory.counters()
+    fn activity(&self, entry: &EntryKey) -> Activity {
+        self.state().memory.activity(entry)
+    }
+
+    fn port_counts(&self) -> Result<Vec<PortCounts>, DatapathError> {
+        self.state().memory.port_counts()
+    }
+
+    fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError> {
+        self.state().memory.trace(packet)
+    }
+
+    fn tend(&mut self) -> Result<(), DatapathError> {
+        self.state().kernel()?.tend()
     }
 
     fn keep(&mut self) -> Result<(), DatapathError> {

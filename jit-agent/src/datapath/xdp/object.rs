@@ -11,7 +11,10 @@ use jit_common::abi::{
     Activity, COUNTERS, Counters, ENTRIES, HostKey4, HostKey6, PORTS, PortEntry, PrefixKey4, PrefixKey6, SLOTS,
     Settings, Slot, map,
 };
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, setrlimit},
+};
 
 use crate::datapath::DatapathError;
 
@@ -78,7 +81,8 @@ impl Object {
             loader.load(OBJECT).map_err(|error| DatapathError::kernel("creating the program's maps", error))?;
         let program = match xdp(&mut object, FRAGS).and_then(Xdp::load) {
             Ok(()) => FRAGS,
-            Err(error) if xdp(&mut object, LINEAR).and_then(Xdp::load).is_ok() => {
+            // That is how kernels answer that don't know of such packets. Any other answer is about this program.
+            Err(error) if is_unknown(&error) && xdp(&mut object, LINEAR).and_then(Xdp::load).is_ok() => {
                 tracing::info!(
                     "this kernel refuses XDP for packets in several buffers, so interfaces with jumbo frames may \
                      refuse the program"
@@ -122,6 +126,10 @@ impl Object {
             _ => Err(DatapathError::kernel("finding the XDP program", "the object has no such program")),
         }
     }
+}
+
+fn is_unknown(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. } if Errno::from_io_error(io_error) == Some(Errno::INVAL))
 }
 
 fn xdp<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, ProgramError> {
