@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -42,9 +43,19 @@ impl Seen {
     }
 }
 
-/// Two CPUs that this thread may use, if there are as many.
+/// Whether this machine can do it; if not, says that `test` was skipped.
 #[must_use]
-pub fn two_cpus() -> Option<(usize, usize)> {
+#[expect(clippy::print_stdout, reason = "a skip must be seen")]
+pub fn can_race(test: &str) -> bool {
+    let can = two_cpus().is_some();
+    if !can {
+        println!("SKIP: {test}: changes and look-ups race on two CPUs, and this machine has one");
+    }
+    can
+}
+
+/// Two CPUs that this process may use, if there are as many.
+fn two_cpus() -> Option<(usize, usize)> {
     /// As it was before a thread bound itself to one of them.
     static AT_START: LazyLock<Option<CpuSet>> = LazyLock::new(|| sched_getaffinity(None).ok());
     let allowed = AT_START.as_ref()?;
@@ -70,20 +81,23 @@ pub fn watch(
     let runner = datapath.runner()?;
     let before = datapath.counters()?;
     let (stop, judged) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (changed, looked) = thread::scope(|scope| {
+    let (changed, looked, interrupted) = thread::scope(|scope| {
         let looking = scope.spawn(|| look(&runner, there, frames, &stop, &judged));
+        let interrupting = scope.spawn(|| interrupt(there, &stop));
         let changed = bind(here).and_then(|()| {
             let mut rounds = 0;
-            while judged.load(Ordering::Relaxed) < looks && !looking.is_finished() {
+            while (judged.load(Ordering::Relaxed) < looks || rounds == 0) && !looking.is_finished() {
                 changes(datapath, rounds)?;
                 rounds += 1;
             }
             Ok(rounds)
         });
         stop.store(true, Ordering::Relaxed);
-        (changed, looking.join())
+        (changed, looking.join(), interrupting.join())
     });
-    looked.map_err(|_| anyhow!("the thread that looks panicked"))??;
+    for ended in [looked, interrupted] {
+        ended.map_err(|_| anyhow!("a thread on CPU {there} panicked"))??;
+    }
     let seen = Seen {
         looks: judged.into_inner(),
         rounds: changed.context("a change failed")?,
@@ -108,6 +122,16 @@ fn look(runner: &Runner, cpu: usize, frames: &[Vec<u8>], stop: &AtomicBool, judg
                 judged.fetch_add(u64::from(repeat), Ordering::Relaxed);
             }
         }
+    }
+    Ok(())
+}
+
+/// Lets timers fire on the CPU that looks up. A look-up takes less time than a change, so only one that is interrupted
+/// meets the next change on its way.
+fn interrupt(cpu: usize, stop: &AtomicBool) -> Result<()> {
+    bind(cpu)?;
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_micros(1));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use jit_common::{
 use jit_tests::{
     Sandbox,
     model::frame,
-    watch::{two_cpus, watch},
+    watch::{can_race, watch},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
 
@@ -218,8 +218,7 @@ impl Stage {
 /// Tells the stories one after the other, with packets from the watched source, which must be counted under `reasons`
 /// alone.
 fn tell(name: &str, stories: &[Story], reasons: &[Reason]) -> Result<()> {
-    if two_cpus().is_none() {
-        println!("SKIP: {name}: changes and look-ups race on two CPUs, and this machine has one");
+    if !can_race(name) {
         return Ok(());
     }
     let sandbox = Sandbox::new()?;

@@ -42,7 +42,6 @@ struct State {
     before: Vec<LiveGrant>,
     after: Vec<LiveGrant>,
     violation: Option<String>,
-    judged: u64,
 }
 
 impl Twin {
@@ -62,7 +61,6 @@ impl Twin {
             before: Vec::new(),
             after: Vec::new(),
             violation: None,
-            judged: 0,
         };
         state.load()?;
         Ok(Self(Arc::new(Mutex::new(state))))
@@ -76,12 +74,6 @@ impl Twin {
     #[must_use]
     pub fn clock(&self) -> ManualClock {
         self.state().clock.clone()
-    }
-
-    /// How many packets the kernel has judged.
-    #[must_use]
-    pub fn judged(&self) -> u64 {
-        self.state().judged
     }
 
     /// Removes all entries, and forgets what was wrong.
@@ -150,7 +142,7 @@ impl Twin {
         state.advance(until);
         state.anchor = (until, SystemClock.boot());
         for (entry, deadline) in state.memory.entries()? {
-            let deadline = state.to_kernel(deadline);
+            let deadline = state.for_kernel(deadline);
             state.kernel()?.set(&entry, deadline)?;
         }
         Ok(())
@@ -197,12 +189,12 @@ impl State {
         self.kernel.as_mut().ok_or_else(|| no_kernel(&self.directory))
     }
 
-    fn to_kernel(&self, deadline: BootTime) -> BootTime {
+    fn for_kernel(&self, deadline: BootTime) -> BootTime {
         let (test, kernel) = self.anchor;
         BootTime((kernel.0 + deadline.0).saturating_sub(test.0))
     }
 
-    fn from_kernel(&self, deadline: BootTime) -> BootTime {
+    fn for_test(&self, deadline: BootTime) -> BootTime {
         let (test, kernel) = self.anchor;
         BootTime((test.0 + deadline.0).saturating_sub(kernel.0))
     }
@@ -210,7 +202,7 @@ impl State {
     fn entries(&self) -> Result<Vec<(EntryKey, BootTime)>, DatapathError> {
         let kernel = self.kernel.as_ref().ok_or_else(|| no_kernel(&self.directory))?;
         let entries = kernel.entries()?.into_iter();
-        Ok(entries.map(|(entry, deadline)| (entry, self.from_kernel(deadline))).collect())
+        Ok(entries.map(|(entry, deadline)| (entry, self.for_test(deadline))).collect())
     }
 
     fn advance(&self, until: BootTime) {
@@ -220,7 +212,7 @@ impl State {
     /// After a change in both.
     fn changed(&mut self, what: &str, in_memory: &Result<(), DatapathError>, in_kernel: &Result<(), DatapathError>) {
         if let Some(error) = in_memory.as_ref().err().or(in_kernel.as_ref().err()) {
-            self.blame(format!("{what}: {error}"));
+            self.blame(&format!("{what}: {error}"));
         }
         self.check(true);
     }
@@ -229,7 +221,7 @@ impl State {
         let probes = std::mem::take(&mut self.probes);
         for probe in &probes {
             if let Err(error) = self.check_one(probe, kernel) {
-                self.blame(format!("{} to {}/{:?}: {error:#}", probe.address, probe.number, probe.transport));
+                self.blame(&format!("{} to {}/{:?}: {error:#}", probe.address, probe.number, probe.transport));
             }
         }
         self.probes = probes;
@@ -242,7 +234,6 @@ impl State {
         let passes = reason.verdict() == Verdict::Pass;
         if kernel {
             let (action, _) = self.kernel()?.test_run(&probe.frame, 1)?;
-            self.judged += 1;
             ensure!((action == XDP_PASS) == passes, "in memory {}, but the kernel says {action}", reason.name());
         }
         let right = if before == after { passes == after } else { true };
@@ -251,7 +242,7 @@ impl State {
     }
 
     /// Keeps the first thing that is wrong: the others mostly follow from it.
-    fn blame(&mut self, violation: String) {
+    fn blame(&mut self, violation: &str) {
         let grants = (&self.before, &self.after);
         self.violation.get_or_insert_with(|| format!("{violation}\nbefore: {:?}\nafter: {:?}", grants.0, grants.1));
     }
@@ -271,7 +262,7 @@ impl Datapath for Twin {
     fn set(&mut self, entry: &EntryKey, deadline: BootTime) -> Result<(), DatapathError> {
         let mut state = self.state();
         let in_memory = state.memory.set(entry, deadline);
-        let deadline = state.to_kernel(deadline);
+        let deadline = state.for_kernel(deadline);
         let in_kernel = state.kernel()?.set(entry, deadline);
         state.changed(&format!("setting {entry}"), &in_memory, &in_kernel);
         in_kernel
@@ -280,7 +271,7 @@ impl Datapath for Twin {
     fn remove(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> Result<(), DatapathError> {
         let mut state = self.state();
         let in_memory = state.memory.remove(entry, covered_until);
-        let covered_until = covered_until.map(|until| state.to_kernel(until));
+        let covered_until = covered_until.map(|until| state.for_kernel(until));
         let in_kernel = state.kernel()?.remove(entry, covered_until);
         state.changed(&format!("removing {entry}"), &in_memory, &in_kernel);
         in_kernel
