@@ -190,6 +190,9 @@ pub struct Settings {
     /// How many events each CPU may report of each port, counted from when the maps were made. The agent raises it as
     /// time passes; see [`Counters::admit_event`].
     pub event_allowance: u64,
+    /// How often an entry was opened, or its deadline moved; raised when that is done. A program that finds no live entry
+    /// although one may have been opened under its eyes, while another ended, looks once more.
+    pub openings: u64,
 }
 
 /// Whether drops are carried out.
@@ -216,7 +219,7 @@ impl Settings {
 
     /// What the program assumes if its settings can't be read.
     pub const STRICT: Self =
-        Self { abi_version: ABI_VERSION, flags: Self::DROP_FRAGMENTS, trial_until: 0, event_allowance: 0 };
+        Self { abi_version: ABI_VERSION, flags: Self::DROP_FRAGMENTS, trial_until: 0, event_allowance: 0, openings: 0 };
 
     /// Whether any of these bits is set.
     #[inline(always)]
@@ -312,7 +315,7 @@ pub struct Slot {
 
 const _: () = {
     assert!(size_of::<PortEntry>() == 2);
-    assert!(size_of::<Settings>() == 24);
+    assert!(size_of::<Settings>() == 32);
     assert!(size_of::<HostKey4>() == 8);
     assert!(size_of::<HostKey6>() == 20);
     assert!(size_of::<PrefixKey4>() == 8);

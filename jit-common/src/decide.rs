@@ -22,6 +22,15 @@ pub trait Tables {
     fn forwards(&self) -> bool;
     /// CLOCK_BOOTTIME in nanoseconds.
     fn now(&self) -> u64;
+
+    /// [Searches](search) the tables. The program does it in a function of its own.
+    #[inline(always)]
+    fn search(&self, flow: &Flow) -> Result<(Reason, u32, u64), Reason>
+    where
+        Self: Sized,
+    {
+        search(flow, self)
+    }
 }
 
 /// What becomes of a packet.
@@ -77,13 +86,39 @@ pub fn decide_flow<T: Tables, R>(flow: &Flow, tables: &T, then: impl FnOnce(Deci
     if port.is_idle() && !settings.has(Settings::BREAK_GLASS | Settings::LOCAL_SCOPE) {
         return then(Decision { reason: Reason::NoGrant, counters, admitted: None, settings });
     }
-    match find(flow, port, tables, &settings) {
+    match tables.search(flow) {
         Ok((reason, slot, now)) => then(Decision { reason, counters, admitted: Some((slot, now)), settings }),
         Err(reason) => refuse(reason, counters, tables, settings, then),
     }
 }
 
+/// How often the tables are searched while they change.
+const ATTEMPTS: u32 = 2;
+
 /// The slot that lets a packet pass, with the reason and when that was found; or why there is none.
+///
+/// Entries are looked up one after the other. A source that goes from one grant to another meanwhile, the new one opened
+/// before the old one ends, could be found under neither, so the tables are searched again if anything was opened.
+#[inline(always)]
+pub fn search<T: Tables>(flow: &Flow, tables: &T) -> Result<(Reason, u32, u64), Reason> {
+    let mut settings = tables.settings();
+    let mut without_grant = Reason::NoGrant;
+    for _ in 0..ATTEMPTS {
+        // The hints too have to be younger than the number of openings.
+        match find(flow, tables.port(flow.port), tables, &settings) {
+            Ok(found) => return Ok(found),
+            Err(reason) => without_grant = reason,
+        }
+        let now = tables.settings();
+        if now.openings == settings.openings {
+            break;
+        }
+        settings = now;
+    }
+    Err(without_grant)
+}
+
+/// One search of the tables.
 #[inline(always)]
 fn find<T: Tables>(
     flow: &Flow,
@@ -213,6 +248,21 @@ impl Slot {
     }
 }
 
+/// Source, port and transport of a [tag](Slot::tag) and a [mapped](Source::mapped) source.
+#[inline(always)]
+#[must_use]
+pub const fn untagged(source_high: u64, source_low: u64, tag: u64) -> Option<(Source, u16, Transport)> {
+    let source = match tag & 0xff {
+        4 => Source::V4(source_low as u32),
+        6 => Source::V6(source_high, source_low),
+        _ => return None,
+    };
+    match Transport::from_number((tag >> 8) as u8) {
+        Some(transport) => Some((source, (tag >> 16) as u16, transport)),
+        None => None,
+    }
+}
+
 impl Event {
     /// Says what the packet's flow is.
     #[inline(always)]
@@ -224,15 +274,7 @@ impl Event {
     /// The flow; `None` if the packet did not say.
     #[must_use]
     pub const fn flow(&self) -> Option<(Source, u16, Transport)> {
-        let source = match self.tag & 0xff {
-            4 => Source::V4(self.source_low as u32),
-            6 => Source::V6(self.source_high, self.source_low),
-            _ => return None,
-        };
-        match Transport::from_number((self.tag >> 8) as u8) {
-            Some(transport) => Some((source, (self.tag >> 16) as u16, transport)),
-            None => None,
-        }
+        untagged(self.source_high, self.source_low, self.tag)
     }
 }
 

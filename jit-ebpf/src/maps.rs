@@ -15,8 +15,9 @@ use jit_common::{
         self, Activity, Counters, Event, HostKey4, HostKey6, Mode, PREFIX_KEY_HEAD_BITS, PortEntry, PrefixKey4,
         PrefixKey6, Settings, Slot, counter_index,
     },
-    decide::{Decision, Tables},
+    decide::{Decision, Tables, search, untagged},
     parse::{Flow, Source},
+    reason::Reason,
 };
 
 use crate::{forward, frame::PacketFrame};
@@ -100,7 +101,95 @@ impl<'frame, F> KernelTables<'frame, F> {
     pub(crate) fn new(frame: &'frame F) -> Self {
         Self(frame)
     }
+}
 
+impl<F: PacketFrame> Tables for KernelTables<'_, F> {
+    #[inline(always)]
+    fn settings(&self) -> Settings {
+        Maps.settings()
+    }
+
+    #[inline(always)]
+    fn port(&self, port: u16) -> PortEntry {
+        Maps.port(port)
+    }
+
+    #[inline(always)]
+    fn host(&self, flow: &Flow) -> Option<(u32, Slot)> {
+        Maps.host(flow)
+    }
+
+    #[inline(always)]
+    fn prefix(&self, flow: &Flow) -> Option<(u32, Slot)> {
+        Maps.prefix(flow)
+    }
+
+    #[inline(always)]
+    fn break_glass(&self, source: Source) -> Option<(u32, Slot)> {
+        Maps.break_glass(source)
+    }
+
+    #[inline(always)]
+    fn forwards(&self) -> bool {
+        // SAFETY: only whether there is an element is of interest.
+        unsafe { LOCAL_INTERFACES.get(self.0.interface()) }.is_some() && forward::forwards::<F>(self.0.context()) != 0
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        Maps.now()
+    }
+
+    #[inline(always)]
+    fn search(&self, flow: &Flow) -> Result<(Reason, u32, u64), Reason> {
+        let (high, low) = flow.source.mapped();
+        let tag = u64::from(Slot::tag(flow.source, flow.port, flow.transport as u8));
+        let mut found = Found { slot: 0, now: 0 };
+        let reason = search_maps(high, low, tag, &mut found) as u8;
+        // The reasons for which a search can end; any other number is none that it gives.
+        match reason {
+            HOST_GRANT => Ok((Reason::HostGrant, found.slot as u32, found.now)),
+            PREFIX_GRANT => Ok((Reason::PrefixGrant, found.slot as u32, found.now)),
+            BREAK_GLASS => Ok((Reason::BreakGlass, found.slot as u32, found.now)),
+            GRANT_EXPIRED => Err(Reason::GrantExpired),
+            _ => Err(Reason::NoGrant),
+        }
+    }
+}
+
+const HOST_GRANT: u8 = Reason::HostGrant as u8;
+const PREFIX_GRANT: u8 = Reason::PrefixGrant as u8;
+const BREAK_GLASS: u8 = Reason::BreakGlass as u8;
+const GRANT_EXPIRED: u8 = Reason::GrantExpired as u8;
+
+/// Which slot lets a packet pass, and when that was found.
+#[repr(C)]
+struct Found {
+    slot: u64,
+    now: u64,
+}
+
+/// The search as a function of its own, which the verifier and the processor meet once instead of in each place that
+/// leads to it, and whose stack the other ways don't pay for. Returns the number of the reason.
+#[inline(never)]
+fn search_maps(source_high: u64, source_low: u64, tag: u64, found: &mut Found) -> u32 {
+    let Some((source, port, transport)) = untagged(source_high, source_low, tag) else {
+        return Reason::NoGrant as u32;
+    };
+    let flow = Flow { source, port, transport, fragment: false, transport_header: 0 };
+    match search(&flow, &Maps) {
+        Ok((reason, slot, now)) => {
+            *found = Found { slot: u64::from(slot), now };
+            reason as u32
+        }
+        Err(reason) => reason as u32,
+    }
+}
+
+/// The maps themselves, without a packet.
+struct Maps;
+
+impl Maps {
     #[inline(always)]
     fn slot(number: Option<&u32>) -> Option<(u32, Slot)> {
         let number = *number?;
@@ -111,7 +200,7 @@ impl<'frame, F> KernelTables<'frame, F> {
     }
 }
 
-impl<F: PacketFrame> Tables for KernelTables<'_, F> {
+impl Tables for Maps {
     #[inline(always)]
     fn settings(&self) -> Settings {
         // The strictest ones where they can't be read.
@@ -164,8 +253,8 @@ impl<F: PacketFrame> Tables for KernelTables<'_, F> {
 
     #[inline(always)]
     fn forwards(&self) -> bool {
-        // SAFETY: only whether there is an element is of interest.
-        unsafe { LOCAL_INTERFACES.get(self.0.interface()) }.is_some() && forward::forwards::<F>(self.0.context()) != 0
+        // Where there is no packet, there is none to forward.
+        false
     }
 
     #[inline(always)]

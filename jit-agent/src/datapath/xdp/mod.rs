@@ -187,6 +187,7 @@ impl XdpDatapath {
         for source in wanted.difference(&present) {
             self.tables.let_in(*source)?;
         }
+        self.settings.note_opening();
         // A source that can't be taken out must not hold up the others.
         let results: Vec<_> = present.difference(&wanted).map(|source| self.tables.shut_out(source)).collect();
         results.into_iter().collect()
@@ -241,6 +242,7 @@ impl Datapath for XdpDatapath {
         if self.tables.set(entry, deadline)? {
             self.write_hints(entry.number);
         }
+        self.settings.note_opening();
         Ok(())
     }
 

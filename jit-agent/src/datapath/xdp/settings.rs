@@ -49,6 +49,13 @@ impl KernelSettings {
         }
     }
 
+    /// Says that an entry was opened, or its deadline moved, and nothing of it is left to do.
+    pub(super) fn note_opening(&self) {
+        if let Some(field) = self.0.u64_at(0, offset_of!(Settings, openings)) {
+            field.fetch_add(1, Ordering::Release);
+        }
+    }
+
     /// Grants the events of another second.
     pub(super) fn allow_events(&self) {
         if let Some(field) = self.0.u64_at(0, offset_of!(Settings, event_allowance)) {
