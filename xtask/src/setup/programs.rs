@@ -1,4 +1,4 @@
-//! The programs that the tests, the demo and the kernels part run.
+//! The programs that the tests, the demo, the benchmark and the kernels part run.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::apt::Apt;
 use crate::paths;
 
 /// Executable and Debian package. What every installation has (tar, and dpkg on Debian) is left out.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
@@ -18,6 +18,11 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("setpriv", "util-linux"),
     ("ethtool", "ethtool"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    // What the benchmark compares with.
+    ("nft", "nftables"),
+    ("iptables", "iptables"),
+    ("ipset", "ipset"),
+    ("xdp-filter", "xdp-tools"),
 ];
 
 /// What the kernels' packages are signed with; Debian has it, its derivatives may not.
@@ -34,7 +39,7 @@ pub(super) fn install(apt: Option<&mut Apt>) -> Result<bool> {
     }
     let Some(apt) = apt else {
         let names: Vec<_> = missing.iter().map(|(name, package)| format!("{name} (Debian's {package})")).collect();
-        bail!("tests and demo need programs that are not in PATH: {}: install them", names.join(", "));
+        bail!("tests, demo and benchmark need programs that are not in PATH: {}: install them", names.join(", "));
     };
     let mut packages: Vec<_> = missing.into_iter().map(|(_, package)| package).collect();
     packages.dedup();

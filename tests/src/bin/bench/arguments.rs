@@ -7,9 +7,10 @@ pub(crate) const USAGE: &str = "\
 Usage: cargo xtask bench [OPTIONS]
 
   --json          print JSON instead of a table
-  --only NAME     measure only what has NAME in its name, such as `locked-drop`, `ipv6` or `request`
-  --rounds N      rounds for each cost per packet, at least 7 [default: 11]
-  --repeat N      packets in each round [default: 1000000]
+  --only NAME     measure only what has NAME in its name, such as `locked-drop`, `ipv6`, `growth`,
+                  `request`, `flood`, `flood-ipv4-tcp` or `client`
+  --rounds N      rounds of each cost per packet, flood and client, at least 7 [default: 11]
+  --repeat N      packets in each round of a cost per packet [default: 1000000]
   --requests N    requests to the agent, at most 60000 [default: 1000]
   --help          print this";
 
@@ -34,9 +35,9 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
     /// Part of the names of what is measured; `None`: everything.
     pub(crate) only: Option<String>,
-    /// Rounds for each cost per packet.
+    /// Rounds of each cost per packet, flood and client.
     pub(crate) rounds: u32,
-    /// Packets in each round.
+    /// Packets in each round of a cost per packet.
     pub(crate) repeat: u32,
     /// Requests to the agent.
     pub(crate) requests: u32,

@@ -1,15 +1,19 @@
 //! The packets whose cost is measured, and the tables that they meet.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context, Result};
-use jit_agent::clock::{Clock, SystemClock};
-use jit_agent::datapath::{Datapath, Protection};
-use jit_agent::policy::{EntryKey, parse_source};
-use jit_common::abi::{Mode, Transport};
+use anyhow::Result;
+use jit_agent::datapath::Datapath;
+use jit_common::abi::Transport;
 use jit_common::reason::Reason;
 use jit_tests::verdicts::frame::{Ipv4, Ipv6, protocol, segment};
+
+use crate::grants::{self, Opener};
+
+/// The kind of packets to a port that isn't protected.
+pub(crate) const UNPROTECTED_PASS: &str = "unprotected-pass";
+/// The kind of packets to a protected port without grants.
+pub(crate) const LOCKED_DROP: &str = "locked-drop";
 
 /// Nothing protects this port.
 const UNPROTECTED: u16 = 80;
@@ -53,8 +57,8 @@ impl Case {
 /// All cases: TCP segments without payload.
 pub(crate) fn all() -> Vec<Case> {
     let kinds = [
-        ("unprotected-pass", "port not protected: pass", UNPROTECTED, Reason::UnprotectedPort),
-        ("locked-drop", "port locked, no grant live: drop", LOCKED, Reason::NoGrant),
+        (UNPROTECTED_PASS, "port not protected: pass", UNPROTECTED, Reason::UnprotectedPort),
+        (LOCKED_DROP, "port locked, no grant live: drop", LOCKED, Reason::NoGrant),
         ("host-grant-pass", "host grant: pass", HOST, Reason::HostGrant),
         ("prefix-grant-pass", "prefix grant: pass", PREFIX, Reason::PrefixGrant),
         ("crowded-drop", "among 10,000 other hosts' grants: drop", CROWDED, Reason::NoGrant),
@@ -74,24 +78,10 @@ pub(crate) fn all() -> Vec<Case> {
 /// # Errors
 /// A table can't be written.
 pub(crate) fn populate(datapath: &mut impl Datapath) -> Result<()> {
-    let ports = [LOCKED, HOST, PREFIX, CROWDED].map(|port| (port, Transport::Tcp));
-    datapath.configure(&Protection { ports: ports.to_vec(), mode: Mode::Enforce, ..Protection::default() })?;
-    let deadline = SystemClock.boot().after(Duration::from_secs(24 * 3600));
-    let mut open = |number, source: &str| -> Result<()> {
-        let source = parse_source(source).with_context(|| format!("'{source}' is no source"))?;
-        let entry = EntryKey { number, transport: Transport::Tcp, source };
-        datapath.set(&entry, deadline).with_context(|| format!("opening {entry}"))
-    };
-    for source in [IpAddr::from(SOURCE4), IpAddr::from(SOURCE6)] {
-        open(HOST, &source.to_string())?;
-    }
-    for prefix in PREFIXES {
-        open(PREFIX, prefix)?;
-    }
-    for number in 0..CROWD {
-        let [high, low] = number.to_be_bytes();
-        open(CROWDED, &Ipv4Addr::new(198, 18, high, low).to_string())?;
-        open(CROWDED, &Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number).to_string())?;
-    }
-    Ok(())
+    grants::protect(datapath, &[LOCKED, HOST, PREFIX, CROWDED].map(|port| (port, Transport::Tcp)))?;
+    Opener::new(datapath, HOST, Transport::Tcp).open_all([SOURCE4.to_string(), SOURCE6.to_string()])?;
+    Opener::new(datapath, PREFIX, Transport::Tcp).open_all(PREFIXES.map(str::to_owned))?;
+    let mut crowded = Opener::new(datapath, CROWDED, Transport::Tcp);
+    crowded.open_all(grants::hosts4(CROWD))?;
+    crowded.open_all(grants::hosts6(CROWD))
 }

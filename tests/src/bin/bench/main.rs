@@ -1,4 +1,4 @@
-//! The benchmark: what a packet costs, and how soon a request lets one through.
+//! The benchmark: what a packet costs, how soon a request lets one through, and what becomes of a flood.
 //!
 //! Everything happens in namespaces of its own, which the kernel removes when this process ends, also when it is
 //! interrupted. The daemon's store alone is on a real disk, in the build directory.
@@ -6,14 +6,21 @@
 #![deny(unsafe_code)]
 
 mod arguments;
-mod bare;
+mod bpf;
 mod cases;
+mod cores;
 mod environment;
+mod flood;
+mod grants;
+mod growth;
+mod instructions;
 mod opening;
 mod per_packet;
 mod report;
 mod samples;
 mod state_dir;
+mod table;
+mod targets;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -22,6 +29,7 @@ use anyhow::{Result, ensure};
 
 use crate::arguments::{Arguments, Command};
 use crate::environment::Environment;
+use crate::flood::Traffic;
 use crate::report::Report;
 
 fn main() -> ExitCode {
@@ -46,21 +54,33 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> Result<()> {
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let cases: Vec<_> = cases::all().into_iter().filter(|case| wanted(&case.name())).collect();
-    let opening = wanted(opening::NAME);
+    let (growth, opening) = (wanted(growth::NAME), wanted(opening::NAME));
+    let traffic: Vec<_> = Traffic::ALL.into_iter().filter(|traffic| wanted(traffic.name())).collect();
+    let floods = flood::Wanted { traffic, client: wanted(flood::CLIENT) };
+    let flooded = floods.client || !floods.traffic.is_empty();
     ensure!(
-        opening || !cases.is_empty(),
+        growth || opening || flooded || !cases.is_empty(),
         "--only {} matches no measurement; there are {}",
         arguments.only.as_deref().unwrap_or_default(),
-        cases::all().iter().map(cases::Case::name).chain([opening::NAME.to_owned()]).collect::<Vec<_>>().join(", ")
+        names().join(", ")
     );
-    let mut report = Report { environment: Environment::read()?, per_packet: None, opening: None };
-    if !cases.is_empty() {
-        report.per_packet = Some(per_packet::run(cases, arguments.rounds, arguments.repeat)?);
-    }
-    if opening {
-        report.opening = Some(opening::run(arguments.requests)?);
-    }
+    let report = Report {
+        environment: Environment::read()?,
+        per_packet: match cases {
+            cases if cases.is_empty() => None,
+            cases => Some(per_packet::run(cases, arguments.rounds, arguments.repeat)?),
+        },
+        growth: growth.then(|| growth::run(arguments.rounds, arguments.repeat)).transpose()?,
+        opening: opening.then(|| opening::run(arguments.requests)).transpose()?,
+        floods: flooded.then(|| flood::run(&floods, arguments.rounds)).transpose()?,
+    };
     let text = if arguments.json { report.to_json() } else { report.to_table() };
     writeln!(io::stdout(), "{text}")?;
     Ok(())
+}
+
+/// All that `--only` can select.
+fn names() -> Vec<String> {
+    let others = [growth::NAME, opening::NAME, flood::CLIENT].into_iter().chain(Traffic::ALL.map(Traffic::name));
+    cases::all().iter().map(cases::Case::name).chain(others.map(str::to_owned)).collect()
 }

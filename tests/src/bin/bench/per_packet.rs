@@ -9,12 +9,10 @@ use jit_tests::Sandbox;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-use crate::bare::{BareDrop, XDP_DROP};
+use crate::bpf::Program;
 use crate::cases::{self, Case};
+use crate::instructions::{BARE_DROP, action};
 use crate::samples::Samples;
-
-/// See `enum xdp_action`.
-const XDP_PASS: u32 = 2;
 
 /// All costs.
 pub(crate) struct Costs {
@@ -26,6 +24,9 @@ pub(crate) struct Costs {
     pub(crate) verified_instructions: Option<u32>,
     /// In the order of the cases.
     pub(crate) costs: Vec<Cost>,
+    /// For each family that both were measured for: nanoseconds by which a drop at a locked port takes longer than the way
+    /// through an unprotected one, in the same round.
+    pub(crate) locked_above_unprotected: Vec<(&'static str, Samples)>,
 }
 
 /// The cost of one case. Difference and ratio are taken within each round, where both programs ran one after the other:
@@ -51,29 +52,37 @@ pub(crate) fn run(cases: Vec<Case>, rounds: u32, repeat: u32) -> Result<Costs> {
     let sandbox = Sandbox::new()?;
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent")).context("loading the program")?;
     cases::populate(&mut datapath)?;
-    let bare = BareDrop::load()?;
+    let bare = Program::load(&BARE_DROP)?;
     for case in &cases {
         check(&datapath, case)?;
         // Not counted: caches and the processor's clock get to where they stay.
-        time(|| bare.run(&case.frame, repeat / 10), repeat)?;
+        time(|| run_bare(&bare, case, repeat / 10), repeat)?;
         time(|| run_program(&datapath, case, repeat / 10), repeat)?;
     }
     let mut times = vec![Vec::new(); cases.len()];
     for round in 0..rounds {
         for (case, times) in cases.iter().zip(&mut times) {
-            let bare = || time(|| bare.run(&case.frame, repeat), repeat);
+            let bare_drop = || time(|| run_bare(&bare, case, repeat), repeat);
             let program = || time(|| run_program(&datapath, case, repeat), repeat);
             // Taking turns, so that neither always runs after the other.
             times.push(if round % 2 == 0 {
-                let bare = bare()?;
+                let bare = bare_drop()?;
                 (program()?, bare)
             } else {
-                (program()?, bare()?)
+                (program()?, bare_drop()?)
             });
         }
     }
+    let locked_above_unprotected = ["ipv4", "ipv6"].into_iter().filter_map(|family| {
+        let of = |kind| cases.iter().zip(&times).find(|(case, _)| (case.kind, case.family) == (kind, family));
+        let ((_, locked), (_, unprotected)) = (of(cases::LOCKED_DROP)?, of(cases::UNPROTECTED_PASS)?);
+        let differences = locked.iter().zip(unprotected).map(|((locked, _), (unprotected, _))| locked - unprotected);
+        Some((family, Samples::new(differences.collect())))
+    });
+    let locked_above_unprotected = locked_above_unprotected.collect();
     let costs = cases.into_iter().zip(times).map(|(case, times)| Cost::new(case, &times)).collect();
-    Ok(Costs { rounds, repeat, verified_instructions: datapath.verified_instructions(), costs })
+    let verified_instructions = datapath.verified_instructions();
+    Ok(Costs { rounds, repeat, verified_instructions, costs, locked_above_unprotected })
 }
 
 /// Makes sure that the case is what it says it is.
@@ -90,19 +99,25 @@ fn counted(datapath: &XdpDatapath, wanted: Reason) -> Result<u64> {
     Ok(counters.iter().filter(|(mode, reason, _)| (*mode, *reason) == (Mode::Enforce, wanted)).map(|(.., n)| n).sum())
 }
 
+fn run_bare(bare: &Program, case: &Case, repeat: u32) -> Result<()> {
+    let action = bare.run(&case.frame, repeat)?;
+    ensure!(action == action::DROP.cast_unsigned(), "the bare program returned {action}");
+    Ok(())
+}
+
 fn run_program(datapath: &XdpDatapath, case: &Case, repeat: u32) -> Result<()> {
     let expected = match case.reason.verdict() {
-        Verdict::Drop => XDP_DROP,
-        Verdict::Pass => XDP_PASS,
+        Verdict::Drop => action::DROP,
+        Verdict::Pass => action::PASS,
     };
     let (action, _) = datapath.test_run(&case.frame, repeat)?;
-    ensure!(action == expected, "{} ended with action {action} instead of {expected}", case.name());
+    ensure!(action == expected.cast_unsigned(), "{} ended with action {action} instead of {expected}", case.name());
     Ok(())
 }
 
 /// Nanoseconds a packet, in this thread's processor time. The kernel's own figure is in whole nanoseconds, too coarse
 /// for a program of ten, and the system call's share is nothing among so many packets.
-fn time(run: impl FnOnce() -> Result<()>, repeat: u32) -> Result<f64> {
+pub(crate) fn time(run: impl FnOnce() -> Result<()>, repeat: u32) -> Result<f64> {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
@@ -128,7 +143,7 @@ impl Cost {
 impl Costs {
     /// For programs.
     pub(crate) fn to_json(&self) -> Value {
-        let Self { rounds, repeat, verified_instructions, costs } = self;
+        let Self { rounds, repeat, verified_instructions, costs, locked_above_unprotected } = self;
         let cases: Vec<Value> = costs
             .iter()
             .map(|Cost { case, program, bare, difference, ratio }| {
@@ -142,11 +157,14 @@ impl Costs {
                 })
             })
             .collect();
+        let above: serde_json::Map<_, _> =
+            locked_above_unprotected.iter().map(|(family, above)| ((*family).to_owned(), above.to_json())).collect();
         json!({
             "rounds": rounds,
             "packetsPerRound": repeat,
             "verifiedInstructions": verified_instructions,
             "cases": cases,
+            "lockedAboveUnprotectedNanoseconds": above,
         })
     }
 }

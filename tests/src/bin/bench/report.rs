@@ -3,9 +3,13 @@
 use serde_json::json;
 
 use crate::environment::Environment;
+use crate::flood::Floods;
+use crate::growth::Growth;
 use crate::opening::Opening;
 use crate::per_packet::Costs;
 use crate::samples::Samples;
+use crate::table::aligned;
+use crate::targets;
 
 /// All that was measured.
 pub(crate) struct Report {
@@ -13,26 +17,40 @@ pub(crate) struct Report {
     pub(crate) environment: Environment,
     /// What a packet costs.
     pub(crate) per_packet: Option<Costs>,
+    /// How that grows.
+    pub(crate) growth: Option<Growth>,
     /// How soon a request lets a packet through.
     pub(crate) opening: Option<Opening>,
+    /// How many packets are got rid of.
+    pub(crate) floods: Option<Floods>,
 }
 
 impl Report {
     /// For programs.
     pub(crate) fn to_json(&self) -> String {
-        let Self { environment, per_packet, opening } = self;
+        let Self { environment, per_packet, growth, opening, floods } = self;
         let report = json!({
             "environment": environment.to_json(),
             "perPacket": per_packet.as_ref().map(Costs::to_json),
+            "growth": growth.as_ref().map(Growth::to_json),
             "opening": opening.as_ref().map(Opening::to_json),
+            "flood": floods.as_ref().map(Floods::to_json),
+            "targets": targets::to_json(&targets::all(floods.as_ref(), per_packet.as_ref())),
         });
         format!("{report:#}")
     }
 
     /// For people.
     pub(crate) fn to_table(&self) -> String {
-        let Self { environment, per_packet, opening } = self;
-        let sections = [per_packet.as_ref().map(costs), opening.as_ref().map(times)];
+        let Self { environment, per_packet, growth, opening, floods } = self;
+        let targets = targets::all(floods.as_ref(), per_packet.as_ref());
+        let sections = [
+            per_packet.as_ref().map(costs),
+            growth.as_ref().map(Growth::to_table),
+            opening.as_ref().map(times),
+            floods.as_ref().map(Floods::to_table),
+            (!targets.is_empty()).then(|| targets::to_table(&targets)),
+        ];
         let sections = sections.into_iter().flatten().map(|section| format!("\n\n{section}"));
         environment.to_lines() + &sections.collect::<String>()
     }
@@ -77,33 +95,4 @@ fn times(opening: &Opening) -> String {
     ];
     let ending = format!("The packet passed before the answer was there: {packet_first} of {requests}");
     format!("{heading}\n\n{}\n{ending}", aligned(&rows, 1))
-}
-
-/// Rows in columns; the first `left` columns are words, the others figures.
-fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column < left {
-            true => format!("{cell:<width$}"),
-            false => format!("{cell:>width$}"),
-        });
-        format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_go_left_and_figures_right() {
-        let rows = [["name", "ms"], ["a", "12.5"]].map(|row| row.map(str::to_owned));
-        assert_eq!(aligned(&rows, 1), "  name    ms\n  a     12.5");
-    }
 }

@@ -1,0 +1,277 @@
+//! Where a flood happens: two namespaces joined by a veth, with a filter at the receiving end.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use jit_agent::datapath::Datapath as _;
+use jit_agent::datapath::xdp::XdpDatapath;
+use jit_common::abi::Mode;
+use jit_common::reason::Reason;
+use jit_tests::{Link, Namespace, PATIENCE, Program, Sandbox};
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketType, socket};
+
+use super::filter::{Fate, Filter, Installed};
+use super::generator::Generator;
+use super::traffic::{SOURCES, Traffic, station};
+
+/// The receiving host's address.
+pub(crate) const SERVER4: &str = "192.0.2.1";
+/// The sending end's device.
+const SENDER: &str = "flood0";
+/// How long frames that were sent may take to be received.
+const SETTLED: Duration = Duration::from_millis(20);
+
+/// One kind of traffic before one filter.
+pub(crate) struct Arena {
+    /// What stands before the port.
+    pub(crate) filter: Filter,
+    /// The receiving end.
+    pub(crate) server: Namespace,
+    /// The sending end.
+    pub(crate) client: Namespace,
+    traffic: Traffic,
+    installed: Installed,
+    frame: Vec<u8>,
+    sender: u32,
+    receiver: Receiver,
+}
+
+/// What was received during a flood.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flooded {
+    /// Frames that were sent.
+    pub(crate) sent: u64,
+    /// Frames that the receiving device has processed.
+    pub(crate) received: u64,
+    /// From the first frame's sending until the last one was processed.
+    pub(crate) elapsed: Duration,
+}
+
+/// What sends a flood: it may go to another thread, in the namespace of the sender.
+pub(crate) struct Sender<'a> {
+    generator: &'a Generator,
+    frame: &'a [u8],
+    interface: u32,
+}
+
+impl Sender<'_> {
+    /// Sends a frame from each source, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn send(&self) -> Result<()> {
+        self.generator.send(self.frame, self.interface)
+    }
+
+    /// Makes as many that go nowhere.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn discard(&self) -> Result<()> {
+        self.generator.discard(self.frame, self.interface)
+    }
+}
+
+impl Arena {
+    /// Makes it, with a device of the given name at the receiving end: xdp-filter pins what it needs by that name.
+    ///
+    /// # Errors
+    /// A part can't be made, or the filter can't be installed.
+    pub(crate) fn new(sandbox: &Sandbox, traffic: Traffic, filter: Filter, device: &str) -> Result<Self> {
+        let (server, client) = (Namespace::new("flooded")?, Namespace::new("flooding")?);
+        Link::new(&server, device, &client, SENDER)
+            .address_a(&format!("{SERVER4}/24"))
+            .address_a("2001:db8::1/64")
+            .address_b("192.0.2.10/24")
+            .address_b("2001:db8::10/64")
+            .up()?;
+        // What is answered goes back where it came from, by way of one neighbour.
+        server.ip(&format!("route add 198.18.0.0/16 via 192.0.2.10 dev {device}"))?;
+        server.ip(&format!("route add 2001:db8:ffff::/64 via 2001:db8::10 dev {device}"))?;
+        // Without, a veth takes frames from XDP only while it has an XDP program of its own.
+        let gro = Program::new("ethtool").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        gro.args(["-K", device, "gro", "on"]).run_in(&server, PATIENCE)?.success()?;
+        let receiver = server.enter(|| Receiver::new(device))??;
+        let (sender, from) = client.enter(|| interface(&client, SENDER))??;
+        let (index, to) = server.enter(|| interface(&server, device))??;
+        let pins = sandbox.bpffs().join(format!("{}-{}", traffic.name(), filter.name()));
+        let installed = filter.install(traffic, &server, (device, index), &pins)?;
+        let frame = traffic.frame(to, from);
+        Ok(Self { filter, server, client, traffic, installed, frame, sender, receiver })
+    }
+
+    /// What sends the flood.
+    pub(crate) fn sender<'a>(&'a self, generator: &'a Generator) -> Sender<'a> {
+        Sender { generator, frame: &self.frame, interface: self.sender }
+    }
+
+    /// Floods for about so long, at least once from each source, until all has been processed.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn flood(&mut self, generator: &Generator, duration: Duration) -> Result<Flooded> {
+        let sender = Sender { generator, frame: &self.frame, interface: self.sender };
+        let receiver = &mut self.receiver;
+        self.client.enter(|| {
+            let before = receiver.packets()?;
+            let started = Instant::now();
+            let mut sent = 0;
+            loop {
+                sender.send()?;
+                sent += u64::from(SOURCES);
+                if started.elapsed() >= duration {
+                    break;
+                }
+            }
+            let mut ended = started.elapsed();
+            let mut received = receiver.packets()? - before;
+            // The rest waits for the kernel's own thread, on this core.
+            while received < sent && started.elapsed() < ended + SETTLED {
+                thread::yield_now();
+                let now = receiver.packets()? - before;
+                if now > received {
+                    (received, ended) = (now, started.elapsed());
+                }
+            }
+            Ok(Flooded { sent, received, elapsed: ended })
+        })?
+    }
+
+    /// Makes sure that frames of all sources meet the filter's fate, and that they are valid where nothing stops them.
+    ///
+    /// # Errors
+    /// They don't.
+    pub(crate) fn check(&mut self, generator: &Generator) -> Result<()> {
+        let before = self.observe()?;
+        let Flooded { sent, received, .. } = self.flood(generator, Duration::ZERO)?;
+        let after = self.observe()?;
+        let grown = |of: fn(&Observed) -> u64| of(&after) - of(&before);
+        let seen = [grown(|o| o.by_ip), grown(|o| o.delivered), grown(|o| o.answered)];
+        // Neighbour discovery and the like come on top of any of these numbers.
+        let few = received / 1000;
+        let all = |number: u64| number + few >= received;
+        let none = |number: u64| number <= few;
+        let right = match (self.filter.fate(), seen) {
+            (Fate::Answered, [by_ip, delivered, answered]) => all(by_ip) && all(delivered) && all(answered),
+            (Fate::DroppedByInput, [by_ip, delivered, answered]) => all(by_ip) && none(delivered) && none(answered),
+            (Fate::DroppedByDevice, [by_ip, ..]) => none(by_ip),
+        };
+        let flood = format!("{} before {}", self.traffic.meaning(), self.filter.meaning());
+        ensure!(received > sent / 2, "{flood}: of {sent} packets only {received} arrived");
+        let [by_ip, delivered, answered] = seen;
+        ensure!(
+            right,
+            "{flood}: of {received} packets IP saw {by_ip}, handed on {delivered}, and {answered} were valid and found \
+             nobody listening, but they should have been {:?}",
+            self.filter.fate()
+        );
+        if matches!(self.installed, Installed::Agent(_)) {
+            let dropped = grown(|o| o.no_grant);
+            ensure!(all(dropped), "{flood}: of {received} packets {dropped} were dropped for want of a grant");
+        }
+        Ok(())
+    }
+
+    fn observe(&self) -> Result<Observed> {
+        // The file of the thread, which is in another namespace than the process.
+        let read = |name: &str| {
+            let path = format!("/proc/thread-self/net/{name}");
+            fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+        };
+        let (snmp, snmp6) = self.server.enter(|| Ok::<_, anyhow::Error>((read("snmp")?, read("snmp6")?)))??;
+        let ip = |name: &str| {
+            let found = if self.traffic.is_ipv6() { field6(&snmp6, name) } else { field(&snmp, "Ip", name) };
+            found.with_context(|| format!("the kernel has no counter {name} of IP"))
+        };
+        let (group, name) = if self.traffic.protocol() == "udp" { ("Udp", "NoPorts") } else { ("Tcp", "OutRsts") };
+        Ok(Observed {
+            by_ip: ip("InReceives")?,
+            delivered: ip("InDelivers")?,
+            // Both are counted only after the checksum was found right.
+            answered: field(&snmp, group, name).with_context(|| format!("the kernel has no counter {group} {name}"))?,
+            no_grant: match &self.installed {
+                Installed::Agent(datapath) => no_grant(datapath)?,
+                Installed::Rules | Installed::Bare(_) => 0,
+            },
+        })
+    }
+}
+
+/// Counters of the receiving namespace.
+struct Observed {
+    by_ip: u64,
+    delivered: u64,
+    answered: u64,
+    no_grant: u64,
+}
+
+fn no_grant(datapath: &XdpDatapath) -> Result<u64> {
+    let counters = datapath.counters()?;
+    let wanted = |(mode, reason, _): &&(Mode, Reason, u64)| (*mode, *reason) == (Mode::Enforce, Reason::NoGrant);
+    Ok(counters.iter().filter(wanted).map(|(.., count)| count).sum())
+}
+
+/// A value of `/proc/net/snmp`, where each group has a line of names and one of values.
+fn field(snmp: &str, group: &str, name: &str) -> Option<u64> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix(group)?.strip_prefix(": "));
+    let (names, values) = (lines.next()?, lines.next()?);
+    names.split(' ').zip(values.split(' ')).find(|(found, _)| *found == name)?.1.parse().ok()
+}
+
+/// A value of `/proc/net/snmp6`, which has one in a line.
+fn field6(snmp6: &str, name: &str) -> Option<u64> {
+    let line = snmp6.lines().find_map(|line| line.strip_prefix("Ip6")?.strip_prefix(name))?;
+    line.trim().parse().ok()
+}
+
+/// Index and Ethernet address of a device of the current namespace.
+fn interface(namespace: &Namespace, device: &str) -> Result<(u32, [u8; 6])> {
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None).context("cannot make a socket")?;
+    let index = name_to_index(&any, device).with_context(|| format!("cannot find the device {device}"))?;
+    let shown = namespace.ip(&format!("-brief link show dev {device}"))?.stdout;
+    let address = shown.split_whitespace().nth(2).with_context(|| format!("{device} has no address: '{shown}'"))?;
+    Ok((index, station(address)?))
+}
+
+/// The receiving device's own count of frames.
+struct Receiver {
+    devices: File,
+    device: String,
+}
+
+impl Receiver {
+    /// In the current namespace: the file shows that one's devices wherever it is read.
+    fn new(device: &str) -> Result<Self> {
+        const DEVICES: &str = "/proc/thread-self/net/dev";
+        let devices = File::open(DEVICES).with_context(|| format!("cannot open {DEVICES}"))?;
+        Ok(Self { devices, device: format!("{device}:") })
+    }
+
+    fn packets(&mut self) -> Result<u64> {
+        let mut text = String::new();
+        self.devices.seek(SeekFrom::Start(0))?;
+        self.devices.read_to_string(&mut text)?;
+        let line = text.lines().find_map(|line| line.trim_start().strip_prefix(self.device.as_str()));
+        // Bytes come first, packets second.
+        let packets = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        packets.with_context(|| format!("the kernel doesn't tell what {} received", self.device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_found_by_group_and_name() {
+        let snmp = "Ip: Forwarding InReceives\nIp: 1 7\nTcp: InSegs OutRsts\nTcp: 3 9\nUdp: NoPorts\nUdp: 4\n";
+        assert_eq!((field(snmp, "Ip", "InReceives"), field(snmp, "Tcp", "OutRsts")), (Some(7), Some(9)));
+        assert_eq!((field(snmp, "Udp", "OutRsts"), field(snmp, "UdpLite", "NoPorts")), (None, None));
+        let snmp6 = "Ip6InReceives                   \t70\nIp6InDelivers                   \t9\n";
+        assert_eq!((field6(snmp6, "InDelivers"), field6(snmp6, "InOctets")), (Some(9), None));
+    }
+}

@@ -1,0 +1,174 @@
+//! A client of an unprotected port beside a flood of a locked one.
+//!
+//! The flood is sent and received by one processor, as fast as that goes. Client and server share the other one, and what
+//! the client sends comes in by the flooded device's only queue. So a faster filter also has more packets to drop
+//! meanwhile: the queue always waits for the flooded processor, and what differs is how long it takes for each packet.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use jit_tests::PATIENCE;
+use rustix::net;
+use rustix::net::sockopt::set_socket_linger;
+
+use super::Entry;
+use super::arena::{Arena, SERVER4};
+use super::filter::Filter;
+use super::generator::Generator;
+use super::traffic::Traffic;
+use crate::cores::{Cores, pin, pinned};
+use crate::samples::Samples;
+
+/// The name to select it by.
+pub(crate) const NAME: &str = "client";
+/// The flood beside which it is measured.
+pub(crate) const BESIDE: Traffic = Traffic::Ipv4Tcp;
+
+/// Nothing protects this port.
+const SERVICE: u16 = 8080;
+/// How long it sends requests in a round.
+const DURATION: Duration = Duration::from_millis(400);
+/// As many bytes as are asked and answered.
+const MESSAGE: [u8; 64] = [b'.'; 64];
+
+/// What was measured.
+pub(crate) struct Client {
+    /// Without a flood, and nothing before the port.
+    pub(crate) quiet: Service,
+    /// In the order of the filters; `None` where the filter can't be loaded.
+    pub(crate) beside: Vec<(Filter, Option<Service>)>,
+}
+
+/// How a client was served.
+pub(crate) struct Service {
+    /// Requests a second in each round.
+    pub(crate) rate: Samples,
+    /// Milliseconds within which 99 of 100 requests were answered, in each round.
+    pub(crate) p99: Samples,
+}
+
+impl Client {
+    pub(super) fn new(requests: Requests) -> Self {
+        let Requests { quiet, beside, .. } = requests;
+        let beside =
+            beside.into_iter().map(|(filter, rounds)| (filter, (!rounds.is_empty()).then(|| service(&rounds))));
+        Self { quiet: service(&quiet), beside: beside.collect() }
+    }
+}
+
+fn service(rounds: &[Round]) -> Service {
+    let each = |value: fn(&Round) -> f64| Samples::new(rounds.iter().map(value).collect());
+    Service { rate: each(|round| round.rate), p99: each(|round| round.p99) }
+}
+
+struct Round {
+    rate: f64,
+    p99: f64,
+}
+
+/// What was measured so far, and the servers.
+pub(super) struct Requests {
+    quiet: Vec<Round>,
+    beside: Vec<(Filter, Vec<Round>)>,
+    _servers: Vec<Server>,
+}
+
+impl Requests {
+    /// Starts a server for each filter.
+    pub(super) fn new(entries: &[Entry], cores: Cores) -> Result<Self> {
+        let mut servers = Vec::new();
+        for arena in entries.iter().filter_map(|entry| entry.arena.as_ref().ok()) {
+            servers.push(pinned(cores.other, || Server::start(arena))??);
+        }
+        let beside = entries.iter().map(|entry| (entry.filter, Vec::new())).collect();
+        Ok(Self { quiet: Vec::new(), beside, _servers: servers })
+    }
+
+    /// One round beside each flood.
+    pub(super) fn round(&mut self, entries: &[Entry], generator: &Generator, round: u32, cores: Cores) -> Result<()> {
+        let first = entries.iter().find_map(|entry| entry.arena.as_ref().ok()).context("there is nothing to flood")?;
+        self.quiet.push(pinned(cores.other, || first.client.enter(ask))???);
+        let mut order: Vec<_> = entries.iter().zip(&mut self.beside).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for (entry, (_, rounds)) in order {
+            let Ok(arena) = &entry.arena else { continue };
+            let asked = pinned(cores.other, || arena.client.enter(|| beside(arena, generator, cores)))??;
+            rounds.push(asked.with_context(|| format!("a client beside a flood of {}", entry.filter.meaning()))?);
+        }
+        Ok(())
+    }
+}
+
+/// Answers one connection after the other; dropping it ends it.
+struct Server(Arc<TcpListener>);
+
+impl Server {
+    /// On a thread that inherits this one's processor.
+    fn start(arena: &Arena) -> Result<Self> {
+        let listener = arena.server.enter(|| TcpListener::bind(format!("{SERVER4}:{SERVICE}")))?;
+        let listener = Arc::new(listener.with_context(|| format!("cannot listen on port {SERVICE}"))?);
+        let accepting = Arc::clone(&listener);
+        thread::spawn(move || {
+            while let Ok((mut stream, _)) = accepting.accept() {
+                let mut message = MESSAGE;
+                if stream.read_exact(&mut message).is_ok() {
+                    // The client notices where this fails.
+                    let _ = stream.write_all(&message);
+                }
+            }
+        });
+        Ok(Self(listener))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Shutting a listening socket down wakes accept(2), which then fails.
+        let _ = net::shutdown(&*self.0, net::Shutdown::Both);
+    }
+}
+
+/// Sends requests during a flood.
+fn beside(arena: &Arena, generator: &Generator, cores: Cores) -> Result<Round> {
+    let done = AtomicBool::new(false);
+    let sender = arena.sender(generator);
+    thread::scope(|scope| {
+        // In this thread's network namespace, the client's.
+        let flood = scope.spawn(|| {
+            pin(cores.flood)?;
+            while !done.load(Ordering::Relaxed) {
+                sender.send()?;
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+        let asked = ask();
+        done.store(true, Ordering::Relaxed);
+        flood.join().map_err(|_| anyhow!("the thread that sends the flood panicked"))??;
+        asked
+    })
+}
+
+/// Sends one request after the other, each on a connection of its own.
+fn ask() -> Result<Round> {
+    let server: SocketAddr = format!("{SERVER4}:{SERVICE}").parse()?;
+    let (started, mut times) = (Instant::now(), Vec::new());
+    while started.elapsed() < DURATION {
+        let sent = Instant::now();
+        let mut stream = TcpStream::connect_timeout(&server, PATIENCE).context("cannot connect")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&MESSAGE).context("cannot send a request")?;
+        stream.read_exact(&mut [0; MESSAGE.len()]).context("a request was not answered")?;
+        times.push(sent.elapsed().as_secs_f64() * 1e3);
+        // Reset instead of closed, since ports of closed connections stay in use for a minute.
+        set_socket_linger(&stream, Some(Duration::ZERO))?;
+    }
+    let rate = times.len() as f64 / started.elapsed().as_secs_f64();
+    Ok(Round { rate, p99: Samples::new(times).quantile(0.99) })
+}

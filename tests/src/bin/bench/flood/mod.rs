@@ -1,0 +1,214 @@
+//! A flood of one locked port: how many packets a second each filter gets rid of, and what is left for others.
+
+mod arena;
+mod client;
+mod filter;
+mod generator;
+mod report;
+mod traffic;
+
+use std::iter;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use jit_tests::Sandbox;
+
+use self::arena::{Arena, Flooded};
+pub(crate) use self::client::NAME as CLIENT;
+use self::client::{Client, Requests};
+pub(crate) use self::filter::Filter;
+use self::generator::Generator;
+pub(crate) use self::traffic::Traffic;
+use crate::cores::{Cores, pinned};
+use crate::samples::Samples;
+
+/// How long each filter is flooded in a round.
+const DURATION: Duration = Duration::from_millis(250);
+
+/// What of this is to be measured.
+pub(crate) struct Wanted {
+    /// The kinds of traffic.
+    pub(crate) traffic: Vec<Traffic>,
+    /// Whether also a client beside the first kind.
+    pub(crate) client: bool,
+}
+
+/// All floods.
+pub(crate) struct Floods {
+    /// Rounds of each.
+    pub(crate) rounds: u32,
+    /// Where what runs.
+    pub(crate) cores: Cores,
+    /// One for each kind of traffic.
+    pub(crate) floods: Vec<Flood>,
+    /// A client beside a flood of IPv4 TCP, by filter.
+    pub(crate) client: Option<Client>,
+}
+
+/// One kind of traffic.
+pub(crate) struct Flood {
+    /// Which one.
+    pub(crate) traffic: Traffic,
+    /// Nanoseconds that the generator takes to make a frame.
+    pub(crate) generator: Samples,
+    /// In the order of the filters: what was measured, or why nothing was.
+    pub(crate) results: Vec<(Filter, Result<Rate, String>)>,
+}
+
+/// What a filter got rid of. Everything but packets a second is taken within each round, where all filters ran one after the
+/// other: what disturbs the machine disturbs all.
+pub(crate) struct Rate {
+    /// Packets a second, in the order of the rounds.
+    rounds: Vec<f64>,
+    /// Millions of packets a second.
+    pub(crate) mpps: Samples,
+    /// How many times the bare program's rate that is.
+    pub(crate) of_bare: Samples,
+    /// Nanoseconds a packet, without the generator's.
+    pub(crate) net: Samples,
+    /// The part of the packets that was received; the others found the device's queue full.
+    pub(crate) received: Samples,
+}
+
+impl Flood {
+    /// What was measured with a filter.
+    pub(crate) fn rate(&self, filter: Filter) -> Option<&Rate> {
+        self.results.iter().find(|(found, _)| *found == filter)?.1.as_ref().ok()
+    }
+
+    /// How many times the rate of `other` the rate with `filter` is.
+    pub(crate) fn ratio(&self, filter: Filter, other: Filter) -> Option<Samples> {
+        let (one, other) = (self.rate(filter)?, self.rate(other)?);
+        Some(Samples::new(iter::zip(&one.rounds, &other.rounds).map(|(one, other)| one / other).collect()))
+    }
+}
+
+/// Measures, round after round.
+///
+/// # Errors
+/// The agent, the bare program or the generator can't run here, or packets meet another fate than they should.
+pub(crate) fn run(wanted: &Wanted, rounds: u32) -> Result<Floods> {
+    let sandbox = Sandbox::new()?;
+    let cores = Cores::find()?;
+    let mut stages = Vec::new();
+    for traffic in Traffic::ALL {
+        let floods = wanted.traffic.contains(&traffic);
+        if floods || (wanted.client && traffic == client::BESIDE) {
+            stages.push(Stage::new(&sandbox, traffic, floods, wanted.client && traffic == client::BESIDE, cores)?);
+        }
+    }
+    for round in 0..rounds {
+        for stage in &mut stages {
+            stage.flood(round, cores)?;
+        }
+        for stage in &mut stages {
+            stage.serve(round, cores)?;
+        }
+    }
+    let client = stages.iter_mut().find_map(|stage| stage.client.take()).map(Client::new);
+    let floods = stages.into_iter().filter(|stage| stage.floods).map(Stage::finish).collect::<Result<_>>()?;
+    Ok(Floods { rounds, cores, floods, client })
+}
+
+/// All filters for one kind of traffic, with what was measured so far.
+struct Stage {
+    traffic: Traffic,
+    /// Whether rates are wanted, rather than a client alone.
+    floods: bool,
+    generator: Generator,
+    own: Vec<f64>,
+    entries: Vec<Entry>,
+    client: Option<Requests>,
+}
+
+struct Entry {
+    filter: Filter,
+    arena: Result<Arena, String>,
+    rounds: Vec<Flooded>,
+}
+
+impl Stage {
+    fn new(sandbox: &Sandbox, traffic: Traffic, floods: bool, client: bool, cores: Cores) -> Result<Self> {
+        let generator = Generator::load(traffic)?;
+        let mut entries = Vec::new();
+        for (number, filter) in Filter::ALL.into_iter().enumerate() {
+            let device = format!("{}-{number}", traffic.name().trim_start_matches("flood-"));
+            let arena = Arena::new(sandbox, traffic, filter, &device).and_then(|mut arena| {
+                pinned(cores.flood, || arena.check(&generator))??;
+                Ok(arena)
+            });
+            let arena = match arena {
+                Err(error) if filter.is_peer() => Err(format!("{error:#}")),
+                other => Ok(other.with_context(|| format!("flooding {}", filter.meaning()))?),
+            };
+            entries.push(Entry { filter, arena, rounds: Vec::new() });
+        }
+        let client = if client { Some(Requests::new(&entries, cores)?) } else { None };
+        Ok(Self { traffic, floods, generator, own: Vec::new(), entries, client })
+    }
+
+    /// One round of rates.
+    fn flood(&mut self, round: u32, cores: Cores) -> Result<()> {
+        if !self.floods {
+            return Ok(());
+        }
+        let generator = &self.generator;
+        let first = self.entries.iter().find_map(|entry| entry.arena.as_ref().ok());
+        let first = first.context("there is nothing to flood")?;
+        self.own.push(pinned(cores.flood, || first.client.enter(|| idle(first, generator)))???);
+        let mut order: Vec<&mut Entry> = self.entries.iter_mut().collect();
+        // Taking turns, so that none always runs after the same other one.
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for entry in order {
+            if let Ok(arena) = &mut entry.arena {
+                entry.rounds.push(pinned(cores.flood, || arena.flood(generator, DURATION))??);
+            }
+        }
+        Ok(())
+    }
+
+    /// One round of the client, if it is wanted here.
+    fn serve(&mut self, round: u32, cores: Cores) -> Result<()> {
+        let Some(requests) = &mut self.client else { return Ok(()) };
+        requests.round(&self.entries, &self.generator, round, cores)
+    }
+
+    fn finish(self) -> Result<Flood> {
+        let rate = |flooded: &Flooded| flooded.received as f64 / flooded.elapsed.as_secs_f64();
+        let bare = self.entries.iter().find(|entry| entry.filter == Filter::BareDrop);
+        let bare: Vec<f64> = bare.context("the bare program was not flooded")?.rounds.iter().map(rate).collect();
+        let own = self.own;
+        let results = self.entries.into_iter().map(|entry| {
+            let Entry { filter, arena, rounds } = entry;
+            let measured = arena.map(|_| {
+                let rates: Vec<f64> = rounds.iter().map(rate).collect();
+                let received = rounds.iter().map(|flooded| flooded.received as f64 / flooded.sent as f64).collect();
+                Rate {
+                    mpps: Samples::new(rates.iter().map(|rate| rate / 1e6).collect()),
+                    of_bare: Samples::new(iter::zip(&rates, &bare).map(|(rate, bare)| rate / bare).collect()),
+                    net: Samples::new(iter::zip(&rates, &own).map(|(rate, own)| 1e9 / rate - own).collect()),
+                    received: Samples::new(received),
+                    rounds: rates,
+                }
+            });
+            (filter, measured)
+        });
+        let results = results.collect();
+        Ok(Flood { traffic: self.traffic, generator: Samples::new(own), results })
+    }
+}
+
+/// Nanoseconds a frame that goes nowhere.
+fn idle(arena: &Arena, generator: &Generator) -> Result<f64> {
+    let sender = arena.sender(generator);
+    let started = Instant::now();
+    let mut frames = 0_u32;
+    while started.elapsed() < DURATION {
+        sender.discard()?;
+        frames += traffic::SOURCES;
+    }
+    ensure!(frames > 0, "no frame was made within {DURATION:?}");
+    Ok(started.elapsed().as_nanos() as f64 / f64::from(frames))
+}
