@@ -12,6 +12,7 @@ use jit_tests::{
     udp_echoes,
     verdicts::frame::{Ipv4, protocol, segment},
 };
+use rustix::process::Signal;
 use serde_json::Value;
 
 const ALICE: &str = "192.0.2.10";
@@ -97,6 +98,43 @@ fn the_last_connection_of_a_grant_is_one_that_was_seen_not_a_request() -> Result
 
 fn time(value: &Value) -> Result<jiff::Timestamp> {
     Ok(value.as_str().context("no time")?.parse()?)
+}
+
+#[test]
+fn a_ports_last_connection_outlives_the_grant() -> Result<()> {
+    let net = Topology::new()?;
+    let _ssh = TcpServer::echo(&net.server, SSH)?;
+    let agent = Agent::start(&net.sandbox, &net.server, config())?;
+    let last = || {
+        Ok::<_, anyhow::Error>(
+            agent.api("GET", "/v1/ports", None)?.json()?["value"][0]["lastConnectionTimeUtc"].clone(),
+        )
+    };
+    let grant = agent.grant(22, "TCP", ALICE, 600)?;
+    assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Open);
+    let before = last()?;
+    agent.revoke(&[grant.id])?;
+    ensure!(before.is_string() && last()? == before, "{before} became {}", last()?);
+    // A grant of the same source that was made later was never used.
+    agent.grant(22, "TCP", ALICE, 600)?;
+    ensure!(agent.grants()?[0]["lastConnectionTimeUtc"].is_null(), "{:?}", agent.grants()?);
+    Ok(())
+}
+
+#[test]
+fn watching_ends_well_whoever_ends_it() -> Result<()> {
+    let net = Topology::new()?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, config())?;
+    let interrupted = watch(&net, &agent, &[])?;
+    interrupted.signal(Signal::INT);
+    assert_eq!(interrupted.outcome(PATIENCE)?.code(), Some(0));
+    let outcome = agent.jitctl_as("bob", &["watch"])?;
+    ensure!(outcome.code() == Some(4) && outcome.stdout.is_empty(), "{outcome:?}");
+    let watching = watch(&net, &agent, &[])?;
+    ensure!(agent.stop()?.success(), "a watcher held the agent up");
+    let outcome = watching.outcome(PATIENCE)?;
+    ensure!(outcome.code() == Some(5) && outcome.stderr.contains("stopped"), "{outcome:?}");
+    Ok(())
 }
 
 #[test]

@@ -152,7 +152,7 @@ pub struct Port {
     /// Packets to it that would have been dropped, had the agent not only observed.
     #[serde(default)]
     pub observed_packets: u64,
-    /// When a live grant last let a new connection pass; null: never.
+    /// When a grant last let a new connection pass; null: never since the agent's start.
     pub last_connection_time_utc: Option<Timestamp>,
 }
 

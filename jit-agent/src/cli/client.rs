@@ -156,7 +156,11 @@ impl Client {
                     Answer::Done(_) => Ok(()),
                 };
             }
-            self.read_events(response.into_body(), take).await.map_err(FollowError::from)
+            tokio::select! {
+                ended = self.read_events(response.into_body(), take) => ended.map_err(FollowError::from),
+                // Whoever interrupts has seen enough.
+                _ = tokio::signal::ctrl_c() => Ok(()),
+            }
         })
     }
 

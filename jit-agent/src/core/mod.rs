@@ -17,6 +17,7 @@ pub mod view;
 mod why;
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
@@ -35,7 +36,7 @@ use crate::{
     config::Config,
     datapath::Datapath,
     events::EventHub,
-    policy::{Book, EntryKey, GrantId, LiveGrant, RequestId},
+    policy::{Book, EntryKey, GrantId, LiveGrant, PortId, RequestId},
     store::Store,
 };
 
@@ -97,6 +98,10 @@ pub struct Core {
     store: Result<Store, String>,
     book: Book,
     particulars: HashMap<GrantId, Particulars>,
+    /// The last connection of grants that ended since the agent's start, by port.
+    past_connections: HashMap<PortId, Timestamp>,
+    /// When the host booted by the wall clock, for telling when things happened.
+    booted: Cell<Timestamp>,
     /// Entries that the kernel has shut, but refused to change as the book would have it, with its words.
     refused: BTreeMap<EntryKey, String>,
     /// Closings that are in force but could not be written yet, and why the last one could not.
@@ -128,6 +133,8 @@ impl Core {
             store,
             book: Book::new(),
             particulars: HashMap::new(),
+            past_connections: HashMap::new(),
+            booted: Cell::new(Timestamp::MIN),
             refused: BTreeMap::new(),
             backlog: VecDeque::new(),
             backlog_problem: None,
@@ -185,6 +192,9 @@ impl Core {
 
     /// Takes a grant out of book and kernel.
     fn take_out(&mut self, id: GrantId) -> Option<(LiveGrant, Particulars)> {
+        if let Some(grant) = self.book.get(id).copied() {
+            self.keep_last_connection(&grant);
+        }
         let (grant, changes) = self.book.remove(id)?;
         self.enforce(&changes);
         Some((grant, self.particulars.remove(&id)?))

@@ -1,6 +1,6 @@
 //! What the packets tell: the use of ports and grants, and figures for monitoring.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jit_common::{
     abi::{Activity, Mode},
     reason::{Reason, Verdict},
@@ -17,6 +17,15 @@ use crate::{
     events::News,
     policy::{LiveGrant, PortId, PortPolicy},
 };
+
+/// By how much the two clocks move apart when one was set. Less is what passes between reading one and the other, or what
+/// a time server corrects at a time.
+const CLOCK_WAS_SET: SignedDuration = SignedDuration::from_millis(100);
+
+/// Whether a grant's port is one of a policy's.
+fn is_under(port: PortId, policy: PortId) -> bool {
+    port.number == policy.number && policy.protocol.includes(port.protocol)
+}
 
 /// When a grant let packets pass.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,9 +48,24 @@ impl Core {
         }
     }
 
-    /// The wall clock's time of a moment in this boot.
+    /// The wall clock's time of a moment in this boot: the same however often it is asked for, unless someone sets the
+    /// clock meanwhile.
     fn wall_of(&self, moment: BootTime) -> Timestamp {
-        self.clock.wall().saturating_sub(self.clock.boot().since(moment)).unwrap_or(Timestamp::MIN)
+        let since_boot = self.clock.boot().since(BootTime::default());
+        let booted = self.clock.wall().saturating_sub(since_boot).unwrap_or(Timestamp::MIN);
+        if self.booted.get().duration_since(booted).abs() > CLOCK_WAS_SET {
+            self.booted.set(booted);
+        }
+        self.booted.get().saturating_add(moment.since(BootTime::default())).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Keeps the last connection of a grant that ends, for its port.
+    pub(super) fn keep_last_connection(&mut self, grant: &LiveGrant) {
+        let Some(start) = self.particulars.get(&grant.id).map(|particulars| particulars.start) else { return };
+        if let Some(connection) = self.used(grant, start).last_connection {
+            let last = self.past_connections.entry(grant.port).or_insert(connection);
+            *last = connection.max(*last);
+        }
     }
 
     pub(super) fn port_view(&self, policy: &PortPolicy, counts: &[PortCounts]) -> PortView {
@@ -55,21 +79,21 @@ impl Core {
             let start = self.particulars.get(&grant.id)?.start;
             self.used(grant, start).last_connection
         });
+        let past = self.past_connections.iter().filter(|(port, _)| is_under(**port, policy.id)).map(|(_, time)| *time);
         PortView {
             policy: policy.clone(),
             live_grants: self.live_grants(policy.id).count(),
             passed: sum(&|_, reason| reason.verdict() == Verdict::Pass),
             dropped: sum(&|mode, reason| mode == Mode::Enforce && is_drop(reason)),
             observed: sum(&|mode, reason| mode == Mode::Observe && is_drop(reason)),
-            last_connection: used.max(),
+            last_connection: used.chain(past).max(),
         }
     }
 
     /// The live grants under a port policy.
     fn live_grants(&self, policy: PortId) -> impl Iterator<Item = &LiveGrant> {
         let now = self.clock.boot();
-        let of_policy = move |port: PortId| port.number == policy.number && policy.protocol.includes(port.protocol);
-        self.book.iter().filter(move |grant| grant.end > now && of_policy(grant.port))
+        self.book.iter().filter(move |grant| grant.end > now && is_under(grant.port, policy))
     }
 
     pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {

@@ -108,7 +108,7 @@ pub struct PortView {
     pub dropped: u64,
     /// Packets to it that would have been dropped.
     pub observed: u64,
-    /// When a live grant for it last let a new connection pass.
+    /// When a grant for it last let a new connection pass, as far as known since the agent's start.
     pub last_connection: Option<Timestamp>,
 }
 
