@@ -88,10 +88,16 @@ struct XdpContext {
     egress_ifindex: u32,
 }
 
-/// A number that a program keeps from one packet to the next: an array map of one element.
-pub(crate) struct Counter(OwnedFd);
+/// What a program keeps from one packet to the next: an array map of one element, two numbers of 64 bits.
+pub(crate) struct State(OwnedFd);
 
-impl Counter {
+impl State {
+    /// Offset of the next packet's source.
+    pub(crate) const SOURCE: i16 = 0;
+    /// Offset of the time from which the next packet may be sent.
+    pub(crate) const TURN: i16 = 8;
+    const SIZE: u32 = 16;
+
     /// Makes one that is zero.
     ///
     /// # Errors
@@ -100,7 +106,7 @@ impl Counter {
         let mut attributes = MapAttributes {
             map_type: BPF_MAP_TYPE_ARRAY,
             key_size: size_of::<u32>() as u32,
-            value_size: size_of::<u64>() as u32,
+            value_size: Self::SIZE,
             max_entries: 1,
         };
         // SAFETY: the attributes are those of the command and hold no address.

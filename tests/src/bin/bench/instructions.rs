@@ -29,7 +29,7 @@ pub(crate) struct Instruction {
 
 const _: () = assert!(size_of::<Instruction>() == 8);
 
-/// Registers. R0 holds the result, R1 the argument.
+/// Registers. R0 holds results, R1 the argument; calls leave R6 as it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Register {
     R0 = 0,
@@ -38,6 +38,7 @@ pub(crate) enum Register {
     R3 = 3,
     R4 = 4,
     R5 = 5,
+    R6 = 6,
 }
 
 const fn instruction(opcode: u8, to: Register, from: Register, offset: i16, immediate: i32) -> Instruction {
@@ -46,6 +47,9 @@ const fn instruction(opcode: u8, to: Register, from: Register, offset: i16, imme
 
 /// Ends the program.
 pub(crate) const EXIT: Instruction = instruction(0x95, Register::R0, Register::R0, 0, 0);
+
+/// `R0` = nanoseconds of CLOCK_MONOTONIC; see `enum bpf_func_id`.
+pub(crate) const CALL_KTIME_GET_NS: Instruction = instruction(0x85, Register::R0, Register::R0, 0, 5);
 
 /// `to = value`
 pub(crate) const fn set(to: Register, value: i32) -> Instruction {
@@ -93,7 +97,7 @@ pub(crate) const fn skip_unless_above(left: Register, right: Register, count: i1
 }
 
 /// `to` = the address of the first element of the array that the descriptor names
-pub(crate) const fn address_of_element(to: Register, array: RawFd) -> [Instruction; 2] {
+pub(crate) const fn address_of_state(to: Register, array: RawFd) -> [Instruction; 2] {
     // BPF_PSEUDO_MAP_VALUE stands where the source register would.
     [instruction(0x18, to, Register::R2, 0, array), instruction(0, Register::R0, Register::R0, 0, 0)]
 }

@@ -51,7 +51,7 @@ pub(crate) struct Flooded {
     pub(crate) elapsed: Duration,
 }
 
-/// What sends a flood: it may go to another thread, in the namespace of the sender.
+/// What sends a paced flood: it may go to another thread, in the namespace of the sender.
 pub(crate) struct Sender<'a> {
     generator: &'a Generator,
     frame: &'a [u8],
@@ -59,20 +59,20 @@ pub(crate) struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends a frame from each source, in the calling thread's network namespace.
+    /// Sends a paced flood, in the calling thread's network namespace.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(crate) fn send(&self) -> Result<()> {
-        self.generator.send(self.frame, self.interface)
+    pub(crate) fn send_paced(&self, sweeps: u32) -> Result<()> {
+        self.generator.send_paced(self.frame, self.interface, sweeps)
     }
 
-    /// Makes as many that go nowhere.
+    /// Makes frames that go nowhere.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(crate) fn discard(&self) -> Result<()> {
-        self.generator.discard(self.frame, self.interface)
+    pub(crate) fn discard(&self, sweeps: u32) -> Result<()> {
+        self.generator.discard(self.frame, self.interface, sweeps)
     }
 }
 
@@ -93,8 +93,9 @@ impl Arena {
         server.ip(&format!("route add 198.18.0.0/16 via 192.0.2.10 dev {device}"))?;
         server.ip(&format!("route add 2001:db8:ffff::/64 via 2001:db8::10 dev {device}"))?;
         // Without, a veth takes frames from XDP only while it has an XDP program of its own.
-        let gro = Program::new("ethtool").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        gro.args(["-K", device, "gro", "on"]).run_in(&server, PATIENCE)?.success()?;
+        offload(&server, device, "gro on")?;
+        // With, a veth lets TCP's own packets overtake the queue that the flood fills, unless XDP is at its other end.
+        offload(&client, SENDER, "tso off")?;
         let receiver = server.enter(|| Receiver::new(device))??;
         let (sender, from) = client.enter(|| interface(&client, SENDER))??;
         let (index, to) = server.enter(|| interface(&server, device))??;
@@ -104,29 +105,22 @@ impl Arena {
         Ok(Self { filter, server, client, traffic, installed, frame, sender, receiver })
     }
 
-    /// What sends the flood.
+    /// What sends paced floods, or nothing.
     pub(crate) fn sender<'a>(&'a self, generator: &'a Generator) -> Sender<'a> {
         Sender { generator, frame: &self.frame, interface: self.sender }
     }
 
-    /// Floods for about so long, at least once from each source, until all has been processed.
+    /// Floods with so many frames from each source, until all has been processed.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(crate) fn flood(&mut self, generator: &Generator, duration: Duration) -> Result<Flooded> {
-        let sender = Sender { generator, frame: &self.frame, interface: self.sender };
+    pub(crate) fn flood(&mut self, generator: &Generator, sweeps: u32) -> Result<Flooded> {
         let receiver = &mut self.receiver;
         self.client.enter(|| {
             let before = receiver.packets()?;
             let started = Instant::now();
-            let mut sent = 0;
-            loop {
-                sender.send()?;
-                sent += u64::from(SOURCES);
-                if started.elapsed() >= duration {
-                    break;
-                }
-            }
+            generator.send(&self.frame, self.sender, sweeps)?;
+            let sent = u64::from(sweeps) * u64::from(SOURCES);
             let mut ended = started.elapsed();
             let mut received = receiver.packets()? - before;
             // The rest waits for the kernel's own thread, on this core.
@@ -141,13 +135,21 @@ impl Arena {
         })?
     }
 
+    /// Frames that the receiving device has processed so far.
+    ///
+    /// # Errors
+    /// The kernel doesn't tell.
+    pub(crate) fn received(&mut self) -> Result<u64> {
+        self.receiver.packets()
+    }
+
     /// Makes sure that frames of all sources meet the filter's fate, and that they are valid where nothing stops them.
     ///
     /// # Errors
     /// They don't.
     pub(crate) fn check(&mut self, generator: &Generator) -> Result<()> {
         let before = self.observe()?;
-        let Flooded { sent, received, .. } = self.flood(generator, Duration::ZERO)?;
+        let Flooded { sent, received, .. } = self.flood(generator, 1)?;
         let after = self.observe()?;
         let grown = |of: fn(&Observed) -> u64| of(&after) - of(&before);
         let seen = [grown(|o| o.by_ip), grown(|o| o.delivered), grown(|o| o.answered)];
@@ -199,6 +201,13 @@ impl Arena {
             },
         })
     }
+}
+
+/// Switches an offload of a device.
+fn offload(namespace: &Namespace, device: &str, switch: &str) -> Result<()> {
+    let ethtool = Program::new("ethtool").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").args(["-K", device]);
+    ethtool.args(switch.split(' ')).run_in(namespace, PATIENCE)?.success()?;
+    Ok(())
 }
 
 /// Counters of the receiving namespace.

@@ -1,8 +1,8 @@
 //! A client of an unprotected port beside a flood of a locked one.
 //!
-//! The flood is sent and received by one processor, as fast as that goes. Client and server share the other one, and what
-//! the client sends comes in by the flooded device's only queue. So a faster filter also has more packets to drop
-//! meanwhile: the queue always waits for the flooded processor, and what differs is how long it takes for each packet.
+//! The flood is sent and received by one processor, at the same rate for all filters, which each of them can cope with: a
+//! flood as fast as that processor goes would be the larger, the better the filter. Client and server share the other
+//! processor, and what the client sends comes in by the flooded device's only queue.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -31,8 +31,12 @@ pub(crate) const BESIDE: Traffic = Traffic::Ipv4Tcp;
 
 /// Nothing protects this port.
 const SERVICE: u16 = 8080;
-/// How long it sends requests in a round.
+/// How long it sends requests in a round without a flood.
 const DURATION: Duration = Duration::from_millis(400);
+/// Packets of the flood a second.
+pub(crate) const OFFERED: u32 = 400_000;
+/// How many times 65,536 frames are made in a round, most of which are not sent.
+const SWEEPS: u32 = 16;
 /// As many bytes as are asked and answered.
 const MESSAGE: [u8; 64] = [b'.'; 64];
 
@@ -40,12 +44,15 @@ const MESSAGE: [u8; 64] = [b'.'; 64];
 pub(crate) struct Client {
     /// Without a flood, and nothing before the port.
     pub(crate) quiet: Service,
-    /// In the order of the filters; `None` where the filter can't be loaded.
+    /// In the order of the filters; `None` where it can't be loaded, and for the bare program, which drops the client's
+    /// packets too.
     pub(crate) beside: Vec<(Filter, Option<Service>)>,
 }
 
 /// How a client was served.
 pub(crate) struct Service {
+    /// Packets of the flood a second in each round.
+    pub(crate) flooded: Samples,
     /// Requests a second in each round.
     pub(crate) rate: Samples,
     /// Milliseconds within which 99 of 100 requests were answered, in each round.
@@ -63,10 +70,11 @@ impl Client {
 
 fn service(rounds: &[Round]) -> Service {
     let each = |value: fn(&Round) -> f64| Samples::new(rounds.iter().map(value).collect());
-    Service { rate: each(|round| round.rate), p99: each(|round| round.p99) }
+    Service { flooded: each(|round| round.flooded), rate: each(|round| round.rate), p99: each(|round| round.p99) }
 }
 
 struct Round {
+    flooded: f64,
     rate: f64,
     p99: f64,
 }
@@ -80,9 +88,9 @@ pub(super) struct Requests {
 
 impl Requests {
     /// Starts a server for each filter.
-    pub(super) fn new(entries: &[Entry], cores: Cores) -> Result<Self> {
+    pub(super) fn new(entries: &mut [Entry], cores: Cores) -> Result<Self> {
         let mut servers = Vec::new();
-        for arena in entries.iter().filter_map(|entry| entry.arena.as_ref().ok()) {
+        for arena in entries.iter_mut().filter_map(served) {
             servers.push(pinned(cores.other, || Server::start(arena))??);
         }
         let beside = entries.iter().map(|entry| (entry.filter, Vec::new())).collect();
@@ -90,20 +98,32 @@ impl Requests {
     }
 
     /// One round beside each flood.
-    pub(super) fn round(&mut self, entries: &[Entry], generator: &Generator, round: u32, cores: Cores) -> Result<()> {
+    pub(super) fn round(
+        &mut self,
+        entries: &mut [Entry],
+        generator: &Generator,
+        round: u32,
+        cores: Cores,
+    ) -> Result<()> {
         let first = entries.iter().find_map(|entry| entry.arena.as_ref().ok()).context("there is nothing to flood")?;
-        self.quiet.push(pinned(cores.other, || first.client.enter(ask))???);
-        let mut order: Vec<_> = entries.iter().zip(&mut self.beside).collect();
+        self.quiet.push(pinned(cores.other, || first.client.enter(quiet))???);
+        let mut order: Vec<_> = entries.iter_mut().zip(&mut self.beside).collect();
         if round % 2 == 1 {
             order.reverse();
         }
-        for (entry, (_, rounds)) in order {
-            let Ok(arena) = &entry.arena else { continue };
-            let asked = pinned(cores.other, || arena.client.enter(|| beside(arena, generator, cores)))??;
-            rounds.push(asked.with_context(|| format!("a client beside a flood of {}", entry.filter.meaning()))?);
+        for (entry, (filter, rounds)) in order {
+            let Some(arena) = served(entry) else { continue };
+            let client = arena.client.clone();
+            let asked = pinned(cores.other, || client.enter(|| beside(arena, generator, cores)))??;
+            rounds.push(asked.with_context(|| format!("a client beside a flood of {}", filter.meaning()))?);
         }
         Ok(())
     }
+}
+
+/// Where a client can be served: the bare program drops its packets too.
+fn served(entry: &mut Entry) -> Option<&mut Arena> {
+    entry.arena.as_mut().ok().filter(|_| entry.filter != Filter::BareDrop)
 }
 
 /// Answers one connection after the other; dropping it ends it.
@@ -135,31 +155,38 @@ impl Drop for Server {
     }
 }
 
+/// Sends requests without a flood.
+fn quiet() -> Result<Round> {
+    let started = Instant::now();
+    ask(|| started.elapsed() >= DURATION)
+}
+
 /// Sends requests during a flood.
-fn beside(arena: &Arena, generator: &Generator, cores: Cores) -> Result<Round> {
-    let done = AtomicBool::new(false);
+fn beside(arena: &mut Arena, generator: &Generator, cores: Cores) -> Result<Round> {
+    let ended = AtomicBool::new(false);
+    let before = arena.received()?;
     let sender = arena.sender(generator);
-    thread::scope(|scope| {
+    let started = Instant::now();
+    let asked = thread::scope(|scope| {
         // In this thread's network namespace, the client's.
         let flood = scope.spawn(|| {
-            pin(cores.flood)?;
-            while !done.load(Ordering::Relaxed) {
-                sender.send()?;
-            }
-            Ok::<_, anyhow::Error>(())
+            let sent = pin(cores.flood).and_then(|()| sender.send_paced(SWEEPS));
+            ended.store(true, Ordering::Relaxed);
+            sent
         });
-        let asked = ask();
-        done.store(true, Ordering::Relaxed);
+        let asked = ask(|| ended.load(Ordering::Relaxed));
         flood.join().map_err(|_| anyhow!("the thread that sends the flood panicked"))??;
         asked
-    })
+    })?;
+    let flooded = (arena.received()? - before) as f64 / started.elapsed().as_secs_f64();
+    Ok(Round { flooded, ..asked })
 }
 
 /// Sends one request after the other, each on a connection of its own.
-fn ask() -> Result<Round> {
+fn ask(ended: impl Fn() -> bool) -> Result<Round> {
     let server: SocketAddr = format!("{SERVER4}:{SERVICE}").parse()?;
     let (started, mut times) = (Instant::now(), Vec::new());
-    while started.elapsed() < DURATION {
+    while !ended() {
         let sent = Instant::now();
         let mut stream = TcpStream::connect_timeout(&server, PATIENCE).context("cannot connect")?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -170,5 +197,5 @@ fn ask() -> Result<Round> {
         set_socket_linger(&stream, Some(Duration::ZERO))?;
     }
     let rate = times.len() as f64 / started.elapsed().as_secs_f64();
-    Ok(Round { rate, p99: Samples::new(times).quantile(0.99) })
+    Ok(Round { flooded: 0.0, rate, p99: Samples::new(times).quantile(0.99) })
 }

@@ -6,10 +6,10 @@
 use anyhow::{Context, Result};
 
 use super::traffic::{SOURCES, Traffic};
-use crate::bpf::{Counter, Program};
+use crate::bpf::{Program, State};
 use crate::instructions::{
-    EXIT, Instruction, Register, action, add, address_of_element, copy, invert, load_u32, load_u64, set,
-    skip_unless_above, store_u16, store_u64,
+    CALL_KTIME_GET_NS, EXIT, Instruction, Register, action, add, address_of_state, copy, invert, load_u32, load_u64,
+    set, skip_unless_above, store_u16, store_u64,
 };
 
 /// Offsets in a frame of the 16-bit words that differ from packet to packet.
@@ -22,46 +22,87 @@ pub(crate) struct Variable {
 
 /// Makes frames of one kind of traffic.
 pub(crate) struct Generator {
-    sending: Program,
+    fast: Program,
+    paced: Program,
     idle: Program,
-    _next_source: Counter,
+    _state: State,
 }
 
+/// What becomes of a frame.
+#[derive(Clone, Copy)]
+enum Course {
+    /// It is sent.
+    Send,
+    /// It is sent if so many nanoseconds have passed since the last one's turn; else it goes nowhere.
+    Pace(i32),
+    /// It goes nowhere.
+    Discard,
+}
+
+/// How many frames late a paced flood may be made up for.
+const ARREARS: i32 = 4096;
+
 impl Generator {
-    /// Loads its programs.
+    /// Loads its programs, with the packets a second of the paced one.
     ///
     /// # Errors
     /// The kernel refuses them.
-    pub(crate) fn load(traffic: Traffic) -> Result<Self> {
-        let next_source = Counter::new()?;
-        let load = |result| Program::load(&program(&traffic.variable(), &next_source, result)?);
-        let (sending, idle) = (load(action::TX)?, load(action::DROP)?);
-        Ok(Self { sending, idle, _next_source: next_source })
+    pub(crate) fn load(traffic: Traffic, pace: u32) -> Result<Self> {
+        let state = State::new()?;
+        let load = |course| Program::load(&program(&traffic.variable(), &state, course)?);
+        let interval = i32::try_from(1_000_000_000 / pace).context("the pace is too slow")?;
+        let (fast, paced, idle) = (load(Course::Send)?, load(Course::Pace(interval))?, load(Course::Discard)?);
+        Ok(Self { fast, paced, idle, _state: state })
     }
 
-    /// Sends one frame from each source by `interface`, an index in the current network namespace.
+    /// Sends so many times one frame from each source, by `interface`, an index in the current network namespace.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(crate) fn send(&self, frame: &[u8], interface: u32) -> Result<()> {
-        self.sending.run_live(frame, interface, SOURCES)
+    pub(crate) fn send(&self, frame: &[u8], interface: u32, sweeps: u32) -> Result<()> {
+        self.fast.run_live(frame, interface, sweeps * SOURCES)
     }
 
-    /// Makes the same frames, which then go nowhere: what the generator itself costs.
+    /// Makes so many times [`SOURCES`] frames, and sends those whose turn has come.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(crate) fn discard(&self, frame: &[u8], interface: u32) -> Result<()> {
-        self.idle.run_live(frame, interface, SOURCES)
+    pub(crate) fn send_paced(&self, frame: &[u8], interface: u32, sweeps: u32) -> Result<()> {
+        self.paced.run_live(frame, interface, sweeps * SOURCES)
+    }
+
+    /// Makes the same frames as [`send`](Self::send), which then go nowhere: what the generator itself costs.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn discard(&self, frame: &[u8], interface: u32, sweeps: u32) -> Result<()> {
+        self.idle.run_live(frame, interface, sweeps * SOURCES)
     }
 }
 
-fn program(variable: &Variable, next_source: &Counter, result: i32) -> Result<Vec<Instruction>> {
+fn program(variable: &Variable, state: &State, course: Course) -> Result<Vec<Instruction>> {
     const FRAME: Register = Register::R2;
     const NUMBER: Register = Register::R5;
     let offset = |offset: usize| i16::try_from(offset).context("the frame is too long for a BPF instruction");
     let last = variable.inverses.iter().fold(variable.source, |last, inverse| last.max(*inverse));
-    let mut program = vec![
+    let mut program = Vec::new();
+    if let Course::Pace(interval) = course {
+        program.extend([copy(Register::R6, Register::R1), CALL_KTIME_GET_NS]);
+        program.extend(address_of_state(Register::R1, state.descriptor()));
+        program.extend([
+            load_u64(Register::R2, Register::R1, State::TURN),
+            skip_unless_above(Register::R2, Register::R0, 2),
+            set(Register::R0, action::DROP),
+            EXIT,
+            add(Register::R2, interval),
+            add(Register::R0, -ARREARS * interval),
+            skip_unless_above(Register::R0, Register::R2, 1),
+            copy(Register::R2, Register::R0),
+            store_u64(Register::R1, State::TURN, Register::R2),
+            copy(Register::R1, Register::R6),
+        ]);
+    }
+    program.extend([
         load_u32(FRAME, Register::R1, 0),
         load_u32(Register::R3, Register::R1, 4),
         copy(Register::R4, FRAME),
@@ -69,18 +110,19 @@ fn program(variable: &Variable, next_source: &Counter, result: i32) -> Result<Ve
         skip_unless_above(Register::R4, Register::R3, 2),
         set(Register::R0, action::ABORTED),
         EXIT,
-    ];
-    program.extend(address_of_element(Register::R1, next_source.descriptor()));
+    ]);
+    program.extend(address_of_state(Register::R1, state.descriptor()));
     program.extend([
-        load_u64(NUMBER, Register::R1, 0),
+        load_u64(NUMBER, Register::R1, State::SOURCE),
         add(NUMBER, 1),
-        store_u64(Register::R1, 0, NUMBER),
+        store_u64(Register::R1, State::SOURCE, NUMBER),
         store_u16(FRAME, offset(variable.source)?, NUMBER),
         invert(NUMBER),
     ]);
     for inverse in &variable.inverses {
         program.push(store_u16(FRAME, offset(*inverse)?, NUMBER));
     }
+    let result = if matches!(course, Course::Discard) { action::DROP } else { action::TX };
     program.extend([set(Register::R0, result), EXIT]);
     Ok(program)
 }

@@ -10,7 +10,7 @@ mod traffic;
 use std::iter;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use jit_tests::Sandbox;
 
 use self::arena::{Arena, Flooded};
@@ -23,7 +23,7 @@ use crate::cores::{Cores, pinned};
 use crate::samples::Samples;
 
 /// How long each filter is flooded in a round.
-const DURATION: Duration = Duration::from_millis(250);
+const DURATION: Duration = Duration::from_millis(400);
 
 /// What of this is to be measured.
 pub(crate) struct Wanted {
@@ -124,26 +124,35 @@ struct Stage {
 struct Entry {
     filter: Filter,
     arena: Result<Arena, String>,
+    /// Frames from each source in a round.
+    sweeps: u32,
     rounds: Vec<Flooded>,
 }
 
 impl Stage {
     fn new(sandbox: &Sandbox, traffic: Traffic, floods: bool, client: bool, cores: Cores) -> Result<Self> {
-        let generator = Generator::load(traffic)?;
+        let generator = Generator::load(traffic, client::OFFERED)?;
         let mut entries = Vec::new();
         for (number, filter) in Filter::ALL.into_iter().enumerate() {
             let device = format!("{}-{number}", traffic.name().trim_start_matches("flood-"));
             let arena = Arena::new(sandbox, traffic, filter, &device).and_then(|mut arena| {
-                pinned(cores.flood, || arena.check(&generator))??;
-                Ok(arena)
+                let sweeps = pinned(cores.flood, || {
+                    arena.check(&generator)?;
+                    sweeps(|trial| Ok(arena.flood(&generator, trial)?.elapsed))
+                })??;
+                Ok((arena, sweeps))
             });
             let arena = match arena {
                 Err(error) if filter.is_peer() => Err(format!("{error:#}")),
                 other => Ok(other.with_context(|| format!("flooding {}", filter.meaning()))?),
             };
-            entries.push(Entry { filter, arena, rounds: Vec::new() });
+            let (arena, sweeps) = match arena {
+                Ok((arena, sweeps)) => (Ok(arena), sweeps),
+                Err(reason) => (Err(reason), 0),
+            };
+            entries.push(Entry { filter, arena, sweeps, rounds: Vec::new() });
         }
-        let client = if client { Some(Requests::new(&entries, cores)?) } else { None };
+        let client = if client { Some(Requests::new(&mut entries, cores)?) } else { None };
         Ok(Self { traffic, floods, generator, own: Vec::new(), entries, client })
     }
 
@@ -163,7 +172,7 @@ impl Stage {
         }
         for entry in order {
             if let Ok(arena) = &mut entry.arena {
-                entry.rounds.push(pinned(cores.flood, || arena.flood(generator, DURATION))??);
+                entry.rounds.push(pinned(cores.flood, || arena.flood(generator, entry.sweeps))??);
             }
         }
         Ok(())
@@ -172,7 +181,7 @@ impl Stage {
     /// One round of the client, if it is wanted here.
     fn serve(&mut self, round: u32, cores: Cores) -> Result<()> {
         let Some(requests) = &mut self.client else { return Ok(()) };
-        requests.round(&self.entries, &self.generator, round, cores)
+        requests.round(&mut self.entries, &self.generator, round, cores)
     }
 
     fn finish(self) -> Result<Flood> {
@@ -181,7 +190,7 @@ impl Stage {
         let bare: Vec<f64> = bare.context("the bare program was not flooded")?.rounds.iter().map(rate).collect();
         let own = self.own;
         let results = self.entries.into_iter().map(|entry| {
-            let Entry { filter, arena, rounds } = entry;
+            let Entry { filter, arena, rounds, .. } = entry;
             let measured = arena.map(|_| {
                 let rates: Vec<f64> = rounds.iter().map(rate).collect();
                 let received = rounds.iter().map(|flooded| flooded.received as f64 / flooded.sent as f64).collect();
@@ -203,12 +212,20 @@ impl Stage {
 /// Nanoseconds a frame that goes nowhere.
 fn idle(arena: &Arena, generator: &Generator) -> Result<f64> {
     let sender = arena.sender(generator);
-    let started = Instant::now();
-    let mut frames = 0_u32;
-    while started.elapsed() < DURATION {
-        sender.discard()?;
-        frames += traffic::SOURCES;
-    }
-    ensure!(frames > 0, "no frame was made within {DURATION:?}");
-    Ok(started.elapsed().as_nanos() as f64 / f64::from(frames))
+    let discard = |sweeps| {
+        let started = Instant::now();
+        sender.discard(sweeps)?;
+        Ok(started.elapsed())
+    };
+    let sweeps = sweeps(discard)?;
+    let elapsed = discard(sweeps)?;
+    Ok(elapsed.as_nanos() as f64 / (f64::from(sweeps) * f64::from(traffic::SOURCES)))
+}
+
+/// How many frames from each source take about as long as a round shall. A call by which live frames are made ends with
+/// a wait for RCU of some milliseconds; in one long call a round that is next to nothing, and the same for all filters.
+fn sweeps(flood: impl FnOnce(u32) -> Result<Duration>) -> Result<u32> {
+    const TRIAL: u32 = 4;
+    let elapsed = flood(TRIAL)?;
+    Ok(((DURATION.as_secs_f64() / elapsed.as_secs_f64() * f64::from(TRIAL)).ceil() as u32).clamp(1, 256))
 }

@@ -83,19 +83,20 @@ impl Client {
         let heading = format!(
             "A client of an unprotected port during a flood: {}, {rounds} rounds by turns\n\
              One TCP connection after the other, each with a request and an answer of 64 bytes\n\
-             The flood is sent and received by core {} as fast as that goes; client and server share core {}. The client's\n\
-             packets come in by the flooded queue, behind the flood's; a faster filter gets more of the flood\n\
-             Median of the rounds (quartiles)",
+             The flood, the same {} packets/s for all filters or what they let through, is sent and received by core {};\n\
+             client and server share core {}; the client's packets come in by the flooded queue\n\
+             Bare XDP_DROP drops the client's packets too. Median of the rounds (quartiles)",
             client::BESIDE.meaning(),
+            client::OFFERED,
             cores.flood,
             cores.other
         );
-        let mut rows = vec![["filter", "requests/s", "p99 ms"].map(str::to_owned)];
-        let figures = |service: &Service| [service.rate.shown(0), service.p99.shown(3)];
-        let mut push = |name: &str, [rate, p99]: [String; 2]| rows.push([name.to_owned(), rate, p99]);
+        let mut rows = vec![["filter", "flood/s", "requests/s", "p99 ms"].map(str::to_owned)];
+        let figures = |service: &Service| [service.flooded.shown(0), service.rate.shown(0), service.p99.shown(3)];
+        let mut push = |name: &str, [flood, rate, p99]: [String; 3]| rows.push([name.to_owned(), flood, rate, p99]);
         push("no flood, nothing", figures(&self.quiet));
         for (filter, service) in &self.beside {
-            let figures = service.as_ref().map_or_else(|| ["-", "-"].map(str::to_owned), figures);
+            let figures = service.as_ref().map_or_else(|| ["-", "-", "-"].map(str::to_owned), figures);
             push(filter.meaning(), figures);
         }
         format!("{heading}\n\n{}", aligned(&rows, 1))
