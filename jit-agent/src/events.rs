@@ -26,6 +26,8 @@ const PER_SOURCE: u32 = 8;
 const SOURCES: usize = 4096;
 /// News that wait for a slow reader before it loses the oldest.
 const BACKLOG: usize = 1024;
+/// How many may watch at a time.
+const WATCHERS: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A reported packet.
@@ -105,10 +107,17 @@ impl EventHub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens from now on; `None` once the agent stops.
-    #[must_use]
-    pub fn subscribe(&self) -> Option<broadcast::Receiver<News>> {
-        self.state().news.as_ref().map(broadcast::Sender::subscribe)
+    /// What happens from now on.
+    ///
+    /// # Errors
+    /// Too many watch already, or the agent stops.
+    pub fn subscribe(&self) -> Result<broadcast::Receiver<News>, &'static str> {
+        match &self.state().news {
+            None => Err("the agent is stopping"),
+            // Each holds a connection, and none of them must be lacking to those who have something to do.
+            Some(news) if news.receiver_count() >= WATCHERS => Err("too many are watching already; end some of them"),
+            Some(news) => Ok(news.subscribe()),
+        }
     }
 
     /// Takes a packet that the program reported. `name` knows the interfaces.
@@ -322,6 +331,15 @@ mod tests {
         let mut watcher = hub.subscribe().unwrap();
         hub.close();
         assert_eq!(watcher.try_recv(), Err(broadcast::error::TryRecvError::Closed));
-        assert!(hub.subscribe().is_none());
+        assert_eq!(hub.subscribe().unwrap_err(), "the agent is stopping");
+    }
+
+    #[test]
+    fn those_who_watch_leave_connections_to_others() {
+        let (hub, _) = hub();
+        let mut watchers: Vec<_> = (0..WATCHERS).map(|_| hub.subscribe().unwrap()).collect();
+        assert!(hub.subscribe().unwrap_err().contains("too many"));
+        watchers.pop();
+        assert!(hub.subscribe().is_ok());
     }
 }

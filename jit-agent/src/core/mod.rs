@@ -85,6 +85,8 @@ struct Particulars {
     requestor: String,
     start: Timestamp,
     end: Timestamp,
+    /// When it was made, in this boot.
+    opened: BootTime,
 }
 
 /// The state, and everything that may be done to it.

@@ -201,9 +201,9 @@ impl Core {
             if row.boot_id == self.boot.boot_id && end < row.end_boot {
                 shortened.push((row.id, end));
             }
-            let particulars =
-                Particulars { request: row.request, requestor: row.requestor, start: row.start, end: row.end_wall };
-            self.particulars.insert(row.id, particulars);
+            let opened = if row.boot_id == self.boot.boot_id { made_at(&row) } else { BootTime::default() };
+            let GrantRow { id, request, requestor, start, end_wall: end, .. } = row;
+            self.particulars.insert(id, Particulars { request, requestor, start, end, opened });
         }
         Ok(shortened)
     }
@@ -222,4 +222,11 @@ impl Core {
         // Where the tables were full, the removals have made room.
         self.settle();
     }
+}
+
+/// When a grant of this boot was made: both its ends were reckoned from the same moment.
+fn made_at(row: &GrantRow) -> BootTime {
+    let length = Duration::try_from(row.end_wall.duration_since(row.start)).unwrap_or_default();
+    let made = row.end_boot.since(BootTime::default()).saturating_sub(length);
+    BootTime::default().after(made)
 }

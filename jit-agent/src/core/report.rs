@@ -133,8 +133,8 @@ impl Core {
     }
 
     pub(super) fn live_view(&self, grant: &LiveGrant, particulars: &Particulars) -> GrantView {
-        let Particulars { request, requestor, start, end } = particulars.clone();
-        let used = self.used(grant, start);
+        let Particulars { request, requestor, start, end, opened } = particulars.clone();
+        let used = self.used(grant, opened);
         let remaining = grant.end.since(self.clock.boot());
         // People read the wall clock, but only BOOTTIME counts: if the wall clock was set, show when it really ends.
         let end = self.clock.wall().saturating_add(remaining).unwrap_or(end);

@@ -45,8 +45,8 @@ impl Core {
     fn open(&mut self, request: RequestId, ids: &[GrantId], new: &NewRequestRow) -> Result<(), Refusal> {
         for (id, row) in ids.iter().zip(&new.grants) {
             let grant = LiveGrant { id: *id, port: row.port, source: row.source, end: row.end_boot };
-            let particulars =
-                Particulars { request, requestor: new.requestor.clone(), start: row.start, end: row.end_wall };
+            let (requestor, opened) = (new.requestor.clone(), new.clocks.boot);
+            let particulars = Particulars { request, requestor, start: row.start, end: row.end_wall, opened };
             let inserted = self.book.insert(grant);
             let changes = inserted.map_err(|error| Refusal::Unavailable(format!("nothing was opened: {error}")))?;
             self.particulars.insert(*id, particulars);

@@ -35,12 +35,12 @@ pub(super) struct Used {
 }
 
 impl Core {
-    /// When a grant of this start was used. Several grants may share an entry: what was before its start was not by it.
-    pub(super) fn used(&self, grant: &LiveGrant, start: Timestamp) -> Used {
+    /// When a grant was used that was made at `opened`. Several grants may share an entry: what was before was not by it.
+    pub(super) fn used(&self, grant: &LiveGrant, opened: BootTime) -> Used {
         let entries: Vec<Activity> = grant.entries().map(|entry| self.datapath.activity(&entry)).collect();
         let last = |of: fn(&Activity) -> u64| {
-            let latest = entries.iter().map(of).max().filter(|moment| *moment > 0)?;
-            Some(self.wall_of(BootTime(latest))).filter(|moment| *moment >= start)
+            let latest = entries.iter().map(of).max().filter(|moment| *moment > 0).map(BootTime)?;
+            (latest >= opened).then(|| self.wall_of(latest))
         };
         Used {
             last_packet: last(|activity| activity.last_packet),
@@ -61,8 +61,8 @@ impl Core {
 
     /// Keeps the last connection of a grant that ends, for its port.
     pub(super) fn keep_last_connection(&mut self, grant: &LiveGrant) {
-        let Some(start) = self.particulars.get(&grant.id).map(|particulars| particulars.start) else { return };
-        if let Some(connection) = self.used(grant, start).last_connection {
+        let Some(opened) = self.particulars.get(&grant.id).map(|particulars| particulars.opened) else { return };
+        if let Some(connection) = self.used(grant, opened).last_connection {
             let last = self.past_connections.entry(grant.port).or_insert(connection);
             *last = connection.max(*last);
         }
@@ -76,8 +76,8 @@ impl Core {
         };
         let is_drop = |reason: Reason| reason.verdict() == Verdict::Drop;
         let used = self.live_grants(policy.id).filter_map(|grant| {
-            let start = self.particulars.get(&grant.id)?.start;
-            self.used(grant, start).last_connection
+            let opened = self.particulars.get(&grant.id)?.opened;
+            self.used(grant, opened).last_connection
         });
         let past = self.past_connections.iter().filter(|(port, _)| is_under(**port, policy.id)).map(|(_, time)| *time);
         PortView {
@@ -98,7 +98,7 @@ impl Core {
 
     pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {
         self.access.check(peer)?;
-        self.events.subscribe().ok_or_else(|| Refusal::Unavailable("the agent is stopping".to_owned()))
+        self.events.subscribe().map_err(|error| Refusal::Unavailable(error.to_owned()))
     }
 
     pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<MetricsView, Refusal> {

@@ -6,6 +6,7 @@ mod model;
 mod opening;
 mod permission;
 mod recovery;
+mod traffic;
 mod trouble;
 
 use std::net::IpAddr;
