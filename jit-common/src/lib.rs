@@ -10,6 +10,7 @@ pub mod abi;
 pub mod activity;
 pub mod decide;
 pub mod frame;
+mod keys;
 pub mod parse;
 #[cfg(feature = "user")]
 mod pod;

@@ -387,13 +387,11 @@ fn the_kernel_ends_a_grant_at_its_deadline_neither_earlier_nor_later() -> Result
                 let before = SystemClock.boot();
                 let (action, _) = datapath.test_run(&frame, 1)?;
                 let after = SystemClock.boot();
-                match action {
-                    XDP_PASS => ensure!(before < deadline, "{source} passed at {before}, after {deadline}"),
-                    _ => {
-                        ensure!(after >= deadline, "{source} was dropped at {after}, before {deadline}");
-                        break;
-                    }
+                if action != XDP_PASS {
+                    ensure!(after >= deadline, "{source} was dropped at {after}, before {deadline}");
+                    break;
                 }
+                ensure!(before < deadline, "{source} passed at {before}, after {deadline}");
             }
         }
     }

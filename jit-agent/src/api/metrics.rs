@@ -52,6 +52,10 @@ fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
     for port in ports {
         packets(text, port)?;
     }
+    text.head("events_sent_total", "counter", "Packets by protected port that the program put into the ring buffer.")?;
+    for port in ports {
+        text.sample("events_sent_total", &[("port", &port_name(port))], port.events)?;
+    }
     text.head("grants", "gauge", "Live grants: intended by the agent, and enforced by the kernel.")?;
     text.sample("grants", &[("state", &"intended")], intended_grants)?;
     text.sample("grants", &[("state", &"enforced")], enforced_grants)?;
@@ -74,12 +78,16 @@ fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
     text.sample("drops_not_shown_total", &[], events.not_shown)
 }
 
-fn packets(text: &mut Text, port: &PortCounts) -> fmt::Result {
-    let name = match port.ports[..] {
+fn port_name(port: &PortCounts) -> String {
+    match port.ports[..] {
         [] => "none".to_owned(),
         [number] => number.to_string(),
         _ => "others".to_owned(),
-    };
+    }
+}
+
+fn packets(text: &mut Text, port: &PortCounts) -> fmt::Result {
+    let name = port_name(port);
     // Most of the possible series never begin.
     for (mode, reason, packets) in port.counters.iter().filter(|(.., packets)| *packets > 0) {
         let mode = if *mode == Mode::Enforce { "enforce" } else { "observe" };
@@ -141,6 +149,7 @@ mod tests {
             "# TYPE jit_agent_packets_total counter",
             "jit_agent_packets_total{port=\"none\",mode=\"enforce\",verdict=\"pass\",reason=\"not_ip\"} 5",
             "jit_agent_packets_total{port=\"22\",mode=\"enforce\",verdict=\"drop\",reason=\"no_grant\"} 7",
+            "jit_agent_events_sent_total{port=\"22\"} 3",
             "jit_agent_grants{state=\"intended\"} 1",
             "jit_agent_live_grants{port=\"22\",protocol=\"tcp\"} 1",
             "jit_agent_interface_covered{interface=\"odd\\\"name\\\\\",attached=\"native\"} 1",

@@ -16,6 +16,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::UnixStream,
+    signal::unix::{SignalKind, signal},
     time::{sleep, timeout},
 };
 
@@ -147,21 +148,26 @@ impl Client {
     pub(super) fn follow(&self, path: &str, take: impl FnMut(&str, &str) -> bool) -> Result<(), FollowError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(ClientError::Runtime)?.block_on(async {
-            let response = timeout(self.timeout, self.response(Method::GET, path, None))
-                .await
-                .map_err(|_| ClientError::NoAnswer { path: self.socket.clone(), after: self.timeout })??;
-            if response.status() != StatusCode::OK {
-                return match understand(response.status(), self.body(response).await?)? {
-                    Answer::Problem(problem) => Err(FollowError::Problem(problem)),
-                    Answer::Done(_) => Ok(()),
-                };
-            }
+            // From the very start: whoever interrupts has seen enough, however little that was.
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(ClientError::Runtime)?;
             tokio::select! {
-                ended = self.read_events(response.into_body(), take) => ended.map_err(FollowError::from),
-                // Whoever interrupts has seen enough.
-                _ = tokio::signal::ctrl_c() => Ok(()),
+                ended = self.stream(path, take) => ended,
+                _ = interrupt.recv() => Ok(()),
             }
         })
+    }
+
+    async fn stream(&self, path: &str, take: impl FnMut(&str, &str) -> bool) -> Result<(), FollowError> {
+        let response = timeout(self.timeout, self.response(Method::GET, path, None))
+            .await
+            .map_err(|_| ClientError::NoAnswer { path: self.socket.clone(), after: self.timeout })??;
+        if response.status() == StatusCode::OK {
+            return self.read_events(response.into_body(), take).await.map_err(FollowError::from);
+        }
+        match understand(response.status(), self.body(response).await?)? {
+            Answer::Problem(problem) => Err(FollowError::Problem(problem)),
+            Answer::Done(_) => Ok(()),
+        }
     }
 
     async fn read_events(

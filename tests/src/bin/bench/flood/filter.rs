@@ -27,8 +27,10 @@ pub(crate) enum Filter {
     Nothing,
     /// Two instructions.
     BareDrop,
-    /// xdp-filter of xdp-tools.
+    /// xdp-filter of xdp-tools, as it loads if it isn't told otherwise.
     XdpTools,
+    /// The same in its smallest build that knows the protocol.
+    XdpToolsLean,
     /// nftables on the device, before the network stack.
     NftablesIngress,
     /// nftables where packets for this host pass.
@@ -64,10 +66,11 @@ pub(crate) enum Installed {
 
 impl Filter {
     /// All of them, in the order of a table.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Nothing,
         Self::BareDrop,
         Self::XdpTools,
+        Self::XdpToolsLean,
         Self::NftablesIngress,
         Self::NftablesInput,
         Self::Ipset,
@@ -81,6 +84,7 @@ impl Filter {
             Self::Nothing => "nothing",
             Self::BareDrop => "bare-drop",
             Self::XdpTools => "xdp-filter",
+            Self::XdpToolsLean => "xdp-filter-lean",
             Self::NftablesIngress => "nftables-ingress",
             Self::NftablesInput => "nftables-input",
             Self::Ipset => "iptables-ipset",
@@ -95,6 +99,7 @@ impl Filter {
             Self::Nothing => "nothing",
             Self::BareDrop => "bare XDP_DROP",
             Self::XdpTools => "xdp-filter",
+            Self::XdpToolsLean => "xdp-filter, one protocol",
             Self::NftablesIngress => "nftables ingress",
             Self::NftablesInput => "nftables input, timeout set",
             Self::Ipset => "iptables with ipset",
@@ -105,7 +110,7 @@ impl Filter {
 
     /// Whether it is another project's, which this machine may not be able to run.
     pub(crate) const fn is_peer(self) -> bool {
-        matches!(self, Self::XdpTools | Self::NftablesIngress | Self::NftablesInput | Self::Ipset)
+        matches!(self, Self::XdpTools | Self::XdpToolsLean | Self::NftablesIngress | Self::NftablesInput | Self::Ipset)
     }
 
     /// How far a flood should get.
@@ -113,9 +118,12 @@ impl Filter {
         match self {
             Self::Nothing => Fate::Answered,
             Self::NftablesInput | Self::Ipset => Fate::DroppedByInput,
-            Self::BareDrop | Self::XdpTools | Self::NftablesIngress | Self::AgentLocked | Self::AgentGranted => {
-                Fate::DroppedByDevice
-            }
+            Self::BareDrop
+            | Self::XdpTools
+            | Self::XdpToolsLean
+            | Self::NftablesIngress
+            | Self::AgentLocked
+            | Self::AgentGranted => Fate::DroppedByDevice,
         }
     }
 
@@ -138,9 +146,9 @@ impl Filter {
                 let program = bpf::Program::load(&BARE_DROP)?;
                 return Ok(Installed::Bare(namespace.enter(|| program.attach(index))??));
             }
-            Self::XdpTools => {
-                // Its smallest build that knows the protocol, over IPv4 and IPv6 alike.
-                run(namespace, "xdp-filter", &format!("load --mode native --features {protocol} {device}"))?;
+            Self::XdpTools | Self::XdpToolsLean => {
+                let features = if self == Self::XdpTools { "all" } else { protocol };
+                run(namespace, "xdp-filter", &format!("load --mode native --features {features} {device}"))?;
                 run(namespace, "xdp-filter", &format!("port --mode dst --proto {protocol} {port}"))?;
             }
             Self::NftablesIngress => {
