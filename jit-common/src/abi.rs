@@ -77,6 +77,16 @@ impl Transport {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
+    /// The name as people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
     /// The transport of an IP protocol number, if it has ports to protect.
     #[inline(always)]
     #[must_use]
@@ -203,6 +213,17 @@ pub enum Mode {
     Observe = 0,
     /// Drops are carried out.
     Enforce = 1,
+}
+
+impl Mode {
+    /// The name under which it is shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
 }
 
 impl Settings {

@@ -9,6 +9,17 @@ pub enum Verdict {
     Drop,
 }
 
+impl Verdict {
+    /// The name under which it is shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $verdict:ident,)+) => {
         /// The one cause that is counted for a packet. The number is the counter's index and part of the ABI.

@@ -7,7 +7,6 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
-use jit_common::{abi::Mode, reason::Verdict};
 
 use super::problem::Problem;
 use crate::{
@@ -90,13 +89,12 @@ fn packets(text: &mut Text, port: &PortCounts) -> fmt::Result {
     let name = port_name(port);
     // Most of the possible series never begin.
     for (mode, reason, packets) in port.counters.iter().filter(|(.., packets)| *packets > 0) {
-        let mode = if *mode == Mode::Enforce { "enforce" } else { "observe" };
-        let verdict = match reason.verdict() {
-            Verdict::Pass => "pass",
-            Verdict::Drop => "drop",
-        };
-        let labels: [(&str, &dyn Display); 4] =
-            [("port", &name), ("mode", &mode), ("verdict", &verdict), ("reason", &reason.name())];
+        let labels: [(&str, &dyn Display); 4] = [
+            ("port", &name),
+            ("mode", &mode.name()),
+            ("verdict", &reason.verdict().name()),
+            ("reason", &reason.name()),
+        ];
         text.sample("packets_total", &labels, packets)?;
     }
     Ok(())
@@ -122,7 +120,7 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
-    use jit_common::reason::Reason;
+    use jit_common::{abi::Mode, reason::Reason};
 
     use super::*;
     use crate::{api::fake, events::Totals, policy::PortId, policy::Protocol};

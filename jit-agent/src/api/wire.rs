@@ -7,7 +7,6 @@ mod body;
 mod packet;
 
 use jiff::{SignedDuration, Timestamp};
-use jit_common::reason::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -104,19 +103,12 @@ impl From<StatusView> for Status {
                 .map(|(mode, reason, packets)| Counter {
                     mode: mode.to_owned(),
                     reason: reason.name().to_owned(),
-                    verdict: verdict_name(reason.verdict()).to_owned(),
+                    verdict: reason.verdict().name().to_owned(),
                     packets,
                 })
                 .collect(),
             faults,
         }
-    }
-}
-
-pub(super) const fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Drop => "drop",
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use jit_common::abi::Mode;
-
 use super::{
     Core, LISTED_REQUESTS, Particulars,
     view::{GrantStatus, GrantView, Peer, PortView, Refusal, RequestStatus, RequestView, StatusView},
@@ -37,12 +35,12 @@ impl Core {
             interface.fault.as_ref().map(|fault| format!("interface {}: {fault}", interface.name))
         }));
         StatusView {
-            mode: mode_name(self.config.mode),
+            mode: self.config.mode.name(),
             version: env!("CARGO_PKG_VERSION"),
             interfaces,
             intended_grants: self.book.len(),
             enforced_grants,
-            counters: counters.into_iter().map(|(mode, reason, packets)| (mode_name(mode), reason, packets)).collect(),
+            counters: counters.into_iter().map(|(mode, reason, packets)| (mode.name(), reason, packets)).collect(),
             faults,
         }
     }
@@ -186,13 +184,6 @@ impl Core {
             last_packet: None,
             last_connection: None,
         }
-    }
-}
-
-pub(super) const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "observe",
-        Mode::Enforce => "enforce",
     }
 }
 

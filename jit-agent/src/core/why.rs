@@ -8,7 +8,6 @@ use jit_common::{
 
 use super::{
     Core,
-    report::mode_name,
     view::{GrantView, Peer, Refusal, WhyView},
 };
 use crate::{
@@ -21,7 +20,7 @@ impl Core {
         self.access.check(peer)?;
         if let Some(explanation) = self.not_filtered(&packet) {
             let advice = Some("see `jitctl status` for the interfaces that are covered".to_owned());
-            let (verdict, mode) = (Verdict::Pass, mode_name(self.config.mode));
+            let (verdict, mode) = (Verdict::Pass, self.config.mode.name());
             return Ok(WhyView { packet, verdict, reason: None, mode, explanation, advice, grants: Vec::new() });
         }
         let trace = self.datapath.trace(&packet).map_err(|error| Refusal::Unavailable(error.to_string()))?;
@@ -34,7 +33,7 @@ impl Core {
         Ok(WhyView {
             verdict: if observed { Verdict::Pass } else { trace.reason.verdict() },
             reason: Some(trace.reason),
-            mode: mode_name(trace.mode),
+            mode: trace.mode.name(),
             explanation,
             advice: self.advice(&packet, &trace),
             grants,
@@ -125,10 +124,5 @@ const fn requested_protocol(transport: Transport) -> Protocol {
 }
 
 fn port_name(packet: &Packet) -> String {
-    let transport = match packet.transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
-        Transport::Sctp => "sctp",
-    };
-    format!("{}/{transport}", packet.number)
+    format!("{}/{}", packet.number, packet.transport.name())
 }

@@ -39,12 +39,7 @@ impl EntryKey {
 
 impl fmt::Display for EntryKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = match self.transport {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-            Transport::Sctp => "sctp",
-        };
-        write!(formatter, "{}/{transport} from {}", self.number, self.source)
+        write!(formatter, "{}/{} from {}", self.number, self.transport.name(), self.source)
     }
 }
 

@@ -9,7 +9,7 @@ use jit_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, verdict_name};
+use super::Grant;
 use crate::{core::view::WhyView, datapath::Packet, events, policy::Violation};
 
 /// A packet that was reported: one that was dropped, or would have been, or the first of a connection that passed.
@@ -60,9 +60,9 @@ impl From<events::PacketEvent> for PacketEvent {
             number: flow.map(|(_, number, _)| number),
             protocol: flow.map(|(.., transport)| transport_name(transport).to_owned()),
             interface,
-            verdict: if mode == Mode::Observe { "pass" } else { verdict_name(reason.verdict()) }.to_owned(),
+            verdict: if mode == Mode::Observe { "pass" } else { reason.verdict().name() }.to_owned(),
             reason: reason.name().to_owned(),
-            mode: if mode == Mode::Observe { "observe" } else { "enforce" }.to_owned(),
+            mode: mode.name().to_owned(),
         }
     }
 }
@@ -163,7 +163,7 @@ impl From<WhyView> for Why {
             source: packet.source,
             number: packet.number,
             protocol: transport_name(packet.transport).to_owned(),
-            verdict: verdict_name(verdict).to_owned(),
+            verdict: verdict.name().to_owned(),
             reason: reason.map(|reason| reason.name().to_owned()),
             mode: mode.to_owned(),
             explanation,

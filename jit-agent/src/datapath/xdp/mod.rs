@@ -19,13 +19,9 @@ mod tables;
 use std::{
     collections::{BTreeMap, HashSet},
     path::Path,
-    time::Duration,
 };
 
-use aya::{
-    maps::{HashMap, MapData, PerCpuArray},
-    programs::{TestRun as _, TestRunOptions},
-};
+use aya::maps::{HashMap, MapData, PerCpuArray};
 use ipnet::IpNet;
 use jit_common::abi::{Activity, Counters, PORTS, counter_index, map};
 
@@ -133,34 +129,6 @@ impl XdpDatapath {
     #[must_use]
     pub fn covers_nothing(&self) -> bool {
         self.attachments.cover_nothing()
-    }
-
-    /// Runs the program on a frame without sending it anywhere, for tests and benchmarks: what the program returned,
-    /// and the mean time of `repeat` runs. Counters count such runs too.
-    ///
-    /// # Errors
-    /// The kernel refuses the frame (those below 14 bytes) or the run.
-    pub fn test_run(&self, frame: &[u8], repeat: u32) -> Result<(u32, Duration), DatapathError> {
-        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
-        let program = self.object.loaded()?;
-        let result = program.test_run(options).map_err(|error| DatapathError::kernel("running the program", error))?;
-        Ok((result.return_value, result.duration))
-    }
-
-    /// Runs the program on a frame of which only the first `first_buffer` bytes are in its first buffer, as some network
-    /// cards and large MTUs have it, and says what it returned.
-    ///
-    /// # Errors
-    /// As [`test_run`](Self::test_run); a kernel before 6.18 refuses every such run.
-    pub fn test_run_split(&self, frame: &[u8], first_buffer: usize) -> Result<u32, DatapathError> {
-        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let mut context = [0; 24];
-        context[4..8].copy_from_slice(&(first_buffer as u32).to_ne_bytes());
-        let options =
-            TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat: 1, ..TestRunOptions::new() };
-        let program = self.object.loaded()?;
-        let result = program.test_run(options).map_err(|error| DatapathError::kernel("running the program", error))?;
-        Ok(result.return_value)
     }
 
     /// How many instructions the verifier walked through; `None` where the kernel does not tell.
