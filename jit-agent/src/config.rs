@@ -6,6 +6,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ use jit_common::abi::Mode;
 use self::raw::{RawConfig, RawFragments};
 use crate::{
     datapath::{Protection, Scope},
-    policy::{PolicyError, PortPolicies, PortPolicy},
+    policy::{PolicyError, PortPolicies, PortPolicy, Role},
 };
 
 /// Where the configuration is, unless `--config` names another file.
@@ -43,8 +44,10 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// What is protected and what may be requested.
     pub ports: PortPolicies,
-    /// Users and `@groups` that may do everything; root always may.
-    pub admins: Vec<String>,
+    /// How long records are kept.
+    pub retention: Duration,
+    /// The users and `@groups` of each role; root is always an admin.
+    pub roles: Vec<(Role, Vec<String>)>,
 }
 
 /// Where the agent keeps things.
@@ -130,6 +133,7 @@ impl Config {
             state_dir,
             bpffs_dir,
             metrics_listen,
+            retention,
             port,
             roles,
         } = raw;
@@ -150,7 +154,8 @@ impl Config {
             places,
             metrics_listen,
             ports,
-            admins: roles.admin,
+            retention,
+            roles: roles.into(),
         })
     }
 
@@ -249,6 +254,11 @@ mod tests {
             (port("number = 22\nprotocol = 'tcp'\nmax_duration = 'long'"), ["`long`", "\"3h\""]),
             (port("number = 22\nprotocol = 'tcp'\nmax_duration = '0s'"), ["22/tcp", "use 5 min to 24 h"]),
             (port("number = 22\nprotocol = 'tcp'\nmax_duration = '25h'"), ["22/tcp", "use 5 min to 24 h"]),
+            (port("number = 22\nprotocol = 'tcp'\napproval = 'maybe'"), ["maybe", "`auto` or `required`"]),
+            (port("number = 22\nprotocol = 'tcp'\napproval_timeout = '59s'"), ["22/tcp", "use 1 min to 7 days"]),
+            (port("number = 22\nprotocol = 'tcp'\nquota = 0"), ["22/tcp", "quota of 0"]),
+            (error("interfaces = ['eth0']\nretention = '3h'"), ["`3h`", "\"1d\" to \"36500d\""]),
+            (error("interfaces = ['eth0']\n[roles]\nowner = ['x']"), ["unknown field `owner`", "`requester`"]),
             (
                 port("number = 22\nprotocol = 'tcp'\n[[port]]\nnumber = 22\nprotocol = 'any'"),
                 ["22/tcp", "22/any overlap"],

@@ -261,7 +261,7 @@ struct CoreKeeper {
 impl CoreKeeper {
     fn ask<T>(&mut self, command: impl FnOnce(Peer, oneshot::Sender<Result<T, Refusal>>) -> Command) -> Result<T> {
         let (reply, mut answer) = oneshot::channel();
-        let root = Peer { uid: 0, groups: vec![0], name: "root".to_owned() };
+        let root = Peer { uid: 0, groups: vec![0], name: "root".to_owned(), login: None };
         self.core.as_mut().context("no core")?.handle(command(root, reply));
         Ok(answer.try_recv()??)
     }

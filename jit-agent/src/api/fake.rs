@@ -23,7 +23,7 @@ use crate::{
     },
     datapath::Packet,
     events::EventHub,
-    policy::{GrantId, Justification, NewRequest, PortId, PortPolicy, Protocol, RequestId},
+    policy::{GrantId, NewRequest, PortId, PortPolicy, Protocol, RequestId},
 };
 
 /// What the core says.
@@ -81,10 +81,8 @@ pub(crate) fn status() -> StatusView {
 pub(crate) fn port() -> PortView {
     PortView {
         policy: PortPolicy {
-            id: PortId { number: 3389, protocol: Protocol::Any },
             allowed_sources: vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
-            max_duration: Duration::from_secs(3 * 3600),
-            justification: Justification::Required,
+            ..PortPolicy::new(PortId { number: 3389, protocol: Protocol::Any })
         },
         live_grants: 1,
         passed: 1200,

@@ -48,7 +48,7 @@ impl Identity {
             // A name service may take its time; other connections don't wait for it.
             spawn_blocking(move || user_name(uid)).await.unwrap_or_else(|_| uid.to_string())
         });
-        Peer { uid, groups: self.groups.clone(), name: name.await.clone() }
+        Peer { uid, groups: self.groups.clone(), name: name.await.clone(), login: None }
     }
 }
 

@@ -108,7 +108,8 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
             "/v1/ports",
             json!({"value": [{
                 "number": 3389, "protocol": "*", "allowedSourceAddressPrefixes": ["198.51.100.0/24", "2001:db8::/32"],
-                "maxRequestAccessDuration": "PT3H", "justification": "required", "liveGrants": 1,
+                "maxRequestAccessDuration": "PT3H", "approval": "auto", "approvalTimeout": "PT1H",
+                "justification": "required", "quota": 32, "liveGrants": 1,
                 "passedPackets": 1200, "droppedPackets": 56, "observedPackets": 0,
                 "lastConnectionTimeUtc": "2026-11-22T15:00:00Z",
             }]}),

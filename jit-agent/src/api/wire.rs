@@ -6,6 +6,8 @@
 mod body;
 mod packet;
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,7 @@ use crate::{
     core::view::{
         GrantStatus, GrantView, InterfaceView, PortView, RequestStatus, RequestView, Revocation as Revoked, StatusView,
     },
-    policy::{Justification, PortPolicy},
+    policy::PortPolicy,
 };
 
 pub use self::{
@@ -131,8 +133,17 @@ pub struct Port {
     pub allowed_source_address_prefixes: Vec<String>,
     /// Longest duration of a request, ISO 8601.
     pub max_request_access_duration: String,
+    /// `auto` or `required`: whether a request needs a second person.
+    #[serde(default)]
+    pub approval: String,
+    /// How long a request waits for that person, ISO 8601.
+    #[serde(default)]
+    pub approval_timeout: String,
     /// `required` or `optional`.
     pub justification: String,
+    /// How many live grants one person may have.
+    #[serde(default)]
+    pub quota: u32,
     /// How many grants are live.
     pub live_grants: u64,
     /// Packets to the number, of whatever protocol it is protected for, that passed since the kernel's tables were made.
@@ -151,19 +162,16 @@ pub struct Port {
 impl From<PortView> for Port {
     fn from(view: PortView) -> Self {
         let PortView { policy, live_grants, passed, dropped, observed, last_connection } = view;
-        let PortPolicy { id, allowed_sources, max_duration, justification } = policy;
+        let PortPolicy { id, allowed_sources, max_duration, approval, approval_timeout, justification, quota } = policy;
         Self {
             number: id.number,
             protocol: id.protocol.wire_name().to_owned(),
             allowed_source_address_prefixes: allowed_sources.iter().map(ToString::to_string).collect(),
-            max_request_access_duration: SignedDuration::try_from(max_duration)
-                .unwrap_or(SignedDuration::MAX)
-                .to_string(),
-            justification: match justification {
-                Justification::Required => "required",
-                Justification::Optional => "optional",
-            }
-            .to_owned(),
+            max_request_access_duration: iso_8601(max_duration),
+            approval: approval.name().to_owned(),
+            approval_timeout: iso_8601(approval_timeout),
+            justification: justification.name().to_owned(),
+            quota,
             live_grants: live_grants as u64,
             passed_packets: passed,
             dropped_packets: dropped,
@@ -325,6 +333,10 @@ impl From<Revoked> for Revocation {
         let Revoked { revoked, other_entries, durable } = done;
         Self { revoked: revoked.into_iter().map(Grant::from).collect(), other_entries, durable }
     }
+}
+
+fn iso_8601(duration: Duration) -> String {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX).to_string()
 }
 
 fn is_zero(count: &usize) -> bool {

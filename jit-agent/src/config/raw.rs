@@ -7,8 +7,18 @@ use jit_common::abi::Mode;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE};
-use crate::datapath::Scope;
-use crate::policy::{DEFAULT_MAXIMUM, Justification, PolicyError, PortId, PortPolicy, Protocol, parse_source};
+use crate::{
+    datapath::Scope,
+    policy::{
+        Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Justification, PolicyError, PortId,
+        PortPolicy, Protocol, Role, any_source, parse_source,
+    },
+};
+
+/// How long records are kept where the configuration does not say.
+const DEFAULT_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +41,8 @@ pub(super) struct RawConfig {
     pub(super) bpffs_dir: PathBuf,
     #[serde(default, deserialize_with = "listen_address")]
     pub(super) metrics_listen: Option<SocketAddr>,
+    #[serde(default = "default_retention", deserialize_with = "retention")]
+    pub(super) retention: Duration,
     pub(super) port: Option<Vec<RawPort>>,
     #[serde(default)]
     pub(super) roles: RawRoles,
@@ -82,7 +94,28 @@ pub(super) enum RawFragments {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRoles {
     #[serde(default, deserialize_with = "names")]
-    pub(super) admin: Vec<String>,
+    viewer: Vec<String>,
+    #[serde(default, deserialize_with = "names")]
+    requester: Vec<String>,
+    #[serde(default, deserialize_with = "names")]
+    approver: Vec<String>,
+    #[serde(default, deserialize_with = "names")]
+    admin: Vec<String>,
+    #[serde(default, deserialize_with = "names")]
+    delegate: Vec<String>,
+}
+
+impl From<RawRoles> for Vec<(Role, Vec<String>)> {
+    fn from(raw: RawRoles) -> Self {
+        let RawRoles { viewer, requester, approver, admin, delegate } = raw;
+        vec![
+            (Role::Viewer, viewer),
+            (Role::Requester, requester),
+            (Role::Approver, approver),
+            (Role::Admin, admin),
+            (Role::Delegate, delegate),
+        ]
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,7 +130,21 @@ pub(super) struct RawPort {
     #[serde(default = "default_maximum", deserialize_with = "duration")]
     max_duration: Duration,
     #[serde(default)]
+    approval: RawApproval,
+    #[serde(default = "default_approval_timeout", deserialize_with = "duration")]
+    approval_timeout: Duration,
+    #[serde(default)]
     justification: RawJustification,
+    #[serde(default = "default_quota")]
+    quota: u32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawApproval {
+    #[default]
+    Auto,
+    Required,
 }
 
 #[derive(Default, Deserialize)]
@@ -110,26 +157,33 @@ enum RawJustification {
 
 impl From<RawPort> for PortPolicy {
     fn from(raw: RawPort) -> Self {
-        let RawPort { number, protocol, allowed_sources, max_duration, justification } = raw;
+        let RawPort {
+            number,
+            protocol,
+            allowed_sources,
+            max_duration,
+            approval,
+            approval_timeout,
+            justification,
+            quota,
+        } = raw;
+        let approval = match approval {
+            RawApproval::Auto => Approval::Auto,
+            RawApproval::Required => Approval::Required,
+        };
         let justification = match justification {
             RawJustification::Required => Justification::Required,
             RawJustification::Optional => Justification::Optional,
         };
-        Self { id: PortId { number, protocol }, allowed_sources, max_duration, justification }
+        let id = PortId { number, protocol };
+        Self { id, allowed_sources, max_duration, approval, approval_timeout, justification, quota }
     }
 }
 
 /// The policies where the configuration has no `port` at all: the management ports.
 pub(super) fn default_policies() -> Vec<PortPolicy> {
     let ports = [(22, Protocol::Tcp), (3389, Protocol::Any), (5985, Protocol::Tcp), (5986, Protocol::Tcp)];
-    ports
-        .map(|(number, protocol)| PortPolicy {
-            id: PortId { number, protocol },
-            allowed_sources: any_source(),
-            max_duration: DEFAULT_MAXIMUM,
-            justification: Justification::Required,
-        })
-        .to_vec()
+    ports.map(|(number, protocol)| PortPolicy::new(PortId { number, protocol })).to_vec()
 }
 
 fn default_socket() -> PathBuf {
@@ -148,8 +202,28 @@ const fn default_maximum() -> Duration {
     DEFAULT_MAXIMUM
 }
 
-fn any_source() -> Vec<ipnet::IpNet> {
-    vec![ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()]
+const fn default_approval_timeout() -> Duration {
+    DEFAULT_APPROVAL_TIMEOUT
+}
+
+const fn default_quota() -> u32 {
+    DEFAULT_QUOTA
+}
+
+const fn default_retention() -> Duration {
+    DEFAULT_RETENTION
+}
+
+fn retention<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let days = text.trim_end_matches(|c: char| c.is_alphabetic() || c == ' ');
+    let parsed = match (text[days.len()..].trim(), days.parse::<u32>()) {
+        ("d" | "day" | "days", Ok(days)) => Some(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
+        _ => None,
+    };
+    parsed.filter(|retention| (SHORTEST_RETENTION..=LONGEST_RETENTION).contains(retention)).ok_or_else(|| {
+        D::Error::custom(format!("`{text}` is not a time to keep records for; write days, \"1d\" to \"36500d\""))
+    })
 }
 
 fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {

@@ -3,41 +3,52 @@
 use nix::unistd::{Group, User};
 
 use super::view::{Peer, Refusal};
+use crate::policy::{Right, Role};
 
 /// The roles, with names resolved to ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    admin_users: Vec<u32>,
-    admin_groups: Vec<u32>,
+    users: Vec<(Role, u32)>,
+    groups: Vec<(Role, u32)>,
 }
 
 impl Access {
-    /// Resolves users and `@groups`. Returns the names that do not resolve, which get no role.
+    /// Resolves users and `@groups`. Returns what does not resolve, which gives nobody a role, each with its role.
     #[must_use]
-    pub fn resolve(admins: &[String]) -> (Self, Vec<String>) {
+    pub fn resolve(roles: &[(Role, Vec<String>)]) -> (Self, Vec<String>) {
         let (mut access, mut unknown) = (Self::default(), Vec::new());
-        for name in admins {
+        for (role, name) in roles.iter().flat_map(|(role, names)| names.iter().map(move |name| (*role, name))) {
             let user_or_group = match name.strip_prefix('@') {
                 Some(group) => {
-                    Group::from_name(group).ok().flatten().map(|group| access.admin_groups.push(group.gid.as_raw()))
+                    Group::from_name(group).ok().flatten().map(|group| access.groups.push((role, group.gid.as_raw())))
                 }
-                None => User::from_name(name).ok().flatten().map(|user| access.admin_users.push(user.uid.as_raw())),
+                None => User::from_name(name).ok().flatten().map(|user| access.users.push((role, user.uid.as_raw()))),
             };
             if user_or_group.is_none() {
-                unknown.push(name.clone());
+                unknown.push(format!("[roles] {role}: there is no user or group `{name}`"));
             }
         }
         (access, unknown)
     }
 
-    /// Lets root and admins through.
-    pub(super) fn check(&self, peer: &Peer) -> Result<(), Refusal> {
-        let by_group = || peer.groups.iter().any(|group| self.admin_groups.contains(group));
-        if peer.uid == 0 || self.admin_users.contains(&peer.uid) || by_group() {
-            Ok(())
-        } else {
-            Err(Refusal::NotPermitted { name: peer.name.clone(), uid: peer.uid, role: "admin" })
+    /// Whether the peer has a right by any of its roles.
+    pub(super) fn has(&self, peer: &Peer, right: Right) -> bool {
+        right.roles().iter().any(|role| self.is(peer, *role))
+    }
+
+    /// Refuses a peer that lacks a right.
+    pub(super) fn check(&self, peer: &Peer, right: Right) -> Result<(), Refusal> {
+        if self.has(peer, right) {
+            return Ok(());
         }
+        Err(Refusal::NotPermitted { name: peer.name.clone(), uid: peer.uid, role: right.meant_for().name() })
+    }
+
+    /// Whether the peer has a role; root is always an admin.
+    fn is(&self, peer: &Peer, role: Role) -> bool {
+        (role == Role::Admin && peer.uid == 0)
+            || self.users.contains(&(role, peer.uid))
+            || peer.groups.iter().any(|group| self.groups.contains(&(role, *group)))
     }
 }
 
@@ -46,28 +57,71 @@ mod tests {
     use super::*;
 
     fn peer(uid: u32, groups: &[u32]) -> Peer {
-        Peer { uid, groups: groups.to_vec(), name: "someone".to_owned() }
+        Peer { uid, groups: groups.to_vec(), name: "someone".to_owned(), login: None }
+    }
+
+    /// Each role is the user 1000 + its place, and the group 2000 + its place.
+    fn access() -> Access {
+        let ids = |first: u32| Role::ALL.into_iter().zip(first..).collect();
+        Access { users: ids(1000), groups: ids(2000) }
     }
 
     #[test]
-    fn root_and_the_admins_users_and_groups_get_in_and_nobody_else() {
-        let access = Access { admin_users: vec![1000], admin_groups: vec![27] };
-        for allowed in [peer(0, &[0]), peer(1000, &[1000]), peer(1001, &[1001, 27])] {
-            assert_eq!(access.check(&allowed), Ok(()), "{allowed:?}");
+    fn each_role_has_its_rights_and_no_others() {
+        let all = [
+            Right::Look,
+            Right::ReadAll,
+            Right::Request,
+            Right::Delegate,
+            Right::Decide,
+            Right::RevokeAny,
+            Right::Administer,
+        ];
+        let table = [
+            (Role::Viewer, vec![Right::Look, Right::ReadAll]),
+            (Role::Requester, vec![Right::Look, Right::Request]),
+            (Role::Approver, vec![Right::Look, Right::ReadAll, Right::Decide, Right::RevokeAny]),
+            (Role::Admin, all.to_vec()),
+            (Role::Delegate, vec![Right::Look, Right::Request, Right::Delegate]),
+        ];
+        for ((role, rights), place) in table.into_iter().zip(0..) {
+            for right in all {
+                for person in [peer(1000 + place, &[7]), peer(7, &[7, 2000 + place])] {
+                    assert_eq!(access().has(&person, right), rights.contains(&right), "{role} {right:?} {person:?}");
+                }
+            }
         }
-        let refused = access.check(&peer(1001, &[1001, 1000])).unwrap_err();
+    }
+
+    #[test]
+    fn root_is_an_admin_and_whoever_has_no_role_may_do_nothing() {
+        assert_eq!(Access::default().check(&peer(0, &[0]), Right::Administer), Ok(()));
+        let stranger = peer(1001 + 1000, &[1000, 1001, 1002, 1003, 1004]);
+        for right in [Right::Look, Right::Request, Right::Administer] {
+            assert!(access().check(&stranger, right).is_err(), "{right:?}: a user's id is not a group's");
+        }
+        let refused = access().check(&stranger, Right::Request).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "someone (uid 1001) has no role that allows this; an admin can add the user or a group to `admin` in \
+            "someone (uid 2001) has no role that allows this; an admin can add the user or a group to `requester` in \
              [roles]"
         );
     }
 
     #[test]
-    fn a_name_that_does_not_resolve_is_reported_and_gives_no_role() {
-        let names = ["root".to_owned(), "@root".to_owned(), "no-such-user".to_owned(), "@no-such-group".to_owned()];
-        let (access, unknown) = Access::resolve(&names);
-        assert_eq!(access, Access { admin_users: vec![0], admin_groups: vec![0] });
-        assert_eq!(unknown, ["no-such-user", "@no-such-group"]);
+    fn a_name_that_does_not_resolve_is_reported_with_its_role_and_gives_nobody_a_role() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let (access, unknown) = Access::resolve(&[
+            (Role::Viewer, names(&["root", "no-such-user"])),
+            (Role::Admin, names(&["@root", "@no-such-group"])),
+        ]);
+        assert_eq!(access, Access { users: vec![(Role::Viewer, 0)], groups: vec![(Role::Admin, 0)] });
+        assert_eq!(
+            unknown,
+            [
+                "[roles] viewer: there is no user or group `no-such-user`",
+                "[roles] admin: there is no user or group `@no-such-group`"
+            ]
+        );
     }
 }

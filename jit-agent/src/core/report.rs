@@ -9,13 +9,13 @@ use super::{
 use crate::{
     clock::BootTime,
     datapath::DatapathError,
-    policy::{EntryKey, LiveGrant, RequestId},
+    policy::{EntryKey, LiveGrant, RequestId, Right},
     store::{GrantRow, GrantState, RequestRow, StoreError},
 };
 
 impl Core {
     pub(super) fn status(&self, peer: &Peer) -> Result<StatusView, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::ReadAll)?;
         Ok(self.whole())
     }
 
@@ -102,7 +102,7 @@ impl Core {
     }
 
     pub(super) fn ports(&self, peer: &Peer) -> Result<Vec<PortView>, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::ReadAll)?;
         let counts = self.datapath.port_counts().unwrap_or_else(|error| {
             tracing::error!(%error, "the counters can't be read");
             Vec::new()
@@ -111,20 +111,20 @@ impl Core {
     }
 
     pub(super) fn requests(&mut self, peer: &Peer) -> Result<Vec<RequestView>, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::ReadAll)?;
         let rows = self.store()?.requests(LISTED_REQUESTS).map_err(|error| unavailable(&error))?;
         Ok(rows.into_iter().map(|row| self.request_view(row)).collect())
     }
 
     pub(super) fn request(&mut self, peer: &Peer, id: RequestId) -> Result<RequestView, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::ReadAll)?;
         let row = self.store()?.request(id).map_err(|error| unavailable(&error))?;
         let row = row.ok_or(Refusal::NotFound { what: "request", id: id.0 })?;
         Ok(self.request_view(row))
     }
 
     pub(super) fn grants(&self, peer: &Peer) -> Result<Vec<GrantView>, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::ReadAll)?;
         let now = self.clock.boot();
         let live = self.book.iter().filter(|grant| grant.end > now);
         Ok(live.filter_map(|grant| Some(self.live_view(grant, self.particulars.get(&grant.id)?))).collect())

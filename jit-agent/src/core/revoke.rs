@@ -10,13 +10,13 @@ use super::{
     view::{GrantStatus, GrantView, Peer, Refusal, Revocation, Selection},
 };
 use crate::{
-    policy::{EntryKey, GrantId},
+    policy::{EntryKey, GrantId, Right},
     store::GrantState,
 };
 
 impl Core {
     pub(super) fn revoke(&mut self, peer: &Peer, selection: &Selection, reason: &str) -> Result<Revocation, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::RevokeAny)?;
         let mut revoked: Vec<GrantView> = Vec::new();
         for id in self.selected(selection)? {
             if let Some((grant, particulars)) = self.take_out(id) {

@@ -7,14 +7,14 @@ use super::{
 };
 use crate::{
     datapath::DatapathError,
-    policy::{ApprovedPort, GrantId, LiveGrant, NewRequest, RequestId, Violation},
+    policy::{ApprovedPort, GrantId, LiveGrant, NewRequest, RequestId, Right, Violation},
     store::{Checkpoint, NewGrantRow, NewRequestRow, StoreError},
 };
 
 impl Core {
     /// Makes a request: all its grants or none.
     pub(super) fn submit(&mut self, peer: &Peer, request: &NewRequest) -> Result<RequestView, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::Request)?;
         let clocks = self.clocks();
         let approved = match self.config.ports.check(request, clocks.wall) {
             Ok(approved) => approved,

@@ -15,7 +15,7 @@ use crate::{
     clock::BootTime,
     datapath::{DatapathError, PortCounts},
     events::News,
-    policy::{LiveGrant, PortId, PortPolicy},
+    policy::{LiveGrant, PortId, PortPolicy, Right},
 };
 
 /// By how much the two clocks move apart when one was set. Less is what passes between reading one and the other, or what
@@ -97,13 +97,13 @@ impl Core {
     }
 
     pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::ReadAll)?;
         self.events.subscribe().map_err(|error| Refusal::Unavailable(error.to_owned()))
     }
 
     pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<MetricsView, Refusal> {
         if let Some(peer) = peer {
-            self.access.check(peer)?;
+            self.access.check(peer, Right::ReadAll)?;
         }
         let ports = self.datapath.port_counts().map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let policies = self.config.ports.iter().map(|policy| policy.id);

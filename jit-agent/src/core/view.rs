@@ -21,6 +21,9 @@ pub struct Peer {
     pub groups: Vec<u32>,
     /// Name of the user, or the number where it has none.
     pub name: String,
+    /// Who logged in, whoever they have become since (`sudo`): user id and name. `None`: nobody did, as for services,
+    /// or the kernel does not tell.
+    pub login: Option<(u32, String)>,
 }
 
 /// What became of a request.

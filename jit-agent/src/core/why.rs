@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     datapath::{Packet, Trace},
-    policy::{EntryKey, PortPolicy, Protocol},
+    policy::{EntryKey, PortPolicy, Protocol, Right},
 };
 
 impl Core {
     pub(super) fn why(&self, peer: &Peer, packet: Packet) -> Result<WhyView, Refusal> {
-        self.access.check(peer)?;
+        self.access.check(peer, Right::ReadAll)?;
         if let Some(explanation) = self.not_filtered(&packet) {
             let advice = Some("see `jitctl status` for the interfaces that are covered".to_owned());
             let (verdict, mode) = (Verdict::Pass, self.config.mode.name());

@@ -49,10 +49,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     {
         faults.push(format!("the accepted configuration could not be kept for a start with a broken one: {error:#}"));
     }
-    let (access, unknown) = Access::resolve(&config.admins);
-    if !unknown.is_empty() {
-        faults.push(format!("[roles] admin: no such user or group: {}", unknown.join(", ")));
-    }
+    let (access, unknown) = Access::resolve(&config.roles);
+    faults.extend(unknown);
     let store = Store::open(&config.places.state)
         .map_err(|error| format!("{error}; until then nothing can be opened, and grants end on time"));
     let socket = config.places.socket.clone();

@@ -7,14 +7,17 @@ mod nested;
 mod port;
 mod remaining;
 mod request;
+mod role;
 mod source;
 
 pub use book::{Book, BookError};
 pub use grant::{Change, EntryKey, GrantId, LiveGrant};
 pub use port::{
-    DEFAULT_MAXIMUM, Justification, LONGEST_MAXIMUM, PolicyError, PortId, PortPolicies, PortPolicy, Protocol,
-    SHORTEST_MAXIMUM,
+    Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Justification, LARGEST_QUOTA,
+    LONGEST_APPROVAL_TIMEOUT, LONGEST_MAXIMUM, PolicyError, PortId, PortPolicies, PortPolicy, Protocol,
+    SHORTEST_APPROVAL_TIMEOUT, SHORTEST_MAXIMUM, any_source,
 };
 pub use remaining::remaining_after_reboot;
 pub use request::{ApprovedPort, NewRequest, RequestId, RequestedPort, Until, Violation};
+pub use role::{Right, Role};
 pub use source::{SourceError, parse_source, single_address};

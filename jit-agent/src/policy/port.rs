@@ -12,6 +12,17 @@ pub const LONGEST_MAXIMUM: Duration = Duration::from_secs(24 * 60 * 60);
 /// Maximum duration where a port policy names none.
 pub const DEFAULT_MAXIMUM: Duration = Duration::from_secs(3 * 60 * 60);
 
+/// Shortest time that a port policy may leave for approval.
+pub const SHORTEST_APPROVAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time that a port policy may leave for approval.
+pub const LONGEST_APPROVAL_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Time for approval where a port policy names none.
+pub const DEFAULT_APPROVAL_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// Live grants that a person may have where a port policy names no number.
+pub const DEFAULT_QUOTA: u32 = 32;
+/// The largest quota: more grants than the kernel's tables hold mean nothing.
+pub const LARGEST_QUOTA: u32 = 1 << 20;
+
 /// Protocol of a port policy or grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -89,6 +100,26 @@ impl fmt::Display for PortId {
     }
 }
 
+/// Whether a request needs a second person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// What the policy allows is granted at once.
+    Auto,
+    /// Someone else must approve it first.
+    Required,
+}
+
+impl Approval {
+    /// Its name in configuration and API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Required => "required",
+        }
+    }
+}
+
 /// Whether a request must say why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Justification {
@@ -96,6 +127,17 @@ pub enum Justification {
     Required,
     /// It may.
     Optional,
+}
+
+impl Justification {
+    /// Its name in configuration and API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
 }
 
 /// What may be requested for one protected port.
@@ -107,16 +149,48 @@ pub struct PortPolicy {
     pub allowed_sources: Vec<IpNet>,
     /// Longest duration that may be requested.
     pub max_duration: Duration,
+    /// Whether a request needs a second person.
+    pub approval: Approval,
+    /// How long a request waits for that person.
+    pub approval_timeout: Duration,
     /// Whether a request must say why.
     pub justification: Justification,
+    /// How many live grants for this port one person may have.
+    pub quota: u32,
 }
 
 impl PortPolicy {
+    /// The policy of a port about which nothing is said: any source for 3 h, with a justification.
+    #[must_use]
+    pub fn new(id: PortId) -> Self {
+        Self {
+            id,
+            allowed_sources: any_source(),
+            max_duration: DEFAULT_MAXIMUM,
+            approval: Approval::Auto,
+            approval_timeout: DEFAULT_APPROVAL_TIMEOUT,
+            justification: Justification::Required,
+            quota: DEFAULT_QUOTA,
+        }
+    }
+
+    /// Whether anybody on earth may be let in: worth a warning.
+    #[must_use]
+    pub fn allows_any_source(&self) -> bool {
+        self.allowed_sources.iter().any(|source| source.prefix_len() == 0)
+    }
+
     /// Whether `source` may be requested.
     #[must_use]
     pub fn allows_source(&self, source: &IpNet) -> bool {
         self.allowed_sources.iter().any(|allowed| allowed.contains(source))
     }
+}
+
+/// Every IPv4 and every IPv6 address.
+#[must_use]
+pub fn any_source() -> Vec<IpNet> {
+    vec![ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()]
 }
 
 /// All port policies, by port, none overlapping another.
@@ -140,6 +214,12 @@ impl PortPolicies {
             if !(SHORTEST_MAXIMUM..=LONGEST_MAXIMUM).contains(&policy.max_duration) {
                 return Err(PolicyError::Maximum(policy.id, policy.max_duration));
             }
+            if !(SHORTEST_APPROVAL_TIMEOUT..=LONGEST_APPROVAL_TIMEOUT).contains(&policy.approval_timeout) {
+                return Err(PolicyError::ApprovalTimeout(policy.id, policy.approval_timeout));
+            }
+            if !(1..=LARGEST_QUOTA).contains(&policy.quota) {
+                return Err(PolicyError::Quota(policy.id, policy.quota));
+            }
         }
         for (index, policy) in policies.iter().enumerate() {
             let overlapping = policies.iter().skip(index + 1).find(|other| {
@@ -157,6 +237,12 @@ impl PortPolicies {
     /// The policies in order of port.
     pub fn iter(&self) -> impl Iterator<Item = &PortPolicy> {
         self.0.iter()
+    }
+
+    /// The policy under which a port of a grant falls.
+    #[must_use]
+    pub fn for_port(&self, port: PortId) -> Option<&PortPolicy> {
+        self.for_number(port.number).find(|policy| policy.id.protocol.includes(port.protocol))
     }
 
     /// The policies for a port number: one, or one for TCP and one for UDP.
@@ -182,6 +268,12 @@ pub enum PolicyError {
     /// Maximum duration out of range.
     #[error("port {0}: max_duration of {1:?} is out of range; use 5 min to 24 h")]
     Maximum(PortId, Duration),
+    /// Time for approval out of range.
+    #[error("port {0}: approval_timeout of {1:?} is out of range; use 1 min to 7 days")]
+    ApprovalTimeout(PortId, Duration),
+    /// Nobody could be let in, or a number beyond all tables.
+    #[error("port {0}: quota of {1} is out of range; use 1 to {LARGEST_QUOTA}")]
+    Quota(PortId, u32),
     /// Two policies would apply to the same packets.
     #[error("ports {0} and {1} overlap; keep one of them")]
     Overlap(PortId, PortId),

@@ -50,7 +50,7 @@ fn wall(seconds: i64) -> Timestamp {
 }
 
 fn peer(uid: u32, name: &str) -> Peer {
-    Peer { uid, groups: vec![uid], name: name.to_owned() }
+    Peer { uid, groups: vec![uid], name: name.to_owned(), login: None }
 }
 
 fn root() -> Peer {

@@ -7,12 +7,12 @@ use super::*;
 fn refused<T: std::fmt::Debug>(core: &mut Core, command: impl FnOnce(Peer, handle::Reply<T>) -> Command) {
     let (reply, mut answer) = oneshot::channel();
     core.handle(command(peer(1000, "mallory"), reply));
-    let expected = Refusal::NotPermitted { name: "mallory".to_owned(), uid: 1000, role: "admin" };
-    assert_eq!(answer.try_recv().unwrap().unwrap_err(), expected);
+    let refusal = answer.try_recv().unwrap().unwrap_err();
+    assert!(matches!(refusal, Refusal::NotPermitted { uid: 1000, .. }), "{refusal}");
 }
 
 #[test]
-fn a_peer_without_a_role_gets_the_same_answer_to_every_command_and_changes_nothing() {
+fn a_peer_without_a_role_is_refused_every_command_and_changes_nothing() {
     let mut world = World::new();
     let known = world.submit(vec![port(22, &["192.0.2.7"], 1000)]).unwrap().id;
     let (entries, operations, events) = (world.entries(), world.kernel.operations(), world.events());

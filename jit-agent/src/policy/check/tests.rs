@@ -15,10 +15,10 @@ fn sources(texts: &[&str]) -> Vec<IpNet> {
 
 fn policy(number: u16, protocol: Protocol, allowed: &[&str], hours: u32) -> PortPolicy {
     PortPolicy {
-        id: PortId { number, protocol },
         allowed_sources: sources(allowed),
         max_duration: HOUR * hours,
         justification: Justification::Optional,
+        ..PortPolicy::new(PortId { number, protocol })
     }
 }
 
@@ -198,10 +198,10 @@ fn any_policies() -> impl Strategy<Value = PortPolicies> {
     let sources = prop::collection::vec(any_source(), 1..4);
     let one = (1_u16..4, any_protocol(), sources, 1_u32..4).prop_map(|(number, protocol, allowed_sources, hours)| {
         PortPolicy {
-            id: PortId { number, protocol },
             allowed_sources,
             max_duration: HOUR * hours,
             justification: Justification::Optional,
+            ..PortPolicy::new(PortId { number, protocol })
         }
     });
     prop::collection::vec(one, 1..5).prop_filter_map("policies overlap", |policies| PortPolicies::new(policies).ok())
