@@ -15,3 +15,4 @@ pub mod datapath;
 pub mod events;
 pub mod policy;
 pub mod store;
+mod text;

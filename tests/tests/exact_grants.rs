@@ -12,7 +12,8 @@ use jit_agent::{
     config::Config,
     core::{
         Access, Boot, Command, Core, Parts,
-        view::{Peer, Refusal, Selection},
+        handle::Opening,
+        view::{Extended, Peer, Refusal, Selection, Submission},
     },
     datapath::{Datapath as _, Protection, xdp::XdpDatapath},
     events::EventHub,
@@ -283,13 +284,27 @@ impl Keeper for CoreKeeper {
             until: Until::For(end.since(now)),
         };
         let request = NewRequest { ports: vec![asked], justification: "ticket 7".to_owned() };
-        let made = self.ask(|peer, reply| Command::Submit(peer, request, reply))?.grants;
+        let submission = Submission { request, named: None, key: None };
+        let submit = |peer, reply| Command::Open(Opening::Submit(peer, submission, reply));
+        let made = self.ask(submit)?.request.grants;
         let number = |grant: &LiveGrant| made.iter().find(|made| made.source == grant.source).map(|made| made.id);
         Ok(grants.iter().filter_map(number).collect())
     }
 
-    fn move_end(&mut self, _: GrantId, _: BootTime) -> Result<bool> {
-        Ok(false)
+    /// The core lets grants end later, and never earlier.
+    fn move_end(&mut self, id: GrantId, end: BootTime) -> Result<bool> {
+        let duration = end.since(self.twin.clock().boot());
+        if duration.is_zero() {
+            return Ok(false);
+        }
+        let extended = self.ask(|peer, reply| Command::Open(Opening::Extend(peer, id, duration, reply)));
+        self.expect_no_fault()?;
+        match extended {
+            Ok(extended) => Ok(matches!(extended, Extended::Grant(grant) if grant.remaining == duration)),
+            // It has ended, and waits to be swept.
+            Err(error) if matches!(error.downcast_ref(), Some(Refusal::NotFound { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn revoke(&mut self, ids: &[GrantId]) -> Result<()> {

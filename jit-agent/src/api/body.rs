@@ -41,6 +41,14 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Pro
     parse(&bytes)
 }
 
+/// As [`json`], but where there is no body at all, the default.
+///
+/// # Errors
+/// As [`json`].
+pub(super) async fn json_if_any<T: DeserializeOwned + Default>(request: Request) -> Result<T, Problem> {
+    if request.body().is_end_stream() { Ok(T::default()) } else { json(request).await }
+}
+
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let remedy = "send the body as JSON with `Content-Type: application/json`";
     let Some(given) = headers.get(header::CONTENT_TYPE) else {

@@ -15,15 +15,16 @@ use tokio::sync::{mpsc::Receiver, oneshot};
 use crate::{
     clock::SystemClock,
     core::{
-        handle::{Command, CoreHandle, Reply},
+        handle::{Command, CoreHandle, Opening, Reply},
         view::{
-            GrantStatus, GrantView, InterfaceView, MetricsView, Peer, PortView, Refusal, RequestStatus, RequestView,
-            Revocation, StatusView, WhyView,
+            Extended, GrantStatus, GrantView, InterfaceView, MetricsView, Page, Peer, PendingView, PortView, Refusal,
+            RequestView, Revocation, StatusView, Submission, Submitted, WhyView,
         },
     },
     datapath::Packet,
     events::EventHub,
-    policy::{GrantId, NewRequest, PortId, PortPolicy, Protocol, RequestId},
+    policy::{GrantId, PortId, PortPolicy, Protocol, RequestId, RequestedPort, Until},
+    store::RequestState,
 };
 
 /// What the core says.
@@ -35,6 +36,10 @@ pub(crate) struct Script {
     pub(crate) ports: Vec<PortView>,
     pub(crate) requests: Vec<RequestView>,
     pub(crate) grants: Vec<GrantView>,
+    /// Whether requests were made before.
+    pub(crate) replayed: bool,
+    /// From where the list of requests goes on, once.
+    pub(crate) more: Option<RequestId>,
     pub(crate) durable: bool,
     pub(crate) events: EventHub,
 }
@@ -47,6 +52,8 @@ impl Default for Script {
             ports: vec![port()],
             requests: vec![request()],
             grants: vec![grant(17)],
+            replayed: false,
+            more: None,
             durable: true,
             events: EventHub::new(Arc::new(SystemClock)),
         }
@@ -88,7 +95,9 @@ pub(crate) fn port() -> PortView {
         passed: 1200,
         dropped: 56,
         observed: 0,
+        approved_requests: Some(4),
         last_connection: Some(time("2026-11-22T15:00:00Z")),
+        last_user: Some("ann".to_owned()),
     }
 }
 
@@ -128,17 +137,37 @@ pub(crate) fn request() -> RequestView {
         uid: 1000,
         justification: "ticket 7".to_owned(),
         start: time("2026-11-22T16:00:00Z"),
-        status: RequestStatus::Approved,
+        status: RequestState::Approved,
         status_reason: None,
+        decided_by: None,
+        pending: None,
         grants: vec![grant(17)],
     }
+}
+
+/// A request that waits for approval.
+pub(crate) fn pending() -> RequestView {
+    let port = RequestedPort {
+        number: 22,
+        protocol: None,
+        sources: vec!["192.0.2.10/32".parse().unwrap()],
+        until: Until::For(Duration::from_secs(1800)),
+    };
+    let pending = PendingView { ports: vec![port], extends: None, until: time("2026-11-22T17:00:00Z") };
+    RequestView { status: RequestState::Pending, pending: Some(pending), grants: Vec::new(), ..request() }
+}
+
+fn closed(id: RequestId, peer: Peer, status: RequestState, reason: String) -> RequestView {
+    let (decided_by, status_reason) = (Some(peer.name), Some(reason));
+    RequestView { id, status, status_reason, decided_by, grants: Vec::new(), ..request() }
 }
 
 /// What the core was asked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) peers: Vec<Peer>,
-    pub(crate) requests: Vec<NewRequest>,
+    pub(crate) submissions: Vec<Submission>,
+    pub(crate) extensions: Vec<(GrantId, Duration)>,
     pub(crate) revocations: Vec<String>,
     pub(crate) packets: Vec<Packet>,
 }
@@ -223,13 +252,36 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 reply(script, to, script.status.clone());
             }
             Command::Ports(_, to) => reply(script, to, script.ports.clone()),
-            Command::Submit(_, new, to) => {
-                asked.requests.push(new);
-                reply(script, to, script.requests.first().cloned().unwrap_or_else(request));
+            Command::Open(Opening::Submit(_, new, to)) => {
+                asked.submissions.push(new);
+                let request = script.requests.first().cloned().unwrap_or_else(request);
+                reply(script, to, Submitted { request, replayed: script.replayed });
             }
-            Command::Requests(_, to) => reply(script, to, script.requests.clone()),
+            Command::Open(Opening::Approve(peer, id, to)) => {
+                let request = RequestView { id, decided_by: Some(peer.name), ..request() };
+                reply(script, to, request);
+            }
+            Command::Open(Opening::Extend(_, id, duration, to)) => {
+                asked.extensions.push((id, duration));
+                let waits = script.requests.first().filter(|request| request.pending.is_some());
+                let extended = match waits {
+                    Some(request) => Extended::Waits(request.clone()),
+                    None => Extended::Grant(grant(id.0)),
+                };
+                reply(script, to, extended);
+            }
+            Command::Deny(peer, id, reason, to) => {
+                reply(script, to, closed(id, peer, RequestState::Denied, reason));
+            }
+            Command::Cancel(peer, id, reason, to) => {
+                reply(script, to, closed(id, peer, RequestState::Cancelled, reason));
+            }
+            Command::Requests(_, filter, to) => {
+                let next = filter.before.is_none().then_some(script.more).flatten();
+                reply(script, to, Page { value: script.requests.clone(), next });
+            }
             Command::Request(_, id, to) => reply(script, to, RequestView { id, ..request() }),
-            Command::Grants(_, to) => reply(script, to, script.grants.clone()),
+            Command::Grants(_, _, to) => reply(script, to, Page { value: script.grants.clone(), next: None }),
             Command::Revoke(_, selection, reason, to) => {
                 asked.revocations.push(format!("{selection:?} {reason:?}"));
                 let revoked =

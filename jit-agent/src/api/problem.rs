@@ -79,6 +79,14 @@ pub enum Code {
     PolicyViolation,
     /// The peer lacks a role.
     NotPermitted,
+    /// Who asked for it can't approve it.
+    OwnRequest,
+    /// What is asked for does not fit what is there now.
+    Conflict,
+    /// The idempotency key belongs to another request.
+    KeyReused,
+    /// The user asks for more than is served at a time.
+    TooManyRequests,
     /// The kernel does not tell who the peer is.
     PeerUnknown,
     /// The kernel's tables have no room for more grants.
@@ -102,13 +110,15 @@ impl Code {
             | Self::BodyIncomplete
             | Self::MalformedJson
             | Self::InvalidField => StatusCode::BAD_REQUEST,
-            Self::NotPermitted | Self::PeerUnknown => StatusCode::FORBIDDEN,
+            Self::NotPermitted | Self::OwnRequest | Self::PeerUnknown => StatusCode::FORBIDDEN,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidValue | Self::PolicyViolation => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidValue | Self::PolicyViolation | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unavailable | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             // Not 503: waiting does not help by itself, freeing room does (RFC 4918, section 11.5).
@@ -185,6 +195,9 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::NotPermitted { .. } => Self::new(Code::NotPermitted, detail),
             Refusal::Violations(violations) => Self::new(Code::PolicyViolation, detail).with(violations),
+            Refusal::OwnRequest { .. } => Self::new(Code::OwnRequest, detail),
+            Refusal::Conflict(_) => Self::new(Code::Conflict, detail),
+            Refusal::KeyReused(_) => Self::new(Code::KeyReused, detail),
             Refusal::NotFound { .. } => Self::new(Code::NotFound, detail),
             Refusal::Full(_) => Self::new(Code::TableFull, detail),
             Refusal::Unavailable(_) => Self::new(Code::Unavailable, detail),

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod packets;
+mod requests;
 
 use std::{
     io::{Read, Write},
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::fake::{Agent, Script};
 use crate::{
-    core::view::Refusal,
+    core::view::{Refusal, Submission},
     policy::{self, Until},
 };
 
@@ -98,7 +99,7 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
     let agent = agent();
     let request = json!({
         "id": 9, "requestor": "ann", "requestorUid": 1000, "justification": "ticket 7",
-        "startTimeUtc": "2026-11-22T16:00:00Z", "status": "Approved", "statusReason": null, "grants": [grant("Live")],
+        "startTimeUtc": "2026-11-22T16:00:00Z", "status": "Approved", "statusReason": null, "decidedBy": null, "pending": null, "grants": [grant("Live")],
     });
     let table = [
         ("/v1/grants", json!({"value": [grant("Live")]})),
@@ -111,7 +112,7 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
                 "maxRequestAccessDuration": "PT3H", "approval": "auto", "approvalTimeout": "PT1H",
                 "justification": "required", "quota": 32, "liveGrants": 1,
                 "passedPackets": 1200, "droppedPackets": 56, "observedPackets": 0,
-                "lastConnectionTimeUtc": "2026-11-22T15:00:00Z",
+                "approvedRequests": 4, "lastConnectionTimeUtc": "2026-11-22T15:00:00Z", "lastUser": "ann",
             }]}),
         ),
         (
@@ -172,7 +173,8 @@ fn a_request_reaches_the_core_as_it_was_written() {
         ],
         justification: "ticket 7".to_owned(),
     };
-    assert_eq!(agent.asked().requests, [expected]);
+    let expected = Submission { request: expected, named: None, key: None };
+    assert_eq!(agent.asked().submissions, [expected]);
 }
 
 #[test]
@@ -228,7 +230,8 @@ fn a_path_a_method_or_a_query_that_does_not_exist_is_named() {
     assert!(get(&agent, "/").problem(404, "not_found").contains("begin with /v1/"));
     assert!(get(&agent, "/v1/requests/seven").problem(404, "not_found").contains("`seven`"));
     assert!(get(&agent, "/v1/requests/%ff").problem(404, "not_found").contains("`%ff`"));
-    assert!(get(&agent, "/v1/requests?pending=1").problem(400, "unexpected_query").contains("`?pending=1`"));
+    assert!(get(&agent, "/v1/ports?live=1").problem(400, "unexpected_query").contains("`?live=1`"));
+    assert!(get(&agent, "/v1/requests?pending=1").problem(400, "invalid_field").contains("unknown field `pending`"));
     for (method, path, allow) in [
         ("DELETE", "/v1/requests", "GET,HEAD,POST"),
         ("GET", "/v1/grants/revoke", "POST"),

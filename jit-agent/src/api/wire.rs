@@ -5,6 +5,7 @@
 
 mod body;
 mod packet;
+mod query;
 
 use std::time::Duration;
 
@@ -13,26 +14,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     core::view::{
-        GrantStatus, GrantView, InterfaceView, PortView, RequestStatus, RequestView, Revocation as Revoked, StatusView,
+        GrantStatus, GrantView, InterfaceView, Page, PendingView, PortView, RequestView, Revocation as Revoked,
+        StatusView,
     },
-    policy::PortPolicy,
+    policy::{self, PortPolicy, Until},
+    store,
 };
 
 pub use self::{
-    body::{NewRequest, RequestedPort, Revoke, parse_duration},
+    body::{Extend, NewRequest, Nothing, Reason, RequestedPort, Revoke, parse_duration},
     packet::{NotShown, PacketEvent, Why, WhyQuery},
+    query::{GrantQuery, RequestQuery},
 };
 
-/// A list.
+/// A list, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct List<T> {
     /// Its elements.
     pub value: Vec<T>,
+    /// Path of the next part; left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_link: Option<String>,
 }
 
 impl<V, T: From<V>> From<Vec<V>> for List<T> {
     fn from(views: Vec<V>) -> Self {
-        Self { value: views.into_iter().map(T::from).collect() }
+        Self { value: views.into_iter().map(T::from).collect(), next_link: None }
+    }
+}
+
+impl<T> List<T> {
+    /// A part of a list, with the path of what follows.
+    #[must_use]
+    pub fn part<V, C>(page: Page<V, C>, next_link: impl FnOnce(C) -> String) -> Self
+    where
+        T: From<V>,
+    {
+        let Page { value, next } = page;
+        Self { value: value.into_iter().map(T::from).collect(), next_link: next.map(next_link) }
     }
 }
 
@@ -155,13 +175,20 @@ pub struct Port {
     /// Packets to it that would have been dropped, had the agent not only observed.
     #[serde(default)]
     pub observed_packets: u64,
-    /// When a grant last let a new connection pass; null: never since the agent's start.
+    /// How many requests opened it in the last seven days; null: unknown, or not for who asks to know.
+    #[serde(default)]
+    pub approved_requests: Option<u64>,
+    /// When a grant last let a new connection pass; null: never.
     pub last_connection_time_utc: Option<Timestamp>,
+    /// Whose grant that was; null: nobody's.
+    #[serde(default)]
+    pub last_user: Option<String>,
 }
 
 impl From<PortView> for Port {
     fn from(view: PortView) -> Self {
-        let PortView { policy, live_grants, passed, dropped, observed, last_connection } = view;
+        let PortView { policy, live_grants, passed, dropped, observed, approved_requests, last_connection, last_user } =
+            view;
         let PortPolicy { id, allowed_sources, max_duration, approval, approval_timeout, justification, quota } = policy;
         Self {
             number: id.number,
@@ -176,7 +203,9 @@ impl From<PortView> for Port {
             passed_packets: passed,
             dropped_packets: dropped,
             observed_packets: observed,
+            approved_requests,
             last_connection_time_utc: last_connection,
+            last_user,
         }
     }
 }
@@ -187,9 +216,9 @@ impl From<PortView> for Port {
 pub struct Request {
     /// Its number.
     pub id: i64,
-    /// Who asked.
+    /// Who asked; `name via delegate` if a delegate asked in a name.
     pub requestor: String,
-    /// User id of who asked.
+    /// User id of who sent it.
     pub requestor_uid: u32,
     /// Why; may be empty.
     pub justification: String,
@@ -197,24 +226,102 @@ pub struct Request {
     pub start_time_utc: Timestamp,
     /// What became of it.
     pub status: RequestState,
-    /// Why it failed; null if it did not.
+    /// Why it was denied, or failed; null if it was not, or nobody said why.
     pub status_reason: Option<String>,
+    /// Who approved, denied or cancelled it; null if nobody did.
+    #[serde(default)]
+    pub decided_by: Option<String>,
+    /// What it asks for while it waits for approval; null when it does not.
+    #[serde(default)]
+    pub pending: Option<Pending>,
     /// Its grants, live or not.
     pub grants: Vec<Grant>,
+}
+
+/// What a request asks for that waits for approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// Until when it waits.
+    pub until_utc: Timestamp,
+    /// Number of the grant that it would extend; null: it asks for new ones.
+    pub extends: Option<i64>,
+    /// What it would open.
+    pub ports: Vec<PendingPort>,
+}
+
+/// One port of a request that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingPort {
+    /// Port number.
+    pub number: u32,
+    /// `TCP`, `UDP` or `*`; null: the port policy's.
+    pub protocol: Option<String>,
+    /// Sources to let in.
+    pub allowed_source_address_prefixes: Vec<String>,
+    /// For how long from approval, ISO 8601; null if it says until when.
+    pub duration: Option<String>,
+    /// Until when; null if it says for how long.
+    pub end_time_utc: Option<Timestamp>,
 }
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RequestState {
+    /// It waits for approval.
+    Pending,
     /// Its grants were made.
     Approved,
+    /// Someone refused it.
+    Denied,
+    /// It was taken back.
+    Cancelled,
+    /// Nobody decided in time.
+    TimedOut,
     /// It could not be carried out, and left nothing behind.
     Failed,
 }
 
+impl From<PendingView> for Pending {
+    fn from(view: PendingView) -> Self {
+        let PendingView { ports, extends, until } = view;
+        let ports = ports.into_iter().map(PendingPort::from).collect();
+        Self { until_utc: until, extends: extends.map(|grant| grant.0), ports }
+    }
+}
+
+impl From<policy::RequestedPort> for PendingPort {
+    fn from(port: policy::RequestedPort) -> Self {
+        let policy::RequestedPort { number, protocol, sources, until } = port;
+        let (duration, end_time_utc) = match until {
+            Until::For(duration) => (Some(iso_8601(duration)), None),
+            Until::Time(end) => (None, Some(end)),
+        };
+        Self {
+            number,
+            protocol: protocol.map(|protocol| protocol.wire_name().to_owned()),
+            allowed_source_address_prefixes: sources.iter().map(ToString::to_string).collect(),
+            duration,
+            end_time_utc,
+        }
+    }
+}
+
 impl From<RequestView> for Request {
     fn from(view: RequestView) -> Self {
-        let RequestView { id, requestor, uid, justification, start, status, status_reason, grants } = view;
+        let RequestView {
+            id,
+            requestor,
+            uid,
+            justification,
+            start,
+            status,
+            status_reason,
+            decided_by,
+            pending,
+            grants,
+        } = view;
         Self {
             id: id.0,
             requestor,
@@ -222,10 +329,16 @@ impl From<RequestView> for Request {
             justification,
             start_time_utc: start,
             status: match status {
-                RequestStatus::Approved => RequestState::Approved,
-                RequestStatus::Failed => RequestState::Failed,
+                store::RequestState::Pending => RequestState::Pending,
+                store::RequestState::Approved => RequestState::Approved,
+                store::RequestState::Denied => RequestState::Denied,
+                store::RequestState::Cancelled => RequestState::Cancelled,
+                store::RequestState::TimedOut => RequestState::TimedOut,
+                store::RequestState::Failed => RequestState::Failed,
             },
             status_reason,
+            decided_by,
+            pending: pending.map(Pending::from),
             grants: grants.into_iter().map(Grant::from).collect(),
         }
     }

@@ -37,7 +37,15 @@ pub(super) enum Command {
     /// When the time is over or the grant is revoked, established connections stop as well.
     Request(Request),
     /// Show requests, newest first
-    Requests,
+    Requests(Requests),
+    /// Approve a request that waits
+    ///
+    /// Its time counts from now. You can't approve what you asked for yourself.
+    Approve(OneRequest),
+    /// Refuse a request that waits
+    Deny(Deny),
+    /// Take back a request that waits
+    Cancel(OneRequest),
     /// Show live grants, first to end first
     Grants,
     /// Say what would become of a packet now, and which grant or missing thing decides
@@ -46,6 +54,10 @@ pub(super) enum Command {
     ///
     /// A sample of them where there are many; how many more were dropped is shown too.
     Watch,
+    /// Let a grant last longer: for so long from now
+    ///
+    /// A grant that lasts longer anyway stays as it is. Where the port requires approval, the extension does too.
+    Extend(Extend),
     /// End grants at once; established connections stop as well
     Revoke(Revoke),
 }
@@ -69,6 +81,47 @@ pub(super) struct Request {
     /// Why, for the records
     #[arg(short = 'm', long, value_name = "JUSTIFICATION", default_value = "", hide_default_value = true)]
     pub(super) message: String,
+    /// Where the port requires approval, wait until someone decides
+    #[arg(long)]
+    pub(super) wait: bool,
+}
+
+/// Arguments of `requests`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Requests {
+    /// Only those that wait for approval
+    #[arg(long)]
+    pub(super) pending: bool,
+}
+
+/// Arguments of `approve` and `cancel`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct OneRequest {
+    /// Number of the request, as `jitctl requests` shows it
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(super) id: i64,
+}
+
+/// Arguments of `deny`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Deny {
+    /// Number of the request, as `jitctl requests` shows it
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(super) id: i64,
+    /// Why, for the requestor and the records
+    #[arg(short = 'm', long, value_name = "REASON")]
+    pub(super) message: String,
+}
+
+/// Arguments of `extend`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Extend {
+    /// Number of the grant, as `jitctl grants` shows it
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(super) id: i64,
+    /// How long from now, like 90s, 30m, 3h, 1h30m or PT1H30M
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse::duration)]
+    pub(super) duration: Duration,
 }
 
 /// A port as written: the protocol may be left to the policy.

@@ -35,7 +35,7 @@ impl From<&Problem> for Exit {
     fn from(problem: &Problem) -> Self {
         match problem.code {
             Code::PolicyViolation => Self::Refused,
-            Code::NotPermitted | Code::PeerUnknown => Self::NotPermitted,
+            Code::NotPermitted | Code::OwnRequest | Code::PeerUnknown => Self::NotPermitted,
             // The agent finds fault with what was written, as the parser of the arguments would have.
             Code::InvalidValue => Self::Usage,
             Code::MalformedHttp
@@ -49,6 +49,9 @@ impl From<&Problem> for Exit {
             | Code::BodyIncomplete
             | Code::MalformedJson
             | Code::InvalidField
+            | Code::Conflict
+            | Code::KeyReused
+            | Code::TooManyRequests
             | Code::TableFull
             | Code::Unavailable
             | Code::TooManyConnections

@@ -5,6 +5,7 @@ mod client;
 mod exit;
 mod output;
 mod parse;
+mod requests;
 mod table;
 mod text;
 mod watch;
@@ -25,7 +26,7 @@ use self::{
 };
 use crate::api::{
     problem::Problem,
-    wire::{self, Grant, List, NewRequest, Port, Request, RequestState, Revocation, Revoke, Status, Why, WhyQuery},
+    wire::{self, Grant, List, NewRequest, Port, Revocation, Revoke, Status, Why, WhyQuery},
 };
 
 pub use self::exit::Exit;
@@ -98,19 +99,19 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcom
         Command::Ports => {
             agent.get("/v1/ports", |ports: &List<Port>| Outcome::done(table::ports(&ports.value, surroundings)))
         }
-        Command::Requests => agent.get("/v1/requests", |requests: &List<Request>| {
-            Outcome::done(table::requests(&requests.value, surroundings))
+        Command::Requests(arguments) => requests::list(&agent, &arguments, surroundings),
+        Command::Grants => agent.list("/v1/grants?limit=5000", usize::MAX, |grants: &List<Grant>| {
+            Outcome::done(table::grants(&grants.value, surroundings))
         }),
-        Command::Grants => {
-            agent.get("/v1/grants", |grants: &List<Grant>| Outcome::done(table::grants(&grants.value, surroundings)))
-        }
         Command::Request(arguments) => {
+            let waits = arguments.wait;
             let body = request_body(arguments, surroundings)?;
-            agent.post("/v1/requests", &body, |request: &Request| match request.status {
-                RequestState::Approved => Outcome::done(table::opened(request, surroundings)),
-                RequestState::Failed => Outcome::failed(Exit::Failed, table::failed(request)),
-            })
+            requests::make(&agent, &body, waits, surroundings)
         }
+        Command::Approve(arguments) => requests::approve(&agent, arguments, surroundings),
+        Command::Deny(arguments) => requests::deny(&agent, arguments),
+        Command::Cancel(arguments) => requests::cancel(&agent, arguments),
+        Command::Extend(arguments) => requests::extend(&agent, arguments, surroundings),
         Command::Why(arguments) => {
             let path = why_path(arguments, surroundings)?;
             agent.get(&path, |why: &Why| Outcome::done(table::why(why, surroundings)))
@@ -132,7 +133,7 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcom
 }
 
 fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result<NewRequest, Outcome> {
-    let args::Request { ports, sources, duration, until, message } = arguments;
+    let args::Request { ports, sources, duration, until, message, wait: _ } = arguments;
     let sources = sources
         .iter()
         .map(|given| match parse::source(given, surroundings) {
@@ -158,7 +159,7 @@ fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result
             end_time_utc: end.map(|end| end.to_string()),
         }
     });
-    Ok(NewRequest { ports: ports.collect(), justification: message })
+    Ok(NewRequest { ports: ports.collect(), justification: message, requestor: None })
 }
 
 fn why_path(arguments: args::Why, surroundings: &Surroundings) -> Result<String, Outcome> {
@@ -207,6 +208,41 @@ impl Agent {
         // Strings and numbers always serialise.
         let body = serde_json::to_vec(body).unwrap_or_default();
         self.ask(Method::POST, path, Some(body), show)
+    }
+
+    /// A list that comes in parts: as many of them as it takes to get to so many elements.
+    fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        most: usize,
+        show: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Outcome, Outcome> {
+        let mut whole: Option<List<serde_json::Value>> = None;
+        let mut next = Some(path.to_owned());
+        while let Some(path) = next.filter(|_| whole.as_ref().is_none_or(|whole| whole.value.len() < most)) {
+            let part: List<serde_json::Value> = self.fetch(&path)?;
+            next = part.next_link.clone();
+            match &mut whole {
+                None => whole = Some(part),
+                Some(whole) => {
+                    whole.value.extend(part.value);
+                    whole.next_link = part.next_link;
+                }
+            }
+        }
+        // Strings and numbers always serialise.
+        let json = serde_json::to_vec(&whole).unwrap_or_default().into();
+        self.understand(&json, show).map_err(|error| unanswered(&error))
+    }
+
+    /// What the agent has at a path.
+    fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, Outcome> {
+        match self.client.call(Method::GET, path, None) {
+            Ok(Answer::Done(json)) => serde_json::from_slice(&json)
+                .map_err(|error| unanswered(&ClientError::NotUnderstood { status: 200, reason: error.to_string() })),
+            Ok(Answer::Problem(problem)) => Err(self.problem(&problem)),
+            Err(error) => Err(unanswered(&error)),
+        }
     }
 
     fn ask<T: DeserializeOwned>(

@@ -9,11 +9,12 @@ use super::{
 };
 use crate::api::{
     problem::Problem,
-    wire::{
-        Counter, Grant, GrantCounts, GrantState, Interface, PacketEvent, Port, Request, RequestState, Revocation,
-        Status, Why,
-    },
+    wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, Revocation, Status, Why},
 };
+
+mod requests;
+
+pub(super) use self::requests::{not_opened, open, opened, requests, waits};
 
 /// Rows under headings, aligned; columns whose heading begins with `>` are numbers and go to the right.
 fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -122,37 +123,6 @@ fn event_line([time, verdict, reason, port, source, interface]: [&str; 6]) -> St
     format!("{time:<8}  {verdict:<10}  {reason:<16}  {port:<10}  {source:<24}  {interface}\n")
 }
 
-/// Requests.
-pub(super) fn requests(requests: &[Request], surroundings: &Surroundings) -> String {
-    if requests.is_empty() {
-        return "no requests\n".to_owned();
-    }
-    let rows = requests.iter().map(|request| {
-        let live = request.grants.iter().filter(|grant| grant.status == GrantState::Live).count();
-        let status = match request.status {
-            RequestState::Approved => {
-                format!("approved, {live} of {} live", count(request.grants.len(), "grant", "grants"))
-            }
-            RequestState::Failed => format!("failed: {}", reason(request)),
-        };
-        let mut ports: Vec<String> = request.grants.iter().map(|grant| port(grant.number, &grant.protocol)).collect();
-        ports.dedup();
-        [
-            request.id.to_string(),
-            moment(request.start_time_utc, surroundings),
-            sanitised(&request.requestor),
-            ports.join(", "),
-            status,
-            sanitised(&request.justification),
-        ]
-    });
-    table([">request", "time", "requestor", "ports", "status", "justification"], rows)
-}
-
-fn reason(request: &Request) -> String {
-    sanitised(request.status_reason.as_deref().unwrap_or("the agent gives no reason"))
-}
-
 /// Port policies.
 pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
     if ports.is_empty() {
@@ -165,9 +135,11 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
             iso_span(&one.max_request_access_duration),
             sanitised(&one.justification),
             one.live_grants.to_string(),
+            one.approved_requests.map_or_else(|| "-".to_owned(), |count| count.to_string()),
             one.passed_packets.to_string(),
             (one.dropped_packets + one.observed_packets).to_string(),
             last(one.last_connection_time_utc, surroundings),
+            one.last_user.as_deref().map_or_else(|| "-".to_owned(), sanitised),
             sources.join(", "),
         ]
     });
@@ -177,9 +149,11 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
             ">maximum",
             "justification",
             ">live grants",
+            ">7 days",
             ">passed",
             ">dropped",
             "last connection",
+            "last user",
             "allowed sources",
         ],
         rows,
@@ -250,29 +224,6 @@ fn counter_table(counters: &[Counter]) -> String {
         [packets.to_string(), verdict, sanitised(reason), sanitised(mode)]
     });
     table([">packets", "verdict", "reason", "mode"], rows)
-}
-
-/// What a request opened, and how to end that.
-pub(super) fn opened(request: &Request, surroundings: &Surroundings) -> String {
-    let mut text = String::new();
-    for grant in &request.grants {
-        text.push_str(&format!(
-            "{} open for {} until {}, grant {}\n",
-            port(grant.number, &grant.protocol),
-            source(&grant.source),
-            end(grant, surroundings),
-            grant.id
-        ));
-    }
-    let ids: Vec<_> = request.grants.iter().map(|grant| grant.id.to_string()).collect();
-    let them = if ids.len() == 1 { "it" } else { "them" };
-    text.push_str(&format!("end {them} early with: jitctl revoke {}\n", ids.join(" ")));
-    text
-}
-
-/// A request that could not be carried out.
-pub(super) fn failed(request: &Request) -> String {
-    format!("error: request {} failed, and nothing was opened: {}\n", request.id, reason(request))
 }
 
 /// What a revocation closed.

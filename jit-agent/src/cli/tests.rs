@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Exit, Outcome, Surroundings, run};
 use crate::{
     api::fake::{self, Agent, Script, time},
-    core::view::{GrantView, InterfaceView, Refusal, RequestStatus, RequestView, StatusView},
+    core::view::{GrantView, InterfaceView, Refusal, RequestView, StatusView},
     policy::{PortId, Protocol, Until, Violation},
 };
 
@@ -73,7 +73,7 @@ grant  port      source         until                          last connection  
 fn requests_are_a_table_of_who_what_and_why() {
     let failed = RequestView {
         id: fake::request().id,
-        status: RequestStatus::Failed,
+        status: crate::store::RequestState::Failed,
         status_reason: Some("the disk is full".to_owned()),
         grants: Vec::new(),
         start: time("2026-11-21T16:00:00Z"),
@@ -93,8 +93,8 @@ request  time                 requestor  ports   status                       ju
 #[test]
 fn ports_are_a_table_of_what_may_be_requested() {
     let expected = "\
-port      maximum  justification  live grants  passed  dropped  last connection  allowed sources
-3389/any      3 h  required                 1    1200       56  16:00:00         198.51.100.0/24, 2001:db8::/32
+port      maximum  justification  live grants  7 days  passed  dropped  last connection  last user  allowed sources
+3389/any      3 h  required                 1       4    1200       56  16:00:00         ann        198.51.100.0/24, 2001:db8::/32
 ";
     shows(Script::default(), &["ports"], Exit::Done, expected);
     shows(Script { ports: Vec::new(), ..Script::default() }, &["ports"], Exit::Done, "no protected ports\n");
@@ -218,7 +218,7 @@ fn what_was_written_reaches_the_core() {
         ["request", "--port", "22", "--port", "3389/any", "53/udp", "--from", "me", "--from", "2001:db8::/64"];
     let outcome = jitctl_at(&agent.socket(), &[&arguments[..], &["--until", "17:30", "-m", "ticket 7"]].concat());
     assert_eq!(outcome.exit, Exit::Done, "{outcome:?}");
-    let request = agent.asked().requests.pop().unwrap();
+    let request = agent.asked().submissions.pop().unwrap().request;
     assert_eq!(request.justification, "ticket 7");
     let ports: Vec<_> = request.ports.iter().map(|port| (port.number, port.protocol)).collect();
     assert_eq!(ports, [(22, None), (3389, Some(Protocol::Any)), (53, Some(Protocol::Udp))]);
@@ -374,4 +374,42 @@ fn an_agent_that_is_not_there_is_told_by_what_is_missing() {
     let outcome = jitctl_at(&file, &["status"]);
     assert_eq!(outcome.exit, Exit::Unreachable);
     assert!(outcome.stderr.contains("can't connect to"), "{}", outcome.stderr);
+}
+
+fn waiting() -> Script {
+    Script { requests: vec![fake::pending()], ..Script::default() }
+}
+
+#[test]
+fn a_request_that_waits_says_what_for_and_ends_with_its_own_code() {
+    let expected = "\
+request 9 waits for approval until 18:00:00; nothing is open yet
+  22 from 192.0.2.10 for 30 min
+someone else approves it with: jitctl approve 9; take it back with: jitctl cancel 9
+";
+    shows(waiting(), &["request", "--port", "22", "--from", "me", "--for", "30m"], Exit::Pending, expected);
+    shows(waiting(), &["extend", "17", "--for", "30m"], Exit::Pending, expected);
+    let outcome = jitctl(waiting(), &["requests", "--pending"]);
+    assert!(outcome.stdout.contains("22     waits for approval until 18:00:00  ticket 7"), "{outcome:?}");
+}
+
+#[test]
+fn decisions_and_extensions_say_what_is_open_now() {
+    let opened = jitctl(Script::default(), &["approve", "9"]).stdout;
+    assert!(opened.starts_with("22/tcp open for 192.0.2.10 until 17:30:12"), "{opened}");
+    shows(Script::default(), &["deny", "9", "-m", "no"], Exit::Done, "request 9 denied; nothing was opened\n");
+    shows(Script::default(), &["cancel", "9"], Exit::Done, "request 9 cancelled; nothing was opened\n");
+    let extended = jitctl(Script::default(), &["extend", "17", "--for", "2h"]).stdout;
+    assert!(extended.starts_with("22/tcp open for 192.0.2.10 until 17:30:12"), "{extended}");
+    assert_eq!(jitctl(Script::default(), &["deny", "9"]).exit, Exit::Usage, "a denial says why");
+}
+
+#[test]
+fn a_list_in_parts_is_shown_whole() {
+    let more = Some(fake::request().id);
+    let outcome = jitctl(Script { more, ..Script::default() }, &["requests"]);
+    assert_eq!(outcome.stdout.matches("ticket 7").count(), 2, "{outcome:?}");
+    let json = jitctl(Script { more, ..Script::default() }, &["--json", "requests"]).stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["value"].as_array().unwrap().len(), json.get("nextLink")), (2, None));
 }

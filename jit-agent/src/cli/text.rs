@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use jiff::{Timestamp, Zoned};
 
 use super::Surroundings;
-use crate::{api::wire::parse_duration, policy::single_address};
+use crate::{api::wire::parse_duration, policy::single_address, text::is_invisible};
 
 /// A text with everything escaped that a terminal would obey or hide: control characters, direction marks, invisible
 /// characters. Others wrote it, and it must not be able to rewrite the screen.
@@ -17,19 +17,7 @@ pub(super) fn sanitised(text: &str) -> String {
             '\n' => safe.push_str("\\n"),
             '\t' => safe.push_str("\\t"),
             '\r' => safe.push_str("\\r"),
-            // Direction marks and invisible characters of the Unicode category Cf.
-            '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}' => {
-                escape(&mut safe, c);
-            }
-            c if c.is_control() => escape(&mut safe, c),
+            c if c.is_control() || is_invisible(c) => escape(&mut safe, c),
             c => safe.push(c),
         }
     }

@@ -1,6 +1,8 @@
 //! Who may do what, by the kernel's word on the socket's peer.
 
-use nix::unistd::{Group, User};
+use std::ffi::CString;
+
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use super::view::{Peer, Refusal};
 use crate::policy::{Right, Role};
@@ -31,6 +33,12 @@ impl Access {
         (access, unknown)
     }
 
+    /// The roles of users alone.
+    #[cfg(test)]
+    pub(super) fn of_users(users: &[(Role, u32)]) -> Self {
+        Self { users: users.to_vec(), groups: Vec::new() }
+    }
+
     /// Whether the peer has a right by any of its roles.
     pub(super) fn has(&self, peer: &Peer, right: Right) -> bool {
         right.roles().iter().any(|role| self.is(peer, *role))
@@ -44,12 +52,26 @@ impl Access {
         Err(Refusal::NotPermitted { name: peer.name.clone(), uid: peer.uid, role: right.meant_for().name() })
     }
 
+    /// Whether a user who is not connected now would have a right, by the host's users and groups.
+    pub(super) fn user_has(&self, uid: u32, right: Right) -> bool {
+        let groups = groups_of(uid);
+        self.has(&Peer { uid, groups, name: String::new(), login: None }, right)
+    }
+
     /// Whether the peer has a role; root is always an admin.
     fn is(&self, peer: &Peer, role: Role) -> bool {
         (role == Role::Admin && peer.uid == 0)
             || self.users.contains(&(role, peer.uid))
             || peer.groups.iter().any(|group| self.groups.contains(&(role, *group)))
     }
+}
+
+/// The groups of a user, none if there is no such user any more.
+fn groups_of(uid: u32) -> Vec<u32> {
+    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return Vec::new() };
+    let name = CString::new(user.name).unwrap_or_default();
+    let groups = getgrouplist(&name, user.gid).unwrap_or_else(|_| vec![user.gid]);
+    groups.into_iter().map(Gid::as_raw).collect()
 }
 
 #[cfg(test)]

@@ -6,14 +6,16 @@ use super::{Core, RETRY_INTERVAL, view::Peer};
 use crate::{
     clock::BootTime,
     policy::{GrantId, RequestId},
-    store::{Ending, GrantState, StoreError},
+    store::{EndedGrant, Ending, GrantState, RequestState, StoreError},
 };
 
 /// Something that was closed, for the store.
 #[derive(Clone, Debug)]
 pub(super) enum Closing {
-    /// Grants ended.
-    Ended(Vec<GrantId>, Ending),
+    /// Grants ended, with the connections that they let in.
+    Ended(Vec<EndedGrant>, Ending),
+    /// Requests wait for approval no more.
+    Requests { ids: Vec<RequestId>, status: RequestState, ending: Ending },
     /// A request could not be carried out, and its grants were taken back.
     Failed { request: RequestId, wall: Timestamp, reason: String },
     /// Grants end earlier than they would have.
@@ -57,12 +59,7 @@ impl Core {
     }
 
     pub(super) fn ending(&self, state: GrantState, by: Option<&Peer>, reason: &str) -> Ending {
-        Ending {
-            state,
-            wall: self.clock.wall(),
-            by: by.map(|peer| (peer.uid, peer.name.clone())),
-            reason: reason.to_owned(),
-        }
+        Ending { state, wall: self.clock.wall(), by: by.map(Peer::person), reason: reason.to_owned() }
     }
 
     fn postpone(&mut self, closing: Closing, problem: String) {
@@ -76,6 +73,7 @@ impl Core {
         let store = self.store.as_mut().map_err(|problem| problem.clone())?;
         let written = match closing {
             Closing::Ended(ids, ending) => store.end_grants(ids, ending),
+            Closing::Requests { ids, status, ending } => store.close_requests(ids, *status, ending),
             Closing::Failed { request, wall, reason } => match store.fail_request(*request, *wall, reason) {
                 // Nothing is left that could be opened again.
                 Err(StoreError::NoRequest(_)) => Ok(()),

@@ -1,14 +1,19 @@
 //! The way into the core for those who run beside it.
 
+use std::time::Duration;
+
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+pub use super::opening::Opening;
 use super::view::{
-    GrantView, MetricsView, Peer, PortView, Refusal, RequestView, Revocation, Selection, StatusView, WhyView,
+    Extended, GrantFilter, GrantView, MetricsView, Page, Peer, PortView, Refusal, RequestFilter, RequestView,
+    Revocation, Selection, StatusView, Submission, Submitted, WhyView,
 };
 use crate::{
+    clock::BootTime,
     datapath::Packet,
     events::News,
-    policy::{NewRequest, RequestId},
+    policy::{GrantId, RequestId},
 };
 
 /// Where the answer goes.
@@ -21,14 +26,18 @@ pub enum Command {
     Status(Peer, Reply<StatusView>),
     /// All port policies.
     Ports(Peer, Reply<Vec<PortView>>),
-    /// A new request.
-    Submit(Peer, NewRequest, Reply<RequestView>),
-    /// The newest requests, newest first.
-    Requests(Peer, Reply<Vec<RequestView>>),
+    /// Something that opens.
+    Open(Opening),
+    /// Refuses a request that waits, with a reason.
+    Deny(Peer, RequestId, String, Reply<RequestView>),
+    /// Takes a request back that waits, with a reason.
+    Cancel(Peer, RequestId, String, Reply<RequestView>),
+    /// Requests, newest first.
+    Requests(Peer, RequestFilter, Reply<Page<RequestView, RequestId>>),
     /// One request.
     Request(Peer, RequestId, Reply<RequestView>),
     /// The live grants, first to end first.
-    Grants(Peer, Reply<Vec<GrantView>>),
+    Grants(Peer, GrantFilter, Reply<Page<GrantView, (BootTime, GrantId)>>),
     /// Ends grants, with a reason.
     Revoke(Peer, Selection, String, Reply<Revocation>),
     /// What would become of a packet now.
@@ -39,6 +48,13 @@ pub enum Command {
     Metrics(Option<Peer>, Reply<MetricsView>),
     /// Ends the core's loop.
     Stop,
+}
+
+impl Command {
+    /// Whether it can only close; such commands come first.
+    pub(super) const fn closes(&self) -> bool {
+        matches!(self, Self::Revoke(..) | Self::Deny(..) | Self::Cancel(..))
+    }
 }
 
 /// Sends commands to the core.
@@ -76,20 +92,53 @@ impl CoreHandle {
         self.ask(|reply| Command::Ports(peer, reply)).await
     }
 
-    /// Makes a request; on return its grants are in force.
+    /// Makes a request; on return its grants are in force, or it waits for approval.
     ///
     /// # Errors
-    /// Not permitted, violations of the port policies, no room, store or kernel broken. Nothing is opened then.
-    pub async fn submit(&self, peer: Peer, request: NewRequest) -> Result<RequestView, Refusal> {
-        self.ask(|reply| Command::Submit(peer, request, reply)).await
+    /// Not permitted, violations of the port policies, a key of another request, no room, store or kernel broken.
+    /// Nothing is opened then.
+    pub async fn submit(&self, peer: Peer, submission: Submission) -> Result<Submitted, Refusal> {
+        self.ask(|reply| Command::Open(Opening::Submit(peer, submission, reply))).await
     }
 
-    /// The newest requests, newest first.
+    /// Approves a request; on return its grants are in force.
+    ///
+    /// # Errors
+    /// Not permitted, one's own request, not found, decided already, and what [`submit`](Self::submit) may answer.
+    pub async fn approve(&self, peer: Peer, id: RequestId) -> Result<RequestView, Refusal> {
+        self.ask(|reply| Command::Open(Opening::Approve(peer, id, reply))).await
+    }
+
+    /// Lets a grant last for so long from now, if it would end before; on return that is in force, or waits for approval.
+    ///
+    /// # Errors
+    /// Not permitted, not found, and what [`submit`](Self::submit) may answer.
+    pub async fn extend(&self, peer: Peer, id: GrantId, duration: Duration) -> Result<Extended, Refusal> {
+        self.ask(|reply| Command::Open(Opening::Extend(peer, id, duration, reply))).await
+    }
+
+    /// Refuses a request that waits for approval.
+    ///
+    /// # Errors
+    /// Not permitted, not found, decided already, store broken.
+    pub async fn deny(&self, peer: Peer, id: RequestId, reason: String) -> Result<RequestView, Refusal> {
+        self.ask(|reply| Command::Deny(peer, id, reason, reply)).await
+    }
+
+    /// Takes a request back that waits for approval.
+    ///
+    /// # Errors
+    /// Not permitted, not found, decided already, store broken.
+    pub async fn cancel(&self, peer: Peer, id: RequestId, reason: String) -> Result<RequestView, Refusal> {
+        self.ask(|reply| Command::Cancel(peer, id, reason, reply)).await
+    }
+
+    /// Requests, newest first: all, or one's own.
     ///
     /// # Errors
     /// Not permitted, store broken.
-    pub async fn requests(&self, peer: Peer) -> Result<Vec<RequestView>, Refusal> {
-        self.ask(|reply| Command::Requests(peer, reply)).await
+    pub async fn requests(&self, peer: Peer, filter: RequestFilter) -> Result<Page<RequestView, RequestId>, Refusal> {
+        self.ask(|reply| Command::Requests(peer, filter, reply)).await
     }
 
     /// One request.
@@ -104,8 +153,12 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted.
-    pub async fn grants(&self, peer: Peer) -> Result<Vec<GrantView>, Refusal> {
-        self.ask(|reply| Command::Grants(peer, reply)).await
+    pub async fn grants(
+        &self,
+        peer: Peer,
+        filter: GrantFilter,
+    ) -> Result<Page<GrantView, (BootTime, GrantId)>, Refusal> {
+        self.ask(|reply| Command::Grants(peer, filter, reply)).await
     }
 
     /// Ends grants; on return no packet passes by them.

@@ -5,12 +5,17 @@
 
 mod access;
 mod backlog;
+mod connections;
+mod deciding;
+mod denials;
 mod enforce;
 pub mod handle;
+mod held;
+mod opening;
+mod planning;
 mod recovery;
 mod report;
 mod revoke;
-mod submit;
 mod sweep;
 mod traffic;
 pub mod view;
@@ -30,22 +35,30 @@ pub use self::{
     access::Access,
     handle::{Command, CoreHandle},
 };
-use self::{backlog::Closing, view::Refusal};
+use self::{
+    backlog::Closing,
+    connections::BreakGlassUse,
+    denials::Denials,
+    held::{Held, WaitingRequests},
+    view::{Refusal, Selection},
+};
 use crate::{
     clock::{BootTime, Clock},
     config::Config,
     datapath::Datapath,
     events::EventHub,
-    policy::{Book, EntryKey, GrantId, LiveGrant, PortId, RequestId},
-    store::Store,
+    policy::{Book, EntryKey, GrantId, LiveGrant, RequestId},
+    store::{Connections, Store},
 };
 
-/// How many requests a listing shows.
-const LISTED_REQUESTS: usize = 200;
+/// How many commands are carried out together at most: as many requests share one wait for the disk.
+const BATCH: usize = 256;
 /// How often the clocks are written down, so that a reboot doesn't lengthen grants.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the datapath is tended.
 const TENDING_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what is kept for a limited time is looked through.
+const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
 /// How long to wait before what store or kernel refused is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -83,10 +96,21 @@ pub struct Parts {
 struct Particulars {
     request: RequestId,
     requestor: String,
+    /// Of who sent the request.
+    uid: u32,
     start: Timestamp,
     end: Timestamp,
     /// When it was made, in this boot.
     opened: BootTime,
+    /// Whether its first connection is noted.
+    connected: bool,
+}
+
+/// A grant that was taken out of book and kernel.
+struct Ended {
+    grant: LiveGrant,
+    particulars: Particulars,
+    connections: Option<Connections>,
 }
 
 /// The state, and everything that may be done to it.
@@ -100,8 +124,10 @@ pub struct Core {
     store: Result<Store, String>,
     book: Book,
     particulars: HashMap<GrantId, Particulars>,
-    /// The last connection of grants that ended since the agent's start, by port.
-    past_connections: HashMap<PortId, Timestamp>,
+    held: Held,
+    waiting: WaitingRequests,
+    denials: Denials,
+    break_glass_use: BreakGlassUse,
     /// When the host booted by the wall clock, for telling when things happened.
     booted: Cell<Timestamp>,
     /// Entries that the kernel has shut, but refused to change as the book would have it, with its words.
@@ -112,6 +138,7 @@ pub struct Core {
     next_retry: BootTime,
     next_checkpoint: BootTime,
     checkpoint_fault: Option<String>,
+    next_cleaning: BootTime,
     next_tending: BootTime,
     tending_fault: Option<String>,
     /// How many events could not be written to the audit log.
@@ -135,7 +162,10 @@ impl Core {
             store,
             book: Book::new(),
             particulars: HashMap::new(),
-            past_connections: HashMap::new(),
+            held: Held::default(),
+            waiting: WaitingRequests::default(),
+            denials: Denials::default(),
+            break_glass_use: BreakGlassUse::default(),
             booted: Cell::new(Timestamp::MIN),
             refused: BTreeMap::new(),
             backlog: VecDeque::new(),
@@ -143,6 +173,7 @@ impl Core {
             next_retry: BootTime::default(),
             next_checkpoint: BootTime::default(),
             checkpoint_fault: None,
+            next_cleaning: BootTime::default(),
             next_tending: BootTime::default(),
             tending_fault: None,
             lost_events: 0,
@@ -160,16 +191,31 @@ impl Core {
         loop {
             let wait = self.until_next_sweep();
             // Only the wait is asynchronous; commands run outside the runtime.
-            let command = runtime.block_on(async { tokio::time::timeout(wait, commands.recv()).await });
-            match command {
-                Ok(Some(Command::Stop) | None) => break,
-                Ok(Some(command)) => self.handle(command),
-                Err(_) => {}
+            let mut batch = Vec::new();
+            let received =
+                runtime.block_on(async { tokio::time::timeout(wait, commands.recv_many(&mut batch, BATCH)).await });
+            let stops = received == Ok(0) || batch.iter().any(|command| matches!(command, Command::Stop));
+            self.handle_all(batch);
+            if stops {
+                break;
             }
             self.sweep();
         }
         self.wind_up();
         Ok(())
+    }
+
+    /// Carries out commands that came in together, and answers them: closings first, openings together.
+    fn handle_all(&mut self, mut batch: Vec<Command>) {
+        batch.sort_by_key(|command| !command.closes());
+        let mut openings = Vec::new();
+        for command in batch {
+            match command {
+                Command::Open(opening) => openings.push(opening),
+                command => self.handle(command),
+            }
+        }
+        self.open_all(openings);
     }
 
     /// Carries out one command and answers it.
@@ -178,12 +224,28 @@ impl Core {
         match command {
             Command::Status(peer, reply) => drop(reply.send(self.status(&peer))),
             Command::Ports(peer, reply) => drop(reply.send(self.ports(&peer))),
-            Command::Submit(peer, request, reply) => drop(reply.send(self.submit(&peer, &request))),
-            Command::Requests(peer, reply) => drop(reply.send(self.requests(&peer))),
+            Command::Open(opening) => self.open_all(vec![opening]),
+            Command::Deny(peer, id, reason, reply) => {
+                let denied = self.deny(&peer, id, &reason);
+                self.note_refused_command(&peer, ("deny", "request", id.0), denied.as_ref().err());
+                drop(reply.send(denied));
+            }
+            Command::Cancel(peer, id, reason, reply) => {
+                let cancelled = self.cancel(&peer, id, &reason);
+                self.note_refused_command(&peer, ("cancel", "request", id.0), cancelled.as_ref().err());
+                drop(reply.send(cancelled));
+            }
+            Command::Requests(peer, filter, reply) => drop(reply.send(self.requests(&peer, filter))),
             Command::Request(peer, id, reply) => drop(reply.send(self.request(&peer, id))),
-            Command::Grants(peer, reply) => drop(reply.send(self.grants(&peer))),
+            Command::Grants(peer, filter, reply) => drop(reply.send(self.grants(&peer, filter))),
             Command::Revoke(peer, selection, reason, reply) => {
-                drop(reply.send(self.revoke(&peer, &selection, &reason)));
+                let revoked = self.revoke(&peer, &selection, &reason);
+                let first = match &selection {
+                    Selection::Ids(ids) => ids.first().map_or(0, |id| id.0),
+                    Selection::User(_) | Selection::All => 0,
+                };
+                self.note_refused_command(&peer, ("revoke", "grant", first), revoked.as_ref().err());
+                drop(reply.send(revoked));
             }
             Command::Why(peer, packet, reply) => drop(reply.send(self.why(&peer, packet))),
             Command::Watch(peer, reply) => drop(reply.send(self.watch(&peer))),
@@ -193,13 +255,15 @@ impl Core {
     }
 
     /// Takes a grant out of book and kernel.
-    fn take_out(&mut self, id: GrantId) -> Option<(LiveGrant, Particulars)> {
-        if let Some(grant) = self.book.get(id).copied() {
-            self.keep_last_connection(&grant);
-        }
+    fn take_out(&mut self, id: GrantId) -> Option<Ended> {
+        let opened = self.particulars.get(&id)?.opened;
+        // The kernel forgets them with the entry.
+        let connections = self.connections(self.book.get(id)?, opened);
         let (grant, changes) = self.book.remove(id)?;
         self.enforce(&changes);
-        Some((grant, self.particulars.remove(&id)?))
+        let particulars = self.particulars.remove(&id)?;
+        self.held.remove(particulars.uid, grant.port);
+        Some(Ended { grant, particulars, connections })
     }
 
     fn store(&mut self) -> Result<&mut Store, Refusal> {

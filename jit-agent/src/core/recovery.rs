@@ -7,11 +7,11 @@ use std::{
 
 use serde_json::json;
 
-use super::{Core, Particulars, backlog::Closing};
+use super::{Core, Particulars, backlog::Closing, held::Waiting};
 use crate::{
     clock::BootTime,
-    policy::{Book, EntryKey, GrantId, LiveGrant, RequestId, remaining_after_reboot},
-    store::{Checkpoint, GrantRow, GrantState, StoreError},
+    policy::{Book, EntryKey, GrantId, LiveGrant, PortId, RequestId, RequestedPort, remaining_after_reboot},
+    store::{Checkpoint, Deadline, EndedGrant, GrantRow, GrantState, StoreError},
 };
 
 /// Why the grants of an unanswered request end.
@@ -35,7 +35,7 @@ struct Plan {
     /// Those that the configuration shortened, by port.
     shortened: BTreeMap<String, Vec<i64>>,
     unanswered: BTreeSet<RequestId>,
-    endings: HashMap<(GrantState, String), Vec<GrantId>>,
+    endings: HashMap<(GrantState, String), Vec<EndedGrant>>,
 }
 
 impl Core {
@@ -51,6 +51,7 @@ impl Core {
             // A part of the grants would pass for all of them.
             self.book = Book::new();
             self.particulars.clear();
+            (self.held, self.waiting) = Default::default();
             self.store = Err(format!("{problem}; nothing can be opened until that is mended and the agent restarted"));
         }
         // With no store the tables lack what it says, and a successor must not take that for closed.
@@ -83,11 +84,16 @@ impl Core {
                 Fate::Unanswered => {
                     plan.unanswered.insert(row.request);
                 }
-                Fate::Ends(state, reason) => plan.endings.entry((state, reason)).or_default().push(row.id),
+                Fate::Ends(state, reason) => {
+                    let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end: row.end_boot };
+                    let connections = self.connections(&grant, self.made_at(&row));
+                    plan.endings.entry((state, reason)).or_default().push((row.id, connections));
+                }
             }
         }
         self.rebase(&mut plan);
         let shortened = self.take_up(plan.live)?;
+        self.take_up_waiting(checkpoint.as_ref())?;
         self.reconcile(&entries);
 
         for request in plan.unanswered {
@@ -116,11 +122,13 @@ impl Core {
     ) -> Fate {
         let now = self.clock.boot();
         let end = if row.boot_id == self.boot.boot_id {
-            let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end: row.end_boot };
+            // An extension that was not answered is as if it had not been.
+            let end = row.prior_end.map_or(row.end_boot, |prior| prior.boot);
+            let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
             let lacking = |entries: &HashMap<EntryKey, BootTime>| {
                 grant.entries().any(|entry| entries.get(&entry).is_none_or(|deadline| *deadline < grant.end))
             };
-            if row.end_boot <= now {
+            if end <= now {
                 return Fate::Ends(GrantState::Expired, String::new());
             }
             if row.state == GrantState::Opening {
@@ -129,7 +137,7 @@ impl Core {
             if adopted.is_some_and(lacking) {
                 return Fate::Ends(GrantState::Ended, "closed just before the agent stopped".to_owned());
             }
-            row.end_boot
+            end
         } else {
             // Whether it was answered is of no account: that it was live need not have reached the disk.
             match checkpoint.and_then(|checkpoint| self.remaining(row, checkpoint)) {
@@ -164,14 +172,14 @@ impl Core {
         if checkpoint.boot_id != row.boot_id {
             return None;
         }
+        self.time_left(Deadline { boot: row.end_boot, wall: row.end_wall }, checkpoint)
+    }
+
+    /// What is left until a moment of the boot that the checkpoint is from.
+    fn time_left(&self, until: Deadline, checkpoint: &Checkpoint) -> Option<Duration> {
         let same_machine = checkpoint.machine_id == self.boot.machine_id;
-        remaining_after_reboot(
-            row.end_wall,
-            row.end_boot,
-            (checkpoint.boot, checkpoint.wall),
-            self.clock.wall(),
-            same_machine,
-        )
+        let noted = (checkpoint.boot, checkpoint.wall);
+        remaining_after_reboot(until.wall, until.boot, noted, self.clock.wall(), same_machine)
     }
 
     /// Writes the ends of an earlier boot's grants in this boot's BOOTTIME, before the kernel has them. Where they can't
@@ -188,7 +196,7 @@ impl Core {
             tracing::error!(%error, grants = ends.len(), "grants of before the reboot end, since they can't be written");
             plan.live.retain(|(row, _)| row.boot_id == clocks.boot_id);
             let reason = format!("it could not be written after a reboot: {error}");
-            plan.endings.insert((GrantState::Ended, reason), ends.into_iter().map(|(id, _)| id).collect());
+            plan.endings.insert((GrantState::Ended, reason), ends.into_iter().map(|(id, _)| (id, None)).collect());
         }
     }
 
@@ -201,11 +209,55 @@ impl Core {
             if row.boot_id == self.boot.boot_id && end < row.end_boot {
                 shortened.push((row.id, end));
             }
-            let opened = if row.boot_id == self.boot.boot_id { made_at(&row) } else { BootTime::default() };
-            let GrantRow { id, request, requestor, start, end_wall: end, .. } = row;
-            self.particulars.insert(id, Particulars { request, requestor, start, end, opened });
+            let opened = self.made_at(&row);
+            let connected = row.first_connection.is_some();
+            let GrantRow { id, request, requestor, uid, port, start, end_wall, prior_end, .. } = row;
+            let end = prior_end.map_or(end_wall, |prior| prior.wall);
+            self.held.add(uid, port);
+            self.particulars.insert(id, Particulars { request, requestor, uid, start, end, opened, connected });
         }
         Ok(shortened)
+    }
+
+    /// When a grant was made, in this boot's time: the start of the boot if that was before. Both its ends were reckoned
+    /// from the same moment.
+    fn made_at(&self, row: &GrantRow) -> BootTime {
+        if row.boot_id != self.boot.boot_id {
+            return BootTime::default();
+        }
+        let length = Duration::try_from(row.end_wall.duration_since(row.start)).unwrap_or_default();
+        let made = row.end_boot.since(BootTime::default()).saturating_sub(length);
+        BootTime::default().after(made)
+    }
+
+    /// Takes up the requests that wait for approval, for as long as they still may.
+    fn take_up_waiting(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), String> {
+        let store = self.store.as_ref().map_err(|problem| problem.clone())?;
+        let rows = store.pending_requests().map_err(|error| error.to_string())?;
+        for row in rows {
+            let Some(pending) = row.pending else { continue };
+            let until = if pending.boot_id == self.boot.boot_id {
+                pending.until.boot
+            } else {
+                let remaining = checkpoint.filter(|checkpoint| checkpoint.boot_id == pending.boot_id);
+                let remaining = remaining.and_then(|checkpoint| self.time_left(pending.until, checkpoint));
+                self.clock.boot().after(remaining.unwrap_or_default())
+            };
+            let ports = match pending.extends {
+                Some(_) => Vec::new(),
+                None => pending.ports.iter().filter_map(|port| self.asked_for(port)).collect(),
+            };
+            let waiting = Waiting { uid: row.requestor.sender.uid, until, extends: pending.extends, ports };
+            self.waiting.insert(row.id, waiting);
+        }
+        Ok(())
+    }
+
+    /// How many grants a port of a request comes to.
+    fn asked_for(&self, port: &RequestedPort) -> Option<(PortId, usize)> {
+        let number = u16::try_from(port.number).ok()?;
+        let protocol = port.protocol.or_else(|| Some(self.config.ports.for_number(number).next()?.id.protocol))?;
+        Some((PortId { number, protocol }, port.sources.len()))
     }
 
     /// Brings the kernel's entries in line with the book. What the kernel refuses is shut and tried again later; it
@@ -222,11 +274,4 @@ impl Core {
         // Where the tables were full, the removals have made room.
         self.settle();
     }
-}
-
-/// When a grant of this boot was made: both its ends were reckoned from the same moment.
-fn made_at(row: &GrantRow) -> BootTime {
-    let length = Duration::try_from(row.end_wall.duration_since(row.start)).unwrap_or_default();
-    let made = row.end_boot.since(BootTime::default()).saturating_sub(length);
-    BootTime::default().after(made)
 }

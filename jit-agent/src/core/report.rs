@@ -3,19 +3,25 @@
 use std::collections::HashMap;
 
 use super::{
-    Core, LISTED_REQUESTS, Particulars,
-    view::{GrantStatus, GrantView, Peer, PortView, Refusal, RequestStatus, RequestView, StatusView},
+    Core, Particulars,
+    view::{
+        GrantFilter, GrantStatus, GrantView, Page, Peer, PendingView, PortView, Refusal, RequestFilter, RequestView,
+        StatusView,
+    },
 };
 use crate::{
     clock::BootTime,
     datapath::DatapathError,
-    policy::{EntryKey, LiveGrant, RequestId, Right},
-    store::{GrantRow, GrantState, RequestRow, StoreError},
+    policy::{EntryKey, GrantId, LiveGrant, RequestId, Right},
+    store::{GrantRow, GrantState, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
 };
+
+/// With how many grants a listing of requests ends, though there be more.
+const LISTED_GRANTS: usize = 5000;
 
 impl Core {
     pub(super) fn status(&self, peer: &Peer) -> Result<StatusView, Refusal> {
-        self.access.check(peer, Right::ReadAll)?;
+        self.access.check(peer, Right::Look)?;
         Ok(self.whole())
     }
 
@@ -101,37 +107,66 @@ impl Core {
         enforced
     }
 
+    /// The user whose own affairs are all that this peer may see; `None`: the peer may see everything.
+    fn only_own(&self, peer: &Peer) -> Result<Option<u32>, Refusal> {
+        self.access.check(peer, Right::Look)?;
+        Ok((!self.access.has(peer, Right::ReadAll)).then_some(peer.uid))
+    }
+
     pub(super) fn ports(&self, peer: &Peer) -> Result<Vec<PortView>, Refusal> {
-        self.access.check(peer, Right::ReadAll)?;
+        let of = self.only_own(peer)?;
         let counts = self.datapath.port_counts().unwrap_or_else(|error| {
             tracing::error!(%error, "the counters can't be read");
             Vec::new()
         });
-        Ok(self.config.ports.iter().map(|policy| self.port_view(policy, &counts)).collect())
+        Ok(self.config.ports.iter().map(|policy| self.port_view(policy, &counts, of)).collect())
     }
 
-    pub(super) fn requests(&mut self, peer: &Peer) -> Result<Vec<RequestView>, Refusal> {
-        self.access.check(peer, Right::ReadAll)?;
-        let rows = self.store()?.requests(LISTED_REQUESTS).map_err(|error| unavailable(&error))?;
-        Ok(rows.into_iter().map(|row| self.request_view(row)).collect())
+    pub(super) fn requests(
+        &mut self,
+        peer: &Peer,
+        filter: RequestFilter,
+    ) -> Result<Page<RequestView, RequestId>, Refusal> {
+        let of = self.only_own(peer)?;
+        let RequestFilter { pending, before, limit } = filter;
+        // One more than is shown tells whether there are more.
+        let page = RequestPage { of, pending, before, limit: limit + 1, grants: LISTED_GRANTS };
+        let mut rows = self.store()?.requests(&page).map_err(|error| unavailable(&error))?;
+        let grants: usize = rows.iter().map(|row| row.grants.len()).sum();
+        let more = rows.len() > limit || grants >= LISTED_GRANTS;
+        rows.truncate(limit);
+        let next = if more { rows.last().map(|row| row.id) } else { None };
+        Ok(Page { value: rows.into_iter().map(|row| self.request_view(row)).collect(), next })
     }
 
     pub(super) fn request(&mut self, peer: &Peer, id: RequestId) -> Result<RequestView, Refusal> {
-        self.access.check(peer, Right::ReadAll)?;
-        let row = self.store()?.request(id).map_err(|error| unavailable(&error))?;
-        let row = row.ok_or(Refusal::NotFound { what: "request", id: id.0 })?;
+        let of = self.only_own(peer)?;
+        let row = self.stored_request(id)?;
+        if of.is_some_and(|uid| row.requestor.sender.uid != uid) {
+            return Err(Refusal::NotFound { what: "request", id: id.0 });
+        }
         Ok(self.request_view(row))
     }
 
-    pub(super) fn grants(&self, peer: &Peer) -> Result<Vec<GrantView>, Refusal> {
-        self.access.check(peer, Right::ReadAll)?;
-        let now = self.clock.boot();
-        let live = self.book.iter().filter(|grant| grant.end > now);
-        Ok(live.filter_map(|grant| Some(self.live_view(grant, self.particulars.get(&grant.id)?))).collect())
+    pub(super) fn grants(
+        &self,
+        peer: &Peer,
+        filter: GrantFilter,
+    ) -> Result<Page<GrantView, (BootTime, GrantId)>, Refusal> {
+        let of = self.only_own(peer)?;
+        let GrantFilter { after, limit } = filter;
+        let from = after.unwrap_or_default().max((self.clock.boot(), GrantId(i64::MAX)));
+        let mut live = self.book.after(from).filter_map(|grant| {
+            let particulars = self.particulars.get(&grant.id).filter(|one| of.is_none_or(|uid| one.uid == uid))?;
+            Some((grant, particulars))
+        });
+        let listed: Vec<_> = live.by_ref().take(limit).collect();
+        let next = live.next().and(listed.last()).map(|(grant, _)| (grant.end, grant.id));
+        Ok(Page { value: listed.into_iter().map(|(grant, one)| self.live_view(grant, one)).collect(), next })
     }
 
     pub(super) fn live_view(&self, grant: &LiveGrant, particulars: &Particulars) -> GrantView {
-        let Particulars { request, requestor, start, end, opened } = particulars.clone();
+        let Particulars { request, requestor, start, end, opened, .. } = particulars.clone();
         let used = self.used(grant, opened);
         let remaining = grant.end.since(self.clock.boot());
         // People read the wall clock, but only BOOTTIME counts: if the wall clock was set, show when it really ends.
@@ -152,11 +187,41 @@ impl Core {
         }
     }
 
-    fn request_view(&self, row: RequestRow) -> RequestView {
-        let RequestRow { id, uid, requestor, justification, start, status, status_reason, grants } = row;
-        let grants = grants.into_iter().map(|grant| self.stored_view(grant, &requestor)).collect();
-        let status = if status.is_approved() { RequestStatus::Approved } else { RequestStatus::Failed };
-        RequestView { id, requestor, uid, justification, start, status, status_reason, grants }
+    pub(super) fn request_view(&self, row: RequestRow) -> RequestView {
+        let RequestRow {
+            id,
+            requestor,
+            identity,
+            justification,
+            start,
+            mut status,
+            status_reason,
+            decided_by,
+            pending,
+            grants,
+        } = row;
+        let grants = grants.into_iter().map(|grant| self.stored_view(grant, &identity)).collect();
+        if status == RequestState::Pending && self.waiting.is_over(id, self.clock.boot()) {
+            // Not written yet.
+            status = RequestState::TimedOut;
+        }
+        let pending = pending.filter(|_| status == RequestState::Pending);
+        RequestView {
+            id,
+            requestor: identity,
+            uid: requestor.sender.uid,
+            justification,
+            start,
+            status,
+            status_reason,
+            decided_by: decided_by.map(|(_, name)| name),
+            pending: pending.map(|PendingRow { ports, extends, until, boot_id: _ }| PendingView {
+                ports,
+                extends,
+                until: until.wall,
+            }),
+            grants,
+        }
     }
 
     fn stored_view(&self, row: GrantRow, requestor: &str) -> GrantView {

@@ -5,21 +5,30 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    Core, Particulars,
+    Core, Ended, Particulars,
     backlog::Closing,
     view::{GrantStatus, GrantView, Peer, Refusal, Revocation, Selection},
 };
 use crate::{
-    policy::{EntryKey, GrantId, Right},
+    policy::{EntryKey, GrantId, Right, is_of},
     store::GrantState,
 };
 
 impl Core {
     pub(super) fn revoke(&mut self, peer: &Peer, selection: &Selection, reason: &str) -> Result<Revocation, Refusal> {
-        self.access.check(peer, Right::RevokeAny)?;
+        let anybodys = self.access.has(peer, Right::RevokeAny);
+        if !anybodys {
+            // Whoever may request may also end what they requested, and nothing else.
+            self.access.check(peer, Right::Request)?;
+            if !matches!(selection, Selection::Ids(_)) {
+                self.access.check(peer, Right::RevokeAny)?;
+            }
+        }
         let mut revoked: Vec<GrantView> = Vec::new();
-        for id in self.selected(selection)? {
-            if let Some((grant, particulars)) = self.take_out(id) {
+        let mut ended = Vec::new();
+        for id in self.selected(selection, (!anybodys).then_some(peer.uid))? {
+            if let Some(Ended { grant, particulars, connections }) = self.take_out(id) {
+                ended.push((id, connections));
                 let mut view = self.live_view(&grant, &particulars);
                 (view.status, view.remaining, view.end) = (GrantStatus::Revoked, Duration::ZERO, self.clock.wall());
                 view.status_reason = (!reason.is_empty()).then(|| reason.to_owned());
@@ -30,9 +39,8 @@ impl Core {
         let other_entries = if *selection == Selection::All { self.close_other_entries()? } else { 0 };
 
         if !revoked.is_empty() {
-            let ids = revoked.iter().map(|grant| grant.id).collect();
             let ending = self.ending(GrantState::Revoked, Some(peer), reason);
-            self.record(Closing::Ended(ids, ending));
+            self.record(Closing::Ended(ended, ending));
         }
         let by = json!({ "uid": peer.uid, "name": peer.name });
         let detail = json!({ "entries": other_entries, "by": by, "reason": reason });
@@ -44,7 +52,8 @@ impl Core {
     }
 
     /// The grants to end; an error if one is named that never was.
-    fn selected(&mut self, selection: &Selection) -> Result<Vec<GrantId>, Refusal> {
+    /// `of`: only of this user; of others' grants nothing is known.
+    fn selected(&mut self, selection: &Selection, of: Option<u32>) -> Result<Vec<GrantId>, Refusal> {
         if *selection == Selection::All {
             return Ok(self.book.iter().map(|grant| grant.id).collect());
         }
@@ -56,11 +65,13 @@ impl Core {
         })?;
         match selection {
             Selection::Ids(ids) => {
-                let (live, others): (Vec<_>, Vec<_>) = ids.iter().partition(|id| self.book.get(**id).is_some());
+                let is_theirs = |uid: u32| of.is_none_or(|of| uid == of);
+                let (live, others): (Vec<_>, Vec<_>) =
+                    ids.iter().partition(|id| self.particulars.get(*id).is_some_and(|grant| is_theirs(grant.uid)));
                 for id in others {
                     match store.grant(id) {
-                        Ok(Some(_)) => {}
-                        Ok(None) => return Err(Refusal::NotFound { what: "grant", id: id.0 }),
+                        Ok(Some(row)) if is_theirs(row.uid) => {}
+                        Ok(_) => return Err(Refusal::NotFound { what: "grant", id: id.0 }),
                         // It isn't live, and the ones that are must not stay open for it.
                         Err(error) => tracing::warn!(%error, grant = %id, "not live; whether it ever was is unknown"),
                     }
@@ -69,7 +80,7 @@ impl Core {
             }
             Selection::User(name) => {
                 let theirs =
-                    |(id, particulars): (&GrantId, &Particulars)| (particulars.requestor == *name).then_some(*id);
+                    |(id, particulars): (&GrantId, &Particulars)| is_of(&particulars.requestor, name).then_some(*id);
                 Ok(self.particulars.iter().filter_map(theirs).collect())
             }
             Selection::All => Ok(Vec::new()),

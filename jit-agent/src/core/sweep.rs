@@ -2,10 +2,18 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{CHECKPOINT_INTERVAL, Core, RETRY_INTERVAL, TENDING_INTERVAL, backlog::Closing};
+use super::{
+    CHECKPOINT_INTERVAL, CLEANING_INTERVAL, Core, RETRY_INTERVAL, TENDING_INTERVAL,
+    backlog::Closing,
+    view::{Peer, Refusal},
+};
 use crate::store::{Checkpoint, GrantState};
+
+/// How long the key of a request is kept.
+const KEYS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// How many grants one sweep ends at most, so that commands don't wait for long where many end at once. The kernel
 /// ends them all on time; the sweep only frees their entries.
@@ -15,6 +23,8 @@ impl Core {
     /// Ends grants whose time is over, tries again what failed before, and notes the clocks.
     pub fn sweep(&mut self) {
         self.expire();
+        self.time_out();
+        self.write_denials(false);
         if self.has_leftovers() && self.clock.boot() >= self.next_retry {
             self.next_retry = self.clock.boot().after(RETRY_INTERVAL);
             self.settle();
@@ -22,6 +32,9 @@ impl Core {
         }
         if self.clock.boot() >= self.next_checkpoint {
             self.checkpoint();
+        }
+        if self.clock.boot() >= self.next_cleaning {
+            self.clean();
         }
         if self.clock.boot() >= self.next_tending {
             self.tend();
@@ -36,11 +49,29 @@ impl Core {
             tracing::error!(error, "tending the datapath");
         }
         self.tending_fault = fault;
+        self.note_connections();
+    }
+
+    /// Forgets what is kept for a limited time only.
+    fn clean(&mut self) {
+        self.next_cleaning = self.clock.boot().after(CLEANING_INTERVAL);
+        let before = self.clock.wall().saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
+        let Ok(store) = &mut self.store else { return };
+        if let Err(error) = store.forget_keys(before) {
+            tracing::error!(%error, "old idempotency keys stay; tried again later");
+        }
     }
 
     pub(super) fn until_next_sweep(&self) -> Duration {
         let retry = self.has_leftovers().then_some(self.next_retry);
-        let moments = [self.book.next_end(), retry, Some(self.next_checkpoint), Some(self.next_tending)];
+        let moments = [
+            self.book.next_end(),
+            self.waiting.next(),
+            self.denials.next(),
+            retry,
+            Some(self.next_checkpoint),
+            Some(self.next_tending),
+        ];
         moments.into_iter().flatten().min().unwrap_or_default().since(self.clock.boot())
     }
 
@@ -54,9 +85,7 @@ impl Core {
         if ended.is_empty() {
             return;
         }
-        for id in &ended {
-            self.take_out(*id);
-        }
+        let ended = self.take_out_all(&ended);
         let ending = self.ending(GrantState::Expired, None, "");
         self.record_in_turn(Closing::Ended(ended, ending));
     }
@@ -96,6 +125,27 @@ impl Core {
         self.count_lost_event(event, &noted)
     }
 
+    /// Writes down how often people were refused whose refusals were only counted.
+    fn write_denials(&mut self, all: bool) {
+        for detail in self.denials.due(self.clock.boot(), all) {
+            self.note("denied", &detail);
+        }
+    }
+
+    /// Notes a command that was refused to somebody.
+    pub(super) fn note_refused_command(
+        &mut self,
+        peer: &Peer,
+        (action, what, id): (&str, &str, i64),
+        refusal: Option<&Refusal>,
+    ) {
+        let Some(refusal) = refusal.filter(|refusal| refusal.is_denial()) else { return };
+        let now = (self.clock.boot(), self.clock.wall());
+        if let Some(detail) = self.denials.fold(peer, refusal.of(action, what, id), now) {
+            self.note("denied", &detail);
+        }
+    }
+
     /// Keeps account of what is missing in the audit log; says whether `noted` is.
     pub(super) fn count_lost_event(&mut self, event: &str, noted: &Result<(), String>) -> bool {
         if let Err(problem) = noted {
@@ -110,6 +160,7 @@ impl Core {
         self.settle();
         self.write_backlog();
         self.checkpoint();
+        self.write_denials(true);
         self.note("stopped", &json!({}));
     }
 }

@@ -8,29 +8,28 @@ use jit_common::{
 use tokio::sync::broadcast;
 
 use super::{
-    Core,
+    Core, Particulars,
     view::{MetricsView, Peer, PortView, Refusal},
 };
 use crate::{
     clock::BootTime,
     datapath::{DatapathError, PortCounts},
     events::News,
-    policy::{LiveGrant, PortId, PortPolicy, Right},
+    policy::{LiveGrant, PortPolicy, Right},
 };
 
 /// By how much the two clocks move apart when one was set. Less is what passes between reading one and the other, or what
 /// a time server corrects at a time.
 const CLOCK_WAS_SET: SignedDuration = SignedDuration::from_millis(100);
 
-/// Whether a grant's port is one of a policy's.
-fn is_under(port: PortId, policy: PortId) -> bool {
-    port.number == policy.number && policy.protocol.includes(port.protocol)
-}
+/// How far back the approved requests of a port are counted.
+const COUNTED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// When a grant let packets pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Used {
     pub(super) last_packet: Option<Timestamp>,
+    pub(super) first_connection: Option<Timestamp>,
     pub(super) last_connection: Option<Timestamp>,
 }
 
@@ -42,7 +41,10 @@ impl Core {
             let latest = entries.iter().map(of).max().filter(|moment| *moment > 0).map(BootTime)?;
             (latest >= opened).then(|| self.wall_of(latest))
         };
+        let connections = || entries.iter().flat_map(|activity| [activity.first_connection, activity.last_connection]);
+        let first = connections().filter(|moment| *moment > 0 && BootTime(*moment) >= opened).min();
         Used {
+            first_connection: first.map(|moment| self.wall_of(BootTime(moment))),
             last_packet: last(|activity| activity.last_packet),
             last_connection: last(|activity| activity.last_connection),
         }
@@ -50,7 +52,7 @@ impl Core {
 
     /// The wall clock's time of a moment in this boot: the same however often it is asked for, unless someone sets the
     /// clock meanwhile.
-    fn wall_of(&self, moment: BootTime) -> Timestamp {
+    pub(super) fn wall_of(&self, moment: BootTime) -> Timestamp {
         let since_boot = self.clock.boot().since(BootTime::default());
         let booted = self.clock.wall().saturating_sub(since_boot).unwrap_or(Timestamp::MIN);
         if self.booted.get().duration_since(booted).abs() > CLOCK_WAS_SET {
@@ -59,41 +61,40 @@ impl Core {
         self.booted.get().saturating_add(moment.since(BootTime::default())).unwrap_or(Timestamp::MAX)
     }
 
-    /// Keeps the last connection of a grant that ends, for its port.
-    pub(super) fn keep_last_connection(&mut self, grant: &LiveGrant) {
-        let Some(opened) = self.particulars.get(&grant.id).map(|particulars| particulars.opened) else { return };
-        if let Some(connection) = self.used(grant, opened).last_connection {
-            let last = self.past_connections.entry(grant.port).or_insert(connection);
-            *last = connection.max(*last);
-        }
-    }
-
-    pub(super) fn port_view(&self, policy: &PortPolicy, counts: &[PortCounts]) -> PortView {
+    /// A port policy with its use; `of`: as far as it concerns this user.
+    pub(super) fn port_view(&self, policy: &PortPolicy, counts: &[PortCounts], of: Option<u32>) -> PortView {
         let number = policy.id.number;
         let sum = |wanted: &dyn Fn(Mode, Reason) -> bool| {
             let counters = counts.iter().filter(|port| port.ports == [number]).flat_map(|port| &port.counters);
             counters.filter(|(mode, reason, _)| wanted(*mode, *reason)).map(|(.., packets)| packets).sum()
         };
         let is_drop = |reason: Reason| reason.verdict() == Verdict::Drop;
-        let used = self.live_grants(policy.id).filter_map(|grant| {
-            let opened = self.particulars.get(&grant.id)?.opened;
-            self.used(grant, opened).last_connection
+        let is_theirs = |particulars: &Particulars| of.is_none_or(|uid| particulars.uid == uid);
+        let live = || self.live_grants(policy).filter_map(|grant| Some((grant, self.particulars.get(&grant.id)?)));
+        let used = live().filter(|(_, particulars)| is_theirs(particulars)).filter_map(|(grant, particulars)| {
+            Some((self.used(grant, particulars.opened).last_connection?, particulars.requestor.clone()))
         });
-        let past = self.past_connections.iter().filter(|(port, _)| is_under(**port, policy.id)).map(|(_, time)| *time);
+        let since = self.clock.wall().saturating_sub(COUNTED).unwrap_or(Timestamp::MIN);
+        let recorded = self.store.as_ref().ok().filter(|_| of.is_none());
+        let recorded = recorded.and_then(|store| store.port_use(policy.id, since).ok());
+        let past = recorded.as_ref().and_then(|recorded| recorded.last_connection.clone());
+        let last = used.chain(past).max();
         PortView {
             policy: policy.clone(),
-            live_grants: self.live_grants(policy.id).count(),
+            live_grants: live().filter(|(_, particulars)| is_theirs(particulars)).count(),
+            approved_requests: recorded.map(|recorded| recorded.approved_requests),
+            last_user: last.as_ref().map(|(_, user)| user.clone()),
             passed: sum(&|_, reason| reason.verdict() == Verdict::Pass),
             dropped: sum(&|mode, reason| mode == Mode::Enforce && is_drop(reason)),
             observed: sum(&|mode, reason| mode == Mode::Observe && is_drop(reason)),
-            last_connection: used.chain(past).max(),
+            last_connection: last.map(|(time, _)| time),
         }
     }
 
     /// The live grants under a port policy.
-    fn live_grants(&self, policy: PortId) -> impl Iterator<Item = &LiveGrant> {
+    fn live_grants(&self, policy: &PortPolicy) -> impl Iterator<Item = &LiveGrant> {
         let now = self.clock.boot();
-        self.book.iter().filter(move |grant| grant.end > now && is_under(grant.port, policy))
+        self.book.iter().filter(move |grant| grant.end > now && policy.covers(grant.port))
     }
 
     pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {
@@ -106,11 +107,10 @@ impl Core {
             self.access.check(peer, Right::ReadAll)?;
         }
         let ports = self.datapath.port_counts().map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        let policies = self.config.ports.iter().map(|policy| policy.id);
         Ok(MetricsView {
             status: self.whole(),
             ports,
-            live_grants: policies.map(|id| (id, self.live_grants(id).count())).collect(),
+            live_grants: self.config.ports.iter().map(|policy| (policy.id, self.live_grants(policy).count())).collect(),
             events: self.events.totals(),
         })
     }

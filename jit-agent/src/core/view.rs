@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use jit_common::reason::{Reason, Verdict};
 
 use crate::{
+    clock::BootTime,
     datapath::{Packet, PortCounts},
     events::Totals,
-    policy::{GrantId, PortId, PortPolicy, RequestId, Violation},
+    policy::{GrantId, NewRequest, Person, PortId, PortPolicy, RequestId, RequestedPort, Violation},
+    store::{IdempotencyKey, RequestState},
 };
 
 /// A local user, by the kernel's word on the socket's peer.
@@ -26,13 +28,70 @@ pub struct Peer {
     pub login: Option<(u32, String)>,
 }
 
-/// What became of a request.
+impl Peer {
+    /// Who it is, apart from the groups.
+    #[must_use]
+    pub fn person(&self) -> Person {
+        Person { uid: self.uid, name: self.name.clone(), login: self.login.clone() }
+    }
+}
+
+/// A request as it comes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// What is asked for, and why.
+    pub request: NewRequest,
+    /// In whose name, if a delegate sends it.
+    pub named: Option<String>,
+    /// By what a repetition is told from another request.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The request as it is now.
+    pub request: RequestView,
+    /// Whether it had been made before, under the same key.
+    pub replayed: bool,
+}
+
+/// The answer to who wants a grant to last longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extended {
+    /// The grant as it is now.
+    Grant(GrantView),
+    /// The extension waits for approval.
+    Waits(RequestView),
+}
+
+/// Which requests to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestStatus {
-    /// Its grants were made.
-    Approved,
-    /// It could not be carried out, and left nothing behind.
-    Failed,
+pub struct RequestFilter {
+    /// Only those that wait for approval.
+    pub pending: bool,
+    /// Older than this one.
+    pub before: Option<RequestId>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// Which grants to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantFilter {
+    /// After this one, in the order in which they end.
+    pub after: Option<(BootTime, GrantId)>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// Part of a list, and where it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The elements.
+    pub value: Vec<T>,
+    /// From where to go on; `None`: that was all.
+    pub next: Option<C>,
 }
 
 /// What became of a grant.
@@ -84,18 +143,33 @@ pub struct RequestView {
     pub id: RequestId,
     /// Who asked.
     pub requestor: String,
-    /// User id of who asked.
+    /// User id of who sent it.
     pub uid: u32,
     /// Why.
     pub justification: String,
     /// When it was made.
     pub start: Timestamp,
     /// What became of it.
-    pub status: RequestStatus,
-    /// Why it failed.
+    pub status: RequestState,
+    /// Why it was denied, or failed.
     pub status_reason: Option<String>,
+    /// Who approved, denied or cancelled it.
+    pub decided_by: Option<String>,
+    /// What it waits for.
+    pub pending: Option<PendingView>,
     /// Its grants.
     pub grants: Vec<GrantView>,
+}
+
+/// What a request asks for that waits for approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingView {
+    /// The ports.
+    pub ports: Vec<RequestedPort>,
+    /// The grant that it would extend; `None`: it asks for new ones.
+    pub extends: Option<GrantId>,
+    /// Until when it waits, by the wall clock.
+    pub until: Timestamp,
 }
 
 /// One port policy and what is open there now.
@@ -111,8 +185,12 @@ pub struct PortView {
     pub dropped: u64,
     /// Packets to it that would have been dropped.
     pub observed: u64,
-    /// When a grant for it last let a new connection pass, as far as known since the agent's start.
+    /// How many requests opened it in the last seven days; `None`: the store can't be read, or who asks may not know.
+    pub approved_requests: Option<u64>,
+    /// When a grant for it last let a new connection pass.
     pub last_connection: Option<Timestamp>,
+    /// Whose grant that was.
+    pub last_user: Option<String>,
 }
 
 /// Which grants to revoke.
@@ -221,6 +299,21 @@ pub enum Refusal {
     /// The request asks for more than the port policies allow.
     #[error("the request asks for more than is allowed")]
     Violations(Vec<Violation>),
+    /// The requestor would approve their own request.
+    #[error(
+        "request {id} is your own, by who you are, who logged in, or whom the delegate named; someone else has to \
+         approve it"
+    )]
+    OwnRequest {
+        /// The request.
+        id: i64,
+    },
+    /// What is asked for does not fit what is there now.
+    #[error("{0}")]
+    Conflict(String),
+    /// The key of another request.
+    #[error("the idempotency key `{0}` was used for another request; use a new key for each request")]
+    KeyReused(String),
     /// No such request or grant.
     #[error("there is no {what} {id}")]
     NotFound {

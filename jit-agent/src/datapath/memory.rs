@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use ipnet::IpNet;
 use jit_common::{
     abi::{Activity, PortEntry, Settings, Slot},
     activity::opens_connection,
@@ -34,6 +35,7 @@ struct State {
     protection: Option<Protection>,
     entries: BTreeMap<EntryKey, BootTime>,
     activity: BTreeMap<EntryKey, Activity>,
+    break_glass: BTreeMap<IpNet, Activity>,
     interfaces: Vec<InterfaceView>,
     /// Packets by protected port and the numbers of mode and reason.
     counters: BTreeMap<(Option<u16>, u32, u8), u64>,
@@ -78,8 +80,14 @@ impl MemoryDatapath {
         let Decision { reason, admitted, .. } = self.decide(parsed);
         if let (Some((number, now)), Ok(flow)) = (admitted, parsed) {
             let mut state = self.state();
-            if let Some(entry) = state.entries.keys().nth(number as usize).copied() {
-                state.activity.entry(entry).or_default().note(now, opens_connection(frame, &flow));
+            let activity = match state.entries.keys().nth(number as usize).copied() {
+                Some(entry) => Some(state.activity.entry(entry).or_default()),
+                None => state
+                    .break_glass_source(u32::MAX - number)
+                    .map(|source| state.break_glass.entry(source).or_default()),
+            };
+            if let Some(activity) = activity {
+                activity.note(now, opens_connection(frame, &flow));
             }
         }
         reason
@@ -104,6 +112,11 @@ impl State {
             trial_until: protection.trial_until.map_or(0, |end| end.0),
             ..Settings::STRICT
         }
+    }
+
+    /// A break-glass source by its place in the list.
+    fn break_glass_source(&self, place: u32) -> Option<IpNet> {
+        self.protection.as_ref()?.break_glass.get(place as usize).copied()
     }
 
     fn change(&mut self, action: impl FnOnce() -> String) -> Result<(), DatapathError> {
@@ -175,6 +188,10 @@ impl Datapath for MemoryDatapath {
         self.state().activity.get(entry).copied().unwrap_or_default()
     }
 
+    fn break_glass(&self) -> Vec<(IpNet, Activity)> {
+        self.state().break_glass.iter().map(|(source, activity)| (*source, *activity)).collect()
+    }
+
     fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError> {
         Ok(trace(packet, &View { state: &self.state(), now: self.clock.boot() }))
     }
@@ -230,10 +247,11 @@ impl Tables for View<'_> {
             let (address, length) = source_of(prefix);
             Slot { deadline: u64::MAX, ..Slot::break_glass(address, length) }
         });
-        // No entry has this number: nobody keeps account of the use of break-glass prefixes here.
-        slots
-            .filter(|slot| slot.always_lets_in(source))
-            .map(|slot| (u32::MAX, slot))
+        // Numbered from the other end than entries are.
+        (0..=u32::MAX)
+            .rev()
+            .zip(slots)
+            .filter(|(_, slot)| slot.always_lets_in(source))
             .max_by_key(|(_, slot)| slot.prefix_length)
     }
 

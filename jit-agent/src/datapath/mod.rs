@@ -130,6 +130,9 @@ pub trait Datapath: Send {
     /// When an entry let packets pass; all zero if there is no such entry.
     fn activity(&self, entry: &EntryKey) -> Activity;
 
+    /// When each break-glass source let packets pass.
+    fn break_glass(&self) -> Vec<(IpNet, Activity)>;
+
     /// Everything that was counted, port by port, since the tables were made.
     ///
     /// # Errors

@@ -99,6 +99,12 @@ impl Book {
         self.by_end.iter().filter_map(|(_, id)| self.grants.get(id))
     }
 
+    /// The grants after a place in the order in which they end.
+    pub fn after(&self, place: (BootTime, GrantId)) -> impl Iterator<Item = &LiveGrant> {
+        let later = (Bound::Excluded(place), Bound::Unbounded);
+        self.by_end.range(later).filter_map(|(_, id)| self.grants.get(id))
+    }
+
     /// How many grants there are.
     #[must_use]
     pub fn len(&self) -> usize {

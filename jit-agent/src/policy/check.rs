@@ -18,13 +18,19 @@ use super::{
 const LISTED: usize = 16;
 
 impl PortPolicies {
-    /// Checks a request as a whole against the policies, at `now` by the wall clock.
+    /// Checks a request as a whole against the policies, at `now` by the wall clock. `held` tells how many grants the
+    /// requestor has, or waits for, under a policy.
     ///
     /// What is approved has no repetition in it: the same port and source occurs once.
     ///
     /// # Errors
     /// Everything in the request that goes beyond the policies or makes no sense. Nothing is approved then.
-    pub fn check(&self, request: &NewRequest, now: Timestamp) -> Result<Vec<ApprovedPort>, Vec<Violation>> {
+    pub fn check(
+        &self,
+        request: &NewRequest,
+        now: Timestamp,
+        held: impl Fn(PortId) -> usize,
+    ) -> Result<Vec<ApprovedPort>, Vec<Violation>> {
         let mut check =
             Check { policies: self, now, asked: HashMap::new(), approved: Vec::new(), violations: Vec::new() };
         if request.ports.is_empty() {
@@ -33,6 +39,7 @@ impl PortPolicies {
         for requested in &request.ports {
             check.port(requested, &request.justification);
         }
+        check.quotas(held);
         if check.violations.is_empty() {
             return Ok(check.approved);
         }
@@ -145,6 +152,17 @@ impl<'policies> Check<'policies> {
                     let allowed = format!("at most {maximum} from now, until {latest}");
                     self.violate(port, "endTimeUtc", end.to_string(), allowed);
                 }
+            }
+        }
+    }
+
+    fn quotas(&mut self, held: impl Fn(PortId) -> usize) {
+        for policy in self.policies.iter() {
+            let asked = self.asked.keys().filter(|(port, _)| policy.covers(*port)).count();
+            let held = if asked > 0 { held(policy.id) } else { 0 };
+            if asked + held > usize::try_from(policy.quota).unwrap_or(usize::MAX) {
+                let given = format!("{asked} more than the {held} that are live or wait for approval");
+                self.violate(policy.id, "quota", given, format!("at most {} a person", policy.quota));
             }
         }
     }

@@ -9,7 +9,7 @@ use super::{port::PortId, source::single_address};
 use crate::clock::BootTime;
 
 /// Number of a grant; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(pub i64);
 
 impl fmt::Display for GrantId {

@@ -4,6 +4,7 @@ mod book;
 mod check;
 mod grant;
 mod nested;
+mod person;
 mod port;
 mod remaining;
 mod request;
@@ -12,6 +13,7 @@ mod source;
 
 pub use book::{Book, BookError};
 pub use grant::{Change, EntryKey, GrantId, LiveGrant};
+pub use person::{Person, Requestor, is_of};
 pub use port::{
     Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Justification, LARGEST_QUOTA,
     LONGEST_APPROVAL_TIMEOUT, LONGEST_MAXIMUM, PolicyError, PortId, PortPolicies, PortPolicy, Protocol,

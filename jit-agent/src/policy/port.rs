@@ -174,6 +174,12 @@ impl PortPolicy {
         }
     }
 
+    /// Whether a grant's port falls under this policy.
+    #[must_use]
+    pub fn covers(&self, port: PortId) -> bool {
+        self.id.number == port.number && self.id.protocol.includes(port.protocol)
+    }
+
     /// Whether anybody on earth may be let in: worth a warning.
     #[must_use]
     pub fn allows_any_source(&self) -> bool {
@@ -242,7 +248,7 @@ impl PortPolicies {
     /// The policy under which a port of a grant falls.
     #[must_use]
     pub fn for_port(&self, port: PortId) -> Option<&PortPolicy> {
-        self.for_number(port.number).find(|policy| policy.id.protocol.includes(port.protocol))
+        self.0.iter().find(|policy| policy.covers(port))
     }
 
     /// The policies for a port number: one, or one for TCP and one for UDP.

@@ -4,7 +4,7 @@
 //! holds that head holds everything before it unchanged.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -57,13 +57,13 @@ pub enum ChainFault {
 
 /// Adds rows to the log within a transaction.
 pub(super) struct AuditWriter<'transaction> {
-    transaction: &'transaction Transaction<'transaction>,
+    transaction: &'transaction Connection,
     head: AuditHead,
     wall: i64,
 }
 
 impl<'transaction> AuditWriter<'transaction> {
-    pub(super) fn new(transaction: &'transaction Transaction<'transaction>, wall: Timestamp) -> Result<Self, Failure> {
+    pub(super) fn new(transaction: &'transaction Connection, wall: Timestamp) -> Result<Self, Failure> {
         let last = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
         let head = transaction
             .prepare_cached(last)?

@@ -123,6 +123,12 @@ pub enum StoreError {
     /// No such request.
     #[error("there is no request {0} in the store")]
     NoRequest(i64),
+    /// The transaction that this was part of is undone.
+    #[error("nothing was recorded, since the transaction that this was part of was undone")]
+    Lost,
+    /// No such grant, or it has ended.
+    #[error("there is no live grant {0} in the store")]
+    NoGrant(i64),
 }
 
 /// An error on its way to where file and action are known.

@@ -19,7 +19,7 @@ const FILE_NAME: &str = "jit-agent.sqlite";
 const APPLICATION_ID: i32 = 0x4a49_5441;
 /// An agent reads every schema of its own major version; minor versions only add what older agents may ignore.
 const SCHEMA_MAJOR: i32 = 1;
-const SCHEMA_MINOR: i32 = 0;
+const SCHEMA_MINOR: i32 = 1;
 /// `user_version` is major times this, plus minor.
 const MAJOR: i32 = 1000;
 /// How long to wait for another process that reads or backs up the file.
@@ -161,8 +161,9 @@ fn write_schema(path: &Path) -> Result<(), Failure> {
     let version = SCHEMA_MAJOR * MAJOR + SCHEMA_MINOR;
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; \
-         {} COMMIT; PRAGMA journal_mode = WAL;",
-        include_str!("schema.sql")
+         {} {} COMMIT; PRAGMA journal_mode = WAL;",
+        include_str!("schema.sql"),
+        include_str!("schema-1.sql")
     ))?;
     connection.close().map_err(|(_, error)| error)?;
     Ok(())

@@ -2,9 +2,12 @@
 //!
 //! It records what was decided and decides nothing. All methods wait for the disk; one owner calls them.
 
+mod asked;
 mod audit;
+mod batch;
 mod error;
 mod file;
+mod new;
 mod read;
 mod reserve;
 mod rows;
@@ -19,9 +22,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use self::{
     audit::{AuditHead, ChainFault},
+    batch::{Batch, Extension},
     error::StoreError,
-    rows::{Checkpoint, Ending, GrantRow, GrantState, NewGrantRow, NewRequestRow, RequestRow, RequestState},
+    new::{Deadline, IdempotencyKey, NewGrantRow, NewOutcome, NewRequestRow},
+    read::{PortUse, RequestPage},
+    rows::{Checkpoint, Connections, EndedGrant, Ending, GrantRow, GrantState, PendingRow, RequestRow, RequestState},
 };
+pub(crate) use self::{batch::ports as asked_ports, write::person};
 use self::{error::Failure, reserve::Reserve};
 
 /// The open store.
@@ -40,6 +47,15 @@ enum Durability {
     /// The end of this process, but not loss of power: the commit is not waited for. The file stays consistent, since
     /// the write-ahead log is replayed only as far as it is whole.
     Process,
+}
+
+impl Durability {
+    const fn level(self) -> &'static str {
+        match self {
+            Self::Machine => "FULL",
+            Self::Process => "NORMAL",
+        }
+    }
 }
 
 impl Store {
@@ -71,10 +87,7 @@ impl Store {
         action: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let level = match durability {
-            Durability::Machine => "FULL",
-            Durability::Process => "NORMAL",
-        };
+        let level = durability.level();
         let connection = &mut self.connection;
         let attempt = || {
             // Set each time, so that no earlier failure leaves a lower level behind.

@@ -7,66 +7,44 @@ use rusqlite::{
     types::{FromSql, ValueRef},
 };
 
-use super::error::StoreError;
+use super::{asked, error::StoreError, new::Deadline};
 use crate::{
     clock::BootTime,
-    policy::{GrantId, PortId, Protocol, RequestId, parse_source},
+    policy::{GrantId, Person, PortId, Protocol, RequestId, RequestedPort, Requestor, parse_source},
 };
 
 /// Longest part of a bad value that an error shows.
 const SHOWN: usize = 80;
 
-/// A request that was approved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewRequestRow {
-    /// User id of who asks.
-    pub uid: u32,
-    /// Who asks.
-    pub requestor: String,
-    /// Why; may be empty.
-    pub justification: String,
-    /// When.
-    pub start: Timestamp,
-    /// Both clocks now, in the boot in which the ends on BOOTTIME count.
-    pub clocks: Checkpoint,
-    /// One for each port and source.
-    pub grants: Vec<NewGrantRow>,
-}
-
-/// A grant of a request that was approved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewGrantRow {
-    /// The port.
-    pub port: PortId,
-    /// The source prefix.
-    pub source: IpNet,
-    /// From when on.
-    pub start: Timestamp,
-    /// Its end by the wall clock, which counts after a reboot.
-    pub end_wall: Timestamp,
-    /// Its end on BOOTTIME, which counts in this boot.
-    pub end_boot: BootTime,
-}
-
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestState {
+    /// It waits for a second person.
+    Pending,
     /// Its grants were made.
     Approved,
+    /// Someone refused it.
+    Denied,
+    /// Who asked took it back.
+    Cancelled,
+    /// Nobody decided in time.
+    TimedOut,
     /// It could not be carried out.
     Failed,
 }
 
 impl RequestState {
-    /// Whether its grants were made.
-    #[must_use]
-    pub fn is_approved(self) -> bool {
-        self == Self::Approved
-    }
+    const ALL: [Self; 6] = [Self::Pending, Self::Approved, Self::Denied, Self::Cancelled, Self::TimedOut, Self::Failed];
 
-    pub(super) const fn name(self) -> &'static str {
+    /// Its name, also that of the event by which it came about.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Cancelled => "cancelled",
+            Self::TimedOut => "timed_out",
             Self::Failed => "failed",
         }
     }
@@ -108,10 +86,22 @@ pub struct Ending {
     pub state: GrantState,
     /// When, by the wall clock.
     pub wall: Timestamp,
-    /// Who did it: user id and name; `None`: the agent.
-    pub by: Option<(u32, String)>,
+    /// Who did it; `None`: the agent.
+    pub by: Option<Person>,
     /// Why; may be empty.
     pub reason: String,
+}
+
+/// A grant that ends, with the connections that it let in.
+pub type EndedGrant = (GrantId, Option<Connections>);
+
+/// When connections were let in by a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// The first one, by the wall clock.
+    pub first: Timestamp,
+    /// The last one.
+    pub last: Timestamp,
 }
 
 /// A request as recorded.
@@ -119,20 +109,37 @@ pub struct Ending {
 pub struct RequestRow {
     /// Its number.
     pub id: RequestId,
-    /// User id of who asked.
-    pub uid: u32,
     /// Who asked.
-    pub requestor: String,
+    pub requestor: Requestor,
+    /// How the requestor is called.
+    pub identity: String,
     /// Why; may be empty.
     pub justification: String,
     /// When.
     pub start: Timestamp,
     /// What became of it.
     pub status: RequestState,
-    /// Why it failed.
+    /// Why it was denied, or failed.
     pub status_reason: Option<String>,
+    /// Who approved, denied or cancelled it: user id and name.
+    pub decided_by: Option<(u32, String)>,
+    /// What it waits for.
+    pub pending: Option<PendingRow>,
     /// Its grants in the order of their numbers.
     pub grants: Vec<GrantRow>,
+}
+
+/// What a request that waits for approval asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingRow {
+    /// The ports.
+    pub ports: Vec<RequestedPort>,
+    /// The grant that it would extend; `None`: it asks for new ones.
+    pub extends: Option<GrantId>,
+    /// Until when it waits.
+    pub until: Deadline,
+    /// The boot in which that counts.
+    pub boot_id: String,
 }
 
 /// A grant as recorded.
@@ -158,8 +165,12 @@ pub struct GrantRow {
     pub boot_id: String,
     /// Its end on BOOTTIME.
     pub end_boot: BootTime,
+    /// Its end before an extension that was recorded, but perhaps not carried out.
+    pub prior_end: Option<Deadline>,
     /// How far it is.
     pub state: GrantState,
+    /// When it first let a connection in, as far as that was noted.
+    pub first_connection: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,
     /// Why it ended.
@@ -183,12 +194,12 @@ pub struct Checkpoint {
 
 /// The columns of [`GrantRow`].
 pub(super) const GRANT_COLUMNS: &str = "SELECT grants.id AS id, request_id, requestor, uid, number, protocol, source, \
-     grants.start_wall AS start_wall, end_wall, boot_id, end_boot, state, ended_wall, ended_reason, ended_by_uid, \
-     ended_by FROM grants LEFT JOIN requests ON requests.id = request_id";
+     grants.start_wall AS start_wall, end_wall, boot_id, end_boot, prior_end_boot, prior_end_wall, state, \
+     first_connection, ended_wall, ended_reason, ended_by_uid, ended_by FROM grants LEFT JOIN requests ON requests.id = request_id";
 
 /// The columns of [`RequestRow`].
-pub(super) const REQUEST_COLUMNS: &str =
-    "SELECT id, uid, requestor, justification, start_wall, status, status_reason FROM requests";
+pub(super) const REQUEST_COLUMNS: &str = "SELECT id, uid, requestor, justification, start_wall, status, status_reason, sender, login_uid, login, named, \
+     extends, asked, decide_wall, decide_boot, decide_boot_id, decided_uid, decided_by FROM requests";
 
 /// A row on its way to a value.
 pub(super) struct Fields<'row> {
@@ -223,6 +234,10 @@ impl<'row> Fields<'row> {
         self.convert(column, |nanoseconds: i64| Timestamp::from_nanosecond(i128::from(nanoseconds)).ok())
     }
 
+    fn optional_wall(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+        if self.has(column)? { self.wall(column).map(Some) } else { Ok(None) }
+    }
+
     pub(super) fn boot(&self, column: &'static str) -> Result<BootTime, StoreError> {
         self.convert(column, |nanoseconds: i64| u64::try_from(nanoseconds).ok().map(BootTime))
     }
@@ -254,7 +269,11 @@ impl GrantRow {
         let number =
             fields.convert("number", |number: i64| u16::try_from(number).ok().filter(|number| *number != 0))?;
         let protocol = fields.convert("protocol", |text: String| text.parse::<Protocol>().ok())?;
-        let ended = if fields.has("ended_wall")? { Some(fields.wall("ended_wall")?) } else { None };
+        let ended = fields.optional_wall("ended_wall")?;
+        let prior_end = match fields.optional_wall("prior_end_wall")? {
+            Some(wall) => Some(Deadline { boot: fields.boot("prior_end_boot")?, wall }),
+            None => None,
+        };
         let ended_by =
             if fields.has("ended_by")? { Some((fields.uid("ended_by_uid")?, fields.get("ended_by")?)) } else { None };
         Ok(Self {
@@ -268,6 +287,8 @@ impl GrantRow {
             end_wall: fields.wall("end_wall")?,
             boot_id: fields.get("boot_id")?,
             end_boot: fields.boot("end_boot")?,
+            prior_end,
+            first_connection: fields.optional_wall("first_connection")?,
             state: fields
                 .convert("state", |text: String| GrantState::ALL.into_iter().find(|state| state.name() == text))?,
             ended,
@@ -281,17 +302,41 @@ impl RequestRow {
     /// The request without its grants.
     pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
         let fields = Fields::new(row, "requests", "id")?;
+        let identity: String = fields.get("requestor")?;
+        let login =
+            if fields.has("login_uid")? { Some((fields.uid("login_uid")?, fields.get("login")?)) } else { None };
+        // Without a sender it is from a version that knew no delegates.
+        let name = fields.get::<Option<String>>("sender")?.unwrap_or_else(|| identity.clone());
+        let sender = Person { uid: fields.uid("uid")?, name, login };
+        let status = fields
+            .convert("status", |text: String| RequestState::ALL.into_iter().find(|state| state.name() == text))?;
+        let pending = if status == RequestState::Pending { Some(PendingRow::read(&fields)?) } else { None };
+        let decided_by = match fields.get::<Option<String>>("decided_by")? {
+            Some(name) => Some((fields.uid("decided_uid")?, name)),
+            None => None,
+        };
         Ok(Self {
             id: RequestId(fields.id),
-            uid: fields.uid("uid")?,
-            requestor: fields.get("requestor")?,
+            requestor: Requestor { sender, named: fields.get("named")? },
+            identity,
             justification: fields.get("justification")?,
             start: fields.wall("start_wall")?,
-            status: fields.convert("status", |text: String| {
-                [RequestState::Approved, RequestState::Failed].into_iter().find(|state| state.name() == text)
-            })?,
+            status,
             status_reason: fields.get("status_reason")?,
+            decided_by,
+            pending,
             grants: Vec::new(),
+        })
+    }
+}
+
+impl PendingRow {
+    fn read(fields: &Fields<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            ports: fields.convert("asked", |text: String| asked::read(&text))?,
+            extends: fields.get::<Option<i64>>("extends")?.map(GrantId),
+            until: Deadline { boot: fields.boot("decide_boot")?, wall: fields.wall("decide_wall")? },
+            boot_id: fields.get("decide_boot_id")?,
         })
     }
 }

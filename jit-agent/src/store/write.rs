@@ -1,94 +1,40 @@
 //! What the core records.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::{Value, json};
 
 use super::{
     Durability, Store,
     audit::AuditWriter,
     error::{Failure, StoreError},
-    rows::{
-        Checkpoint, Ending, GrantState, NewGrantRow, NewRequestRow, RequestState, boot_column, optional, wall_column,
-    },
+    rows::{Checkpoint, Connections, EndedGrant, Ending, GrantState, RequestState, boot_column, optional, wall_column},
 };
 use crate::{
     clock::BootTime,
-    policy::{GrantId, RequestId, Violation},
+    policy::{GrantId, Person, RequestId},
 };
 
-/// How many violations of one request the audit log lists before it only counts the rest.
-const LISTED_VIOLATIONS: usize = 20;
-
 impl Store {
-    /// Records a request and its grants, which are then `opening`, in their order, and what both clocks show. Survives
-    /// loss of power.
-    ///
-    /// # Errors
-    /// The store can't be written, or there is no space left to record the grants' ends too; then nothing was recorded.
-    pub fn begin_request(&mut self, new: &NewRequestRow) -> Result<(RequestId, Vec<GrantId>), StoreError> {
-        self.hold_reserve("recording a request")?;
-        self.transaction(Durability::Machine, "recording a request", |transaction| {
-            let NewRequestRow { uid, requestor, justification, start, clocks, grants } = new;
-            // No grant without a checkpoint that bounds what remains of it after a reboot.
-            insert_checkpoint(transaction, clocks)?;
-            let insert =
-                "INSERT INTO requests (uid, requestor, justification, start_wall, status) VALUES (?, ?, ?, ?, ?)";
-            let status = RequestState::Approved.name();
-            transaction.prepare_cached(insert)?.execute(params![
-                uid,
-                requestor,
-                justification,
-                wall_column(*start),
-                status
-            ])?;
-            let request = RequestId(transaction.last_insert_rowid());
-            let mut audit = AuditWriter::new(transaction, *start)?;
-            audit.add(
-                "requested",
-                &json!({
-                    "request": request.0,
-                    "uid": uid,
-                    "requestor": requestor,
-                    "justification": justification,
-                    "grants": grants.len(),
-                }),
-            )?;
-            let mut ids = Vec::with_capacity(grants.len());
-            for grant in grants {
-                let id = insert_grant(transaction, request, &clocks.boot_id, grant)?;
-                let NewGrantRow { port, source, start: _, end_wall, end_boot: _ } = grant;
-                audit.add(
-                    "granted",
-                    &json!({
-                        "grant": id.0,
-                        "request": request.0,
-                        "number": port.number,
-                        "protocol": port.protocol.to_string(),
-                        "source": source.to_string(),
-                        "end": end_wall.to_string(),
-                        "uid": uid,
-                        "requestor": requestor,
-                    }),
-                )?;
-                ids.push(id);
-            }
-            Ok((request, ids))
-        })
-    }
-
-    /// Notes that the kernel has all grants of a request, just before that is answered.
+    /// Notes that the kernel has what these requests and extensions open, just before that is answered.
     ///
     /// Does not wait for the disk. It has to survive this process only, since its successor tells by it what was
     /// answered; after loss of power the kernel has no grant anyway, and what the store says is opened afresh.
     ///
     /// # Errors
     /// The store can't be written.
-    pub fn mark_live(&mut self, request: RequestId) -> Result<(), StoreError> {
+    pub fn mark_live(&mut self, requests: &[RequestId], extended: &[GrantId]) -> Result<(), StoreError> {
         self.transaction(Durability::Process, "recording grants as live", |transaction| {
-            transaction
-                .prepare_cached("UPDATE grants SET state = ? WHERE request_id = ? AND state = ?")?
-                .execute(params![GrantState::Live.name(), request.0, GrantState::Opening.name()])?;
+            for request in requests {
+                transaction
+                    .prepare_cached("UPDATE grants SET state = ? WHERE request_id = ? AND state = ?")?
+                    .execute(params![GrantState::Live.name(), request.0, GrantState::Opening.name()])?;
+            }
+            for grant in extended {
+                transaction
+                    .prepare_cached("UPDATE grants SET prior_end_boot = NULL, prior_end_wall = NULL WHERE id = ?")?
+                    .execute([grant.0])?;
+            }
             Ok(())
         })
     }
@@ -122,10 +68,90 @@ impl Store {
     ///
     /// # Errors
     /// The store can't be written; then none is recorded.
-    pub fn end_grants(&mut self, ids: &[GrantId], ending: &Ending) -> Result<(), StoreError> {
+    pub fn end_grants(&mut self, grants: &[EndedGrant], ending: &Ending) -> Result<(), StoreError> {
         self.closing("recording the end of grants", |transaction| {
             let mut audit = AuditWriter::new(transaction, ending.wall)?;
-            ids.iter().try_for_each(|id| end_grant(transaction, &mut audit, id.0, ending))
+            grants.iter().try_for_each(|(id, connections)| {
+                end_grant(transaction, &mut audit, id.0, ending)?;
+                connections.map_or(Ok(()), |connections| last_connection(transaction, &mut audit, *id, connections))
+            })
+        })
+    }
+
+    /// Records that requests which wait for approval are decided otherwise; those that don't wait stay as they are.
+    /// Survives loss of power; on a full disk it uses space that is kept for this.
+    ///
+    /// # Errors
+    /// The store can't be written; then none is recorded.
+    pub fn close_requests(
+        &mut self,
+        ids: &[RequestId],
+        status: RequestState,
+        ending: &Ending,
+    ) -> Result<(), StoreError> {
+        self.closing("recording that requests are closed", |transaction| {
+            let mut audit = AuditWriter::new(transaction, ending.wall)?;
+            let update = "UPDATE requests SET status = ?, status_reason = ?, decided_wall = ?, decided_uid = ?, \
+                          decided_by = ?, asked = NULL WHERE id = ? AND status = 'pending' RETURNING requestor, uid";
+            let by = ending.by.as_ref();
+            for id in ids {
+                let closed: Option<(String, i64)> = transaction
+                    .prepare_cached(update)?
+                    .query_row(
+                        params![
+                            status.name(),
+                            optional(&ending.reason),
+                            wall_column(ending.wall),
+                            by.map(|by| by.uid),
+                            by.map(|by| &by.name),
+                            id.0
+                        ],
+                        |row| Ok((row.get(0)?, row.get(1)?)),
+                    )
+                    .optional()?;
+                if let Some((requestor, uid)) = closed {
+                    let detail = json!({
+                        "request": id.0,
+                        "requestor": requestor,
+                        "uid": uid,
+                        "by": by.map(person),
+                        "reason": optional(&ending.reason),
+                    });
+                    audit.add(status.name(), &detail)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Records that grants let their first connections in. Survives loss of power.
+    ///
+    /// # Errors
+    /// The store can't be written; then none is recorded.
+    pub fn first_connections(&mut self, wall: Timestamp, seen: &[(GrantId, Timestamp)]) -> Result<(), StoreError> {
+        self.transaction(Durability::Machine, "recording connections", |transaction| {
+            let mut audit = AuditWriter::new(transaction, wall)?;
+            seen.iter()
+                .try_for_each(|(id, time)| connection_seen(transaction, &mut audit, *id, "first_connection", *time))
+        })
+    }
+
+    /// Records that a source of break-glass let a connection in. Survives loss of power.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn break_glass_used(
+        &mut self,
+        wall: Timestamp,
+        source: &str,
+        (boot_id, last): (&str, BootTime),
+        time: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.transaction(Durability::Machine, "recording the use of break-glass", |transaction| {
+            let replace = "INSERT OR REPLACE INTO break_glass_use (source, boot_id, last_boot) VALUES (?, ?, ?)";
+            transaction.prepare_cached(replace)?.execute(params![source, boot_id, boot_column(last)])?;
+            AuditWriter::new(transaction, wall)?
+                .add("break_glass_used", &json!({ "source": source, "time": time.to_string() }))
         })
     }
 
@@ -137,7 +163,8 @@ impl Store {
     pub fn rebase(&mut self, ends: &[(GrantId, BootTime)], clocks: &Checkpoint) -> Result<(), StoreError> {
         self.transaction(Durability::Machine, "recording the ends of grants", |transaction| {
             insert_checkpoint(transaction, clocks)?;
-            let update = "UPDATE grants SET boot_id = ?, end_boot = ?, state = ? \
+            let update = "UPDATE grants SET boot_id = ?, end_boot = ?, state = ?, prior_end_boot = NULL, \
+                          prior_end_wall = NULL \
                           WHERE id = ? AND state IN ('opening', 'live')";
             let mut update = transaction.prepare_cached(update)?;
             for (id, end) in ends {
@@ -147,29 +174,16 @@ impl Store {
         })
     }
 
-    /// Records a request that the port policies don't allow, for the audit log only. Survives loss of power.
+    /// Forgets by which keys requests were made before a moment.
     ///
     /// # Errors
     /// The store can't be written.
-    pub fn record_denied(
-        &mut self,
-        wall: Timestamp,
-        (uid, name): (u32, &str),
-        justification: &str,
-        violations: &[Violation],
-    ) -> Result<(), StoreError> {
-        let show = |Violation { port, field, given, allowed }: &Violation| -> Value {
-            json!({ "port": port, "field": field, "given": given, "allowed": allowed })
-        };
-        let listed: Vec<Value> = violations.iter().take(LISTED_VIOLATIONS).map(show).collect();
-        let detail = json!({
-            "uid": uid,
-            "requestor": name,
-            "justification": justification,
-            "violations": listed,
-            "violation_count": violations.len(),
-        });
-        self.record_event(wall, "denied", &detail)
+    pub fn forget_keys(&mut self, before: Timestamp) -> Result<(), StoreError> {
+        self.transaction(Durability::Process, "forgetting idempotency keys", |transaction| {
+            let delete = "DELETE FROM idempotency WHERE wall < ?";
+            transaction.prepare_cached(delete)?.execute([wall_column(before)])?;
+            Ok(())
+        })
     }
 
     /// Notes what both clocks show. Survives loss of power.
@@ -183,7 +197,7 @@ impl Store {
     }
 }
 
-fn insert_checkpoint(transaction: &Transaction<'_>, clocks: &Checkpoint) -> Result<(), Failure> {
+pub(super) fn insert_checkpoint(transaction: &Connection, clocks: &Checkpoint) -> Result<(), Failure> {
     let Checkpoint { machine_id, boot_id, boot, wall } = clocks;
     let replace =
         "INSERT OR REPLACE INTO checkpoint (id, machine_id, boot_id, boottime_ns, wall) VALUES (1, ?, ?, ?, ?)";
@@ -194,28 +208,6 @@ fn insert_checkpoint(transaction: &Transaction<'_>, clocks: &Checkpoint) -> Resu
         wall_column(*wall)
     ])?;
     Ok(())
-}
-
-fn insert_grant(
-    transaction: &Transaction<'_>,
-    request: RequestId,
-    boot_id: &str,
-    grant: &NewGrantRow,
-) -> Result<GrantId, Failure> {
-    let insert = "INSERT INTO grants (request_id, number, protocol, source, start_wall, end_wall, boot_id, end_boot, \
-                  state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    transaction.prepare_cached(insert)?.execute(params![
-        request.0,
-        grant.port.number,
-        grant.port.protocol.to_string(),
-        grant.source.to_string(),
-        wall_column(grant.start),
-        wall_column(grant.end_wall),
-        boot_id,
-        boot_column(grant.end_boot),
-        GrantState::Opening.name(),
-    ])?;
-    Ok(GrantId(transaction.last_insert_rowid()))
 }
 
 /// Ends a grant if it has not ended yet. What the row says of the grant goes into the audit log as it is: a bad value
@@ -231,7 +223,9 @@ fn end_grant(
         GrantState::Opening | GrantState::Live | GrantState::Ended => GrantState::Ended.name(),
     };
     let update = "UPDATE grants SET state = ?, ended_wall = ?, ended_reason = ?, ended_by_uid = ?, ended_by = ? \
-                  WHERE id = ? AND state IN ('opening', 'live') RETURNING request_id, number, protocol, source";
+                  WHERE id = ? AND state IN ('opening', 'live') \
+                  RETURNING request_id, number, protocol, source, \
+                  (SELECT requestor FROM requests WHERE requests.id = request_id)";
     let by = ending.by.as_ref();
     let ended = transaction
         .prepare_cached(update)?
@@ -240,24 +234,94 @@ fn end_grant(
                 state,
                 wall_column(ending.wall),
                 optional(&ending.reason),
-                by.map(|(uid, _)| uid),
-                by.map(|(_, name)| name),
+                by.map(|by| by.uid),
+                by.map(|by| &by.name),
                 id
             ],
             |row| {
                 let (request, number): (i64, i64) = (row.get(0)?, row.get(1)?);
                 let (protocol, source): (String, String) = (row.get(2)?, row.get(3)?);
+                let requestor: Option<String> = row.get(4)?;
                 Ok(json!({
                     "grant": id,
                     "request": request,
                     "number": number,
                     "protocol": protocol,
                     "source": source,
-                    "by": by.map(|(uid, name)| json!({ "uid": uid, "name": name })),
+                    "requestor": requestor,
+                    "by": by.map(person),
                     "reason": optional(&ending.reason),
                 }))
             },
         )
         .optional()?;
     ended.map_or(Ok(()), |detail| audit.add(state, &detail))
+}
+
+/// Records the last connection that a grant let in, and for its port who that was.
+fn last_connection(
+    transaction: &Transaction<'_>,
+    audit: &mut AuditWriter<'_>,
+    id: GrantId,
+    Connections { first, last }: Connections,
+) -> Result<(), Failure> {
+    let noted: Option<Option<i64>> = transaction
+        .prepare_cached("SELECT first_connection FROM grants WHERE id = ?")?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    if noted == Some(None) {
+        connection_seen(transaction, audit, id, "first_connection", first)?;
+    }
+    connection_seen(transaction, audit, id, "last_connection", last)
+}
+
+fn connection_seen(
+    transaction: &Transaction<'_>,
+    audit: &mut AuditWriter<'_>,
+    id: GrantId,
+    event: &str,
+    time: Timestamp,
+) -> Result<(), Failure> {
+    let update = "UPDATE grants SET first_connection = coalesce(first_connection, ?) WHERE id = ? \
+                  RETURNING request_id, number, protocol, source, \
+                  (SELECT requestor FROM requests WHERE requests.id = request_id)";
+    let seen = transaction
+        .prepare_cached(update)?
+        .query_row(params![wall_column(time), id.0], |row| {
+            let (request, number): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let (protocol, source): (String, String) = (row.get(2)?, row.get(3)?);
+            Ok((request, number, protocol, source, row.get::<_, Option<String>>(4)?))
+        })
+        .optional()?;
+    let Some((request, number, protocol, source, requestor)) = seen else { return Ok(()) };
+    let latest = "INSERT INTO port_use (number, protocol, last_connection, requestor) VALUES (?1, ?2, ?3, ?4) \
+                  ON CONFLICT (number, protocol) DO UPDATE SET last_connection = ?3, requestor = ?4 \
+                  WHERE last_connection <= ?3";
+    transaction.prepare_cached(latest)?.execute(params![
+        number,
+        protocol,
+        wall_column(time),
+        requestor.as_deref().unwrap_or_default()
+    ])?;
+    audit.add(
+        event,
+        &json!({
+            "grant": id.0,
+            "request": request,
+            "number": number,
+            "protocol": protocol,
+            "source": source,
+            "requestor": requestor,
+            "time": time.to_string(),
+        }),
+    )
+}
+
+/// A person as the audit log has it.
+pub(crate) fn person(person: &Person) -> Value {
+    let Person { uid, name, login } = person;
+    match login {
+        Some((login_uid, login)) => json!({ "uid": uid, "name": name, "login_uid": login_uid, "login_name": login }),
+        None => json!({ "uid": uid, "name": name }),
+    }
 }

@@ -285,6 +285,10 @@ impl Datapath for Twin {
         self.state().memory.activity(entry)
     }
 
+    fn break_glass(&self) -> Vec<(ipnet::IpNet, Activity)> {
+        self.state().memory.break_glass()
+    }
+
     fn port_counts(&self) -> Result<Vec<PortCounts>, DatapathError> {
         self.state().memory.port_counts()
     }

@@ -40,7 +40,7 @@ fn a_field_that_is_unknown_missing_repeated_or_of_another_type_is_named() {
     let agent = agent();
     let deep = format!("{{\"ports\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let table = [
-        (r#"{"ports":[],"port":1}"#, "unknown field `port`, expected `ports` or `justification`"),
+        (r#"{"ports":[],"port":1}"#, "unknown field `port`, expected one of `ports`, `justification`, `requestor`"),
         (r#"{"ports":[{"number":22,"sources":[]}]}"#, "ports[0].sources: unknown field `sources`"),
         (r#"{}"#, "missing field `ports`"),
         (r#"{"ports":[{}]}"#, "ports[0]: missing field `number`"),
@@ -63,7 +63,7 @@ fn a_field_that_is_unknown_missing_repeated_or_of_another_type_is_named() {
         let detail = answer.problem(400, "invalid_field");
         assert!(detail.contains(text), "{body:.80}: {detail}");
     }
-    assert!(agent.asked().requests.is_empty());
+    assert!(agent.asked().submissions.is_empty());
 }
 
 #[test]
@@ -92,7 +92,12 @@ fn every_value_that_can_not_be_used_is_listed_at_once() {
             ["70000", source, "nowhere\0", "an IPv4 or IPv6 address or prefix, like 192.0.2.7 or 2001:db8::/64"],
             ["70000", "duration", "1h", duration],
             ["-1", "number", "-1", "1 to 65535"],
-            ["-1", source, "nothing", "at least one source"],
+            [
+                "-1",
+                source,
+                "nothing",
+                "at least one source, like the address that you connect from (jitctl: --from me)",
+            ],
             ["-1", "duration", "PT0S", duration],
             ["0", "number", "0", "1 to 65535"],
             ["0", source, "fe80::1", "an address that is valid beyond the link"],
@@ -103,7 +108,7 @@ fn every_value_that_can_not_be_used_is_listed_at_once() {
             ["23", "duration", "nothing", "one of duration and endTimeUtc"],
         ]
     );
-    assert!(agent.asked().requests.is_empty());
+    assert!(agent.asked().submissions.is_empty());
 }
 
 #[test]

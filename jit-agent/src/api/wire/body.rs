@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{body::excerpt, object},
-    core::view::Selection,
-    policy::{self, GrantId, Protocol, SourceError, Until, Violation, parse_source},
+    core::view::{Selection, Submission},
+    policy::{self, GrantId, Protocol, SourceError, Until, Violation, any_source, parse_source},
+    store::IdempotencyKey,
+    text,
 };
 
 /// Most ports in one request.
@@ -19,6 +21,8 @@ const MOST_SOURCES: usize = 16_384;
 const MOST_IDS: usize = 16_384;
 /// Longest justification or reason, in characters.
 const LONGEST_TEXT: usize = 1000;
+/// Longest name of a requestor whom a delegate names, in characters.
+const LONGEST_REQUESTOR: usize = 128;
 /// Longest user name, in characters.
 const LONGEST_NAME: usize = 256;
 
@@ -32,7 +36,32 @@ pub struct NewRequest {
     /// Why; at most 1000 characters, on one line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub justification: String,
+    /// In whose name, 1 to 128 printable characters; for delegates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requestor: Option<String>,
 }
+
+/// Body of `POST /v1/grants/{id}/extend`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Extend {
+    /// For how long from now, ISO 8601, like `PT1H30M`; a grant that lasts longer stays as it is.
+    pub duration: String,
+}
+
+/// Body of `POST /v1/requests/{id}/approve`, `deny` and `cancel`; may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reason {
+    /// Why; at most 1000 characters, on one line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// An empty body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 /// One port of a request. Exactly one of the two source fields, and exactly one of `duration` and `endTimeUtc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,10 +134,19 @@ impl NewRequest {
     ///
     /// # Errors
     /// Every value that can't be used, all at once.
-    pub fn check(self) -> Result<policy::NewRequest, Vec<Violation>> {
-        let Self { ports, justification } = self;
+    pub fn check(self, key: Option<IdempotencyKey>) -> Result<Submission, Vec<Violation>> {
+        let Self { ports, justification, requestor } = self;
         let mut faults = Faults::default();
         faults.check_text("justification", &justification);
+        if let Some(named) = &requestor {
+            let length = named.chars().count();
+            // Spaces at the ends, and what can't be seen, would make one name look like another.
+            let printable = |c: char| !c.is_control() && (c == ' ' || !c.is_whitespace()) && !text::is_invisible(c);
+            if !(1..=LONGEST_REQUESTOR).contains(&length) || !named.chars().all(printable) || named.trim() != named {
+                let given = named.escape_debug().to_string();
+                faults.add("", "requestor", given, format!("1 to {LONGEST_REQUESTOR} printable characters"));
+            }
+        }
         let mut requested = Vec::new();
         if ports.is_empty() || ports.len() > MOST_PORTS {
             faults.add("", "ports", format!("{} ports", ports.len()), format!("1 to {MOST_PORTS} ports"));
@@ -122,7 +160,8 @@ impl NewRequest {
             }
             requested.extend(ports.into_iter().filter_map(|port| port.check(countable, &mut faults)));
         }
-        faults.into_result(policy::NewRequest { ports: requested, justification })
+        let request = policy::NewRequest { ports: requested, justification };
+        faults.into_result(Submission { request, named: requestor, key })
     }
 }
 
@@ -158,7 +197,8 @@ impl RequestedPort {
                 Vec::new()
             }
             (Some(_) | None, None) => {
-                faults.add(&port, "allowedSourceAddressPrefixes", "nothing", "at least one source");
+                let allowed = "at least one source, like the address that you connect from (jitctl: --from me)";
+                faults.add(&port, "allowedSourceAddressPrefixes", "nothing", allowed);
                 Vec::new()
             }
         };
@@ -171,6 +211,11 @@ impl RequestedPort {
 fn parse_sources(port: &str, sources: &[String], faults: &mut Faults) -> Vec<ipnet::IpNet> {
     let mut parsed = Vec::with_capacity(sources.len());
     for source in sources {
+        if source == "*" {
+            // Azure's word for any source.
+            parsed.extend(any_source());
+            continue;
+        }
         match parse_source(source) {
             Ok(source) => parsed.push(source),
             Err(error) => faults.add(port, "allowedSourceAddressPrefixes", source, allowed_instead(&error)),
@@ -221,6 +266,32 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     let span = SpanParser::new().parse_span(text).ok()?;
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     Duration::try_from(duration).ok()
+}
+
+impl Extend {
+    /// The duration.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn check(self) -> Result<Duration, Vec<Violation>> {
+        let mut faults = Faults::default();
+        match parse_until("", Some(self.duration), None, &mut faults) {
+            Some(Until::For(duration)) => faults.into_result(duration),
+            _ => Err(faults.0),
+        }
+    }
+}
+
+impl Reason {
+    /// The text.
+    ///
+    /// # Errors
+    /// It is too long or has control characters.
+    pub fn check(self) -> Result<String, Vec<Violation>> {
+        let mut faults = Faults::default();
+        faults.check_text("reason", &self.reason);
+        faults.into_result(self.reason)
+    }
 }
 
 impl Revoke {
@@ -304,6 +375,7 @@ mod tests {
                 ..RequestedPort::default()
             }],
             justification: String::new(),
+            requestor: None,
         };
         let text = serde_json::to_string(&body).unwrap();
         assert_eq!(text, r#"{"ports":[{"number":22,"allowedSourceAddressPrefix":"192.0.2.7","duration":"PT1H"}]}"#);

@@ -26,7 +26,7 @@ fn the_wall_clock_changes_nothing_within_a_boot() {
         world.pass(50);
         world.restart();
         assert!(world.admits(22, "192.0.2.7"));
-        assert_eq!(world.core().grants(&root()).unwrap()[0].remaining, secs(50));
+        assert_eq!(world.core().grants(&root(), ALL).unwrap().value[0].remaining, secs(50));
         world.pass(50);
         assert!(!world.admits(22, "192.0.2.7"));
         assert_eq!(world.states(), ["expired"]);
@@ -55,7 +55,7 @@ fn grants_are_revoked_by_number_by_user_or_all() {
     let mut world = World::new();
     world.submit(vec![port(22, &["192.0.2.1", "192.0.2.2"], 1000)]).unwrap();
     let other = Peer { groups: vec![], ..peer(0, "toor") };
-    world.core().submit(&other, &request(vec![port(22, &["192.0.2.3", "192.0.2.4"], 1000)])).unwrap();
+    world.submit_as(&other, request(vec![port(22, &["192.0.2.3", "192.0.2.4"], 1000)])).unwrap();
 
     let done = world.revoke(&Selection::Ids(vec![GrantId(1), GrantId(1)]));
     assert_eq!((done.revoked.len(), done.other_entries, done.durable), (1, 0, true));

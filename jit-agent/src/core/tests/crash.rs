@@ -63,6 +63,10 @@ impl Datapath for Deadly {
         self.kernel.activity(entry)
     }
 
+    fn break_glass(&self) -> Vec<(ipnet::IpNet, Activity)> {
+        self.kernel.break_glass()
+    }
+
     fn port_counts(&self) -> Result<Vec<PortCounts>, DatapathError> {
         self.kernel.port_counts()
     }

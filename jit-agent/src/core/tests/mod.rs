@@ -1,7 +1,12 @@
 //! On clocks that stand still, tables in memory and a real store.
 
+mod approval;
 mod closing;
 mod crash;
+mod delegation;
+mod denials;
+mod extension;
+mod idempotency;
 mod model;
 mod opening;
 mod permission;
@@ -14,15 +19,18 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use jit_common::{abi::Transport, reason::Verdict};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::{
-    view::{Peer, RequestView, Revocation, Selection},
+    handle::Opening,
+    view::{Extended, GrantFilter, Peer, RequestFilter, RequestView, Revocation, Selection, Submission},
     *,
 };
 use crate::{
     clock::ManualClock,
     datapath::MemoryDatapath,
-    policy::{NewRequest, RequestedPort, Until, parse_source},
+    policy::{NewRequest, RequestedPort, Role, Until, parse_source},
+    store::RequestState,
 };
 
 const CONFIG: &str = "
@@ -33,12 +41,25 @@ const CONFIG: &str = "
     protocol = 'tcp'
     allowed_sources = ['192.0.2.0/24', '10.0.0.0/8', '2001:db8::/32']
     max_duration = '3h'
+    quota = 20_000
+    [[port]]
+    number = 5986
+    protocol = 'tcp'
+    max_duration = '2h'
+    approval = 'required'
+    approval_timeout = '10min'
+    justification = 'optional'
+    quota = 3
     [[port]]
     number = 3389
     protocol = 'any'
     max_duration = '1h'
+    quota = 20_000
     justification = 'optional'
 ";
+
+const LATEST: RequestFilter = RequestFilter { pending: false, before: None, limit: 50 };
+const ALL: GrantFilter = GrantFilter { after: None, limit: usize::MAX };
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -57,6 +78,42 @@ fn root() -> Peer {
     peer(0, "root")
 }
 
+// User ids that no host gives to anybody, so that none has a role by its groups.
+const ALICE: u32 = 4_000_000_001;
+const BOB: u32 = 4_000_000_002;
+const CAROL: u32 = 4_000_000_003;
+const PUSHER: u32 = 4_000_000_004;
+const VIEWER: u32 = 4_000_000_005;
+
+/// alice and bob request, bob and carol approve, a pusher delegates, a viewer views.
+fn people() -> Access {
+    Access::of_users(&[
+        (Role::Requester, ALICE),
+        (Role::Requester, BOB),
+        (Role::Approver, BOB),
+        (Role::Approver, CAROL),
+        (Role::Delegate, PUSHER),
+        (Role::Viewer, VIEWER),
+    ])
+}
+
+fn alice() -> Peer {
+    peer(ALICE, "alice")
+}
+
+fn bob() -> Peer {
+    peer(BOB, "bob")
+}
+
+fn carol() -> Peer {
+    peer(CAROL, "carol")
+}
+
+/// Someone who became this user after another had logged in.
+fn after_login(peer: Peer, uid: u32, name: &str) -> Peer {
+    Peer { login: Some((uid, name.to_owned())), ..peer }
+}
+
 fn port(number: u32, sources: &[&str], seconds: u64) -> RequestedPort {
     let sources = sources.iter().map(|source| parse_source(source).unwrap()).collect();
     RequestedPort { number, protocol: None, sources, until: Until::For(secs(seconds)) }
@@ -73,6 +130,7 @@ struct World {
     kernel: MemoryDatapath,
     boot: Boot,
     config: Config,
+    access: Access,
     core: Option<Core>,
 }
 
@@ -87,6 +145,7 @@ impl World {
             clock,
             boot: Boot { machine_id: "machine".to_owned(), boot_id: "boot-1".to_owned() },
             config,
+            access: people(),
             core: None,
         };
         world.start(false);
@@ -104,7 +163,7 @@ impl World {
         datapath.configure(&self.config.protection()).unwrap();
         let mut core = Core::new(Parts {
             config: self.config.clone(),
-            access: Access::default(),
+            access: self.access.clone(),
             clock: Arc::new(self.clock.clone()),
             boot: self.boot.clone(),
             datapath,
@@ -133,7 +192,41 @@ impl World {
     }
 
     fn submit(&mut self, ports: Vec<RequestedPort>) -> Result<RequestView, Refusal> {
-        self.core().submit(&root(), &request(ports))
+        self.submit_as(&root(), request(ports))
+    }
+
+    fn submit_as(&mut self, peer: &Peer, request: NewRequest) -> Result<RequestView, Refusal> {
+        let submission = Submission { request, named: None, key: None };
+        let open = |reply| Command::Open(Opening::Submit(peer.clone(), submission, reply));
+        self.ask(open).map(|submitted| submitted.request)
+    }
+
+    fn approve(&mut self, peer: &Peer, id: RequestId) -> Result<RequestView, Refusal> {
+        self.ask(|reply| Command::Open(Opening::Approve(peer.clone(), id, reply)))
+    }
+
+    fn extend(&mut self, peer: &Peer, id: i64, seconds: u64) -> Result<Extended, Refusal> {
+        self.ask(|reply| Command::Open(Opening::Extend(peer.clone(), GrantId(id), secs(seconds), reply)))
+    }
+
+    /// A request of alice's that waits.
+    fn wait(&mut self) -> RequestId {
+        let made = self.submit_as(&alice(), request(vec![port(5986, &["192.0.2.7"], 3600)])).unwrap();
+        assert_eq!((made.status, made.grants.len()), (RequestState::Pending, 0));
+        made.id
+    }
+
+    /// The detail of the last event of a kind.
+    fn last(&self, event: &str) -> serde_json::Value {
+        let select = "SELECT detail FROM audit WHERE event = ? ORDER BY seq DESC LIMIT 1";
+        let detail: String = self.sql().query_row(select, [event], |row| row.get(0)).unwrap();
+        serde_json::from_str(&detail).unwrap()
+    }
+
+    fn ask<T>(&mut self, command: impl FnOnce(handle::Reply<T>) -> Command) -> Result<T, Refusal> {
+        let (reply, mut answer) = oneshot::channel();
+        self.core().handle(command(reply));
+        answer.try_recv().unwrap()
     }
 
     fn revoke(&mut self, selection: &Selection) -> Revocation {
@@ -152,7 +245,8 @@ impl World {
 
     /// The numbers of the live grants.
     fn live(&mut self) -> Vec<i64> {
-        let mut ids: Vec<i64> = self.core().grants(&root()).unwrap().iter().map(|grant| grant.id.0).collect();
+        let mut ids: Vec<i64> =
+            self.core().grants(&root(), ALL).unwrap().value.iter().map(|grant| grant.id.0).collect();
         ids.sort_unstable();
         ids
     }

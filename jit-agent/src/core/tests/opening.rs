@@ -17,7 +17,7 @@ fn with_one_grant() -> World {
 fn a_request_opens_what_it_names_and_nothing_else() {
     let mut world = with_one_grant();
     let done = world.submit(several()).unwrap();
-    assert_eq!(done.status, view::RequestStatus::Approved);
+    assert_eq!(done.status, RequestState::Approved);
     let shown: Vec<_> = done.grants.iter().map(|grant| (grant.source.to_string(), grant.remaining.as_secs())).collect();
     let expected = [("192.0.2.7/32", 3000), ("10.0.0.0/8", 3000), ("10.1.0.0/16", 3000), ("2001:db8::7/128", 600)];
     assert_eq!(shown, expected.map(|(source, seconds)| (source.to_owned(), seconds)));
@@ -138,7 +138,7 @@ fn a_refusal_lists_every_violation_and_is_in_the_audit_log() {
     let operations = world.kernel.operations();
     let ports = vec![port(22, &["203.0.113.1"], 4 * 3600), port(80, &["192.0.2.1"], 60)];
     let asked = NewRequest { ports, justification: String::new() };
-    let Err(Refusal::Violations(violations)) = world.core().submit(&root(), &asked) else { panic!("opened") };
+    let Err(Refusal::Violations(violations)) = world.submit_as(&root(), asked) else { panic!("opened") };
     let fields: Vec<_> = violations.iter().map(|violation| violation.field).collect();
     assert_eq!(fields, ["allowedSourceAddressPrefixes", "duration", "justification", "number"]);
     assert_eq!(world.events(), ["started", "denied"]);

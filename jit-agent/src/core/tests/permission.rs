@@ -19,13 +19,20 @@ fn a_peer_without_a_role_is_refused_every_command_and_changes_nothing() {
     let core = world.core();
     refused(core, Command::Status);
     refused(core, Command::Ports);
-    refused(core, Command::Requests);
-    refused(core, Command::Grants);
+    refused(core, |peer, reply| Command::Requests(peer, LATEST, reply));
+    refused(core, |peer, reply| Command::Grants(peer, ALL, reply));
     for id in [known, RequestId(99)] {
+        refused(core, |peer, reply| Command::Open(Opening::Approve(peer, id, reply)));
+        refused(core, |peer, reply| Command::Deny(peer, id, String::new(), reply));
+        refused(core, |peer, reply| Command::Cancel(peer, id, String::new(), reply));
         refused(core, |peer, reply| Command::Request(peer, id, reply));
     }
     for asked in [request(vec![port(22, &["192.0.2.8"], 60)]), request(vec![port(80, &["192.0.2.8"], 60)])] {
-        refused(core, |peer, reply| Command::Submit(peer, asked, reply));
+        let submission = Submission { request: asked, named: None, key: None };
+        refused(core, |peer, reply| Command::Open(Opening::Submit(peer, submission, reply)));
+    }
+    for id in [GrantId(1), GrantId(99)] {
+        refused(core, |peer, reply| Command::Open(Opening::Extend(peer, id, secs(60), reply)));
     }
     for selection in [
         Selection::All,
@@ -35,6 +42,7 @@ fn a_peer_without_a_role_is_refused_every_command_and_changes_nothing() {
     ] {
         refused(core, |peer, reply| Command::Revoke(peer, selection, "mine".to_owned(), reply));
     }
-    assert_eq!((world.entries(), world.kernel.operations(), world.events()), (entries, operations, events));
+    assert_eq!((world.entries(), world.kernel.operations()), (entries, operations));
+    assert_eq!(world.events()[events.len()..], ["denied"], "the first one; the others are counted");
     assert_eq!(world.live(), [1]);
 }

@@ -244,6 +244,10 @@ impl Datapath for XdpDatapath {
         self.tables.activity(entry).unwrap_or_default()
     }
 
+    fn break_glass(&self) -> Vec<(IpNet, Activity)> {
+        self.tables.break_glass().collect()
+    }
+
     fn port_counts(&self) -> Result<Vec<PortCounts>, DatapathError> {
         let mut all = Vec::new();
         for (element, ports) in &self.counted {

@@ -38,7 +38,7 @@ fn port(number: u32, protocol: Option<Protocol>, from: &[&str], until: Until) ->
 }
 
 fn check(ports: Vec<RequestedPort>, justification: &str) -> Result<Vec<ApprovedPort>, Vec<Violation>> {
-    policies().check(&NewRequest { ports, justification: justification.to_owned() }, now())
+    policies().check(&NewRequest { ports, justification: justification.to_owned() }, now(), |_| 0)
 }
 
 /// What was approved, as `port from sources for duration`.
@@ -226,7 +226,7 @@ proptest! {
         ports in prop::collection::vec(any_port(), 1..3),
     ) {
         let request = NewRequest { ports, justification: String::new() };
-        let Ok(approved) = policies.check(&request, now()) else { return Ok(()) };
+        let Ok(approved) = policies.check(&request, now(), |_| 0) else { return Ok(()) };
         let mut given = HashSet::new();
         for ApprovedPort { port, sources, duration } in &approved {
             prop_assert!(!duration.is_zero());

@@ -79,7 +79,7 @@ fn the_settings_that_durability_rests_on_are_in_force() {
     assert_eq!(setting("busy_timeout"), "2000");
     assert_eq!(setting("foreign_keys"), "1");
     assert_eq!(setting("application_id"), 0x4a49_5441.to_string());
-    assert_eq!(setting("user_version"), "1000");
+    assert_eq!(setting("user_version"), "1001");
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_truncated_file_is_damaged() {
 fn what_was_recorded_survives_a_kill() {
     let (dir, mut store) = store();
     let (request, _) = store.begin_request(&new_request()).unwrap();
-    store.mark_live(request).unwrap();
+    store.mark_live(&[request], &[]).unwrap();
     // The files as a killed process leaves them, with all but nothing in the main one.
     let killed = TempDir::new().unwrap();
     for (name, _, bytes) in contents(dir.path()) {
@@ -261,7 +261,7 @@ fn a_full_disk_refuses_a_request_whole_and_names_the_file() {
     let (dir, mut store) = store();
     let (_, ids) = store.begin_request(&new_request()).unwrap();
     let sources = (0..2000).map(|index| row(&format!("10.0.{}.{}", index / 256, index % 256), Protocol::Tcp, 60));
-    let large = NewRequestRow { grants: sources.collect(), ..new_request() };
+    let large = NewRequestRow { outcome: NewOutcome::Grants(sources.collect()), ..new_request() };
     let head = store.verify_audit().unwrap();
     let pages: i64 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     store.connection.pragma_update(None, "max_page_count", pages).unwrap();
@@ -270,12 +270,12 @@ fn a_full_disk_refuses_a_request_whole_and_names_the_file() {
         format!("{action}: there is no space left for {}; free some on its file system", path.display())
     };
     assert_eq!(store.begin_request(&large).unwrap_err().to_string(), expected("recording a request"));
-    assert_eq!(store.requests(9).unwrap().len(), 1);
+    assert_eq!(store.requests(&page(9)).unwrap().len(), 1);
     assert_eq!(store.open_grants().unwrap().len(), 2);
     assert_eq!(store.verify_audit().unwrap(), head);
 
     // The little that closing writes finds room in the pages there are.
-    store.end_grants(&ids, &ending(GrantState::Revoked, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")).unwrap();
     assert_eq!(store.open_grants().unwrap(), []);
     let failed = loop {
         if let Err(error) = store.record_event(wall(0), "started", &serde_json::json!({})) {
@@ -305,7 +305,10 @@ fn space_is_kept_for_closings_and_taken_again_before_anything_is_opened() {
     assert!(matches!(failed, StoreError::Full { .. }));
     assert!(taken().is_ok(), "an event is not a closing");
     // This limit is not one that the reserve helps against, but closing tries.
-    assert!(matches!(store.end_grants(&ids, &ending(GrantState::Revoked, None, "")), Err(StoreError::Full { .. })));
+    assert!(matches!(
+        store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")),
+        Err(StoreError::Full { .. })
+    ));
     assert!(taken().is_err());
     assert_eq!(store.open_grants().unwrap().len(), 2);
 
@@ -314,7 +317,7 @@ fn space_is_kept_for_closings_and_taken_again_before_anything_is_opened() {
     fs::create_dir(&reserve).unwrap();
     let text = store.begin_request(&new_request()).unwrap_err().to_string();
     assert!(text.starts_with("keeping space for closings beside "), "{text}");
-    store.end_grants(&ids, &ending(GrantState::Revoked, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")).unwrap();
     fs::remove_dir(&reserve).unwrap();
     store.begin_request(&new_request()).unwrap();
     assert!(taken().unwrap() >= 16 << 20);

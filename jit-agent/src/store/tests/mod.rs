@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     clock::BootTime,
-    policy::{GrantId, PortId, Protocol, RequestId, parse_source},
+    policy::{GrantId, NewRequest, Person, PortId, Protocol, RequestId, Requestor, parse_source},
 };
 
 /// A moment of the wall clock, some seconds after the first one of these tests.
@@ -30,14 +30,26 @@ fn row(source: &str, protocol: Protocol, seconds: i64) -> NewGrantRow {
 
 /// alice asks for a host over TCP and a prefix over all protocols.
 fn new_request() -> NewRequestRow {
+    let grants = vec![row("192.0.2.7", Protocol::Tcp, 3600), row("2001:db8::/64", Protocol::Any, 7200)];
+    let asked =
+        NewRequest { ports: Vec::new(), justification: "disk full; 'quotes' -- \u{0} and \u{1f511}".to_owned() };
     NewRequestRow {
-        uid: 1000,
-        requestor: "alice".to_owned(),
-        justification: "disk full; 'quotes' -- \u{0} and \u{1f511}".to_owned(),
+        requestor: Requestor { sender: person(1000, "alice"), named: None },
+        asked,
         start: wall(0),
         clocks: clocks("boot-1", 0),
-        grants: vec![row("192.0.2.7", Protocol::Tcp, 3600), row("2001:db8::/64", Protocol::Any, 7200)],
+        key: None,
+        outcome: NewOutcome::Grants(grants),
     }
+}
+
+fn person(uid: u32, name: &str) -> Person {
+    Person { uid, name: name.to_owned(), login: None }
+}
+
+/// Grants without connections.
+fn unused(ids: &[GrantId]) -> Vec<EndedGrant> {
+    ids.iter().map(|id| (*id, None)).collect()
 }
 
 /// What the clocks show `seconds` after the boot of this name.
@@ -47,13 +59,17 @@ fn clocks(boot_id: &str, seconds: i64) -> Checkpoint {
 }
 
 fn ending(state: GrantState, by: Option<&str>, reason: &str) -> Ending {
-    Ending { state, wall: wall(60), by: by.map(|name| (0, name.to_owned())), reason: reason.to_owned() }
+    Ending { state, wall: wall(60), by: by.map(|name| person(0, name)), reason: reason.to_owned() }
 }
 
 fn store() -> (TempDir, Store) {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
     (dir, store)
+}
+
+fn page(limit: usize) -> RequestPage {
+    RequestPage { limit, grants: usize::MAX, ..RequestPage::default() }
 }
 
 fn states(rows: &[GrantRow]) -> Vec<(i64, GrantState)> {

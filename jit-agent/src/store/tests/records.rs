@@ -1,7 +1,6 @@
 //! Requests, grants and checkpoints.
 
 use super::*;
-use crate::policy::Violation;
 
 #[test]
 fn a_request_and_its_grants_are_read_back_as_written() {
@@ -13,28 +12,42 @@ fn a_request_and_its_grants_are_read_back_as_written() {
     drop(store);
 
     let store = Store::open(dir.path()).unwrap();
-    let RequestRow { id, uid, requestor, justification, start, status, status_reason, grants } =
-        store.request(request).unwrap().unwrap();
-    assert_eq!((id, uid, start, status_reason), (request, new.uid, new.start, None));
-    assert_eq!((requestor, justification), (new.requestor.clone(), new.justification));
-    assert!(status.is_approved());
+    let row = store.request(request).unwrap().unwrap();
     let expected = |id, grant: &NewGrantRow| GrantRow {
         id,
         request,
-        requestor: new.requestor.clone(),
-        uid: new.uid,
+        requestor: "alice".to_owned(),
+        uid: 1000,
         port: grant.port,
         source: grant.source,
         start: grant.start,
         end_wall: grant.end_wall,
         boot_id: new.clocks.boot_id.clone(),
         end_boot: grant.end_boot,
+        prior_end: None,
         state: GrantState::Opening,
+        first_connection: None,
         ended: None,
         ended_reason: None,
         ended_by: None,
     };
-    assert_eq!(grants, [expected(ids[0], &new.grants[0]), expected(ids[1], &new.grants[1])]);
+    let NewOutcome::Grants(made) = &new.outcome else { panic!("it waits") };
+    let grants = vec![expected(ids[0], &made[0]), expected(ids[1], &made[1])];
+    assert_eq!(
+        row,
+        RequestRow {
+            id: request,
+            requestor: new.requestor.clone(),
+            identity: "alice".to_owned(),
+            justification: new.asked.justification.clone(),
+            start: new.start,
+            status: RequestState::Approved,
+            status_reason: None,
+            decided_by: None,
+            pending: None,
+            grants: grants.clone(),
+        }
+    );
     assert_eq!(store.open_grants().unwrap(), grants);
     assert_eq!(store.grant(ids[1]).unwrap().as_ref(), Some(&grants[1]));
     assert_eq!(store.grant(GrantId(3)).unwrap(), None);
@@ -47,9 +60,12 @@ fn requests_come_newest_first_and_no_more_than_asked_for() {
     for _ in 0..3 {
         store.begin_request(&new_request()).unwrap();
     }
-    let ids: Vec<i64> = store.requests(2).unwrap().iter().map(|request| request.id.0).collect();
+    let ids: Vec<i64> = store.requests(&page(2)).unwrap().iter().map(|request| request.id.0).collect();
     assert_eq!(ids, [3, 2]);
-    assert_eq!(states(&store.requests(1).unwrap()[0].grants), [(5, GrantState::Opening), (6, GrantState::Opening)]);
+    assert_eq!(
+        states(&store.requests(&page(1)).unwrap()[0].grants),
+        [(5, GrantState::Opening), (6, GrantState::Opening)]
+    );
 }
 
 #[test]
@@ -57,7 +73,7 @@ fn live_grants_stay_live_when_the_store_is_opened_again() {
     let (dir, mut store) = store();
     let (first, _) = store.begin_request(&new_request()).unwrap();
     store.begin_request(&new_request()).unwrap();
-    store.mark_live(first).unwrap();
+    store.mark_live(&[first], &[]).unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     use GrantState::{Live, Opening};
@@ -71,9 +87,9 @@ fn only_marking_as_live_does_not_wait_for_the_disk() {
         |store: &Store| -> i64 { store.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap() };
     let (request, ids) = store.begin_request(&new_request()).unwrap();
     assert_eq!(level(&store), 2);
-    store.mark_live(request).unwrap();
+    store.mark_live(&[request], &[]).unwrap();
     assert_eq!(level(&store), 1);
-    store.end_grants(&ids, &ending(GrantState::Expired, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantState::Expired, None, "")).unwrap();
     assert_eq!(level(&store), 2);
 }
 
@@ -81,9 +97,9 @@ fn only_marking_as_live_does_not_wait_for_the_disk() {
 fn ended_grants_say_how_and_by_whom_and_stay_ended() {
     let (dir, mut store) = store();
     let (request, ids) = store.begin_request(&new_request()).unwrap();
-    store.mark_live(request).unwrap();
-    store.end_grants(&ids[..1], &ending(GrantState::Revoked, Some("root"), "incident")).unwrap();
-    store.end_grants(&[ids[0], ids[1], GrantId(99)], &ending(GrantState::Expired, None, "")).unwrap();
+    store.mark_live(&[request], &[]).unwrap();
+    store.end_grants(&unused(&ids[..1]), &ending(GrantState::Revoked, Some("root"), "incident")).unwrap();
+    store.end_grants(&unused(&[ids[0], ids[1], GrantId(99)]), &ending(GrantState::Expired, None, "")).unwrap();
     drop(store);
 
     let store = Store::open(dir.path()).unwrap();
@@ -105,7 +121,7 @@ fn a_failed_request_leaves_no_open_grant() {
     let (failed, _) = store.begin_request(&new_request()).unwrap();
     store.fail_request(failed, wall(1), "no room").unwrap();
     assert_eq!(states(&store.open_grants().unwrap()), [(1, GrantState::Opening), (2, GrantState::Opening)]);
-    assert!(store.request(kept).unwrap().unwrap().status.is_approved());
+    assert!(store.request(kept).unwrap().unwrap().status == RequestState::Approved);
     let row = store.request(failed).unwrap().unwrap();
     assert_eq!((row.status, row.status_reason.as_deref()), (RequestState::Failed, Some("no room")));
     assert_eq!(states(&row.grants), [(3, GrantState::Ended), (4, GrantState::Ended)]);
@@ -140,26 +156,6 @@ fn only_the_last_checkpoint_is_kept() {
 }
 
 #[test]
-fn a_denial_lists_some_violations_and_counts_all() {
-    let (_dir, mut store) = store();
-    let violation = |number| Violation {
-        port: "22/tcp".to_owned(),
-        field: "duration",
-        given: format!("{number}h"),
-        allowed: "at most 3h".to_owned(),
-    };
-    let violations: Vec<Violation> = (0..50).map(violation).collect();
-    store.record_denied(wall(0), (1000, "alice"), "because", &violations).unwrap();
-    let detail: String = store.connection.query_row("SELECT detail FROM audit", [], |row| row.get(0)).unwrap();
-    let detail: serde_json::Value = serde_json::from_str(&detail).unwrap();
-    assert_eq!(detail["requestor"], "alice");
-    assert_eq!(detail["violation_count"], 50);
-    assert_eq!(detail["violations"].as_array().unwrap().len(), 20);
-    assert_eq!(detail["violations"][4]["given"], "4h");
-    assert_eq!(events(&store), ["denied"]);
-}
-
-#[test]
 fn a_value_edited_by_hand_is_named_and_not_believed() {
     for (edit, expected) in [
         ("UPDATE grants SET source = '192.0.2.7/24' WHERE id = 2", "table grants, id 2: source is `192.0.2.7/24`,"),
@@ -187,7 +183,7 @@ fn a_bad_value_does_not_keep_a_grant_from_being_closed() {
     let (_dir, mut store) = store();
     let (_, ids) = store.begin_request(&new_request()).unwrap();
     store.connection.execute_batch("UPDATE grants SET source = 'x', number = -1, protocol = ''").unwrap();
-    store.end_grants(&ids, &ending(GrantState::Revoked, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")).unwrap();
     assert_eq!(store.open_grants().unwrap(), []);
     store.verify_audit().unwrap();
 }
@@ -212,10 +208,10 @@ fn other_bad_values_are_named_too() {
 fn ten_thousand_grants_are_recorded_at_once() {
     let (_dir, mut store) = store();
     let grants = (0..10_000).map(|index| row(&format!("10.0.{}.{}", index / 256, index % 256), Protocol::Tcp, 60));
-    let new = NewRequestRow { grants: grants.collect(), ..new_request() };
+    let new = NewRequestRow { outcome: NewOutcome::Grants(grants.collect()), ..new_request() };
     let started = std::time::Instant::now();
     let (_, ids) = store.begin_request(&new).unwrap();
-    store.end_grants(&ids, &ending(GrantState::Expired, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantState::Expired, None, "")).unwrap();
     assert_eq!(store.verify_audit().unwrap().seq, 20_001);
     // A commit for each grant would take minutes.
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());

@@ -1,0 +1,73 @@
+//! Requests that wait for approval and don't get it: denied, cancelled, or not decided in time.
+
+use super::{
+    Core,
+    backlog::Closing,
+    view::{Peer, Refusal, RequestView},
+};
+use crate::{
+    policy::{RequestId, Right},
+    store::{GrantState, RequestRow, RequestState},
+};
+
+/// What the audit log says of a request that nobody decided.
+const UNDECIDED: &str = "nobody approved it in time";
+
+impl Core {
+    pub(super) fn deny(&mut self, peer: &Peer, id: RequestId, reason: &str) -> Result<RequestView, Refusal> {
+        self.access.check(peer, Right::Decide)?;
+        let row = self.stored_request(id)?;
+        self.still_waits(&row)?;
+        self.close_request(&row, peer, RequestState::Denied, reason)
+    }
+
+    /// Takes a request back: one's own, or anybody's with the right to end it once it is approved.
+    pub(super) fn cancel(&mut self, peer: &Peer, id: RequestId, reason: &str) -> Result<RequestView, Refusal> {
+        if !self.access.has(peer, Right::RevokeAny) {
+            self.access.check(peer, Right::Request)?;
+        }
+        let row = self.stored_request(id)?;
+        if row.requestor.sender.uid != peer.uid && !self.access.has(peer, Right::RevokeAny) {
+            return Err(Refusal::NotFound { what: "request", id: id.0 });
+        }
+        self.still_waits(&row)?;
+        self.close_request(&row, peer, RequestState::Cancelled, reason)
+    }
+
+    /// Ends the waiting of those that waited long enough.
+    pub(super) fn time_out(&mut self) {
+        let over = self.waiting.over(self.clock.boot());
+        if over.is_empty() {
+            return;
+        }
+        for id in &over {
+            self.waiting.remove(*id);
+        }
+        let ending = self.ending(GrantState::Ended, None, UNDECIDED);
+        self.record_in_turn(Closing::Requests { ids: over, status: RequestState::TimedOut, ending });
+    }
+
+    fn close_request(
+        &mut self,
+        row: &RequestRow,
+        peer: &Peer,
+        status: RequestState,
+        reason: &str,
+    ) -> Result<RequestView, Refusal> {
+        self.waiting.remove(row.id);
+        let ending = self.ending(GrantState::Ended, Some(peer), reason);
+        if !self.record(Closing::Requests { ids: vec![row.id], status, ending }) {
+            return Err(Refusal::Unavailable(
+                "the request waits no more, but that could not be written and may not outlast a restart of the agent; \
+                 see `jitctl status` for what is broken"
+                    .to_owned(),
+            ));
+        }
+        self.stored_request(row.id).map(|row| self.request_view(row))
+    }
+
+    pub(super) fn stored_request(&mut self, id: RequestId) -> Result<RequestRow, Refusal> {
+        let row = self.store()?.request(id).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        row.ok_or(Refusal::NotFound { what: "request", id: id.0 })
+    }
+}

@@ -1,0 +1,97 @@
+//! How much each person holds, and what waits for approval: that is what quotas count.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    clock::BootTime,
+    policy::{ApprovedPort, GrantId, PortId, PortPolicy, Protocol, RequestId},
+};
+
+/// Numbers of grants by user id and port.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(HashMap<(u32, PortId), usize>);
+
+impl Held {
+    /// One grant more.
+    pub(super) fn add(&mut self, uid: u32, port: PortId) {
+        *self.0.entry((uid, port)).or_default() += 1;
+    }
+
+    /// One grant less.
+    pub(super) fn remove(&mut self, uid: u32, port: PortId) {
+        if let Some(count) = self.0.get_mut(&(uid, port)) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&(uid, port));
+            }
+        }
+    }
+
+    /// How many grants a user has under a policy.
+    pub(super) fn under(&self, uid: u32, policy: &PortPolicy) -> usize {
+        let ports = [Protocol::Tcp, Protocol::Udp, Protocol::Any]
+            .map(|protocol| PortId { number: policy.id.number, protocol })
+            .into_iter()
+            .filter(|port| policy.covers(*port));
+        ports.filter_map(|port| self.0.get(&(uid, port))).sum()
+    }
+}
+
+/// A request that waits for approval.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    /// Of whom.
+    pub(super) uid: u32,
+    /// Until when.
+    pub(super) until: BootTime,
+    /// The grant that it would extend.
+    pub(super) extends: Option<GrantId>,
+    /// How many grants it asks for, by port; none if it would only extend one.
+    pub(super) ports: Vec<(PortId, usize)>,
+}
+
+/// The grants that approved ports come to.
+pub(super) fn count(approved: &[ApprovedPort]) -> Vec<(PortId, usize)> {
+    approved.iter().map(|port| (port.port, port.sources.len())).collect()
+}
+
+/// The requests that wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WaitingRequests(BTreeMap<RequestId, Waiting>);
+
+impl WaitingRequests {
+    pub(super) fn insert(&mut self, id: RequestId, waiting: Waiting) {
+        self.0.insert(id, waiting);
+    }
+
+    pub(super) fn remove(&mut self, id: RequestId) {
+        self.0.remove(&id);
+    }
+
+    /// How many grants a user waits for under a policy, but for those of one request.
+    pub(super) fn under(&self, uid: u32, policy: &PortPolicy, but: Option<RequestId>) -> usize {
+        let others = self.0.iter().filter(|(id, waiting)| waiting.uid == uid && Some(**id) != but);
+        let ports = others.flat_map(|(_, waiting)| &waiting.ports);
+        ports.filter(|(port, _)| policy.covers(*port)).map(|(_, count)| count).sum()
+    }
+
+    /// Whether a grant's extension waits.
+    pub(super) fn extends(&self, grant: GrantId) -> bool {
+        self.0.values().any(|waiting| waiting.extends == Some(grant))
+    }
+
+    /// Whether a request has waited long enough, or does not wait at all.
+    pub(super) fn is_over(&self, id: RequestId, now: BootTime) -> bool {
+        self.0.get(&id).is_none_or(|waiting| waiting.until <= now)
+    }
+
+    /// When the first one has waited long enough.
+    pub(super) fn next(&self) -> Option<BootTime> {
+        self.0.values().map(|waiting| waiting.until).min()
+    }
+
+    /// Those that have waited long enough.
+    pub(super) fn over(&self, now: BootTime) -> Vec<RequestId> {
+        self.0.iter().filter(|(_, waiting)| waiting.until <= now).map(|(id, _)| *id).collect()
+    }
+}

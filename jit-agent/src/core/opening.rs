@@ -1,0 +1,303 @@
+//! What opens: requests, approvals and extensions, from the check to packets that pass.
+//!
+//! They are carried out in batches. All of a batch is recorded in one transaction, so that many requests wait for the
+//! disk once; then the kernel is told, and only then is anybody answered.
+
+use std::{collections::HashSet, mem, time::Duration};
+
+use super::{
+    Core, Particulars,
+    backlog::Closing,
+    handle::Reply,
+    held::Held,
+    planning::Plan,
+    view::{Extended, GrantView, Peer, Refusal, RequestView, Submission, Submitted},
+};
+use crate::{
+    datapath::DatapathError,
+    policy::{GrantId, LiveGrant, RequestId, Right},
+    store::{Batch, Deadline, NewGrantRow, StoreError},
+};
+
+/// A command that opens, with the place for its answer.
+#[derive(Debug)]
+pub enum Opening {
+    /// A new request.
+    Submit(Peer, Submission, Reply<Submitted>),
+    /// A request that waits is approved.
+    Approve(Peer, RequestId, Reply<RequestView>),
+    /// A grant is to last for so long from now.
+    Extend(Peer, GrantId, Duration, Reply<Extended>),
+}
+
+impl Opening {
+    fn peer(&self) -> &Peer {
+        match self {
+            Self::Submit(peer, ..) | Self::Approve(peer, ..) | Self::Extend(peer, ..) => peer,
+        }
+    }
+
+    const fn right(&self) -> Right {
+        match self {
+            Self::Submit(..) | Self::Extend(..) => Right::Request,
+            Self::Approve(..) => Right::Decide,
+        }
+    }
+}
+
+/// What a plan came to.
+enum Done {
+    /// Nothing changed: there was such a request.
+    Replayed(RequestId),
+    /// Nothing changed: the grant lasts longer anyway.
+    Unchanged(GrantId),
+    /// A request that waits.
+    Waits(RequestView),
+    /// The grants of a request.
+    Opened { request: RequestView, ids: Vec<GrantId> },
+    /// A grant ends later, by itself or since that request was approved.
+    Extended { request: Option<RequestView>, grant: GrantId, before: Deadline },
+}
+
+impl Core {
+    /// Carries out a batch of openings and answers them.
+    pub(super) fn open_all(&mut self, openings: Vec<Opening>) {
+        if openings.is_empty() {
+            return;
+        }
+        let plans = self.record_all(&openings);
+        let mut done: Vec<_> = plans.into_iter().map(|plan| self.carry_out(plan?)).collect();
+        self.confirm(&mut done);
+        for (opening, done) in openings.into_iter().zip(done) {
+            self.answer(opening, done);
+        }
+    }
+
+    /// Checks and records a batch. What is recorded is durable.
+    fn record_all(&mut self, openings: &[Opening]) -> Vec<Result<Plan, Refusal>> {
+        let permitted = |core: &Self, opening: &Opening| core.access.check(opening.peer(), opening.right());
+        // Plans are made on the core while the store is written to.
+        let mut store = match mem::replace(&mut self.store, Err(String::new())) {
+            Ok(store) => store,
+            Err(problem) => {
+                let refusal = Refusal::Unavailable(problem.clone());
+                self.store = Err(problem);
+                return openings.iter().map(|opening| permitted(self, opening).and(Err(refusal.clone()))).collect();
+            }
+        };
+        let reserve = store.check_reserve().map_err(|error| not_recorded(&error));
+        let mut denied = 0;
+        let recorded = store.batch(|batch| {
+            let mut planned = Planned { reserve, ..Planned::default() };
+            let plan = |opening: &Opening| {
+                let plan = self.plan(batch, opening, &mut planned);
+                denied += usize::from(self.note_refusal(batch, opening, plan.as_ref().err()));
+                plan
+            };
+            openings.iter().map(plan).collect::<Vec<_>>()
+        });
+        self.store = Ok(store);
+        recorded.unwrap_or_else(|error| {
+            for _ in 0..denied {
+                self.count_lost_event("denied", &Err(error.to_string()));
+            }
+            let refusal = not_recorded(&error);
+            openings.iter().map(|opening| permitted(self, opening).and(Err(refusal.clone()))).collect()
+        })
+    }
+
+    /// Notes in the audit log that an opening was refused; says whether it did.
+    fn note_refusal(&mut self, batch: &mut Batch<'_>, opening: &Opening, refusal: Option<&Refusal>) -> bool {
+        let Some(refusal) = refusal.filter(|refusal| refusal.is_denial()) else { return false };
+        let detail = match opening {
+            Opening::Submit(_, submission, _) => refusal.of_submission(submission),
+            Opening::Approve(_, id, _) => refusal.of("approve", "request", id.0),
+            Opening::Extend(_, id, ..) => refusal.of("extend", "grant", id.0),
+        };
+        let wall = self.clock.wall();
+        let Some(detail) = self.denials.fold(opening.peer(), detail, (self.clock.boot(), wall)) else { return false };
+        let noted = batch.note(wall, "denied", &detail).map_err(|error| error.to_string());
+        self.count_lost_event("denied", &noted)
+    }
+
+    /// Tells the kernel what was recorded. Where that fails, it is taken back.
+    fn carry_out(&mut self, plan: Plan) -> Result<Done, Refusal> {
+        match plan {
+            Plan::Replay(id) => Ok(Done::Replayed(id)),
+            Plan::Unchanged(id) => Ok(Done::Unchanged(id)),
+            Plan::Wait(request, waiting) => {
+                self.waiting.insert(request.id, waiting);
+                Ok(Done::Waits(request))
+            }
+            Plan::Open { request, particulars, ids, rows } => {
+                self.waiting.remove(request.id);
+                match self.open_grants(&particulars, &ids, &rows) {
+                    Ok(()) => Ok(Done::Opened { request, ids }),
+                    Err(refusal) => {
+                        self.take_back(request.id, &ids, &refusal);
+                        Err(refusal)
+                    }
+                }
+            }
+            Plan::Extend { request, grant, end, before } => {
+                let id = request.as_ref().map(|request| request.id);
+                id.inspect(|id| self.waiting.remove(*id));
+                match self.extend_grant(grant, end) {
+                    Ok(()) => Ok(Done::Extended { request, grant, before }),
+                    Err(refusal) => {
+                        self.shorten_back(id, grant, before, &refusal);
+                        Err(refusal)
+                    }
+                }
+            }
+        }
+    }
+
+    fn open_grants(&mut self, particulars: &Particulars, ids: &[GrantId], rows: &[NewGrantRow]) -> Result<(), Refusal> {
+        for (id, row) in ids.iter().zip(rows) {
+            let grant = LiveGrant { id: *id, port: row.port, source: row.source, end: row.end_boot };
+            let inserted = self.book.insert(grant);
+            let changes = inserted.map_err(|error| Refusal::Unavailable(format!("nothing was opened: {error}")))?;
+            self.held.add(particulars.uid, row.port);
+            self.particulars.insert(*id, Particulars { end: row.end_wall, ..particulars.clone() });
+            for change in &changes {
+                self.apply(change).map_err(|error| no_room_or_broken(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn extend_grant(&mut self, id: GrantId, end: Deadline) -> Result<(), Refusal> {
+        for change in self.book.set_end(id, end.boot).unwrap_or_default() {
+            self.apply(&change).map_err(|error| no_room_or_broken(&error))?;
+        }
+        if let Some(particulars) = self.particulars.get_mut(&id) {
+            particulars.end = end.wall;
+        }
+        Ok(())
+    }
+
+    /// Marks what the kernel has as live. Where that fails, everything is taken back.
+    fn confirm(&mut self, done: &mut [Result<Done, Refusal>]) {
+        let (mut requests, mut grants) = (Vec::new(), Vec::new());
+        for done in done.iter().flatten() {
+            match done {
+                Done::Opened { request, .. } => requests.push(request.id),
+                Done::Extended { grant, .. } => grants.push(*grant),
+                Done::Replayed(_) | Done::Unchanged(_) | Done::Waits(_) => {}
+            }
+        }
+        if requests.is_empty() && grants.is_empty() {
+            return;
+        }
+        let marked =
+            self.store().and_then(|store| store.mark_live(&requests, &grants).map_err(|error| not_recorded(&error)));
+        let Err(refusal) = marked else { return };
+        for done in done {
+            match done {
+                Ok(Done::Opened { request, ids }) => self.take_back(request.id, ids, &refusal),
+                Ok(Done::Extended { request, grant, before }) => {
+                    let request = request.as_ref().map(|request| request.id);
+                    self.shorten_back(request, *grant, *before, &refusal);
+                }
+                _ => continue,
+            }
+            *done = Err(refusal.clone());
+        }
+    }
+
+    /// Takes back what a request opened before it failed.
+    fn take_back(&mut self, request: RequestId, ids: &[GrantId], why: &Refusal) {
+        for id in ids {
+            self.take_out(*id);
+        }
+        self.settle();
+        self.record(Closing::Failed { request, wall: self.clock.wall(), reason: why.to_string() });
+    }
+
+    /// Gives a grant its former end again.
+    fn shorten_back(&mut self, request: Option<RequestId>, id: GrantId, before: Deadline, why: &Refusal) {
+        let changes = self.book.set_end(id, before.boot).unwrap_or_default();
+        if let Some(particulars) = self.particulars.get_mut(&id) {
+            particulars.end = before.wall;
+        }
+        self.enforce(&changes);
+        self.settle();
+        self.record(Closing::Shortened(vec![(id, before.boot)]));
+        if let Some(request) = request {
+            self.record(Closing::Failed { request, wall: self.clock.wall(), reason: why.to_string() });
+        }
+    }
+
+    /// Whoever asked may have gone away meanwhile; what was done stays done.
+    fn answer(&mut self, opening: Opening, done: Result<Done, Refusal>) {
+        match opening {
+            Opening::Submit(_, _, reply) => {
+                let replayed = matches!(done, Ok(Done::Replayed(_)));
+                let request = done.and_then(|done| self.request_of(done));
+                drop(reply.send(request.map(|request| Submitted { request, replayed })));
+            }
+            Opening::Approve(_, _, reply) => drop(reply.send(done.and_then(|done| self.request_of(done)))),
+            Opening::Extend(_, _, _, reply) => {
+                let extended = done.and_then(|done| match done {
+                    Done::Unchanged(grant) | Done::Extended { grant, .. } => {
+                        self.live_grant(grant).map(Extended::Grant)
+                    }
+                    done => self.request_of(done).map(Extended::Waits),
+                });
+                drop(reply.send(extended));
+            }
+        }
+    }
+
+    /// Not read back from the store but for what was there before: nothing may fail any more once grants are live.
+    fn request_of(&mut self, done: Done) -> Result<RequestView, Refusal> {
+        match done {
+            Done::Replayed(id) => self.stored_request(id).map(|row| self.request_view(row)),
+            Done::Waits(request) => Ok(request),
+            Done::Opened { request, ids } => {
+                let grants = ids.iter().map(|id| self.live_grant(*id)).collect::<Result<_, _>>()?;
+                Ok(RequestView { grants, ..request })
+            }
+            Done::Extended { request: Some(request), grant, .. } => {
+                Ok(RequestView { grants: vec![self.live_grant(grant)?], ..request })
+            }
+            Done::Extended { request: None, grant, .. } | Done::Unchanged(grant) => {
+                Err(Refusal::NotFound { what: "request of grant", id: grant.0 })
+            }
+        }
+    }
+
+    fn live_grant(&self, id: GrantId) -> Result<GrantView, Refusal> {
+        let view = || Some(self.live_view(self.book.get(id)?, self.particulars.get(&id)?));
+        view().ok_or(Refusal::NotFound { what: "live grant", id: id.0 })
+    }
+}
+
+/// What the requests of a batch that is under way have taken already.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// Whether there is space for closings.
+    pub(super) reserve: Result<(), Refusal>,
+    /// Grants, live or waited for, by user and port.
+    pub(super) held: Held,
+    /// Grants that are extended.
+    pub(super) extended: HashSet<GrantId>,
+}
+
+impl Default for Planned {
+    fn default() -> Self {
+        Self { reserve: Ok(()), held: Held::default(), extended: HashSet::new() }
+    }
+}
+
+pub(super) fn not_recorded(error: &StoreError) -> Refusal {
+    Refusal::Unavailable(format!("nothing was opened: {error}"))
+}
+
+fn no_room_or_broken(error: &DatapathError) -> Refusal {
+    match error {
+        DatapathError::Full { .. } => Refusal::Full(error.to_string()),
+        _ => Refusal::Unavailable(format!("nothing was opened: {error}")),
+    }
+}

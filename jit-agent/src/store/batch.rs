@@ -1,0 +1,395 @@
+//! What opens, in batches: one wait for the disk for as many requests as came in meanwhile.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde_json::{Value, json};
+
+use super::{
+    Durability, Store, asked,
+    audit::AuditWriter,
+    error::{Failure, StoreError},
+    new::{Deadline, IdempotencyKey, NewGrantRow, NewOutcome, NewRequestRow},
+    read,
+    rows::{Checkpoint, GrantState, RequestRow, RequestState, boot_column, wall_column},
+    write::{insert_checkpoint, person},
+};
+use crate::policy::{GrantId, Person, RequestId, RequestedPort, Requestor, Until};
+
+/// How many sources of one port the audit log lists before it only counts the rest.
+const LISTED_SOURCES: usize = 16;
+
+/// A transaction under way. Each of its methods records all that it is about, or nothing.
+#[derive(Debug)]
+pub struct Batch<'store> {
+    transaction: Transaction<'store>,
+    path: &'store std::path::Path,
+    /// Why all of it is lost: where the disk is full, SQLite undoes the whole transaction at once.
+    lost: Option<StoreError>,
+}
+
+impl Store {
+    /// Records what `work` does in one go. When this returns, it survives loss of power.
+    ///
+    /// # Errors
+    /// The store can't be written; then nothing of it is recorded.
+    pub fn batch<T>(&mut self, work: impl FnOnce(&mut Batch<'_>) -> T) -> Result<T, StoreError> {
+        let action = "recording a request";
+        let Self { connection, path, .. } = self;
+        (|| {
+            connection.pragma_update(None, "synchronous", Durability::Machine.level())?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut batch = Batch { transaction, path, lost: None };
+            let done = work(&mut batch);
+            if let Some(error) = batch.lost {
+                return Err(error.into());
+            }
+            batch.transaction.commit()?;
+            Ok(done)
+        })()
+        .map_err(|failure: Failure| failure.report(path, action))
+    }
+
+    /// Makes sure that there is space for closings, without which nothing may be opened.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn check_reserve(&mut self) -> Result<(), StoreError> {
+        self.hold_reserve("recording a request")
+    }
+
+    /// Records one request; its grants are then `opening`, in their order. Survives loss of power.
+    ///
+    /// # Errors
+    /// The store can't be written, or there is no space left to record the grants' ends too; then nothing was recorded.
+    pub fn begin_request(&mut self, new: &NewRequestRow) -> Result<(RequestId, Vec<GrantId>), StoreError> {
+        self.check_reserve()?;
+        self.batch(|batch| batch.begin_request(new))?
+    }
+}
+
+impl Batch<'_> {
+    fn savepoint<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, StoreError> {
+        if self.lost.is_some() {
+            return Err(StoreError::Lost);
+        }
+        let path = self.path;
+        let attempt = || {
+            // Rolled back when it is dropped before it is committed.
+            let savepoint = self.transaction.savepoint()?;
+            let done = work(&savepoint)?;
+            savepoint.commit()?;
+            Ok(done)
+        };
+        let done = attempt().map_err(|failure: Failure| failure.report(path, "recording a request"));
+        match done {
+            Err(error) if self.transaction.is_autocommit() => {
+                self.lost = Some(error);
+                Err(StoreError::Lost)
+            }
+            done => done,
+        }
+    }
+
+    /// Records a request; its grants are then `opening`, in their order.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn begin_request(&mut self, new: &NewRequestRow) -> Result<(RequestId, Vec<GrantId>), StoreError> {
+        self.savepoint(|connection| {
+            let NewRequestRow { requestor, asked: request, start, clocks, key, outcome } = new;
+            // No grant without a checkpoint that bounds what remains of it after a reboot.
+            insert_checkpoint(connection, clocks)?;
+            let id = insert_request(connection, new)?;
+            if let Some(IdempotencyKey { key, body }) = key {
+                let insert = "INSERT INTO idempotency (uid, key, wall, body, request_id) VALUES (?, ?, ?, ?, ?)";
+                connection.prepare_cached(insert)?.execute(params![
+                    requestor.sender.uid,
+                    key,
+                    wall_column(*start),
+                    body,
+                    id.0
+                ])?;
+            }
+            let mut audit = AuditWriter::new(connection, *start)?;
+            let mut detail = json!({
+                "request": id.0,
+                "requestor": requestor.identity(),
+                "uid": requestor.sender.uid,
+                "by": person(&requestor.sender),
+                "justification": request.justification,
+                "ports": ports(&request.ports),
+            });
+            if let NewOutcome::Pending { until, extends } = outcome {
+                detail["pending_until"] = until.wall.to_string().into();
+                if let Some(grant) = extends {
+                    detail["grant"] = grant.0.into();
+                }
+            }
+            audit.add("requested", &detail)?;
+            let grants = match outcome {
+                NewOutcome::Grants(grants) => insert_grants(connection, &mut audit, (id, requestor), clocks, grants)?,
+                NewOutcome::Pending { .. } => Vec::new(),
+            };
+            Ok((id, grants))
+        })
+    }
+
+    /// Records that a request which waited is approved, and its grants, which are then `opening`.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn approve(
+        &mut self,
+        request: &RequestRow,
+        by: &Person,
+        clocks: &Checkpoint,
+        grants: &[NewGrantRow],
+    ) -> Result<Vec<GrantId>, StoreError> {
+        self.savepoint(|connection| {
+            insert_checkpoint(connection, clocks)?;
+            let mut audit = AuditWriter::new(connection, clocks.wall)?;
+            decide(connection, &mut audit, request, by, clocks.wall)?;
+            insert_grants(connection, &mut audit, (request.id, &request.requestor), clocks, grants)
+        })
+    }
+
+    /// Records that a request to extend a grant is approved.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn approve_extension(
+        &mut self,
+        request: &RequestRow,
+        by: &Person,
+        clocks: &Checkpoint,
+        extension: &Extension<'_>,
+    ) -> Result<(), StoreError> {
+        self.savepoint(|connection| {
+            insert_checkpoint(connection, clocks)?;
+            let mut audit = AuditWriter::new(connection, clocks.wall)?;
+            decide(connection, &mut audit, request, by, clocks.wall)?;
+            extend(connection, &mut audit, by, extension)
+        })
+    }
+
+    /// Records that a grant ends later. Until [`mark_live`](Store::mark_live) its former end is kept beside it.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn extend(&mut self, by: &Person, clocks: &Checkpoint, extension: &Extension<'_>) -> Result<(), StoreError> {
+        self.savepoint(|connection| {
+            insert_checkpoint(connection, clocks)?;
+            extend(connection, &mut AuditWriter::new(connection, clocks.wall)?, by, extension)
+        })
+    }
+
+    /// Adds something that happened to the audit log.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub fn note(&mut self, wall: Timestamp, event: &str, detail: &Value) -> Result<(), StoreError> {
+        self.savepoint(|connection| AuditWriter::new(connection, wall)?.add(event, detail))
+    }
+
+    /// A request with its grants; `None` if there is none of that number.
+    ///
+    /// # Errors
+    /// The store can't be read; a value in it is not valid.
+    pub fn request(&self, id: RequestId) -> Result<Option<RequestRow>, StoreError> {
+        read::request(&self.transaction, id).map_err(|failure| failure.report(self.path, "reading a request"))
+    }
+
+    /// The request that a user made by this key, and the hash of what it said.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn made_by_key(&self, uid: u32, key: &str) -> Result<Option<(RequestId, [u8; 32])>, StoreError> {
+        let select = "SELECT request_id, body FROM idempotency WHERE uid = ? AND key = ?";
+        let find = || {
+            let found = self
+                .transaction
+                .prepare_cached(select)?
+                .query_row(params![uid, key], |row| Ok((RequestId(row.get(0)?), row.get(1)?)));
+            Ok(found.optional()?)
+        };
+        find().map_err(|failure: Failure| failure.report(self.path, "looking for a repeated request"))
+    }
+}
+
+/// A new end for a grant.
+#[derive(Clone, Copy, Debug)]
+pub struct Extension<'row> {
+    /// The grant.
+    pub grant: GrantId,
+    /// Whose it is.
+    pub requestor: &'row str,
+    /// What it opens.
+    pub row: &'row NewGrantRow,
+    /// Its end so far.
+    pub before: Deadline,
+}
+
+fn insert_request(connection: &Connection, new: &NewRequestRow) -> Result<RequestId, Failure> {
+    let NewRequestRow { requestor, asked: request, start, clocks, key: _, outcome } = new;
+    let Requestor { sender, named } = requestor;
+    let (status, pending) = match outcome {
+        NewOutcome::Grants(_) => (RequestState::Approved, None),
+        NewOutcome::Pending { until, extends } => (RequestState::Pending, Some((until, extends))),
+    };
+    let login = sender.login.as_ref();
+    let insert = "INSERT INTO requests (uid, requestor, justification, start_wall, status, sender, login_uid, login, \
+                  named, extends, asked, decide_wall, decide_boot, decide_boot_id) \
+                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    connection.prepare_cached(insert)?.execute(params![
+        sender.uid,
+        requestor.identity(),
+        request.justification,
+        wall_column(*start),
+        status.name(),
+        sender.name,
+        login.map(|(uid, _)| uid),
+        login.map(|(_, name)| name),
+        named,
+        pending.and_then(|(_, extends)| extends.map(|grant| grant.0)),
+        pending.map(|_| asked::write(request)),
+        pending.map(|(until, _)| wall_column(until.wall)),
+        pending.map(|(until, _)| boot_column(until.boot)),
+        pending.map(|_| &clocks.boot_id),
+    ])?;
+    Ok(RequestId(connection.last_insert_rowid()))
+}
+
+fn insert_grants(
+    connection: &Connection,
+    audit: &mut AuditWriter<'_>,
+    (request, requestor): (RequestId, &Requestor),
+    clocks: &Checkpoint,
+    grants: &[NewGrantRow],
+) -> Result<Vec<GrantId>, Failure> {
+    let insert = "INSERT INTO grants (request_id, number, protocol, source, start_wall, end_wall, boot_id, end_boot, \
+                  state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let mut insert = connection.prepare_cached(insert)?;
+    let identity = requestor.identity();
+    let mut ids = Vec::with_capacity(grants.len());
+    for NewGrantRow { port, source, start, end_wall, end_boot } in grants {
+        let (protocol, source) = (port.protocol.to_string(), source.to_string());
+        insert.execute(params![
+            request.0,
+            port.number,
+            protocol,
+            source,
+            wall_column(*start),
+            wall_column(*end_wall),
+            clocks.boot_id,
+            boot_column(*end_boot),
+            GrantState::Opening.name(),
+        ])?;
+        let id = GrantId(connection.last_insert_rowid());
+        audit.add(
+            "granted",
+            &json!({
+                "grant": id.0,
+                "request": request.0,
+                "number": port.number,
+                "protocol": protocol,
+                "source": source,
+                "end": end_wall.to_string(),
+                "requestor": identity,
+                "uid": requestor.sender.uid,
+            }),
+        )?;
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+fn decide(
+    connection: &Connection,
+    audit: &mut AuditWriter<'_>,
+    request: &RequestRow,
+    by: &Person,
+    wall: Timestamp,
+) -> Result<(), Failure> {
+    let update = "UPDATE requests SET status = ?, decided_wall = ?, decided_uid = ?, decided_by = ?, asked = NULL \
+                  WHERE id = ? AND status = 'pending'";
+    let status = RequestState::Approved.name();
+    let changed = connection.prepare_cached(update)?.execute(params![
+        status,
+        wall_column(wall),
+        by.uid,
+        by.name,
+        request.id.0
+    ])?;
+    if changed == 0 {
+        return Err(StoreError::NoRequest(request.id.0).into());
+    }
+    audit.add(
+        status,
+        &json!({
+            "request": request.id.0,
+            "requestor": request.identity,
+            "uid": request.requestor.sender.uid,
+            "by": person(by),
+        }),
+    )
+}
+
+fn extend(
+    connection: &Connection,
+    audit: &mut AuditWriter<'_>,
+    by: &Person,
+    extension: &Extension<'_>,
+) -> Result<(), Failure> {
+    let Extension { grant, requestor, row, before } = extension;
+    let update = "UPDATE grants SET end_wall = ?, end_boot = ?, prior_end_wall = ?, prior_end_boot = ? \
+                  WHERE id = ? AND state = 'live' RETURNING request_id";
+    let request: Option<i64> = connection
+        .prepare_cached(update)?
+        .query_row(
+            params![
+                wall_column(row.end_wall),
+                boot_column(row.end_boot),
+                wall_column(before.wall),
+                boot_column(before.boot),
+                grant.0
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(request) = request else { return Err(StoreError::NoGrant(grant.0).into()) };
+    audit.add(
+        "extended",
+        &json!({
+            "grant": grant.0,
+            "request": request,
+            "number": row.port.number,
+            "protocol": row.port.protocol.to_string(),
+            "source": row.source.to_string(),
+            "end": row.end_wall.to_string(),
+            "before": before.wall.to_string(),
+            "requestor": requestor,
+            "by": person(by),
+        }),
+    )
+}
+
+/// What a request asks for, as the audit log has it.
+pub(crate) fn ports(ports: &[RequestedPort]) -> Value {
+    let port = |port: &RequestedPort| {
+        let RequestedPort { number, protocol, sources, until } = port;
+        let listed: Vec<String> = sources.iter().take(LISTED_SOURCES).map(ToString::to_string).collect();
+        let mut shown = json!({ "number": number, "sources": listed });
+        if let Some(protocol) = protocol {
+            shown["protocol"] = protocol.to_string().into();
+        }
+        if sources.len() > LISTED_SOURCES {
+            shown["source_count"] = sources.len().into();
+        }
+        match until {
+            Until::For(duration) => shown["seconds"] = duration.as_secs().into(),
+            Until::Time(end) => shown["end"] = end.to_string().into(),
+        }
+        shown
+    };
+    ports.iter().map(port).collect()
+}
