@@ -301,6 +301,7 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 let (status, events) = (script.status.clone(), script.events.totals());
                 reply(script, to, MetricsView { status, ports: Vec::new(), live_grants: Vec::new(), events });
             }
+            Command::Permit(_, to) => reply(script, to, ()),
             Command::Stop => break,
         }
     }

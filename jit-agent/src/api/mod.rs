@@ -5,6 +5,7 @@
 
 mod bind;
 mod body;
+mod document;
 mod limit;
 mod metrics;
 mod object;
@@ -13,6 +14,7 @@ pub mod problem;
 mod refused;
 mod routes;
 mod watch;
+mod whole;
 pub mod wire;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{core::view::Refusal, policy};
 
@@ -13,7 +14,7 @@ use crate::{core::view::Refusal, policy};
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// An error, for programs and people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// Always `about:blank`: what it is about says `code`.
@@ -33,7 +34,7 @@ pub struct Problem {
 }
 
 /// One thing that a request asks for and can't have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Violation {
     /// The port it concerns, like `22/tcp`; absent if it concerns the whole body.
@@ -48,7 +49,7 @@ pub struct Violation {
 }
 
 /// Stable name of what went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// Not HTTP.

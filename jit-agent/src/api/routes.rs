@@ -1,64 +1,65 @@
 //! Paths, and what each asks of the core.
 
+mod grants;
+mod requests;
+
 use axum::{
     Extension, Json, Router,
     extract::{
         Path, Query, Request, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::{HeaderMap, Method, StatusCode, Uri},
+    http::{Method, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    body::{self, excerpt},
+    body::excerpt,
+    document::{self, Document},
     metrics,
     peer::Identity,
     problem::{Code, Problem},
     watch, wire,
 };
-use crate::{
-    core::{
-        handle::CoreHandle,
-        view::{Extended, Peer, Submitted},
-    },
-    policy::{GrantId, RequestId, Violation},
-    store::{IdempotencyKey, RequestState},
-};
+use crate::core::{handle::CoreHandle, view::Peer};
 
 /// The paths that take a query.
 const WITH_QUERY: [&str; 3] = ["/v1/why", "/v1/requests", "/v1/grants"];
-/// Name of the header by which a repeated request is known.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Longest idempotency key, in characters.
-const LONGEST_KEY: usize = 128;
 
 type Answer<T> = Result<Json<T>, Problem>;
 
 /// All routes. A request that carries no [`Identity`] is refused, whatever it asks.
 pub(super) fn router(core: CoreHandle) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/ports", get(ports))
-        .route("/v1/requests", get(requests).post(submit))
-        .route("/v1/requests/{id}", get(request))
-        .route("/v1/requests/{id}/approve", post(approve))
-        .route("/v1/requests/{id}/deny", post(deny))
-        .route("/v1/requests/{id}/cancel", post(cancel))
-        .route("/v1/grants", get(grants))
-        .route("/v1/grants/{id}/extend", post(extend))
-        .route("/v1/grants/revoke", post(revoke))
-        .route("/v1/why", get(why))
-        .route("/v1/events", get(events))
-        .route("/metrics", get(metrics_of_peer))
+    let (router, derived) = documented().split_for_parts();
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(Extension(Document::of(&derived)))
         .layer(middleware::from_fn(identify))
         .with_state(core)
+}
+
+/// The routes that are documented, which is all of them: clippy.toml allows no others.
+pub(super) fn documented() -> OpenApiRouter<CoreHandle> {
+    OpenApiRouter::with_openapi(document::Frame::openapi())
+        .routes(routes!(status))
+        .routes(routes!(ports))
+        .routes(routes!(requests::list, requests::submit))
+        .routes(routes!(requests::one))
+        .routes(routes!(requests::approve))
+        .routes(routes!(requests::deny))
+        .routes(routes!(requests::cancel))
+        .routes(routes!(grants::list))
+        .routes(routes!(grants::extend))
+        .routes(routes!(grants::revoke))
+        .routes(routes!(why))
+        .routes(routes!(events))
+        .routes(routes!(metrics_of_peer))
+        .routes(routes!(openapi))
 }
 
 /// The figures for monitoring alone, for everybody.
@@ -101,62 +102,16 @@ async fn method_not_allowed(method: Method, request: Request) -> Problem {
     Problem::new(Code::MethodNotAllowed, detail)
 }
 
+/// The agent as a whole.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = wire::Status)))]
 async fn status(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Answer<wire::Status> {
     Ok(Json(core.status(peer).await?.into()))
 }
 
+/// The port policies, and what is open there.
+#[utoipa::path(get, path = "/v1/ports", responses((status = 200, body = wire::List<wire::Port>)))]
 async fn ports(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Answer<wire::List<wire::Port>> {
     Ok(Json(core.ports(peer).await?.into()))
-}
-
-async fn submit(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Result<(StatusCode, Json<wire::Request>), Problem> {
-    let key = idempotency_key(request.headers())?;
-    let body: wire::NewRequest = body::json(request).await?;
-    // What the body says, however it is spaced and spelt.
-    let key = key.map(|key| IdempotencyKey { key, body: Sha256::digest(json_of(&body)).into() });
-    let submission = body.check(key).map_err(Problem::invalid_values)?;
-    let Submitted { request, replayed } = core.submit(peer, submission).await?;
-    let status = match (replayed, request.status) {
-        (true, _) => StatusCode::OK,
-        (false, RequestState::Pending) => StatusCode::ACCEPTED,
-        (false, _) => StatusCode::CREATED,
-    };
-    Ok((status, Json(request.into())))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = keys.next() else { return Ok(None) };
-    let text = key.to_str().ok().filter(|key| (1..=LONGEST_KEY).contains(&key.len()) && keys.next().is_none());
-    text.map(|key| Some(key.to_owned())).ok_or_else(|| {
-        let given = excerpt(&String::from_utf8_lossy(key.as_bytes()));
-        Problem::invalid_values(vec![Violation {
-            port: String::new(),
-            field: "Idempotency-Key",
-            given,
-            allowed: format!("one header of 1 to {LONGEST_KEY} printable ASCII characters"),
-        }])
-    })
-}
-
-fn json_of(body: &impl Serialize) -> Vec<u8> {
-    // Strings and numbers always serialise.
-    serde_json::to_vec(body).unwrap_or_default()
-}
-
-async fn requests(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    query: Result<Query<wire::RequestQuery>, QueryRejection>,
-) -> Answer<wire::List<wire::Request>> {
-    let Query(query) = query.map_err(|error| bad_query(&error, "?status=Pending&limit=50"))?;
-    let filter = query.check().map_err(Problem::invalid_query)?;
-    let page = core.requests(peer, filter).await?;
-    Ok(Json(wire::List::part(page, |next| query.link(next))))
 }
 
 fn bad_query(error: &QueryRejection, example: &str) -> Problem {
@@ -174,91 +129,8 @@ fn number_of(what: &str, number: Number, uri: &Uri) -> Result<i64, Problem> {
     })
 }
 
-async fn request(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    number: Number,
-    uri: Uri,
-) -> Answer<wire::Request> {
-    let id = number_of("request", number, &uri)?;
-    Ok(Json(core.request(peer, RequestId(id)).await?.into()))
-}
-
-async fn approve(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    number: Number,
-    uri: Uri,
-    request: Request,
-) -> Answer<wire::Request> {
-    let id = number_of("request", number, &uri)?;
-    let _: wire::Nothing = body::json_if_any(request).await?;
-    Ok(Json(core.approve(peer, RequestId(id)).await?.into()))
-}
-
-async fn deny(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    number: Number,
-    uri: Uri,
-    request: Request,
-) -> Answer<wire::Request> {
-    let id = number_of("request", number, &uri)?;
-    let body: wire::Reason = body::json_if_any(request).await?;
-    let reason = body.check().map_err(Problem::invalid_values)?;
-    Ok(Json(core.deny(peer, RequestId(id), reason).await?.into()))
-}
-
-async fn cancel(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    number: Number,
-    uri: Uri,
-    request: Request,
-) -> Answer<wire::Request> {
-    let id = number_of("request", number, &uri)?;
-    let body: wire::Reason = body::json_if_any(request).await?;
-    let reason = body.check().map_err(Problem::invalid_values)?;
-    Ok(Json(core.cancel(peer, RequestId(id), reason).await?.into()))
-}
-
-async fn grants(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    query: Result<Query<wire::GrantQuery>, QueryRejection>,
-) -> Answer<wire::List<wire::Grant>> {
-    let Query(query) = query.map_err(|error| bad_query(&error, "?limit=1000"))?;
-    let filter = query.check().map_err(Problem::invalid_query)?;
-    let page = core.grants(peer, filter).await?;
-    Ok(Json(wire::List::part(page, |next| query.link(next))))
-}
-
-async fn extend(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    number: Number,
-    uri: Uri,
-    request: Request,
-) -> Result<Response, Problem> {
-    let id = number_of("grant", number, &uri)?;
-    let body: wire::Extend = body::json(request).await?;
-    let duration = body.check().map_err(Problem::invalid_values)?;
-    Ok(match core.extend(peer, GrantId(id), duration).await? {
-        Extended::Grant(grant) => Json(wire::Grant::from(grant)).into_response(),
-        Extended::Waits(request) => (StatusCode::ACCEPTED, Json(wire::Request::from(request))).into_response(),
-    })
-}
-
-async fn revoke(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Answer<wire::Revocation> {
-    let body: wire::Revoke = body::json(request).await?;
-    let (selection, reason) = body.check().map_err(Problem::invalid_values)?;
-    Ok(Json(core.revoke(peer, selection, reason).await?.into()))
-}
-
+/// What would become of a packet now, and why.
+#[utoipa::path(get, path = "/v1/why", params(wire::WhyQuery), responses((status = 200, body = wire::Why)))]
 async fn why(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
@@ -270,13 +142,31 @@ async fn why(
     Ok(Json(core.why(peer, packet).await?.into()))
 }
 
+/// Packets as they are reported: events `packet` with a PacketEvent and `not_shown` with a NotShown, without end.
+#[utoipa::path(
+    get, path = "/v1/events",
+    responses((status = 200, body = String, content_type = "text/event-stream"))
+)]
 async fn events(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Result<Response, Problem> {
     Ok(watch::follow(core.watch(peer).await?).into_response())
 }
 
+/// Figures for monitoring, in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics_of_peer(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Problem> {
     Ok(metrics::answer(&core.metrics(Some(peer)).await?))
+}
+
+/// This document.
+#[utoipa::path(get, path = "/v1/openapi.json", responses((status = 200, body = Object)))]
+async fn openapi(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    Extension(document): Extension<Document>,
+) -> Result<Response, Problem> {
+    core.permit(peer).await?;
+    Ok(document.into_response())
 }

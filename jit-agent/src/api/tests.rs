@@ -210,7 +210,7 @@ fn what_the_core_refuses_keeps_its_words() {
     ];
     for (refusal, status, code, text) in table {
         let agent = Agent::start(Script { refusal: Some(refusal), ..Script::default() });
-        for path in ["/v1/status", "/v1/ports", "/v1/requests", "/v1/requests/9", "/v1/grants"] {
+        for path in ["/v1/status", "/v1/ports", "/v1/requests", "/v1/requests/9", "/v1/grants", "/v1/openapi.json"] {
             assert!(get(&agent, path).problem(status, code).contains(text), "{path}");
         }
         assert!(post(&agent, "/v1/grants/revoke", r#"{"all":true}"#).problem(status, code).contains(text));
@@ -240,6 +240,17 @@ fn a_path_a_method_or_a_query_that_does_not_exist_is_named() {
         let answer = send(&agent, method, path, "", b"");
         assert!(answer.problem(405, "method_not_allowed").contains(method));
         assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+    }
+}
+
+#[test]
+fn the_document_describes_the_routes_that_there_are() {
+    let agent = agent();
+    let document = get(&agent, "/v1/openapi.json");
+    assert_eq!((document.status, document.header("content-type")), (200, Some("application/json")));
+    for path in document.body["paths"].as_object().unwrap().keys() {
+        // PATCH is possible nowhere, but only a path that exists says so.
+        send(&agent, "PATCH", &path.replace("{id}", "9"), "", b"").problem(405, "method_not_allowed");
     }
 }
 

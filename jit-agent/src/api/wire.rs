@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
+    api::document::schema,
     core::view::{
         GrantStatus, GrantView, InterfaceView, Page, PendingView, PortView, RequestView, Revocation as Revoked,
         StatusView,
@@ -21,6 +23,9 @@ use crate::{
     store,
 };
 
+pub(in crate::api) use self::body::{LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT};
+#[cfg(test)]
+pub(in crate::api) use self::body::{MOST_IDS, MOST_PORTS, MOST_SOURCES};
 pub use self::{
     body::{Extend, NewRequest, Nothing, Reason, RequestedPort, Revoke, parse_duration},
     packet::{NotShown, PacketEvent, Why, WhyQuery},
@@ -28,7 +33,7 @@ pub use self::{
 };
 
 /// A list, or a part of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct List<T> {
     /// Its elements.
@@ -57,10 +62,11 @@ impl<T> List<T> {
 }
 
 /// The agent as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// `enforce` or `observe`.
+    #[schema(value_type = schema::Mode)]
     pub mode: String,
     /// Version of the agent.
     pub version: String,
@@ -75,7 +81,7 @@ pub struct Status {
 }
 
 /// One interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Interface {
     /// Its name.
@@ -83,13 +89,14 @@ pub struct Interface {
     /// Its index; null if there is no such interface now.
     pub index: Option<u32>,
     /// `native` or `generic`; null if the program is not attached.
+    #[schema(value_type = Option<schema::Attachment>)]
     pub attached: Option<String>,
     /// What is wrong; null if nothing is.
     pub fault: Option<String>,
 }
 
 /// Live grants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantCounts {
     /// By the agent's book.
@@ -99,14 +106,17 @@ pub struct GrantCounts {
 }
 
 /// Packets counted since the kernel's tables were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Counter {
     /// `enforce` or `observe`.
+    #[schema(value_type = schema::Mode)]
     pub mode: String,
     /// Name of the cause.
+    #[schema(value_type = schema::Cause)]
     pub reason: String,
     /// `pass` or `drop`: what is done to such packets while enforcing.
+    #[schema(value_type = schema::Verdict)]
     pub verdict: String,
     /// How many.
     pub packets: u64,
@@ -142,16 +152,20 @@ impl From<InterfaceView> for Interface {
 }
 
 /// One port policy and what is open there now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Port {
     /// 1 to 65535.
+    #[schema(value_type = schema::PortNumber)]
     pub number: u16,
     /// `TCP`, `UDP` or `*` (TCP, UDP and SCTP).
+    #[schema(value_type = schema::Protocol)]
     pub protocol: String,
     /// Prefixes within which a request's sources lie.
+    #[schema(value_type = Vec<schema::Source>)]
     pub allowed_source_address_prefixes: Vec<String>,
     /// Longest duration of a request, ISO 8601.
+    #[schema(value_type = schema::Duration)]
     pub max_request_access_duration: String,
     /// `auto` or `required`: whether a request needs a second person.
     #[serde(default)]
@@ -160,6 +174,7 @@ pub struct Port {
     #[serde(default)]
     pub approval_timeout: String,
     /// `required` or `optional`.
+    #[schema(value_type = schema::Need)]
     pub justification: String,
     /// How many live grants one person may have.
     #[serde(default)]
@@ -211,7 +226,7 @@ impl From<PortView> for Port {
 }
 
 /// One request with its grants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// Its number.
@@ -239,7 +254,7 @@ pub struct Request {
 }
 
 /// What a request asks for that waits for approval.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pending {
     /// Until when it waits.
@@ -251,7 +266,7 @@ pub struct Pending {
 }
 
 /// One port of a request that waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingPort {
     /// Port number.
@@ -267,7 +282,7 @@ pub struct PendingPort {
 }
 
 /// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum RequestState {
     /// It waits for approval.
     Pending,
@@ -345,7 +360,7 @@ impl From<RequestView> for Request {
 }
 
 /// One grant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
     /// Its number.
@@ -353,10 +368,13 @@ pub struct Grant {
     /// Number of the request it came from.
     pub request_id: i64,
     /// Port number.
+    #[schema(value_type = schema::PortNumber)]
     pub number: u16,
     /// `TCP`, `UDP` or `*` (TCP, UDP and SCTP).
+    #[schema(value_type = schema::Protocol)]
     pub protocol: String,
     /// The source prefix, like `192.0.2.7/32`.
+    #[schema(value_type = schema::Source)]
     pub source: String,
     /// Who asked for it.
     pub requestor: String,
@@ -377,7 +395,7 @@ pub struct Grant {
 }
 
 /// What became of a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum GrantState {
     /// Packets pass.
     Live,
@@ -429,7 +447,7 @@ impl From<GrantView> for Grant {
 }
 
 /// What a revocation did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revocation {
     /// The grants that ended now.

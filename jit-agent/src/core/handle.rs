@@ -46,6 +46,8 @@ pub enum Command {
     Watch(Peer, Reply<broadcast::Receiver<News>>),
     /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.
     Metrics(Option<Peer>, Reply<MetricsView>),
+    /// Nothing but whether the peer has a role: for what is the same for everybody who has one.
+    Permit(Peer, Reply<()>),
     /// Ends the core's loop.
     Stop,
 }
@@ -191,6 +193,14 @@ impl CoreHandle {
     /// Not permitted, tables that can't be read.
     pub async fn metrics(&self, peer: Option<Peer>) -> Result<MetricsView, Refusal> {
         self.ask(|reply| Command::Metrics(peer, reply)).await
+    }
+
+    /// Lets through whoever has a role.
+    ///
+    /// # Errors
+    /// Not permitted.
+    pub async fn permit(&self, peer: Peer) -> Result<(), Refusal> {
+        self.ask(|reply| Command::Permit(peer, reply)).await
     }
 
     /// Ends the core's loop.

@@ -47,7 +47,7 @@ use crate::{
     config::Config,
     datapath::Datapath,
     events::EventHub,
-    policy::{Book, EntryKey, GrantId, LiveGrant, RequestId},
+    policy::{Book, EntryKey, GrantId, LiveGrant, RequestId, Right},
     store::{Connections, Store},
 };
 
@@ -250,6 +250,7 @@ impl Core {
             Command::Why(peer, packet, reply) => drop(reply.send(self.why(&peer, packet))),
             Command::Watch(peer, reply) => drop(reply.send(self.watch(&peer))),
             Command::Metrics(peer, reply) => drop(reply.send(self.metrics(peer.as_ref()))),
+            Command::Permit(peer, reply) => drop(reply.send(self.access.check(&peer, Right::Look))),
             Command::Stop => {}
         }
     }

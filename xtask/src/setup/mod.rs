@@ -6,6 +6,7 @@ mod apt;
 mod linker;
 mod programs;
 mod rust;
+mod schemathesis;
 
 use std::{
     fs,
@@ -63,6 +64,7 @@ pub(crate) fn run(linker: Option<&Path>) -> Result<()> {
         changed = true;
     }
     changed |= programs::install(apt.as_mut())?;
+    changed |= schemathesis::install(apt.as_mut())?;
     say(if changed { "done" } else { "nothing to do" });
     Ok(())
 }

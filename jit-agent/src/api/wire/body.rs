@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::{SpanRelativeTo, Timestamp, fmt::temporal::SpanParser};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
-    api::{body::excerpt, object},
+    api::{body::excerpt, document::schema, object, whole},
     core::view::{Selection, Submission},
     policy::{self, GrantId, Protocol, SourceError, Until, Violation, any_source, parse_source},
     store::IdempotencyKey,
@@ -14,93 +15,113 @@ use crate::{
 };
 
 /// Most ports in one request.
-const MOST_PORTS: usize = 64;
+pub(in crate::api) const MOST_PORTS: usize = 64;
 /// Most sources in one request, all ports together.
-const MOST_SOURCES: usize = 16_384;
+pub(in crate::api) const MOST_SOURCES: usize = 16_384;
 /// Most grants named in one revocation.
-const MOST_IDS: usize = 16_384;
+pub(in crate::api) const MOST_IDS: usize = 16_384;
 /// Longest justification or reason, in characters.
-const LONGEST_TEXT: usize = 1000;
+pub(in crate::api) const LONGEST_TEXT: usize = 1000;
 /// Longest name of a requestor whom a delegate names, in characters.
-const LONGEST_REQUESTOR: usize = 128;
+pub(in crate::api) const LONGEST_REQUESTOR: usize = 128;
 /// Longest user name, in characters.
-const LONGEST_NAME: usize = 256;
+pub(in crate::api) const LONGEST_NAME: usize = 256;
 
 /// Body of `POST /v1/requests`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({
+    "ports": [{"number": 22, "allowedSourceAddressPrefix": "192.0.2.7", "duration": "PT1H"}], "justification": "restore",
+}))]
 pub struct NewRequest {
     /// What to open; 1 to 64.
     #[serde(deserialize_with = "object::list")]
+    #[schema(min_items = 1, max_items = 64)]
     pub ports: Vec<RequestedPort>,
     /// Why; at most 1000 characters, on one line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(value_type = schema::Line)]
     pub justification: String,
     /// In whose name, 1 to 128 printable characters; for delegates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Requestor>)]
     pub requestor: Option<String>,
 }
 
 /// Body of `POST /v1/grants/{id}/extend`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Extend {
     /// For how long from now, ISO 8601, like `PT1H30M`; a grant that lasts longer stays as it is.
+    #[schema(value_type = schema::Duration)]
     pub duration: String,
 }
 
 /// Body of `POST /v1/requests/{id}/approve`, `deny` and `cancel`; may be left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reason {
     /// Why; at most 1000 characters, on one line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(value_type = schema::Line)]
     pub reason: String,
 }
 
 /// An empty body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
 /// One port of a request. Exactly one of the two source fields, and exactly one of `duration` and `endTimeUtc`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestedPort {
     /// 1 to 65535.
+    #[serde(deserialize_with = "whole::number")]
+    #[schema(value_type = schema::PortNumber)]
     pub number: i64,
     /// `TCP`, `UDP` or `*`; absent: the port policy's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Protocol>)]
     pub protocol: Option<String>,
     /// Sources to let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<schema::Source>>, min_items = 1, max_items = 16384)]
     pub allowed_source_address_prefixes: Option<Vec<String>>,
     /// The one source to let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Source>)]
     pub allowed_source_address_prefix: Option<String>,
     /// For how long from approval, ISO 8601, like `PT1H30M`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Duration>)]
     pub duration: Option<String>,
     /// Until when, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Time>)]
     pub end_time_utc: Option<String>,
 }
 
 /// Body of `POST /v1/grants/revoke`. Exactly one of `ids`, `user` and `all`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"ids": [1], "reason": "done"}))]
 pub struct Revoke {
     /// These grants; all must exist.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::numbers")]
+    #[schema(min_items = 1, max_items = 16384)]
     pub ids: Option<Vec<i64>>,
     /// All grants of this user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::User>)]
     pub user: Option<String>,
     /// True: all grants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::True>)]
     pub all: Option<bool>,
     /// Why; at most 1000 characters, on one line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(value_type = schema::Line)]
     pub reason: String,
 }
 
@@ -363,6 +384,23 @@ mod tests {
         for (text, seconds) in table {
             assert_eq!(parse_duration(text), seconds.map(Duration::from_secs), "{text:?}");
         }
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_fraction_of_zero_as_json_schema_has_it() {
+        let read = |number: &str| {
+            let text = format!(r#"{{"number":{number},"duration":"PT1H"}}"#);
+            serde_json::from_str::<RequestedPort>(&text).map(|port| port.number).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("22.0"), Ok(22));
+        assert_eq!(read("-1e3"), Ok(-1000));
+        for refused in ["22.5", "1e300", "18446744073709551615", "\"22\"", "null"] {
+            assert!(read(refused).unwrap_err().contains("expected a whole number"), "{refused}");
+        }
+        let ids = |text: &str| serde_json::from_str::<Revoke>(text).map(|body| body.ids).ok();
+        assert_eq!(ids(r#"{"ids":[1,2.0]}"#), Some(Some(vec![1, 2])));
+        assert_eq!(ids(r#"{"ids":null}"#), Some(None));
+        assert_eq!(ids(r#"{"ids":[1.5]}"#), None);
     }
 
     #[test]

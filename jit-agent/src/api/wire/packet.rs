@@ -8,29 +8,36 @@ use jit_common::{
     reason::{Reason, Verdict},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Grant;
-use crate::{core::view::WhyView, datapath::Packet, events, policy::Violation};
+use crate::{api::document::schema, core::view::WhyView, datapath::Packet, events, policy::Violation};
 
 /// A packet that was reported: one that was dropped, or would have been, or the first of a connection that passed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PacketEvent {
     /// When it arrived.
     pub time_utc: Timestamp,
     /// Where it came from; null if the packet does not say.
+    #[schema(value_type = Option<schema::Address>)]
     pub source: Option<IpAddr>,
     /// Destination port; null if the packet does not say.
+    #[schema(value_type = Option<schema::PortNumber>)]
     pub number: Option<u16>,
     /// `TCP`, `UDP` or `SCTP`; null if the packet does not say.
+    #[schema(value_type = Option<schema::Transport>)]
     pub protocol: Option<String>,
     /// Name of the interface.
     pub interface: String,
     /// `pass` or `drop`: what became of it.
+    #[schema(value_type = schema::Verdict)]
     pub verdict: String,
     /// Name of the cause.
+    #[schema(value_type = schema::Cause)]
     pub reason: String,
     /// `enforce` or `observe`.
+    #[schema(value_type = schema::Mode)]
     pub mode: String,
 }
 
@@ -44,7 +51,7 @@ impl PacketEvent {
 }
 
 /// Packets that were dropped, or would have been, and that are not among those shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NotShown {
     /// How many.
@@ -76,18 +83,23 @@ const fn transport_name(transport: Transport) -> &'static str {
 }
 
 /// The query of `GET /v1/why`, as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct WhyQuery {
     /// Where the packet comes from: an address.
+    #[param(value_type = schema::Address)]
     pub source: String,
     /// Destination port.
+    #[param(value_type = schema::PortNumber)]
     pub port: String,
     /// `TCP` (the default), `UDP` or `SCTP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::Transport>)]
     pub protocol: Option<String>,
     /// Destination address; one of this host's if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::Address>)]
     pub to: Option<String>,
     /// Name of the interface on which it arrives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,20 +145,26 @@ impl WhyQuery {
 }
 
 /// What would become of a packet now, and what decides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Why {
     /// Where the packet comes from.
+    #[schema(value_type = schema::Address)]
     pub source: IpAddr,
     /// Destination port.
+    #[schema(value_type = schema::PortNumber)]
     pub number: u16,
     /// `TCP`, `UDP` or `SCTP`.
+    #[schema(value_type = schema::Transport)]
     pub protocol: String,
     /// `pass` or `drop`.
+    #[schema(value_type = schema::Verdict)]
     pub verdict: String,
     /// Name of the cause under which it would be counted; null if the program would not see it.
+    #[schema(value_type = Option<schema::Cause>)]
     pub reason: Option<String>,
     /// `enforce` or `observe`.
+    #[schema(value_type = schema::Mode)]
     pub mode: String,
     /// What decides, in a sentence.
     pub explanation: String,

@@ -1,8 +1,10 @@
 //! Which part of a list to show.
 
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
 
 use crate::{
+    api::document::schema,
     clock::BootTime,
     core::view::{GrantFilter, RequestFilter},
     policy::{GrantId, RequestId, Violation},
@@ -14,29 +16,36 @@ const REQUESTS: (usize, usize) = (200, 50);
 const GRANTS: (usize, usize) = (5000, 1000);
 
 /// The query of `GET /v1/requests`, as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct RequestQuery {
     /// `Pending`: only those that wait for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline, value_type = Option<schema::Waiting>)]
     pub status: Option<String>,
     /// Only those older than the request of this number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<i64>, minimum = 1)]
     pub before: Option<String>,
     /// How many at most, 1 to 200; 50 if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     pub limit: Option<String>,
 }
 
 /// The query of `GET /v1/grants`, as written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct GrantQuery {
     /// From where to go on, as `nextLink` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(pattern = "^[0-9]{1,19}-[0-9]{1,18}$")]
     pub after: Option<String>,
     /// How many at most, 1 to 5000; 1000 if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 5000)]
     pub limit: Option<String>,
 }
 

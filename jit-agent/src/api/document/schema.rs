@@ -1,0 +1,90 @@
+//! Schemas of values that Rust's types say too little about: `#[schema(value_type = schema::Source)]` on a field names
+//! one. The types have no values.
+
+use jit_common::reason::Reason;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{ObjectBuilder, SchemaFormat, Type},
+    },
+};
+
+use crate::api::wire::{LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT};
+
+/// No control characters.
+const ONE_LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+
+macro_rules! schemas {
+    ($($(#[doc = $text:literal])+ $name:ident: $schema:expr;)+) => {$(
+        $(#[doc = $text])+
+        #[derive(Debug)]
+        pub(in crate::api) enum $name {}
+
+        impl ToSchema for $name {}
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let description = concat!($($text),+).trim();
+                RefOr::T($schema.description(Some(description)).build().into())
+            }
+        }
+    )+};
+}
+
+schemas! {
+    /// An IPv4 or IPv6 address.
+    Address: text("ip", "192.0.2.7");
+    /// An IPv4 or IPv6 address, or a prefix without host bits; neither link-local nor IPv4-mapped.
+    Source: text("ip-prefix", "192.0.2.0/24");
+    /// An ISO 8601 duration.
+    Duration: text("duration", "PT1H30M");
+    /// A time in RFC 3339.
+    Time: text("date-time", "2030-01-31T17:30:00Z");
+    /// Text on one line.
+    Line: line().max_length(Some(LONGEST_TEXT));
+    /// Name of a user.
+    User: line().min_length(Some(1)).max_length(Some(LONGEST_NAME));
+    /// In whose name a delegate asks: printable characters, without spaces at the ends.
+    Requestor: printable().min_length(Some(1)).max_length(Some(LONGEST_REQUESTOR));
+    /// Which requests: those that wait for approval.
+    Waiting: word(["Pending"]);
+    /// Nothing but true.
+    True: ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
+    /// Number of a port.
+    PortNumber: ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u16::MAX));
+    /// What a port policy or a grant covers; `*` is TCP, UDP and SCTP.
+    Protocol: word(["TCP", "UDP", "*"]);
+    /// Protocol of a packet.
+    Transport: word(["TCP", "UDP", "SCTP"]);
+    /// Whether drops are carried out.
+    Mode: word(["enforce", "observe"]);
+    /// What is done with a packet.
+    Verdict: word(["pass", "drop"]);
+    /// Name of the cause of a verdict.
+    Cause: word(Reason::ALL.iter().map(|reason| reason.name()));
+    /// Whether a justification is needed.
+    Need: word(["required", "optional"]);
+    /// How an interface is covered.
+    Attachment: word(["native", "generic"]);
+}
+
+/// A text with a format, and one that is like it.
+fn text(format: &str, example: &str) -> ObjectBuilder {
+    let format = SchemaFormat::Custom(format.to_owned());
+    ObjectBuilder::new().schema_type(Type::String).format(Some(format)).examples([example])
+}
+
+fn line() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(ONE_LINE))
+}
+
+/// ASCII only: what else can be seen, no pattern says.
+fn printable() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^[!-~]([ -~]*[!-~])?$"))
+}
+
+/// One of these words.
+fn word<'a>(words: impl IntoIterator<Item = &'a str>) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words))
+}
