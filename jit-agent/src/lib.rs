@@ -13,6 +13,8 @@ pub mod core;
 pub mod daemon;
 pub mod datapath;
 pub mod events;
+mod hex;
+pub mod journal;
 pub mod policy;
 pub mod store;
 mod text;

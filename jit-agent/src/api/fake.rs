@@ -1,7 +1,7 @@
 //! An agent without store and kernel for tests: a real socket and real routes before a core that answers by script.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc::Sender},
     thread::JoinHandle,
     time::Duration,
@@ -9,6 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use jit_common::reason::{Reason, Verdict};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{mpsc::Receiver, oneshot};
 
@@ -24,7 +25,7 @@ use crate::{
     datapath::Packet,
     events::EventHub,
     policy::{GrantId, PortId, PortPolicy, Protocol, RequestId, RequestedPort, Until},
-    store::RequestState,
+    store::{AuditReader, RequestState, Store},
 };
 
 /// What the core says.
@@ -42,6 +43,7 @@ pub(crate) struct Script {
     pub(crate) more: Option<RequestId>,
     pub(crate) durable: bool,
     pub(crate) events: EventHub,
+    pub(crate) audit: Option<AuditReader>,
 }
 
 impl Default for Script {
@@ -56,6 +58,7 @@ impl Default for Script {
             more: None,
             durable: true,
             events: EventHub::new(Arc::new(SystemClock)),
+            audit: None,
         }
     }
 }
@@ -160,6 +163,26 @@ pub(crate) fn pending() -> RequestView {
 fn closed(id: RequestId, peer: Peer, status: RequestState, reason: String) -> RequestView {
     let (decided_by, status_reason) = (Some(peer.name), Some(reason));
     RequestView { id, status, status_reason, decided_by, grants: Vec::new(), ..request() }
+}
+
+/// A store whose audit log has a grant, its revocation, and `more` events of which texts try to be formulas.
+pub(crate) fn audit_log(directory: &Path, more: usize) -> Store {
+    let mut store = Store::open(directory).unwrap();
+    let granted = json!({
+        "grant": 17, "request": 9, "number": 22, "protocol": "tcp", "source": "192.0.2.10/32",
+        "end": "2026-11-22T16:30:12Z", "uid": 1000, "requestor": "ann",
+    });
+    store.record_event(time("2026-11-22T16:00:00Z"), "granted", &granted).unwrap();
+    let revoked = json!({
+        "grant": 17, "number": 22, "protocol": "tcp", "source": "192.0.2.10/32", "requestor": "ann",
+        "by": { "uid": 0, "name": "root", "login_uid": 1001 }, "reason": "said \"no\",\nand meant it\u{1b}",
+    });
+    store.record_event(time("2026-11-22T16:00:10Z"), "revoked", &revoked).unwrap();
+    for index in 0..more {
+        let detail = json!({ "requestor": "=cmd()", "justification": "@x", "reason": "-1", "count": index });
+        store.record_event(time("2026-11-22T16:00:20Z"), "denied", &detail).unwrap();
+    }
+    store
 }
 
 /// What the core was asked.
@@ -296,6 +319,12 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 reply(script, to, script.events.subscribe().unwrap());
                 // Not every test waits for it.
                 let _ = watched.send(());
+            }
+            Command::Audit(_, to) => {
+                let missing = || Refusal::Unavailable("no audit log".to_owned());
+                let refusal = script.refusal.clone();
+                let reader = refusal.map_or_else(|| script.audit.clone().ok_or_else(missing), Err);
+                drop(to.send(reader));
             }
             Command::Metrics(_, to) => {
                 let (status, events) = (script.status.clone(), script.events.totals());

@@ -3,6 +3,7 @@
 //! The socket is open to every local user; who may do what follows from the kernel's word on the peer. What one user
 //! can hold (connections, time, memory) is therefore bounded here, before any role is asked.
 
+mod audit;
 mod bind;
 mod body;
 mod document;

@@ -18,6 +18,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    audit,
     body::excerpt,
     document::{self, Document},
     metrics,
@@ -28,7 +29,7 @@ use super::{
 use crate::core::{handle::CoreHandle, view::Peer};
 
 /// The paths that take a query.
-const WITH_QUERY: [&str; 3] = ["/v1/why", "/v1/requests", "/v1/grants"];
+const WITH_QUERY: [&str; 5] = ["/v1/why", "/v1/requests", "/v1/grants", "/v1/audit", "/v1/audit/verify"];
 
 type Answer<T> = Result<Json<T>, Problem>;
 
@@ -58,6 +59,7 @@ pub(super) fn documented() -> OpenApiRouter<CoreHandle> {
         .routes(routes!(grants::revoke))
         .routes(routes!(why))
         .routes(routes!(events))
+        .merge(audit::routes())
         .routes(routes!(metrics_of_peer))
         .routes(routes!(openapi))
 }

@@ -1,5 +1,6 @@
 //! The routes through a real socket, in raw bytes.
 
+mod audit;
 mod hostile;
 mod packets;
 mod requests;

@@ -3,6 +3,7 @@
 //! Bodies that are sent to the agent refuse unknown fields. Answers are read leniently, so that a client understands an
 //! agent that says more than it knows.
 
+mod audit;
 mod body;
 mod packet;
 mod query;
@@ -27,6 +28,7 @@ pub(in crate::api) use self::body::{LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEX
 #[cfg(test)]
 pub(in crate::api) use self::body::{MOST_IDS, MOST_PORTS, MOST_SOURCES};
 pub use self::{
+    audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
     body::{Extend, NewRequest, Nothing, Reason, RequestedPort, Revoke, parse_duration},
     packet::{NotShown, PacketEvent, Why, WhyQuery},
     query::{GrantQuery, RequestQuery},

@@ -3,8 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use jit_agent::{config::DEFAULT_PATH, daemon};
-use tracing_subscriber::EnvFilter;
+use jit_agent::{config::DEFAULT_PATH, daemon, journal};
 
 /// Keeps management ports shut at the network card, and opens them for named sources for a limited time.
 #[derive(Parser)]
@@ -35,8 +34,7 @@ struct Location {
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    journal::init();
     let result = match arguments.command {
         Command::Run(Location { config }) => daemon::run(&config),
         Command::Check(Location { config }) => daemon::check(&config).map(|report| println!("{}", report.join("\n"))),

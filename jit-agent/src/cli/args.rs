@@ -58,6 +58,8 @@ pub(super) enum Command {
     ///
     /// A grant that lasts longer anyway stays as it is. Where the port requires approval, the extension does too.
     Extend(Extend),
+    /// Show the audit log, newest last, or check it
+    Audit(Audit),
     /// End grants at once; established connections stop as well
     Revoke(Revoke),
 }
@@ -131,6 +133,47 @@ pub(super) enum RequestedPort {
     Number(u16),
     /// This protocol.
     Exact(PortId),
+}
+
+/// Arguments of `audit`.
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Audit {
+    /// What else to do
+    #[command(subcommand)]
+    pub(super) command: Option<AuditCommand>,
+    /// From when on: how long ago, like 2h or 7d, or local time like 17:30, 2026-01-31 or "2026-01-31 17:30", or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
+    /// Before when, written in the same ways
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+    /// Only this person's access, and what this person did
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// Only this port number
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// Only this kind of event, like granted, denied or revoked
+    #[arg(long, value_name = "NAME")]
+    pub(super) event: Option<String>,
+    /// Print comma-separated values
+    #[arg(long, conflicts_with = "jsonl")]
+    pub(super) csv: bool,
+    /// Print each row as a line of JSON
+    #[arg(long)]
+    pub(super) jsonl: bool,
+}
+
+/// What to do with the audit log besides showing it.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Check that no row was changed, removed or cut off
+    Verify {
+        /// Check as well that the log holds this head, which was noted elsewhere
+        #[arg(long, value_name = "[SEQ:]HASH")]
+        head: Option<String>,
+    },
 }
 
 /// Arguments of `why`.

@@ -157,6 +157,39 @@ impl Client {
         })
     }
 
+    /// The same client with another time for the whole answer.
+    #[must_use]
+    pub(super) fn waiting(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Reads an answer of any length, and hands its bytes over as they come until `take` has enough of them.
+    ///
+    /// # Errors
+    /// Nothing in time, a problem in place of the answer, or an end before it is whole.
+    pub(super) fn download(&self, path: &str, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), FollowError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(ClientError::Runtime)?.block_on(async {
+            let late = || ClientError::NoAnswer { path: self.socket.clone(), after: self.timeout };
+            let response = self.response(Method::GET, path, None);
+            let response = timeout(self.timeout, response).await.map_err(|_| late())??;
+            if response.status() != StatusCode::OK {
+                return match understand(response.status(), self.body(response).await?)? {
+                    Answer::Problem(problem) => Err(FollowError::Problem(problem)),
+                    Answer::Done(_) => Ok(()),
+                };
+            }
+            let mut body = response.into_body();
+            while let Some(frame) = timeout(self.timeout, body.frame()).await.map_err(|_| late())? {
+                let frame = frame.map_err(|error| self.broken(error))?;
+                if !frame.data_ref().is_none_or(|bytes| take(bytes)) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     async fn stream(&self, path: &str, take: impl FnMut(&str, &str) -> bool) -> Result<(), FollowError> {
         let response = timeout(self.timeout, self.response(Method::GET, path, None))
             .await

@@ -1,10 +1,12 @@
 //! The client `jitctl`: arguments to one request, its answer to text for people or JSON for programs.
 
 mod args;
+mod audit;
 mod client;
 mod exit;
 mod output;
 mod parse;
+mod past;
 mod requests;
 mod table;
 mod text;
@@ -13,7 +15,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::{env, ffi::OsString, process::ExitCode};
+use std::{env, ffi::OsString, io, process::ExitCode};
 
 use clap::Parser;
 use hyper::{Method, body::Bytes};
@@ -79,8 +81,17 @@ pub fn main() -> ExitCode {
 /// Runs `jitctl` with these arguments, the program's name first, up to what is to be printed.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroundings) -> Outcome {
+    run_to(arguments, surroundings, &mut io::stdout())
+}
+
+/// The same, with `out` for what is printed as it comes.
+fn run_to(
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings,
+    out: &mut dyn io::Write,
+) -> Outcome {
     match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => carry_out(arguments, surroundings).unwrap_or_else(|failure| failure),
+        Ok(arguments) => carry_out(arguments, surroundings, out).unwrap_or_else(|failure| failure),
         Err(error) if error.use_stderr() => Outcome::failed(Exit::Usage, error.render().to_string()),
         // `--help` and `--version`.
         Err(error) => Outcome::done(error.render().to_string()),
@@ -88,7 +99,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroun
 }
 
 /// Either way an outcome; an `Err` is one that ended early.
-fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
+fn carry_out(arguments: Arguments, surroundings: &Surroundings, out: &mut dyn io::Write) -> Result<Outcome, Outcome> {
     let Arguments { socket, json, command } = arguments;
     let agent = Agent { client: Client::new(&socket), json };
     match command {
@@ -120,6 +131,7 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings) -> Result<Outcom
             FollowError::Problem(problem) => agent.problem(&problem),
             FollowError::Unanswered(error) => unanswered(&error),
         }),
+        Command::Audit(arguments) => audit::carry_out(&agent, arguments, surroundings, out),
         Command::Revoke(arguments) => agent.post("/v1/grants/revoke", &revoke_body(arguments), |done: &Revocation| {
             let stdout = table::closed(done);
             if done.durable {

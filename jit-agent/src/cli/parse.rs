@@ -56,6 +56,12 @@ pub(super) enum ParseError {
     /// Not a time.
     #[error("`{0}` is not a time; write one like 17:30, \"2030-01-31 17:30\" or 2030-01-31T17:30:00Z")]
     Time(String),
+    /// Not a time of what has happened.
+    #[error(
+        "`{0}` is not a time; write how long ago, like 2h or 7d, or when, like 17:30, 2026-01-31, \"2026-01-31 17:30\" or \
+         2026-01-31T17:30:00Z"
+    )]
+    PastTime(String),
     /// Skipped when clocks go forward.
     #[error("`{0}` does not exist here: clocks go forward over it; write another time, or one with an offset")]
     Gap(String),

@@ -1,5 +1,7 @@
 //! `jitctl` from its arguments to its output, against a core that answers by script over a real socket.
 
+mod audit;
+
 use std::{os::unix::net::UnixListener, path::Path, time::Duration};
 
 use jiff::tz::TimeZone;

@@ -14,6 +14,7 @@ use crate::{
     datapath::Packet,
     events::News,
     policy::{GrantId, RequestId},
+    store::AuditReader,
 };
 
 /// Where the answer goes.
@@ -44,6 +45,8 @@ pub enum Command {
     Why(Peer, Packet, Reply<WhyView>),
     /// What is reported of packets from now on.
     Watch(Peer, Reply<broadcast::Receiver<News>>),
+    /// Leave to read the audit log.
+    Audit(Peer, Reply<AuditReader>),
     /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.
     Metrics(Option<Peer>, Reply<MetricsView>),
     /// Nothing but whether the peer has a role: for what is the same for everybody who has one.
@@ -185,6 +188,14 @@ impl CoreHandle {
     /// Not permitted, the agent is stopping.
     pub async fn watch(&self, peer: Peer) -> Result<broadcast::Receiver<News>, Refusal> {
         self.ask(|reply| Command::Watch(peer, reply)).await
+    }
+
+    /// A reader of the audit log, which needs the core no more.
+    ///
+    /// # Errors
+    /// Not permitted, store broken.
+    pub async fn audit(&self, peer: Peer) -> Result<AuditReader, Refusal> {
+        self.ask(|reply| Command::Audit(peer, reply)).await
     }
 
     /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.

@@ -139,6 +139,8 @@ pub struct Core {
     next_checkpoint: BootTime,
     checkpoint_fault: Option<String>,
     next_cleaning: BootTime,
+    /// The head of the audit log that the journal has.
+    announced_head: i64,
     next_tending: BootTime,
     tending_fault: Option<String>,
     /// How many events could not be written to the audit log.
@@ -174,6 +176,7 @@ impl Core {
             next_checkpoint: BootTime::default(),
             checkpoint_fault: None,
             next_cleaning: BootTime::default(),
+            announced_head: 0,
             next_tending: BootTime::default(),
             tending_fault: None,
             lost_events: 0,
@@ -249,6 +252,7 @@ impl Core {
             }
             Command::Why(peer, packet, reply) => drop(reply.send(self.why(&peer, packet))),
             Command::Watch(peer, reply) => drop(reply.send(self.watch(&peer))),
+            Command::Audit(peer, reply) => drop(reply.send(self.audit(&peer))),
             Command::Metrics(peer, reply) => drop(reply.send(self.metrics(peer.as_ref()))),
             Command::Permit(peer, reply) => drop(reply.send(self.access.check(&peer, Right::Look))),
             Command::Stop => {}

@@ -13,7 +13,7 @@ use crate::{
     clock::BootTime,
     datapath::DatapathError,
     policy::{EntryKey, GrantId, LiveGrant, RequestId, Right},
-    store::{GrantRow, GrantState, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
+    store::{AuditReader, GrantRow, GrantState, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
 };
 
 /// With how many grants a listing of requests ends, though there be more.
@@ -146,6 +146,11 @@ impl Core {
             return Err(Refusal::NotFound { what: "request", id: id.0 });
         }
         Ok(self.request_view(row))
+    }
+
+    pub(super) fn audit(&mut self, peer: &Peer) -> Result<AuditReader, Refusal> {
+        self.access.check(peer, Right::ReadAll)?;
+        Ok(self.store()?.audit_reader())
     }
 
     pub(super) fn grants(

@@ -10,10 +10,16 @@ use super::{
     backlog::Closing,
     view::{Peer, Refusal},
 };
-use crate::store::{Checkpoint, GrantState};
+use crate::{
+    journal,
+    store::{AuditHead, Checkpoint, GrantState},
+};
 
 /// How long the key of a request is kept.
 const KEYS_KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+/// How many old records are removed at once at most, so that commands don't wait for long.
+const PRUNED_AT_ONCE: usize = 1000;
 
 /// How many grants one sweep ends at most, so that commands don't wait for long where many end at once. The kernel
 /// ends them all on time; the sweep only frees their entries.
@@ -55,10 +61,19 @@ impl Core {
     /// Forgets what is kept for a limited time only.
     fn clean(&mut self) {
         self.next_cleaning = self.clock.boot().after(CLEANING_INTERVAL);
-        let before = self.clock.wall().saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
+        let wall = self.clock.wall();
+        let keys_before = wall.saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
+        let records_before = wall.saturating_sub(self.config.retention).unwrap_or(Timestamp::MIN);
         let Ok(store) = &mut self.store else { return };
-        if let Err(error) = store.forget_keys(before) {
-            tracing::error!(%error, "old idempotency keys stay; tried again later");
+        let cleaned = store.forget_keys(keys_before).and_then(|()| {
+            let requests = store.prune_requests(records_before, PRUNED_AT_ONCE)?;
+            Ok(requests.max(store.prune_audit(wall, records_before, PRUNED_AT_ONCE)?))
+        });
+        match cleaned {
+            // There is more to remove; commands come in between.
+            Ok(PRUNED_AT_ONCE..) => self.next_cleaning = self.clock.boot().after(TENDING_INTERVAL),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "old records stay; tried again later"),
         }
     }
 
@@ -71,6 +86,7 @@ impl Core {
             retry,
             Some(self.next_checkpoint),
             Some(self.next_tending),
+            Some(self.next_cleaning),
         ];
         moments.into_iter().flatten().min().unwrap_or_default().since(self.clock.boot())
     }
@@ -105,6 +121,14 @@ impl Core {
         let clocks = self.clocks();
         self.next_checkpoint = clocks.boot.after(CHECKPOINT_INTERVAL);
         let Ok(store) = &mut self.store else { return };
+        match store.audit_head() {
+            Ok(AuditHead { seq, hash }) if seq > self.announced_head => {
+                journal::announce_head(seq, &hash);
+                self.announced_head = seq;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the head of the audit log can't be noted"),
+        }
         let noted = store.checkpoint(&clocks);
         self.checkpoint_fault = noted.err().map(|error| {
             tracing::error!(%error, "the clocks could not be noted");

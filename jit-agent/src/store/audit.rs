@@ -3,6 +3,12 @@
 //! Whoever may write the file can also write a chain anew. What proves more is a head noted elsewhere: a log that
 //! holds that head holds everything before it unchanged.
 
+mod prune;
+mod read;
+mod verify;
+
+use std::fmt;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
@@ -11,7 +17,13 @@ use sha2::{Digest, Sha256};
 use super::{
     Store,
     error::{Failure, StoreError},
-    rows::{Fields, wall_column},
+    rows::wall_column,
+};
+use crate::{hex, journal};
+
+pub use self::{
+    read::{AuditFilter, AuditReader, AuditRow, AuditRows},
+    verify::{NotedHead, Verification},
 };
 
 /// Sets these hashes apart from all others, and changes with what is hashed.
@@ -28,6 +40,13 @@ pub struct AuditHead {
 
 impl AuditHead {
     const EMPTY: Self = Self { seq: 0, hash: [0; 32] };
+}
+
+/// As it is noted elsewhere: number and hash, with a colon between.
+impl fmt::Display for AuditHead {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.seq, hex::encode(&self.hash))
+    }
 }
 
 /// Where the audit log was tampered with.
@@ -47,12 +66,84 @@ pub enum ChainFault {
         /// The last one.
         last: i64,
     },
+    /// Filters would not find a row, though it fits them: what they look things up in was changed.
+    #[error("audit row {seq} is hidden from filters that it fits: table audit_terms was changed")]
+    Hidden {
+        /// The row.
+        seq: i64,
+    },
+    /// The anchor says that retention removed rows, and the log doesn't.
+    #[error("audit rows up to {seq} are gone, and no row says that retention removed them")]
+    Anchor {
+        /// The last row that is gone.
+        seq: i64,
+    },
+    /// The log ends before the noted head.
+    #[error("audit rows {first} to {last} were cut off: row {last} is the noted head")]
+    HeadCut {
+        /// The first one that is missing.
+        first: i64,
+        /// The noted head.
+        last: i64,
+    },
+    /// The row of the noted head has another hash.
+    #[error("audit row {seq} is not the noted head: it, or rows before it, were written anew")]
+    HeadRewritten {
+        /// The row.
+        seq: i64,
+    },
+    /// No row is the noted head, whose number is not known.
+    #[error(
+        "no audit row from {first} to {last} has the noted hash: the tail was cut off or rows were written anew, from \
+         where can be told by a head noted as SEQ:HASH"
+    )]
+    HeadMissing {
+        /// The first row.
+        first: i64,
+        /// The last one.
+        last: i64,
+    },
+    /// Retention removed the row of the noted head.
+    #[error(
+        "audit row {seq}, the noted head, was removed by retention, which left row {first} first; give a later head"
+    )]
+    HeadPruned {
+        /// The row of the noted head.
+        seq: i64,
+        /// The first row that is left.
+        first: i64,
+    },
     /// A row doesn't follow the one before: that one was written anew.
     #[error("audit row {seq} does not follow row {before}: one of them was written anew", before = seq - 1)]
     Unlinked {
         /// The later one of the two.
         seq: i64,
     },
+}
+
+/// The last row of the log.
+pub(super) fn head(connection: &Connection) -> Result<AuditHead, Failure> {
+    let last = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
+    let head = connection
+        .prepare_cached(last)?
+        .query_row([], |row| Ok(AuditHead { seq: row.get(0)?, hash: row.get(1)? }))
+        .optional()?;
+    Ok(head.unwrap_or(AuditHead::EMPTY))
+}
+
+/// Tells the journal of the rows after one that it has, and notes the last one.
+pub(super) fn announce_after(connection: &Connection, announced: &mut i64) -> Result<(), Failure> {
+    let select = "SELECT seq, event, detail, hash FROM audit WHERE seq > ? ORDER BY seq";
+    let mut statement = connection.prepare_cached(select)?;
+    let mut rows = statement.query([*announced])?;
+    while let Some(row) = rows.next()? {
+        let (seq, event, detail): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        // What is written here is JSON.
+        let detail = serde_json::from_str(&detail).unwrap_or_default();
+        journal::announce(seq, &event, &detail, &row.get(3)?);
+        *announced = seq;
+    }
+    Ok(())
 }
 
 /// Adds rows to the log within a transaction.
@@ -64,12 +155,7 @@ pub(super) struct AuditWriter<'transaction> {
 
 impl<'transaction> AuditWriter<'transaction> {
     pub(super) fn new(transaction: &'transaction Connection, wall: Timestamp) -> Result<Self, Failure> {
-        let last = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
-        let head = transaction
-            .prepare_cached(last)?
-            .query_row([], |row| Ok(AuditHead { seq: row.get(0)?, hash: row.get(1)? }))
-            .optional()?
-            .unwrap_or(AuditHead::EMPTY);
+        let head = head(transaction)?;
         // Past rows that someone cut off, so that the gap shows.
         let seq = head.seq.max(highest_ever(transaction)?);
         Ok(Self { transaction, head: AuditHead { seq, ..head }, wall: wall_column(wall) })
@@ -87,6 +173,14 @@ impl<'transaction> AuditWriter<'transaction> {
 }
 
 impl Store {
+    /// The last row of the log.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn audit_head(&self) -> Result<AuditHead, StoreError> {
+        self.query("reading the audit log", head)
+    }
+
     /// Records something that happened, for the audit log only. Survives loss of power.
     ///
     /// # Errors
@@ -96,45 +190,6 @@ impl Store {
             AuditWriter::new(transaction, wall)?.add(event, detail)
         })
     }
-
-    /// Checks the whole audit chain, and returns its head.
-    ///
-    /// # Errors
-    /// The first row that was edited, removed or does not follow the one before; the store can't be read.
-    pub fn verify_audit(&self) -> Result<AuditHead, StoreError> {
-        self.query("verifying the audit log", |connection| {
-            let head = verify(connection)?;
-            let highest = highest_ever(connection)?;
-            if head.seq < highest {
-                return Err(broken(ChainFault::Removed { first: head.seq + 1, last: highest }));
-            }
-            Ok(head)
-        })
-    }
-}
-
-fn verify(connection: &Connection) -> Result<AuditHead, Failure> {
-    let mut statement =
-        connection.prepare("SELECT seq, wall, event, detail, previous, hash FROM audit ORDER BY seq")?;
-    let mut rows = statement.query([])?;
-    let mut head = AuditHead::EMPTY;
-    while let Some(row) = rows.next()? {
-        let fields = Fields::new(row, "audit", "seq")?;
-        let (seq, wall) = (fields.get("seq")?, fields.get("wall")?);
-        let (event, detail): (String, String) = (fields.get("event")?, fields.get("detail")?);
-        let (previous, stored): ([u8; 32], [u8; 32]) = (fields.get("previous")?, fields.get("hash")?);
-        if seq != head.seq + 1 {
-            return Err(broken(ChainFault::Removed { first: head.seq + 1, last: seq - 1 }));
-        }
-        if hash(seq, wall, &event, &detail, &previous) != stored {
-            return Err(broken(ChainFault::Edited { seq }));
-        }
-        if previous != head.hash {
-            return Err(broken(ChainFault::Unlinked { seq }));
-        }
-        head = AuditHead { seq, hash: stored };
-    }
-    Ok(head)
 }
 
 /// The highest number ever given to a row, also to one that is gone: SQLite keeps count for AUTOINCREMENT.

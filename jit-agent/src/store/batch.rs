@@ -35,7 +35,7 @@ impl Store {
     pub fn batch<T>(&mut self, work: impl FnOnce(&mut Batch<'_>) -> T) -> Result<T, StoreError> {
         let action = "recording a request";
         let Self { connection, path, .. } = self;
-        (|| {
+        let done = (|| {
             connection.pragma_update(None, "synchronous", Durability::Machine.level())?;
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut batch = Batch { transaction, path, lost: None };
@@ -46,7 +46,9 @@ impl Store {
             batch.transaction.commit()?;
             Ok(done)
         })()
-        .map_err(|failure: Failure| failure.report(path, action))
+        .map_err(|failure: Failure| failure.report(path, action))?;
+        self.announce();
+        Ok(done)
     }
 
     /// Makes sure that there is space for closings, without which nothing may be opened.

@@ -22,6 +22,9 @@ const SCHEMA_MAJOR: i32 = 1;
 const SCHEMA_MINOR: i32 = 1;
 /// `user_version` is major times this, plus minor.
 const MAJOR: i32 = 1000;
+const VERSION: i32 = SCHEMA_MAJOR * MAJOR + SCHEMA_MINOR;
+/// What minor version 1 adds. Leaves alone what is there already.
+const ADDITIONS: &str = include_str!("schema-1.sql");
 /// How long to wait for another process that reads or backs up the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -55,6 +58,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
+        migrate(&connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(connection)
@@ -62,6 +66,27 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = attempt().map_err(|failure: Failure| failure.report(path, "opening the store"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io_error("setting the mode of", path))?;
     Ok(connection)
+}
+
+/// Adds what an older agent's store lacks, all of it or nothing.
+fn migrate(connection: &Connection) -> Result<(), Failure> {
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < VERSION {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {ADDITIONS} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+    }
+    Ok(())
+}
+
+/// Opens a store that is there for reading only, beside the connection that writes.
+pub(super) fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
+    let attempt = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        Ok(connection)
+    };
+    attempt().map_err(|failure: Failure| failure.report(path, "opening the store for reading"))
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
@@ -158,12 +183,10 @@ fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
 
 fn write_schema(path: &Path) -> Result<(), Failure> {
     let connection = open(path)?;
-    let version = SCHEMA_MAJOR * MAJOR + SCHEMA_MINOR;
     connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; \
-         {} {} COMMIT; PRAGMA journal_mode = WAL;",
-        include_str!("schema.sql"),
-        include_str!("schema-1.sql")
+        "PRAGMA synchronous = FULL; BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
+         {} {ADDITIONS} COMMIT; PRAGMA journal_mode = WAL;",
+        include_str!("schema.sql")
     ))?;
     connection.close().map_err(|(_, error)| error)?;
     Ok(())

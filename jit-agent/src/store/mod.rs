@@ -21,7 +21,7 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use self::{
-    audit::{AuditHead, ChainFault},
+    audit::{AuditFilter, AuditHead, AuditReader, AuditRow, AuditRows, ChainFault, NotedHead, Verification},
     batch::{Batch, Extension},
     error::StoreError,
     new::{Deadline, IdempotencyKey, NewGrantRow, NewOutcome, NewRequestRow},
@@ -37,6 +37,8 @@ pub struct Store {
     connection: Connection,
     path: PathBuf,
     reserve: Reserve,
+    /// The last row of the audit log that the journal has.
+    announced: i64,
 }
 
 /// What a committed transaction survives.
@@ -71,7 +73,8 @@ impl Store {
         if let Err(error) = reserve.hold() {
             tracing::warn!(%error, dir = %dir.display(), "no space can be kept for closings, so nothing can be opened");
         }
-        Ok(Self { connection, path, reserve })
+        let head = audit::head(&connection).map_err(|failure| failure.report(&path, "reading the audit log"))?;
+        Ok(Self { connection, path, reserve, announced: head.seq })
     }
 
     /// The file that holds everything.
@@ -97,7 +100,17 @@ impl Store {
             transaction.commit()?;
             Ok(done)
         };
-        attempt().map_err(|failure: Failure| failure.report(&self.path, action))
+        let done = attempt().map_err(|failure: Failure| failure.report(&self.path, action))?;
+        self.announce();
+        Ok(done)
+    }
+
+    /// Tells the journal what is in the audit log since it was last told.
+    fn announce(&mut self) {
+        let announced = audit::announce_after(&self.connection, &mut self.announced);
+        if let Err(error) = announced.map_err(|failure| failure.report(&self.path, "reading the audit log")) {
+            tracing::error!(%error, "what is new in the audit log is missing in this one");
+        }
     }
 
     /// Takes the space for closings again, if it was given up.

@@ -49,6 +49,8 @@ schemas! {
     Requestor: printable().min_length(Some(1)).max_length(Some(LONGEST_REQUESTOR));
     /// Which requests: those that wait for approval.
     Waiting: word(["Pending"]);
+    /// How the rows of the audit log are written.
+    AuditFormat: word(["json", "csv", "jsonl"]);
     /// Nothing but true.
     True: ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
     /// Number of a port.

@@ -92,3 +92,18 @@ fn many_grants_that_end_at_once_are_swept_in_batches() {
     assert_eq!(world.entries(), []);
     assert_eq!(world.core().until_next_sweep(), secs(1), "the datapath is tended every second");
 }
+
+#[test]
+fn records_older_than_the_retention_go_and_what_is_left_is_still_proved() {
+    let mut world = World::new();
+    world.submit(vec![port(22, &["192.0.2.1"], 100)]).unwrap();
+    world.pass(100);
+    let day = 24 * 3600;
+    for (days, requests) in [(399, 1), (401, 0)] {
+        world.clock.set_wall(wall(days * day));
+        world.pass(600);
+        assert_eq!(world.statuses().len(), requests, "after {days} days");
+    }
+    assert_eq!(world.core().store().unwrap().verify_audit().unwrap().seq, 5);
+    assert_eq!(world.events(), ["expired", "pruned"], "never all of it");
+}

@@ -142,7 +142,7 @@ fn a_write_ahead_log_of_another_database_is_not_replayed() {
 
 #[test]
 fn a_newer_schema_is_refused_and_a_compatible_one_is_read() {
-    for (version, accepted) in [(1000, true), (1001, true), (2000, false), (0, false)] {
+    for (version, accepted) in [(1001, true), (1002, true), (1999, true), (2000, false), (0, false)] {
         let dir = filled();
         let path = dir.path().join(NAME);
         Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();

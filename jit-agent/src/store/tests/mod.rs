@@ -3,6 +3,8 @@
 mod audit;
 mod files;
 mod records;
+mod retention;
+mod search;
 
 use jiff::Timestamp;
 use tempfile::TempDir;

@@ -1,0 +1,181 @@
+//! The agent's log: to the journal with its fields where there is one, else as text.
+
+use std::os::fd::AsFd;
+
+use serde_json::Value;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::hex;
+
+/// Target of what is also in the audit log.
+pub const TARGET: &str = "audit";
+/// Set by the service manager where standard error goes to the journal: device and inode of that, with a colon between.
+const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+/// Before the names of fields in the journal, with an underscore.
+const PREFIX: &str = "JIT";
+
+/// Sends what the agent logs to the journal, if standard error leads there, else to standard error as text. What to log
+/// says RUST_LOG; the audit log's rows are always among it.
+pub fn init() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = match format!("{TARGET}=info").parse() {
+        Ok(always) => filter.add_directive(always),
+        Err(_) => filter,
+    };
+    let journal = leads_to_journal(std::env::var(JOURNAL_STREAM).ok().as_deref(), std::io::stderr())
+        .then(tracing_journald::layer)
+        .and_then(Result::ok);
+    let layer = match journal {
+        Some(journal) => journal.with_field_prefix(Some(PREFIX.to_owned())).boxed(),
+        None => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
+    };
+    tracing_subscriber::registry().with(layer).with(filter).init();
+}
+
+/// Whether `file` is the stream to the journal that the service manager speaks of. A program may have been given the
+/// variable and another standard error.
+fn leads_to_journal(variable: Option<&str>, file: impl AsFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| variable == Some(&format!("{}:{}", stat.st_dev, stat.st_ino)))
+}
+
+/// Notes a row of the audit log, whose fields can be searched for where the log is kept.
+pub fn announce(seq: i64, event: &str, detail: &Value, hash: &[u8; 32]) {
+    let text = |name: &str| detail.get(name).and_then(Value::as_str);
+    let number = |name: &str| detail.get(name).and_then(Value::as_i64);
+    let by = detail.get("by");
+    let by_name = by.and_then(|by| by.get("name")).and_then(Value::as_str);
+    let login_uid = by.and_then(|by| by.get("login_uid")).and_then(Value::as_i64);
+    tracing::info!(
+        target: TARGET,
+        event,
+        seq,
+        request = number("request"),
+        grant = number("grant"),
+        requestor = text("requestor"),
+        uid = number("uid"),
+        by = by_name,
+        login_uid,
+        number = number("number"),
+        protocol = text("protocol"),
+        source = text("source"),
+        reason = text("reason"),
+        justification = text("justification"),
+        hash = hex::encode(hash),
+        "audit row {seq}: {event}",
+    );
+}
+
+/// Notes the head of the audit log, so that a log which ends before it can be told to have been cut.
+pub fn announce_head(seq: i64, hash: &[u8; 32]) {
+    let hash = hex::encode(hash);
+    tracing::info!(target: TARGET, event = "head", seq, hash, "head of the audit log: {seq}:{hash}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        fmt::Debug,
+        os::linux::fs::MetadataExt as _,
+        sync::{Arc, Mutex},
+    };
+
+    use serde_json::json;
+    use tracing::{Event, Subscriber, field::Field, field::Visit};
+    use tracing_subscriber::{Layer, layer::Context};
+
+    use super::*;
+
+    type Fields = BTreeMap<String, String>;
+
+    /// Keeps target, level and fields of each event.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<Fields>>>);
+
+    struct Visitor(Fields);
+
+    impl Visit for Visitor {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            self.0.insert(field.name().to_owned(), format!("{value:?}"));
+        }
+    }
+
+    impl<S: Subscriber> Layer<S> for Kept {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut visitor = Visitor(Fields::new());
+            event.record(&mut visitor);
+            let metadata = event.metadata();
+            visitor.0.insert("as".to_owned(), format!("{} {}", metadata.target(), metadata.level()));
+            self.0.lock().unwrap().push(visitor.0);
+        }
+    }
+
+    fn kept(work: impl FnOnce()) -> Fields {
+        let kept = Kept::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), work);
+        let mut events = kept.0.lock().unwrap();
+        assert_eq!(events.len(), 1);
+        events.remove(0)
+    }
+
+    fn fields<const N: usize>(pairs: [(&str, &str); N]) -> Fields {
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_row_has_every_field_that_is_known_and_no_other() {
+        let hash = "ab".repeat(32);
+        let detail = json!({
+            "request": 9, "grant": 17, "requestor": "ann", "uid": 1000, "number": 22, "protocol": "tcp",
+            "source": "192.0.2.10/32", "reason": "done", "justification": "a\nb",
+            "by": { "uid": 0, "name": "root", "login_uid": 1001, "login_name": "bob" },
+        });
+        let expected = fields([
+            ("as", "audit INFO"),
+            ("message", "audit row 3: revoked"),
+            ("event", "\"revoked\""),
+            ("seq", "3"),
+            ("request", "9"),
+            ("grant", "17"),
+            ("requestor", "\"ann\""),
+            ("uid", "1000"),
+            ("by", "\"root\""),
+            ("login_uid", "1001"),
+            ("number", "22"),
+            ("protocol", "\"tcp\""),
+            ("source", "\"192.0.2.10/32\""),
+            ("reason", "\"done\""),
+            ("justification", "\"a\\nb\""),
+            ("hash", &format!("{hash:?}")),
+        ]);
+        assert_eq!(kept(|| announce(3, "revoked", &detail, &[0xab; 32])), expected);
+        let expected = fields([
+            ("as", "audit INFO"),
+            ("message", "audit row 4: stopped"),
+            ("event", "\"stopped\""),
+            ("seq", "4"),
+            ("hash", &format!("{hash:?}")),
+        ]);
+        assert_eq!(kept(|| announce(4, "stopped", &json!({ "by": null, "uid": "x" }), &[0xab; 32])), expected);
+    }
+
+    #[test]
+    fn a_head_is_noted_as_verification_takes_it() {
+        let hash = "01".repeat(32);
+        let noted = kept(|| announce_head(7, &[1; 32]));
+        assert_eq!(noted["message"], format!("head of the audit log: 7:{hash}"));
+        assert_eq!((noted["seq"].as_str(), noted["as"].as_str()), ("7", "audit INFO"));
+    }
+
+    #[test]
+    fn only_the_very_stream_that_is_named_leads_to_the_journal() {
+        let file = tempfile::tempfile().unwrap();
+        let stat = file.metadata().unwrap();
+        let name = format!("{}:{}", stat.st_dev(), stat.st_ino());
+        assert!(leads_to_journal(Some(&name), &file));
+        let other = format!("{}:{}", stat.st_dev(), stat.st_ino() + 1);
+        for variable in [None, Some(""), Some(other.as_str()), Some("x")] {
+            assert!(!leads_to_journal(variable, &file), "{variable:?}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Retention: what is old goes, always from the beginning.
+
+use jiff::Timestamp;
+use rusqlite::params;
+use serde_json::json;
+
+use super::{AuditHead, AuditWriter};
+use crate::{
+    hex,
+    store::{Durability, Store, error::StoreError, rows::wall_column},
+};
+
+/// The event that confirms the anchor.
+pub(super) const PRUNED: &str = "pruned";
+
+impl Store {
+    /// Removes at most `limit` rows from the beginning of the audit log, up to the first one that is not older than
+    /// `before`; the last row of all stays. The anchor says from where on the chain is whole, and a row, written at `wall`,
+    /// confirms it. Says how many were removed. Survives loss of power.
+    ///
+    /// # Errors
+    /// The store can't be written; then nothing is removed.
+    pub fn prune_audit(&mut self, wall: Timestamp, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.transaction(Durability::Machine, "removing old rows of the audit log", |transaction| {
+            let select = "SELECT seq, hash, wall < ?1 FROM audit WHERE seq < (SELECT max(seq) FROM audit) \
+                          ORDER BY seq LIMIT ?2";
+            let mut statement = transaction.prepare_cached(select)?;
+            let mut rows = statement.query([wall_column(before), limit])?;
+            let (mut first, mut last, mut count) = (None, None, 0);
+            while let Some(row) = rows.next()? {
+                if !row.get::<_, bool>(2)? {
+                    break;
+                }
+                let seq = row.get(0)?;
+                first.get_or_insert(seq);
+                last = Some(AuditHead { seq, hash: row.get(1)? });
+                count += 1;
+            }
+            let (Some(first), Some(AuditHead { seq: last, hash })) = (first, last) else { return Ok(0) };
+            transaction.prepare_cached("DELETE FROM audit WHERE seq <= ?")?.execute([last])?;
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO audit_anchor (id, seq, hash) VALUES (1, ?, ?)")?
+                .execute(params![last, hash])?;
+            let detail = json!({
+                "first": first,
+                "last": last,
+                "hash": hex::encode(&hash),
+                "before": before.to_string(),
+            });
+            AuditWriter::new(transaction, wall)?.add(PRUNED, &detail)?;
+            Ok(count)
+        })
+    }
+
+    /// Removes requests that were made before `before` with their grants, where all of these ended before it too. Looks at
+    /// the `limit` oldest requests. Says how many were removed. Survives loss of power.
+    ///
+    /// # Errors
+    /// The store can't be written; then nothing is removed.
+    pub fn prune_requests(&mut self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.transaction(Durability::Machine, "removing old requests", |transaction| {
+            let select = "SELECT id FROM requests WHERE id IN (SELECT id FROM requests ORDER BY id LIMIT ?2) \
+                          AND start_wall < ?1 AND status <> 'pending' AND NOT EXISTS (SELECT 1 FROM grants WHERE request_id = requests.id \
+                          AND (state IN ('opening', 'live') OR ended_wall IS NULL OR ended_wall >= ?1))";
+            let ids: Vec<i64> = transaction
+                .prepare_cached(select)?
+                .query_map([wall_column(before), limit], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let mut grants = transaction.prepare_cached("DELETE FROM grants WHERE request_id = ?")?;
+            let mut requests = transaction.prepare_cached("DELETE FROM requests WHERE id = ?")?;
+            for id in &ids {
+                grants.execute([id])?;
+                requests.execute([id])?;
+            }
+            Ok(ids.len())
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! Reading the log by filters, beside the core: on a connection of its own, in short steps.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use rusqlite::{
+    Connection, OptionalExtension, Row,
+    types::{Value, ValueRef},
+};
+
+use crate::store::{
+    Store,
+    error::{Failure, StoreError},
+    file,
+    rows::wall_column,
+};
+
+const ACTION: &str = "reading the audit log";
+/// Up to here it is counted how many rows a filter finds. What is walked through in a moment needs no exact count.
+const COUNTED: i64 = 20_000;
+
+/// Which rows are wanted: those that fit everything that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Written at this time by the wall clock, or later.
+    pub since: Option<Timestamp>,
+    /// Written before.
+    pub until: Option<Timestamp>,
+    /// About this person's access, or done by this person.
+    pub user: Option<String>,
+    /// About this port.
+    pub port: Option<u16>,
+    /// Of this kind.
+    pub event: Option<String>,
+}
+
+/// One row, as it is: whether it is sound tells [`AuditReader::verify`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its number.
+    pub seq: i64,
+    /// When it was written, by the wall clock.
+    pub wall: Timestamp,
+    /// What happened.
+    pub event: String,
+    /// JSON, unless someone changed it.
+    pub detail: String,
+    /// 32 bytes, unless someone changed it.
+    pub hash: Vec<u8>,
+}
+
+/// Reads the log without the core. Waits for the disk.
+#[derive(Clone, Debug)]
+pub struct AuditReader {
+    pub(super) path: PathBuf,
+}
+
+impl Store {
+    /// A reader of the audit log that needs this store no more.
+    #[must_use]
+    pub fn audit_reader(&self) -> AuditReader {
+        AuditReader { path: self.path.clone() }
+    }
+}
+
+impl AuditReader {
+    /// The rows after number `after` that fit, up to the last one that there is now.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn rows(&self, filter: &AuditFilter, after: i64) -> Result<AuditRows, StoreError> {
+        let connection = file::connect_to_read(&self.path)?;
+        let (sql, values, after) =
+            select(&connection, filter, after).map_err(|failure| failure.report(&self.path, ACTION))?;
+        Ok(AuditRows { connection, path: self.path.clone(), sql, values, after })
+    }
+}
+
+/// Rows of the log, a few at a time.
+#[derive(Debug)]
+pub struct AuditRows {
+    connection: Connection,
+    path: PathBuf,
+    sql: String,
+    /// Of the statement, but for the first two: the last number that was read, and how many rows are wanted.
+    values: Vec<Value>,
+    after: i64,
+}
+
+impl AuditRows {
+    /// The next rows, at most `limit`; fewer only at the end. Between two calls nothing is held that would keep the
+    /// store from writing or tidying up.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn next(&mut self, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        self.read(limit).map_err(|failure| failure.report(&self.path, ACTION))
+    }
+
+    fn read(&mut self, limit: usize) -> Result<Vec<AuditRow>, Failure> {
+        let mut statement = self.connection.prepare_cached(&self.sql)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = [self.after.into(), limit.into()].into_iter().chain(self.values.iter().cloned());
+        let rows = statement.query_map(rusqlite::params_from_iter(values), AuditRow::read)?;
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        self.after = rows.last().map_or(self.after, |row| row.seq);
+        Ok(rows)
+    }
+}
+
+impl AuditRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let bytes = |column| -> rusqlite::Result<Vec<u8>> {
+            Ok(match row.get_ref(column)? {
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+                _ => Vec::new(),
+            })
+        };
+        // Someone may have changed the file: then it must still be possible to see what it says.
+        let text = |column| -> rusqlite::Result<String> { Ok(String::from_utf8_lossy(&bytes(column)?).into_owned()) };
+        let nanoseconds: i64 = row.get("wall")?;
+        Ok(Self {
+            seq: row.get("seq")?,
+            // Every i64 of nanoseconds is a time that there is.
+            wall: Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or_default(),
+            event: text("event")?,
+            detail: text("detail")?,
+            hash: bytes("hash")?,
+        })
+    }
+}
+
+/// The statement for a filter, its values from the third on, and the number after which rows fit.
+fn select(connection: &Connection, filter: &AuditFilter, after: i64) -> Result<(String, Vec<Value>, i64), Failure> {
+    let AuditFilter { since, until, user, port, event } = filter;
+    let terms = [
+        user.as_ref().map(|name| format!("user:{name}")),
+        port.map(|number| format!("port:{number}")),
+        event.as_ref().map(|name| format!("event:{name}")),
+    ];
+    let mut terms = terms
+        .into_iter()
+        .flatten()
+        .map(|term| {
+            let count = "SELECT count(*) FROM (SELECT 1 FROM audit_terms WHERE term = ? AND seq > ? LIMIT ?)";
+            let count: i64 = connection.query_row(count, (&term, after, COUNTED), |row| row.get(0))?;
+            Ok((count, term))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    // The rarest one leads, and each row that it finds is tried against the others.
+    terms.sort();
+    let mut values = Vec::new();
+    let mut conditions = String::new();
+    let mut terms = terms.into_iter().map(|(_, term)| term);
+    let (from, seq) = match terms.next() {
+        Some(term) => {
+            conditions.push_str(" AND lead.term = ?");
+            values.push(term.into());
+            ("audit_terms AS lead CROSS JOIN audit ON audit.seq = lead.seq", "lead.seq")
+        }
+        None => ("audit", "audit.seq"),
+    };
+    for term in terms {
+        conditions.push_str(&format!(" AND EXISTS (SELECT 1 FROM audit_terms WHERE term = ? AND seq = {seq})"));
+        values.push(term.into());
+    }
+    let (first, last) = bounds(connection, *since, *until)?;
+    conditions.push_str(&format!(" AND {seq} <= ?"));
+    values.push(last.into());
+    for (time, comparison) in [(since, ">="), (until, "<")] {
+        if let Some(time) = time {
+            conditions.push_str(&format!(" AND wall {comparison} ?"));
+            values.push(wall_column(*time).into());
+        }
+    }
+    let sql = format!(
+        "SELECT audit.seq AS seq, wall, event, detail, hash FROM {from} WHERE {seq} > ?1{} ORDER BY {seq} LIMIT ?2",
+        numbered(&conditions)
+    );
+    Ok((sql, values, after.max(first.saturating_sub(1))))
+}
+
+/// Numbers the values from the third on.
+fn numbered(conditions: &str) -> String {
+    let mut parts = conditions.split('?');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (index, part) in parts.enumerate() {
+        text.push_str(&format!("?{}{part}", index + 3));
+    }
+    text
+}
+
+/// Between which numbers all rows of a time lie. The clock may have been set back, so others can lie there too.
+fn bounds(connection: &Connection, since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(i64, i64), Failure> {
+    let ends = |order: &str| -> Result<Option<(i64, i64)>, Failure> {
+        let select = format!("SELECT seq, wall FROM audit ORDER BY {order} LIMIT 1");
+        Ok(connection.query_row(&select, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    };
+    let (Some((mut last, _)), Some((_, earliest)), Some((_, latest))) =
+        (ends("seq DESC")?, ends("wall")?, ends("wall DESC")?)
+    else {
+        return Ok((1, 0));
+    };
+    let mut first = 1;
+    if let Some(since) = since.map(wall_column).filter(|since| *since > earliest) {
+        let select = "SELECT min(seq) FROM audit INDEXED BY audit_by_wall WHERE wall >= ?";
+        first = connection.query_row(select, [since], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(i64::MAX);
+    }
+    if let Some(until) = until.map(wall_column).filter(|until| *until <= latest) {
+        let select = "SELECT max(seq) FROM audit INDEXED BY audit_by_wall WHERE wall < ?";
+        last = connection.query_row(select, [until], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0);
+    }
+    Ok((first, last))
+}
