@@ -1,9 +1,11 @@
-//! The configuration file: strict, so that nothing the owner wrote is silently without effect.
+//! The configuration: strict, so that nothing the owner wrote is silently without effect.
 
+pub(crate) mod accepted;
+pub mod edit;
+pub mod files;
 mod raw;
 
 use std::{
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -78,6 +80,22 @@ pub enum ConfigError {
         /// Why not.
         source: std::io::Error,
     },
+    /// No interface is named anywhere.
+    #[error("{origin}: missing field `interfaces`; name those to cover, like interfaces = [\"eth0\"]")]
+    NoInterfaces {
+        /// Where the text is from.
+        origin: String,
+    },
+    /// A key that can have one value has two.
+    #[error("`{key}` is set in {first} and in {second}; keep one of them")]
+    Twice {
+        /// The key.
+        key: String,
+        /// A file that sets it.
+        first: String,
+        /// Another one.
+        second: String,
+    },
     /// Not TOML, an unknown key, or a value that is not one of those the key takes.
     #[error("{origin}: {source}")]
     Syntax {
@@ -107,19 +125,10 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads and checks a configuration file.
-    ///
-    /// # Errors
-    /// The file can't be read, or is not a configuration; the error says where and what to write instead.
-    pub fn read(path: &Path) -> Result<(Self, String), ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Ok((Self::parse(&text, &path.display().to_string())?, text))
-    }
-
     /// Checks the text of a configuration; `origin` is where it is from, for errors.
     ///
     /// # Errors
-    /// As for [`read`](Self::read).
+    /// It is not a configuration; the error says where and what to write instead.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
         let syntax = |source| ConfigError::Syntax { origin: origin.to_owned(), source: Box::new(source) };
         let raw: RawConfig = toml::from_str(text).map_err(syntax)?;
@@ -145,6 +154,8 @@ impl Config {
             PortPolicies::new(policies).map_err(|source| ConfigError::Policy { origin: origin.to_owned(), source })?;
         let places = Places { socket, state: state_dir, bpffs: bpffs_dir };
         places.check(origin)?;
+        // The last check: a file that is one of several may lack them.
+        let interfaces = interfaces.ok_or_else(|| ConfigError::NoInterfaces { origin: origin.to_owned() })?;
         Ok(Self {
             mode: mode.into(),
             interfaces,

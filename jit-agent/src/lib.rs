@@ -18,3 +18,4 @@ pub mod journal;
 pub mod policy;
 pub mod store;
 mod text;
+pub mod warnings;

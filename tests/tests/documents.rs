@@ -1,7 +1,9 @@
 //! What the documents say, against the code.
 
+use jit_agent::config::Config;
 use jit_common::reason::Reason;
 
+const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const PACKETS: &str = include_str!("../../docs/packets.md");
 
 #[test]
@@ -13,4 +15,11 @@ fn the_table_of_reasons_is_the_one_in_the_code() {
     let table = PACKETS.lines().skip_while(|line| !line.starts_with("| reason |")).skip(2);
     let found: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn the_defaults_in_the_document_are_those_of_the_code() {
+    let block = CONFIGURATION.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let defaults = Config::parse("interfaces = ['eth0']", "").unwrap();
+    assert_eq!(Config::parse(block, "docs/configuration.md").unwrap(), defaults);
 }

@@ -11,7 +11,7 @@ use jit_agent::{
     clock::{BootTime, Clock as _, ManualClock, SystemClock},
     config::Config,
     core::{
-        Access, Boot, Command, Core, Parts,
+        Access, Boot, Command, Core, Origin, Parts,
         handle::Opening,
         view::{Extended, Peer, Refusal, Selection, Submission},
     },
@@ -331,6 +331,7 @@ impl Keeper for CoreKeeper {
             events: EventHub::new(Arc::new(self.twin.clock())),
             store: Store::open(&self.store).map_err(|error| error.to_string()),
             faults: Vec::new(),
+            origin: Origin::default(),
         });
         core.recover(adopted);
         self.core = Some(core);

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc::Receiver, oneshot};
 use crate::{
     clock::SystemClock,
     core::{
+        change::{ChangeRefusal, Changed, Effects, PortEdit, PortList, Reload},
         handle::{Command, CoreHandle, Opening, Reply},
         view::{
             Extended, GrantStatus, GrantView, InterfaceView, MetricsView, Page, Peer, PendingView, PortView, Refusal,
@@ -42,6 +43,8 @@ pub(crate) struct Script {
     /// From where the list of requests goes on, once.
     pub(crate) more: Option<RequestId>,
     pub(crate) durable: bool,
+    /// What a change does.
+    pub(crate) effects: Effects,
     pub(crate) events: EventHub,
     pub(crate) audit: Option<AuditReader>,
 }
@@ -57,9 +60,25 @@ impl Default for Script {
             replayed: false,
             more: None,
             durable: true,
+            effects: Effects::default(),
             events: EventHub::new(Arc::new(SystemClock)),
             audit: None,
         }
+    }
+}
+
+impl Script {
+    /// What becomes of a change.
+    fn change(&self, confirm: bool) -> Result<Changed, Refusal> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        let effects = self.effects.clone();
+        if !confirm && !effects.is_empty() {
+            return Err(ChangeRefusal::Unconfirmed { effects: Box::new(effects), unnamed: Vec::new() }.into());
+        }
+        let (port, changed) = (self.ports.first().cloned(), vec!["3389/any".to_owned()]);
+        Ok(Changed { port, changed, effects, durable: self.durable, version: "v2".to_owned() })
     }
 }
 
@@ -85,6 +104,7 @@ pub(crate) fn status() -> StatusView {
             ("enforce", Reason::GrantExpired, 0),
         ],
         faults: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 
@@ -193,6 +213,8 @@ pub(crate) struct Asked {
     pub(crate) extensions: Vec<(GrantId, Duration)>,
     pub(crate) revocations: Vec<String>,
     pub(crate) packets: Vec<Packet>,
+    pub(crate) edits: Vec<PortEdit>,
+    pub(crate) reloads: Vec<Reload>,
 }
 
 /// The agent, on a thread of its own until it is dropped.
@@ -274,7 +296,17 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 asked.peers.push(peer);
                 reply(script, to, script.status.clone());
             }
-            Command::Ports(_, to) => reply(script, to, script.ports.clone()),
+            Command::Ports(_, to) => {
+                reply(script, to, PortList { ports: script.ports.clone(), version: "v1".to_owned() });
+            }
+            Command::ChangePort(_, edit, to) => {
+                asked.edits.push(edit.clone());
+                drop(to.send(script.change(edit.confirm)));
+            }
+            Command::Reload(_, wish, to) => {
+                asked.reloads.push(wish.clone());
+                drop(to.send(script.change(wish.confirm)));
+            }
             Command::Open(Opening::Submit(_, new, to)) => {
                 asked.submissions.push(new);
                 let request = script.requests.first().cloned().unwrap_or_else(request);

@@ -38,7 +38,8 @@ fn text(view: &MetricsView) -> String {
 
 fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
     let MetricsView { status, ports, live_grants, events } = view;
-    let StatusView { mode, version, interfaces, intended_grants, enforced_grants, counters: _, faults } = status;
+    let StatusView { mode, version, interfaces, intended_grants, enforced_grants, counters: _, faults, warnings: _ } =
+        status;
 
     text.head("build_info", "gauge", "Version of the agent.")?;
     text.sample("build_info", &[("version", version)], 1)?;

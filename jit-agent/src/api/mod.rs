@@ -11,6 +11,7 @@ mod limit;
 mod metrics;
 mod object;
 mod peer;
+mod ports;
 pub mod problem;
 mod refused;
 mod routes;

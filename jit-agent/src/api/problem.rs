@@ -8,7 +8,11 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{core::view::Refusal, policy};
+use super::wire::Effects;
+use crate::{
+    core::{change::ChangeRefusal, view::Refusal},
+    policy,
+};
 
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -31,6 +35,9 @@ pub struct Problem {
     /// Each thing that is not allowed, all at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<Violation>,
+    /// What a change that needs confirmation would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Box<Effects>>,
 }
 
 /// One thing that a request asks for and can't have.
@@ -90,6 +97,18 @@ pub enum Code {
     TooManyRequests,
     /// The kernel does not tell who the peer is.
     PeerUnknown,
+    /// The header `If-Match` is missing.
+    PreconditionRequired,
+    /// The header `If-Match` names another version than the present one.
+    PreconditionFailed,
+    /// The change opens something, or ends or shortens grants: see `effects`.
+    NeedsConfirmation,
+    /// The configuration files are not those that were loaded.
+    EditedSinceLoaded,
+    /// The configuration files can't be used.
+    InvalidConfiguration,
+    /// The configuration files change what only a restart can.
+    RestartRequired,
     /// The kernel's tables have no room for more grants.
     TableFull,
     /// Something the agent needs is broken, or the agent is stopping.
@@ -119,7 +138,12 @@ impl Code {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidValue | Self::PolicyViolation | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::NeedsConfirmation | Self::EditedSinceLoaded | Self::RestartRequired => StatusCode::CONFLICT,
+            Self::InvalidValue | Self::PolicyViolation | Self::KeyReused | Self::InvalidConfiguration => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unavailable | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             // Not 503: waiting does not help by itself, freeing room does (RFC 4918, section 11.5).
@@ -141,6 +165,7 @@ impl Problem {
             detail: detail.into(),
             code,
             violations: Vec::new(),
+            effects: None,
         }
     }
 
@@ -161,6 +186,25 @@ impl Problem {
     #[must_use]
     pub fn too_many_connections() -> Self {
         Self::new(Code::TooManyConnections, "too many open connections; close some and try again")
+    }
+
+    fn of_change(refusal: ChangeRefusal, detail: String) -> Self {
+        match refusal {
+            ChangeRefusal::OtherVersion => Self::new(Code::PreconditionFailed, detail),
+            ChangeRefusal::Unconfirmed { effects, unnamed: _ } => {
+                Self { effects: Some(Box::new(Effects::from(*effects))), ..Self::new(Code::NeedsConfirmation, detail) }
+            }
+            ChangeRefusal::Overlap(id, known) => {
+                let (port, given) = (id.to_string(), id.protocol.to_string());
+                let allowed = format!("a protocol that {known} does not include");
+                let violation = policy::Violation { port, field: "protocol", given, allowed };
+                Self::new(Code::InvalidValue, detail).with(vec![violation])
+            }
+            ChangeRefusal::NoPort(_) => Self::new(Code::NotFound, detail),
+            ChangeRefusal::Edited(_) => Self::new(Code::EditedSinceLoaded, detail),
+            ChangeRefusal::Invalid(_) => Self::new(Code::InvalidConfiguration, detail),
+            ChangeRefusal::Restart(_) => Self::new(Code::RestartRequired, detail),
+        }
     }
 
     fn with(mut self, violations: Vec<policy::Violation>) -> Self {
@@ -200,6 +244,7 @@ impl From<Refusal> for Problem {
             Refusal::Conflict(_) => Self::new(Code::Conflict, detail),
             Refusal::KeyReused(_) => Self::new(Code::KeyReused, detail),
             Refusal::NotFound { .. } => Self::new(Code::NotFound, detail),
+            Refusal::Change(refusal) => Self::of_change(refusal, detail),
             Refusal::Full(_) => Self::new(Code::TableFull, detail),
             Refusal::Unavailable(_) => Self::new(Code::Unavailable, detail),
         }

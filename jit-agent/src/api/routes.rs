@@ -23,6 +23,7 @@ use super::{
     document::{self, Document},
     metrics,
     peer::Identity,
+    ports,
     problem::{Code, Problem},
     watch, wire,
 };
@@ -30,6 +31,9 @@ use crate::core::{handle::CoreHandle, view::Peer};
 
 /// The paths that take a query.
 const WITH_QUERY: [&str; 5] = ["/v1/why", "/v1/requests", "/v1/grants", "/v1/audit", "/v1/audit/verify"];
+
+/// The paths that take one where something is changed.
+const ONE_PORT: &str = "/v1/ports/";
 
 type Answer<T> = Result<Json<T>, Problem>;
 
@@ -48,7 +52,9 @@ pub(super) fn router(core: CoreHandle) -> Router {
 pub(super) fn documented() -> OpenApiRouter<CoreHandle> {
     OpenApiRouter::with_openapi(document::Frame::openapi())
         .routes(routes!(status))
-        .routes(routes!(ports))
+        .routes(routes!(ports::list))
+        .routes(routes!(ports::put, ports::delete))
+        .routes(routes!(ports::reload))
         .routes(routes!(requests::list, requests::submit))
         .routes(routes!(requests::one))
         .routes(routes!(requests::approve))
@@ -80,7 +86,11 @@ async fn identify(mut request: Request, next: Next) -> Response {
         return Problem::new(Code::PeerUnknown, detail).into_response();
     };
     let peer = identity.peer().await;
-    let takes_query = request.method() == Method::GET && WITH_QUERY.contains(&request.uri().path());
+    let path_asked = request.uri().path();
+    let takes_query = match *request.method() {
+        Method::GET => WITH_QUERY.contains(&path_asked),
+        _ => path_asked.starts_with(ONE_PORT),
+    };
     if let Some(query) = request.uri().query().filter(|_| !takes_query) {
         // Ignoring it would answer another question than the one asked.
         let detail = format!("`{}` takes no query, but `?{}` was given; leave it out", path(&request), excerpt(query));
@@ -108,12 +118,6 @@ async fn method_not_allowed(method: Method, request: Request) -> Problem {
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = wire::Status)))]
 async fn status(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Answer<wire::Status> {
     Ok(Json(core.status(peer).await?.into()))
-}
-
-/// The port policies, and what is open there.
-#[utoipa::path(get, path = "/v1/ports", responses((status = 200, body = wire::List<wire::Port>)))]
-async fn ports(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Answer<wire::List<wire::Port>> {
-    Ok(Json(core.ports(peer).await?.into()))
 }
 
 fn bad_query(error: &QueryRejection, example: &str) -> Problem {

@@ -3,6 +3,7 @@
 mod audit;
 mod hostile;
 mod packets;
+mod ports;
 mod requests;
 
 use std::{
@@ -128,6 +129,7 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
                     {"mode": "enforce", "reason": "grant_expired", "verdict": "drop", "packets": 0},
                 ],
                 "faults": [],
+                "warnings": [],
             }),
         ),
     ];

@@ -6,6 +6,7 @@
 mod audit;
 mod body;
 mod packet;
+mod ports;
 mod query;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use self::{
     audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
     body::{Extend, NewRequest, Nothing, Reason, RequestedPort, Revoke, parse_duration},
     packet::{NotShown, PacketEvent, Why, WhyQuery},
+    ports::{Confirmation, Effects, PortChange, PortPath, PutPort, Reload, Reloaded, port_of_path},
     query::{GrantQuery, RequestQuery},
 };
 
@@ -80,6 +82,9 @@ pub struct Status {
     pub counters: Vec<Counter>,
     /// What is broken; empty when all is well.
     pub faults: Vec<String>,
+    /// What is well, but may not be meant so.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One interface.
@@ -126,7 +131,8 @@ pub struct Counter {
 
 impl From<StatusView> for Status {
     fn from(view: StatusView) -> Self {
-        let StatusView { mode, version, interfaces, intended_grants, enforced_grants, counters, faults } = view;
+        let StatusView { mode, version, interfaces, intended_grants, enforced_grants, counters, faults, warnings } =
+            view;
         Self {
             mode: mode.to_owned(),
             version: version.to_owned(),
@@ -142,6 +148,7 @@ impl From<StatusView> for Status {
                 })
                 .collect(),
             faults,
+            warnings,
         }
     }
 }

@@ -4,7 +4,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use super::parse;
+use super::{
+    parse,
+    ports::{Ports, ReloadArguments},
+};
 use crate::policy::PortId;
 
 /// Opens management ports of this host for a source and a limited time, and shows what is open.
@@ -30,8 +33,10 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Show mode, interfaces, grants intended and enforced, packets and faults
     Status,
-    /// Show which ports are protected and what may be requested for them
-    Ports,
+    /// Show which ports are protected and what may be requested for them, or change that
+    Ports(Ports),
+    /// Have the agent read its configuration again
+    Reload(ReloadArguments),
     /// Open ports for sources, for a limited time
     ///
     /// When the time is over or the grant is revoked, established connections stop as well.

@@ -11,7 +11,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
-    header::{CONTENT_TYPE, HOST},
+    header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -88,6 +88,24 @@ pub(super) enum ClientError {
     Runtime(io::Error),
 }
 
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: String,
+    /// JSON.
+    pub(super) body: Option<Vec<u8>>,
+    /// The version that must still be the present one, as an answer named it.
+    pub(super) if_match: Option<String>,
+}
+
+impl Call {
+    /// A request without a body or a condition.
+    pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), body: None, if_match: None }
+    }
+}
+
 /// What the agent answered.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
@@ -126,14 +144,23 @@ impl Client {
         Self { socket: socket.to_owned(), timeout: TIMEOUT }
     }
 
-    /// Sends one request, with `body` as JSON if there is one, and waits for its answer for 10 s at most.
+    /// As [`send`](Self::send), without conditions and for the answer alone.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub(super) fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, ClientError> {
+        Ok(self.send(&Call { body, ..Call::new(method, path) })?.0)
+    }
+
+    /// Sends one request, and waits for its answer for 10 s at most. Returns it with the version of what was asked
+    /// about, where the answer names one.
     ///
     /// # Errors
     /// See [`ClientError`]. A problem is an answer, not an error.
-    pub(super) fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, ClientError> {
+    pub(super) fn send(&self, call: &Call) -> Result<(Answer, Option<String>), ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(ClientError::Runtime)?.block_on(async {
-            let exchange = self.exchange(method, path, body);
+            let exchange = self.exchange(call);
             timeout(self.timeout, exchange)
                 .await
                 .map_err(|_| ClientError::NoAnswer { path: self.socket.clone(), after: self.timeout })?
@@ -171,7 +198,8 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(ClientError::Runtime)?.block_on(async {
             let late = || ClientError::NoAnswer { path: self.socket.clone(), after: self.timeout };
-            let response = self.response(Method::GET, path, None);
+            let call = Call::new(Method::GET, path);
+            let response = self.response(&call);
             let response = timeout(self.timeout, response).await.map_err(|_| late())??;
             if response.status() != StatusCode::OK {
                 return match understand(response.status(), self.body(response).await?)? {
@@ -191,7 +219,7 @@ impl Client {
     }
 
     async fn stream(&self, path: &str, take: impl FnMut(&str, &str) -> bool) -> Result<(), FollowError> {
-        let response = timeout(self.timeout, self.response(Method::GET, path, None))
+        let response = timeout(self.timeout, self.response(&Call::new(Method::GET, path)))
             .await
             .map_err(|_| ClientError::NoAnswer { path: self.socket.clone(), after: self.timeout })??;
         if response.status() == StatusCode::OK {
@@ -223,28 +251,29 @@ impl Client {
         Err(ClientError::Stopped(self.socket.clone()))
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, ClientError> {
-        let response = self.response(method, path, body).await?;
-        understand(response.status(), self.body(response).await?)
+    async fn exchange(&self, call: &Call) -> Result<(Answer, Option<String>), ClientError> {
+        let response = self.response(call).await?;
+        let version = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        Ok((understand(response.status(), self.body(response).await?)?, version))
     }
 
-    async fn response(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<Response<Incoming>, ClientError> {
+    async fn response(&self, call: &Call) -> Result<Response<Incoming>, ClientError> {
+        let Call { method, path, body, if_match } = call;
         let stream = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
         // Ends with the runtime; what goes wrong there reaches the request as well.
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        let mut request = Request::builder().method(method).uri(path.as_str()).header(HOST, "localhost");
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let request =
-            request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|error| self.broken(error))?;
+        if let Some(version) = if_match {
+            request = request.header(IF_MATCH, version);
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.clone().unwrap_or_default())))
+            .map_err(|error| self.broken(error))?;
         sender.send_request(request).await.map_err(|error| self.broken(error))
     }
 

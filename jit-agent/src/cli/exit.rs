@@ -34,7 +34,7 @@ impl From<Exit> for std::process::ExitCode {
 impl From<&Problem> for Exit {
     fn from(problem: &Problem) -> Self {
         match problem.code {
-            Code::PolicyViolation => Self::Refused,
+            Code::PolicyViolation | Code::NeedsConfirmation => Self::Refused,
             Code::NotPermitted | Code::OwnRequest | Code::PeerUnknown => Self::NotPermitted,
             // The agent finds fault with what was written, as the parser of the arguments would have.
             Code::InvalidValue => Self::Usage,
@@ -52,6 +52,11 @@ impl From<&Problem> for Exit {
             | Code::Conflict
             | Code::KeyReused
             | Code::TooManyRequests
+            | Code::PreconditionRequired
+            | Code::PreconditionFailed
+            | Code::EditedSinceLoaded
+            | Code::InvalidConfiguration
+            | Code::RestartRequired
             | Code::TableFull
             | Code::Unavailable
             | Code::TooManyConnections

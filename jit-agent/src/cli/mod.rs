@@ -2,11 +2,13 @@
 
 mod args;
 mod audit;
+mod changes;
 mod client;
 mod exit;
 mod output;
 mod parse;
 mod past;
+mod ports;
 mod requests;
 mod table;
 mod text;
@@ -28,7 +30,7 @@ use self::{
 };
 use crate::api::{
     problem::Problem,
-    wire::{self, Grant, List, NewRequest, Port, Revocation, Revoke, Status, Why, WhyQuery},
+    wire::{self, Grant, List, NewRequest, Revocation, Revoke, Status, Why, WhyQuery},
 };
 
 pub use self::exit::Exit;
@@ -42,12 +44,14 @@ pub struct Surroundings {
     pub zone: TimeZone,
     /// `SSH_CONNECTION` or `SSH_CLIENT`; begins with the client's address.
     pub ssh_session: Option<String>,
+    /// Shows a text to whoever sits at the terminal and asks whether to go on; `None`: nobody does.
+    pub ask: Option<fn(&str) -> bool>,
 }
 
 impl Surroundings {
     fn of_process() -> Self {
         let session = ["SSH_CONNECTION", "SSH_CLIENT"].into_iter().find_map(|name| env::var(name).ok());
-        Self { now: Timestamp::now(), zone: TimeZone::system(), ssh_session: session }
+        Self { now: Timestamp::now(), zone: TimeZone::system(), ssh_session: session, ask: output::ask() }
     }
 }
 
@@ -107,9 +111,8 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings, out: &mut dyn io
             let exit = if table::is_degraded(status) { Exit::Degraded } else { Exit::Done };
             Outcome { exit, ..Outcome::done(table::status(status)) }
         }),
-        Command::Ports => {
-            agent.get("/v1/ports", |ports: &List<Port>| Outcome::done(table::ports(&ports.value, surroundings)))
-        }
+        Command::Ports(arguments) => ports::ports(&agent, arguments, surroundings),
+        Command::Reload(arguments) => ports::reload(&agent, arguments, surroundings),
         Command::Requests(arguments) => requests::list(&agent, &arguments, surroundings),
         Command::Grants => agent.list("/v1/grants?limit=5000", usize::MAX, |grants: &List<Grant>| {
             Outcome::done(table::grants(&grants.value, surroundings))
@@ -276,15 +279,18 @@ impl Agent {
         json: &Bytes,
         show: impl FnOnce(&T) -> Outcome,
     ) -> Result<Outcome, ClientError> {
-        let not_understood =
-            |error: serde_json::Error| ClientError::NotUnderstood { status: 200, reason: error.to_string() };
-        let outcome = show(&serde_json::from_slice(json).map_err(not_understood)?);
+        let outcome = show(&self.read(json)?);
         if !self.json {
             return Ok(outcome);
         }
         // The agent's own JSON, with what this program doesn't know.
-        let value: serde_json::Value = serde_json::from_slice(json).map_err(not_understood)?;
+        let value: serde_json::Value = self.read(json)?;
         Ok(Outcome { stdout: format!("{value:#}\n"), ..outcome })
+    }
+
+    fn read<T: DeserializeOwned>(&self, json: &Bytes) -> Result<T, ClientError> {
+        serde_json::from_slice(json)
+            .map_err(|error| ClientError::NotUnderstood { status: 200, reason: error.to_string() })
     }
 
     fn problem(&self, problem: &Problem) -> Outcome {

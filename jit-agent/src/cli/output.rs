@@ -1,6 +1,6 @@
 //! Writing to the terminal: the one place that does.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use super::{Exit, Outcome};
 
@@ -26,6 +26,19 @@ fn write(to: &mut impl Write, text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
+}
+
+/// A way to ask whoever sits at the terminal, if anybody does.
+pub(super) fn ask() -> Option<fn(&str) -> bool> {
+    io::stdin().is_terminal().then_some(goes_on)
+}
+
+fn goes_on(text: &str) -> bool {
+    let mut answer = String::new();
+    // Without an answer it is no.
+    write(&mut io::stderr().lock(), &format!("{text}go on? [y/N] ")).is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 #[cfg(test)]

@@ -218,6 +218,7 @@ mod tests {
             now: now.parse().unwrap(),
             zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
             ssh_session: ssh.map(str::to_owned),
+            ask: None,
         }
     }
 

@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn a_past_time_is_so_long_ago_or_when_clocks_showed_it() {
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        let here = Surroundings { now: "2026-11-22T16:00:00Z".parse().unwrap(), zone, ssh_session: None };
+        let here = Surroundings { now: "2026-11-22T16:00:00Z".parse().unwrap(), zone, ssh_session: None, ask: None };
         let table = [
             ("2h", "2026-11-22T14:00:00Z"),
             ("7d", "2026-11-15T16:00:00Z"),

@@ -133,7 +133,9 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
         [
             port(one.number, &one.protocol),
             iso_span(&one.max_request_access_duration),
+            sanitised(&one.approval),
             sanitised(&one.justification),
+            one.quota.to_string(),
             one.live_grants.to_string(),
             one.approved_requests.map_or_else(|| "-".to_owned(), |count| count.to_string()),
             one.passed_packets.to_string(),
@@ -147,7 +149,9 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
         [
             "port",
             ">maximum",
+            "approval",
             "justification",
+            ">quota",
             ">live grants",
             ">7 days",
             ">passed",
@@ -162,14 +166,22 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
 
 /// Whether something is broken: a fault, an interface that is not covered, a grant that is not in force.
 pub(super) fn is_degraded(status: &Status) -> bool {
-    let Status { mode: _, version: _, interfaces, grants: GrantCounts { intended, enforced }, counters: _, faults } =
-        status;
+    let Status {
+        mode: _,
+        version: _,
+        interfaces,
+        grants: GrantCounts { intended, enforced },
+        counters: _,
+        faults,
+        warnings: _,
+    } = status;
     !faults.is_empty() || enforced < intended || interfaces.iter().any(|interface| interface.fault.is_some())
 }
 
 /// The agent as a whole; what is broken comes last, where it is seen.
 pub(super) fn status(status: &Status) -> String {
-    let Status { mode, version, interfaces, grants: GrantCounts { intended, enforced }, counters, faults } = status;
+    let Status { mode, version, interfaces, grants: GrantCounts { intended, enforced }, counters, faults, warnings } =
+        status;
     let mut text = format!(
         "mode     {}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
         sanitised(mode),
@@ -178,6 +190,10 @@ pub(super) fn status(status: &Status) -> String {
     text.push_str(&interface_table(interfaces));
     text.push('\n');
     text.push_str(&counter_table(counters));
+    if !warnings.is_empty() {
+        text.push_str("\nWARNINGS\n");
+        warnings.iter().for_each(|warning| text.push_str(&format!("- {}\n", sanitised(warning))));
+    }
     if !is_degraded(status) {
         return text;
     }

@@ -1,6 +1,7 @@
 //! `jitctl` from its arguments to its output, against a core that answers by script over a real socket.
 
 mod audit;
+mod ports;
 
 use std::{os::unix::net::UnixListener, path::Path, time::Duration};
 
@@ -20,6 +21,7 @@ fn surroundings() -> Surroundings {
         now: time("2026-11-22T16:00:22Z"),
         zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
         ssh_session: Some("192.0.2.10 51234 192.0.2.1 22".to_owned()),
+        ask: None,
     }
 }
 
@@ -95,8 +97,8 @@ request  time                 requestor  ports   status                       ju
 #[test]
 fn ports_are_a_table_of_what_may_be_requested() {
     let expected = "\
-port      maximum  justification  live grants  7 days  passed  dropped  last connection  last user  allowed sources
-3389/any      3 h  required                 1       4    1200       56  16:00:00         ann        198.51.100.0/24, 2001:db8::/32
+port      maximum  approval  justification  quota  live grants  7 days  passed  dropped  last connection  last user  allowed sources
+3389/any      3 h  auto      required          32            1       4    1200       56  16:00:00         ann        198.51.100.0/24, 2001:db8::/32
 ";
     shows(Script::default(), &["ports"], Exit::Done, expected);
     shows(Script { ports: Vec::new(), ..Script::default() }, &["ports"], Exit::Done, "no protected ports\n");

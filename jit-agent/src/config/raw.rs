@@ -25,8 +25,8 @@ const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
 pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) mode: RawMode,
-    #[serde(deserialize_with = "interfaces")]
-    pub(super) interfaces: Vec<String>,
+    #[serde(default, deserialize_with = "interfaces")]
+    pub(super) interfaces: Option<Vec<String>>,
     #[serde(default)]
     pub(super) scope: RawScope,
     #[serde(default)]
@@ -262,7 +262,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 /// The longest name that Linux gives an interface.
 const LONGEST_INTERFACE_NAME: usize = 15;
 
-fn interfaces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+fn interfaces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     let names = Vec::<String>::deserialize(deserializer)?;
     for name in &names {
         if name == "auto" || name.contains(['*', '?', '[']) {
@@ -277,7 +277,7 @@ fn interfaces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>,
     {
         return Err(D::Error::custom(format!("`{name}` is listed twice")));
     }
-    Ok(names)
+    Ok(Some(names))
 }
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -92,9 +92,12 @@ impl Refusal {
     pub(super) fn is_denial(&self) -> bool {
         match self {
             Self::NotPermitted { .. } | Self::OwnRequest { .. } | Self::Violations(_) => true,
-            Self::NotFound { .. } | Self::Conflict(_) | Self::KeyReused(_) | Self::Full(_) | Self::Unavailable(_) => {
-                false
-            }
+            Self::Change(_)
+            | Self::NotFound { .. }
+            | Self::Conflict(_)
+            | Self::KeyReused(_)
+            | Self::Full(_)
+            | Self::Unavailable(_) => false,
         }
     }
 

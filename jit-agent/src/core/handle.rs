@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::change::{Changed, PortEdit, PortList, Reload};
 pub use super::opening::Opening;
 use super::view::{
-    Extended, GrantFilter, GrantView, MetricsView, Page, Peer, PortView, Refusal, RequestFilter, RequestView,
-    Revocation, Selection, StatusView, Submission, Submitted, WhyView,
+    Extended, GrantFilter, GrantView, MetricsView, Page, Peer, Refusal, RequestFilter, RequestView, Revocation,
+    Selection, StatusView, Submission, Submitted, WhyView,
 };
 use crate::{
     clock::BootTime,
@@ -26,7 +27,11 @@ pub enum Command {
     /// The agent as a whole.
     Status(Peer, Reply<StatusView>),
     /// All port policies.
-    Ports(Peer, Reply<Vec<PortView>>),
+    Ports(Peer, Reply<PortList>),
+    /// Changes one port policy.
+    ChangePort(Peer, PortEdit, Reply<Changed>),
+    /// Reads the configuration again; without a peer, for a signal.
+    Reload(Option<Peer>, Reload, Reply<Changed>),
     /// Something that opens.
     Open(Opening),
     /// Refuses a request that waits, with a reason.
@@ -93,8 +98,26 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted.
-    pub async fn ports(&self, peer: Peer) -> Result<Vec<PortView>, Refusal> {
+    pub async fn ports(&self, peer: Peer) -> Result<PortList, Refusal> {
         self.ask(|reply| Command::Ports(peer, reply)).await
+    }
+
+    /// Changes one port policy, in its file and in force.
+    ///
+    /// # Errors
+    /// Not permitted, decided on an older list, effects to be confirmed, a file edited since, kernel broken. Nothing is
+    /// changed then.
+    pub async fn change_port(&self, peer: Peer, edit: PortEdit) -> Result<Changed, Refusal> {
+        self.ask(|reply| Command::ChangePort(peer, edit, reply)).await
+    }
+
+    /// Reads the configuration again; without a peer, for a signal.
+    ///
+    /// # Errors
+    /// Not permitted, files that can't be used or need a restart, effects to be confirmed, kernel broken. What was in
+    /// force stays so.
+    pub async fn reload(&self, peer: Option<Peer>, asked: Reload) -> Result<Changed, Refusal> {
+        self.ask(|reply| Command::Reload(peer, asked, reply)).await
     }
 
     /// Makes a request; on return its grants are in force, or it waits for approval.

@@ -5,6 +5,7 @@
 
 mod access;
 mod backlog;
+pub mod change;
 mod connections;
 mod deciding;
 mod denials;
@@ -13,6 +14,8 @@ pub mod handle;
 mod held;
 mod opening;
 mod planning;
+mod policies;
+mod reconfigure;
 mod recovery;
 mod report;
 mod revoke;
@@ -33,6 +36,7 @@ use tokio::sync::mpsc;
 
 pub use self::{
     access::Access,
+    change::Origin,
     handle::{Command, CoreHandle},
 };
 use self::{
@@ -44,10 +48,10 @@ use self::{
 };
 use crate::{
     clock::{BootTime, Clock},
-    config::Config,
+    config::{Config, edit::Edit},
     datapath::Datapath,
     events::EventHub,
-    policy::{Book, EntryKey, GrantId, LiveGrant, RequestId, Right},
+    policy::{Book, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Right},
     store::{Connections, Store},
 };
 
@@ -89,6 +93,8 @@ pub struct Parts {
     pub store: Result<Store, String>,
     /// What else is broken.
     pub faults: Vec<String>,
+    /// Where the configuration is from.
+    pub origin: Origin,
 }
 
 /// What people want to know of a live grant beyond what the book needs.
@@ -147,13 +153,14 @@ pub struct Core {
     lost_events: u64,
     /// What was broken at the start.
     faults: Vec<String>,
+    origin: Origin,
 }
 
 impl Core {
     /// A core that knows no grants yet; call [`recover`](Self::recover) next.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, access, clock, boot, datapath, events, store, faults } = parts;
+        let Parts { config, access, clock, boot, datapath, events, store, faults, origin } = parts;
         Self {
             config,
             access,
@@ -181,6 +188,7 @@ impl Core {
             tending_fault: None,
             lost_events: 0,
             faults,
+            origin,
         }
     }
 
@@ -226,7 +234,14 @@ impl Core {
         // Whoever asked may have gone away meanwhile; the command is carried out all the same.
         match command {
             Command::Status(peer, reply) => drop(reply.send(self.status(&peer))),
-            Command::Ports(peer, reply) => drop(reply.send(self.ports(&peer))),
+            Command::Ports(peer, reply) => drop(reply.send(self.port_list(&peer))),
+            Command::ChangePort(peer, edit, reply) => {
+                let changed = self.change_port(&peer, &edit);
+                let (Edit::Set(PortPolicy { id, .. }) | Edit::Remove(id)) = &edit.edit;
+                self.note_refused_command(&peer, ("change", "number", id.number.into()), changed.as_ref().err());
+                drop(reply.send(changed));
+            }
+            Command::Reload(peer, asked, reply) => drop(reply.send(self.reload(peer.as_ref(), &asked))),
             Command::Open(opening) => self.open_all(vec![opening]),
             Command::Deny(peer, id, reason, reply) => {
                 let denied = self.deny(&peer, id, &reason);

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Core, Particulars, backlog::Closing, held::Waiting};
+use super::{Core, Particulars, backlog::Closing, held::Waiting, reconfigure::latest_end};
 use crate::{
     clock::BootTime,
     policy::{Book, EntryKey, GrantId, LiveGrant, PortId, RequestId, RequestedPort, remaining_after_reboot},
@@ -149,22 +149,10 @@ impl Core {
                 }
             }
         };
-        match self.latest_end(row) {
+        match latest_end(&self.config.ports, row.port, &row.source, now) {
             Ok(latest) => Fate::Live { end: end.min(latest), shortened: latest < end },
             Err(reason) => Fate::Ends(GrantState::Ended, reason),
         }
-    }
-
-    /// What the port policies, which may have changed, leave of a grant: its latest end, or why there is none.
-    fn latest_end(&self, row: &GrantRow) -> Result<BootTime, String> {
-        let mut policies = self.config.ports.for_number(row.port.number);
-        let policy = policies
-            .find(|policy| policy.id.protocol.includes(row.port.protocol))
-            .ok_or_else(|| format!("port {} is no longer in the configuration", row.port))?;
-        if !policy.allows_source(&row.source) {
-            return Err(format!("{} is no longer an allowed source of port {}", row.source, policy.id));
-        }
-        Ok(self.clock.boot().after(policy.max_duration))
     }
 
     fn remaining(&self, row: &GrantRow, checkpoint: &Checkpoint) -> Option<Duration> {

@@ -14,6 +14,7 @@ use crate::{
     datapath::DatapathError,
     policy::{EntryKey, GrantId, LiveGrant, RequestId, Right},
     store::{AuditReader, GrantRow, GrantState, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
+    warnings,
 };
 
 /// With how many grants a listing of requests ends, though there be more.
@@ -22,7 +23,7 @@ const LISTED_GRANTS: usize = 5000;
 impl Core {
     pub(super) fn status(&self, peer: &Peer) -> Result<StatusView, Refusal> {
         self.access.check(peer, Right::Look)?;
-        Ok(self.whole())
+        Ok(StatusView { warnings: warnings::all(&self.config), ..self.whole() })
     }
 
     /// The agent as a whole.
@@ -48,12 +49,14 @@ impl Core {
             enforced_grants,
             counters: counters.into_iter().map(|(mode, reason, packets)| (mode.name(), reason, packets)).collect(),
             faults,
+            warnings: Vec::new(),
         }
     }
 
     /// What the core knows to be broken.
     fn own_faults(&self) -> Vec<String> {
         let mut faults = self.faults.clone();
+        faults.extend(self.origin.faults().cloned());
         faults.extend(self.store.as_ref().err().cloned());
         faults.extend(self.checkpoint_fault.clone());
         faults.extend(self.tending_fault.clone());

@@ -279,6 +279,8 @@ pub struct StatusView {
     pub counters: Vec<(&'static str, Reason, u64)>,
     /// What is broken; empty when all is well.
     pub faults: Vec<String>,
+    /// What is well, but may not be meant so.
+    pub warnings: Vec<String>,
 }
 
 /// Why a command was not carried out.
@@ -322,6 +324,9 @@ pub enum Refusal {
         /// The number asked for.
         id: i64,
     },
+    /// A change of the configuration, which leaves everything as it was.
+    #[error(transparent)]
+    Change(#[from] super::change::ChangeRefusal),
     /// The kernel's tables have no room; nothing was opened.
     #[error("no room for more grants: {0}; revoke some, or wait until some end")]
     Full(String),

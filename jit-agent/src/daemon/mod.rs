@@ -1,6 +1,6 @@
 //! The daemon: lock first, then serve.
 
-mod accepted;
+mod hangup;
 mod host;
 
 use std::{net::TcpListener, path::Path, sync::Arc};
@@ -15,14 +15,15 @@ use tokio::{
 use crate::{
     api,
     clock::{Clock, SystemClock},
-    config::{Config, Places},
-    core::{Access, Core, CoreHandle, Parts},
+    config::{Config, accepted, files},
+    core::{Access, Core, CoreHandle, Origin, Parts},
     datapath::{
         Datapath as _, DatapathError,
         xdp::{EventSource, XdpDatapath, probe, unload},
     },
     events::EventHub,
     store::Store,
+    warnings,
 };
 
 /// Runs until told to stop. Ports stay shut when it ends, however it ends.
@@ -31,7 +32,7 @@ use crate::{
 /// The ports can't be locked, or another agent runs. What was locked before stays locked.
 pub fn run(path: &Path) -> anyhow::Result<()> {
     let mut faults = Vec::new();
-    let (config, text) = configuration(path, &mut faults)?;
+    let (config, text, mut origin) = configuration(path)?;
 
     // Lock first: nothing else that may fail or take time comes before this.
     let mut datapath = XdpDatapath::load(&config.places.bpffs)?;
@@ -47,10 +48,10 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     if let Some(text) = text
         && let Err(error) = accepted::remember(&config.places.state, &text)
     {
-        faults.push(format!("the accepted configuration could not be kept for a start with a broken one: {error:#}"));
+        origin.not_kept = Some(accepted::not_kept(&error));
     }
     let (access, unknown) = Access::resolve(&config.roles);
-    faults.extend(unknown);
+    origin.unknown = unknown;
     let store = Store::open(&config.places.state)
         .map_err(|error| format!("{error}; until then nothing can be opened, and grants end on time"));
     let socket = config.places.socket.clone();
@@ -59,7 +60,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
         bound.map_err(|error| faults.push(format!("metrics_listen = \"{address}\": {error}"))).ok()
     });
-    for fault in &faults {
+    for fault in faults.iter().chain(origin.faults()) {
         tracing::error!(fault, "starting all the same");
     }
     let events = EventHub::new(Arc::clone(&clock));
@@ -67,7 +68,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         follow(source, &events);
     }
     let datapath = Box::new(datapath);
-    let mut core = Core::new(Parts { config, access, clock, boot, datapath, events: events.clone(), store, faults });
+    let mut core =
+        Core::new(Parts { config, access, clock, boot, datapath, events: events.clone(), store, faults, origin });
     core.recover(adopted);
     serve(core, &socket, metrics, &events)
 }
@@ -77,11 +79,12 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// What stands in the way, everything at once.
 pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
-    let (config, _) = Config::read(path)?;
+    let config = files::load(path)?.config;
     let mut report = vec![format!("{}: {} ports, mode {:?}", path.display(), config.ports.iter().count(), config.mode)];
     host::check_time_namespace()?;
     let (lines, problems) = probe(&config.interfaces);
     report.extend(lines);
+    report.extend(warnings::all(&config).into_iter().map(|warning| format!("warning: {warning}")));
     if problems.is_empty() {
         return Ok(report);
     }
@@ -94,7 +97,7 @@ pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
 /// What could not be removed.
 pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
     // Whatever is wrong with the configuration, this must work; it only says where the pins are.
-    let places = Places::salvage(&std::fs::read_to_string(config).unwrap_or_default());
+    let places = files::salvage_places(config);
     let removed = unload(&places.bpffs).map_err(|errors| anyhow::anyhow!(join(&errors)))?;
     if removed.is_empty() {
         return Ok(format!("nothing is loaded in {}", places.bpffs.display()));
@@ -103,17 +106,19 @@ pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
     Ok(format!("removed:\n  {}\nthe ports are open", removed.join("\n  ")))
 }
 
-/// The configuration, and its text if it is to be kept. With a broken one the last accepted one stays in force.
-fn configuration(path: &Path, faults: &mut Vec<String>) -> anyhow::Result<(Config, Option<String>)> {
-    let error = match Config::read(path) {
-        Ok((config, text)) => return Ok((config, Some(text))),
+/// The configuration, its text if it is to be kept, and where it is from. With a broken one the last accepted one stays
+/// in force.
+fn configuration(path: &Path) -> anyhow::Result<(Config, Option<String>, Origin)> {
+    let error = match files::load(path) {
+        Ok(files::Loaded { config, origin, text }) => {
+            return Ok((config, Some(text), Origin::loaded(path, origin)));
+        }
         Err(error) => error,
     };
-    let places = Places::salvage(&std::fs::read_to_string(path).unwrap_or_default());
-    match accepted::recall(&places.state) {
+    match accepted::recall(&files::salvage_places(path).state) {
         Ok(config) => {
-            faults.push(format!("{error}; the last accepted configuration stays in force"));
-            Ok((config, None))
+            let fault = format!("{error}; the last accepted configuration stays in force");
+            Ok((config, None, Origin::broken(path, fault)))
         }
         Err(missing) => Err(anyhow::Error::new(error).context(format!(
             "no configuration to start with (none was accepted before: {missing:#}); correct the file, try it with \
@@ -168,6 +173,7 @@ fn serve(core: Core, socket: &Path, metrics: Option<TcpListener>, events: &Event
         let listener = api::bind(socket)?;
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
+        let hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
         let (handle, commands) = CoreHandle::new();
         // Dropped when the core's thread ends, whatever ends it: without a core there is nothing to serve.
         let (running, core_ended) = oneshot::channel::<()>();
@@ -181,6 +187,7 @@ fn serve(core: Core, socket: &Path, metrics: Option<TcpListener>, events: &Event
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!(%error, "the service manager could not be told that the agent is ready");
         }
+        tokio::spawn(hangup::reload_at(hangup, handle.clone()));
         tracing::info!(socket = %socket.display(), "ready");
         let (stop, stopped) = oneshot::channel::<()>();
         if let Some(listener) = metrics {

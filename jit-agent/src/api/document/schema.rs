@@ -49,6 +49,10 @@ schemas! {
     Requestor: printable().min_length(Some(1)).max_length(Some(LONGEST_REQUESTOR));
     /// Which requests: those that wait for approval.
     Waiting: word(["Pending"]);
+    /// Whether a second person is needed.
+    Approval: word(["auto", "required"]);
+    /// A protocol as paths have it.
+    PathProtocol: word(["tcp", "udp", "any"]);
     /// How the rows of the audit log are written.
     AuditFormat: word(["json", "csv", "jsonl"]);
     /// Nothing but true.

@@ -127,10 +127,16 @@ pub struct Revoke {
 
 /// Collects violations.
 #[derive(Default)]
-struct Faults(Vec<Violation>);
+pub(super) struct Faults(Vec<Violation>);
 
 impl Faults {
-    fn add(&mut self, port: &str, field: &'static str, given: impl Into<String>, allowed: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        port: &str,
+        field: &'static str,
+        given: impl Into<String>,
+        allowed: impl Into<String>,
+    ) {
         let (given, allowed) = (given.into(), allowed.into());
         self.0.push(Violation { port: port.to_owned(), field, given: excerpt(&given), allowed });
     }
@@ -145,7 +151,7 @@ impl Faults {
         }
     }
 
-    fn into_result<T>(self, value: T) -> Result<T, Vec<Violation>> {
+    pub(super) fn into_result<T>(self, value: T) -> Result<T, Vec<Violation>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }
 }
@@ -229,7 +235,7 @@ impl RequestedPort {
     }
 }
 
-fn parse_sources(port: &str, sources: &[String], faults: &mut Faults) -> Vec<ipnet::IpNet> {
+pub(super) fn parse_sources(port: &str, sources: &[String], faults: &mut Faults) -> Vec<ipnet::IpNet> {
     let mut parsed = Vec::with_capacity(sources.len());
     for source in sources {
         if source == "*" {

@@ -10,6 +10,7 @@ mod idempotency;
 mod model;
 mod opening;
 mod permission;
+mod policies;
 mod recovery;
 mod traffic;
 mod trouble;
@@ -29,7 +30,7 @@ use super::{
 use crate::{
     clock::ManualClock,
     datapath::MemoryDatapath,
-    policy::{NewRequest, RequestedPort, Role, Until, parse_source},
+    policy::{NewRequest, PortId, RequestedPort, Role, Until, parse_source},
     store::RequestState,
 };
 
@@ -170,6 +171,7 @@ impl World {
             events: EventHub::new(Arc::new(self.clock.clone())),
             store: Store::open(self.dir.path()).map_err(|error| error.to_string()),
             faults: Vec::new(),
+            origin: Origin::default(),
         });
         core.recover(adopted);
         self.core = Some(core);

@@ -2,7 +2,11 @@
 
 use tokio::sync::oneshot;
 
-use super::*;
+use super::{
+    change::{PortEdit, Reload},
+    *,
+};
+use crate::{config::edit::Edit, policy::Protocol};
 
 fn refused<T: std::fmt::Debug>(core: &mut Core, command: impl FnOnce(Peer, handle::Reply<T>) -> Command) {
     let (reply, mut answer) = oneshot::channel();
@@ -21,6 +25,10 @@ fn a_peer_without_a_role_is_refused_every_command_and_changes_nothing() {
     refused(core, Command::Ports);
     refused(core, |peer, reply| Command::Requests(peer, LATEST, reply));
     refused(core, |peer, reply| Command::Grants(peer, ALL, reply));
+    let edit = Edit::Remove(PortId { number: 22, protocol: Protocol::Tcp });
+    let edit = PortEdit { edit, version: String::new(), confirm: true };
+    refused(core, |peer, reply| Command::ChangePort(peer, edit, reply));
+    refused(core, |peer, reply| Command::Reload(Some(peer), Reload::default(), reply));
     for id in [known, RequestId(99)] {
         refused(core, |peer, reply| Command::Open(Opening::Approve(peer, id, reply)));
         refused(core, |peer, reply| Command::Deny(peer, id, String::new(), reply));

@@ -10,12 +10,12 @@ use std::{
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::Config;
+use super::Config;
 
 const NAME: &str = "accepted-config.toml";
 
-/// Keeps the text of a configuration that is now in force. Its first line is a comment with the checksum of the rest.
-pub(super) fn remember(state: &Path, text: &str) -> anyhow::Result<()> {
+/// Keeps the text of a configuration that is now in force, of all its files together. Its first line is a comment with the checksum of the rest.
+pub(crate) fn remember(state: &Path, text: &str) -> anyhow::Result<()> {
     let path = state.join(NAME);
     let content = format!("{}\n{text}", checksum_line(text));
     if fs::read_to_string(&path).is_ok_and(|old| old == content) {
@@ -42,8 +42,13 @@ pub(super) fn remember(state: &Path, text: &str) -> anyhow::Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
+/// What [`remember`] failed at, for people.
+pub(crate) fn not_kept(error: &anyhow::Error) -> String {
+    format!("the accepted configuration could not be kept for a start with a broken one: {error:#}")
+}
+
 /// The configuration kept last.
-pub(super) fn recall(state: &Path) -> anyhow::Result<Config> {
+pub(crate) fn recall(state: &Path) -> anyhow::Result<Config> {
     let path = state.join(NAME);
     let content = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let Some((checksum, text)) = content.split_once('\n') else { bail!("{} is cut short", path.display()) };

@@ -1,0 +1,143 @@
+//! Port policies: listed with a version, changed on condition of it, and read again from their files.
+
+use axum::{
+    Extension, Json,
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{
+        HeaderMap,
+        header::{ETAG, IF_MATCH},
+    },
+};
+
+use super::{
+    body::{self, excerpt},
+    problem::{Code, Problem},
+    wire,
+};
+use crate::{
+    config::edit::Edit,
+    core::{
+        change::{Changed, PortEdit},
+        handle::CoreHandle,
+        view::Peer,
+    },
+    policy::PortId,
+};
+
+/// An answer that names the version of the list.
+type Versioned<T> = Result<([(axum::http::HeaderName, String); 1], Json<T>), Problem>;
+
+/// The port policies, and what is open there.
+#[utoipa::path(
+    get, path = "/v1/ports", operation_id = "ports",
+    responses((status = 200, body = wire::List<wire::Port>, headers(("ETag", description = "Version of the list"))))
+)]
+pub(super) async fn list(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+) -> Versioned<wire::List<wire::Port>> {
+    let list = core.ports(peer).await?;
+    Ok((etag(&list.version), Json(list.ports.into())))
+}
+
+/// Makes or replaces one port policy.
+#[utoipa::path(
+    put, path = "/v1/ports/{number}/{protocol}", operation_id = "put_port", request_body = wire::PutPort,
+    params(wire::PortPath, wire::Confirmation, ("If-Match" = String, Header, description = "The ETag of GET /v1/ports")),
+    responses(
+        (status = 200, body = wire::PortChange, headers(("ETag", description = "The new version"))),
+        (status = 409), (status = 412), (status = 428)
+    )
+)]
+pub(super) async fn put(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    place: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<wire::Confirmation>, QueryRejection>,
+    request: Request,
+) -> Versioned<wire::PortChange> {
+    let id = port(place)?;
+    let (version, confirm) = (version(request.headers())?, confirmed(query)?);
+    let body: wire::PutPort = body::json(request).await?;
+    let edit = Edit::Set(body.check(id).map_err(Problem::invalid_values)?);
+    Ok(changed(core.change_port(peer, PortEdit { edit, version, confirm }).await?))
+}
+
+/// Removes one port policy, which opens the port.
+#[utoipa::path(
+    delete, path = "/v1/ports/{number}/{protocol}", operation_id = "delete_port",
+    params(wire::PortPath, wire::Confirmation, ("If-Match" = String, Header, description = "The ETag of GET /v1/ports")),
+    responses(
+        (status = 200, body = wire::PortChange, headers(("ETag", description = "The new version"))),
+        (status = 409), (status = 412), (status = 428)
+    )
+)]
+pub(super) async fn delete(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    place: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<wire::Confirmation>, QueryRejection>,
+    headers: HeaderMap,
+) -> Versioned<wire::PortChange> {
+    let id = port(place)?;
+    let (version, confirm) = (version(&headers)?, confirmed(query)?);
+    Ok(changed(core.change_port(peer, PortEdit { edit: Edit::Remove(id), version, confirm }).await?))
+}
+
+/// Reads the configuration again.
+#[utoipa::path(
+    post, path = "/v1/reload", request_body = wire::Reload,
+    responses(
+        (status = 200, body = wire::Reloaded, headers(("ETag", description = "Version of the list of ports"))),
+        (status = 409)
+    )
+)]
+pub(super) async fn reload(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Versioned<wire::Reloaded> {
+    let body: wire::Reload = body::json(request).await?;
+    let asked = body.check().map_err(Problem::invalid_values)?;
+    let done = core.reload(Some(peer), asked).await?;
+    Ok((etag(&done.version), Json(done.into())))
+}
+
+fn port(place: Result<Path<(String, String)>, PathRejection>) -> Result<PortId, Problem> {
+    let Ok(Path((number, protocol))) = place else {
+        return Err(Problem::new(Code::NotFound, "the path names no port; write it like /v1/ports/22/tcp"));
+    };
+    wire::port_of_path(&number, &protocol).map_err(Problem::invalid_values)
+}
+
+fn changed(done: Changed) -> ([(axum::http::HeaderName, String); 1], Json<wire::PortChange>) {
+    (etag(&done.version), Json(done.into()))
+}
+
+fn etag(version: &str) -> [(axum::http::HeaderName, String); 1] {
+    [(ETAG, format!("\"{version}\""))]
+}
+
+/// The version on which a change was decided. Two headers, a list or `*` name none.
+fn version(headers: &HeaderMap) -> Result<String, Problem> {
+    let usage = "send the header `If-Match` with the `ETag` of GET /v1/ports, so that nobody else's change is lost";
+    let mut given = headers.get_all(IF_MATCH).iter();
+    let (Some(first), None) = (given.next(), given.next()) else {
+        return Err(Problem::new(Code::PreconditionRequired, usage));
+    };
+    let first = String::from_utf8_lossy(first.as_bytes());
+    let version = first.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|text| !text.contains('"'));
+    version.map(str::to_owned).ok_or_else(|| {
+        Problem::new(Code::PreconditionFailed, format!("`If-Match: {}` names no version; {usage}", excerpt(&first)))
+    })
+}
+
+fn confirmed(query: Result<Query<wire::Confirmation>, QueryRejection>) -> Result<bool, Problem> {
+    query.map(|Query(query)| query.confirm).map_err(|error| {
+        let detail = format!("{}; the one query here is `?confirm=true`", excerpt(&error.body_text()));
+        Problem::new(Code::UnexpectedQuery, detail)
+    })
+}

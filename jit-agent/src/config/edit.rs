@@ -1,0 +1,257 @@
+//! Changes to port policies in the text of the files, as a person would make them: all else stays as it is.
+
+use std::time::Duration;
+
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
+
+use super::{files::Part, raw};
+use crate::policy::{PortId, PortPolicies, PortPolicy, Protocol};
+
+const PORT: &str = "port";
+
+/// A change to one port policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// This is the port's policy from now on.
+    Set(PortPolicy),
+    /// The port has none any more.
+    Remove(PortId),
+}
+
+/// Text that can't be changed this way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// Not TOML.
+    #[error("{path}: {problem}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Nothing to remove.
+    #[error("no file has a policy of port {0}")]
+    NoPort(PortId),
+}
+
+/// Makes a change in that of the files which it concerns: where the port's policy is, else the first. Returns the file's
+/// place in `parts` and its new text. `present` are the policies in force, by these files.
+///
+/// # Errors
+/// A file is not TOML, or the port to remove is nowhere.
+pub fn edit(parts: &[Part], present: &PortPolicies, change: &Edit) -> Result<(usize, String), EditError> {
+    let mut documents = parts.iter().map(document).collect::<Result<Vec<_>, _>>()?;
+    let id = match change {
+        Edit::Set(policy) => policy.id,
+        Edit::Remove(id) => *id,
+    };
+    if documents.iter().all(|document| !document.contains_key(PORT)) {
+        // The defaults are in force. What stays of them is written out, since with one port named they aren't any more.
+        let Some(first) = documents.first_mut() else { return Err(EditError::NoPort(id)) };
+        let mut policies = raw::default_policies();
+        policies.retain(|policy| policy.id != id);
+        if let Edit::Set(policy) = change {
+            policies.push(policy.clone());
+            policies.sort_by_key(|policy| policy.id);
+        }
+        write_out(first, &policies);
+        return Ok((0, first.to_string()));
+    }
+    let place = documents.iter().position(|document| place_of(document, id).is_some());
+    let (index, document) = match (place, change) {
+        (Some(place), _) => (place, documents.get_mut(place)),
+        (None, Edit::Set(_)) => (0, documents.first_mut()),
+        (None, Edit::Remove(_)) => return Err(EditError::NoPort(id)),
+    };
+    let Some(document) = document else { return Err(EditError::NoPort(id)) };
+    match change {
+        Edit::Set(policy) => match place_of(document, id) {
+            Some(place) => {
+                let known = present.for_port(id).filter(|known| known.id == id);
+                amend(document, place, policy, known);
+            }
+            None => add(document, policy),
+        },
+        Edit::Remove(_) => remove(document, id),
+    }
+    Ok((index, document.to_string()))
+}
+
+fn document(part: &Part) -> Result<DocumentMut, EditError> {
+    part.text.parse().map_err(|error: toml_edit::TomlError| EditError::Syntax {
+        path: part.path.display().to_string(),
+        problem: error.to_string(),
+    })
+}
+
+/// The place of a port's policy in the list.
+fn place_of(document: &DocumentMut, id: PortId) -> Option<usize> {
+    match document.get(PORT)? {
+        Item::ArrayOfTables(tables) => tables.iter().position(|table| is_for(table, id)),
+        Item::Value(Value::Array(list)) => {
+            list.iter().position(|value| value.as_inline_table().is_some_and(|table| is_for(table, id)))
+        }
+        _ => None,
+    }
+}
+
+fn is_for(table: &dyn TableLike, id: PortId) -> bool {
+    let number = table.get("number").and_then(Item::as_integer);
+    let protocol = table.get("protocol").and_then(Item::as_str).and_then(|name| name.parse::<Protocol>().ok());
+    number == Some(i64::from(id.number)) && protocol == Some(id.protocol)
+}
+
+/// The keys of a policy beside number and protocol, as people write them.
+fn keys(policy: &PortPolicy) -> [(&'static str, Value); 6] {
+    let sources: Array = policy.allowed_sources.iter().map(ToString::to_string).collect();
+    [
+        ("allowed_sources", Value::from(sources)),
+        ("max_duration", Value::from(duration(policy.max_duration))),
+        ("approval", Value::from(policy.approval.name())),
+        ("approval_timeout", Value::from(duration(policy.approval_timeout))),
+        ("justification", Value::from(policy.justification.name())),
+        ("quota", Value::from(i64::from(policy.quota))),
+    ]
+}
+
+/// The keys in which a policy differs from another.
+fn differing(policy: &PortPolicy, other: &PortPolicy) -> impl Iterator<Item = (&'static str, Value)> {
+    let pairs = keys(policy).into_iter().zip(keys(other));
+    pairs.filter(|((_, new), (_, old))| new.to_string() != old.to_string()).map(|(new, _)| new)
+}
+
+/// A duration in the largest units that give it exactly, like `3h` or `1h30m`.
+fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let mut text: String =
+        units.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if duration.subsec_millis() > 0 {
+        text.push_str(&format!("{}ms", duration.subsec_millis()));
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+fn amend(document: &mut DocumentMut, place: usize, policy: &PortPolicy, known: Option<&PortPolicy>) {
+    let table: Option<&mut dyn TableLike> = match document.get_mut(PORT) {
+        Some(Item::ArrayOfTables(tables)) => tables.get_mut(place).map(|table| table as &mut dyn TableLike),
+        Some(Item::Value(Value::Array(list))) => {
+            list.get_mut(place).and_then(Value::as_inline_table_mut).map(|table| table as &mut dyn TableLike)
+        }
+        _ => None,
+    };
+    let Some(table) = table else { return };
+    let default = PortPolicy::new(policy.id);
+    for (key, new) in differing(policy, known.unwrap_or(&default)) {
+        match table.get_mut(key).and_then(Item::as_value_mut) {
+            Some(old) => {
+                // With the blanks and the comment around it.
+                let decor = old.decor().clone();
+                *old = new;
+                *old.decor_mut() = decor;
+            }
+            None => drop(table.insert(key, Item::Value(new))),
+        }
+    }
+}
+
+/// Number, protocol, and what is not the default.
+fn fill(table: &mut dyn TableLike, policy: &PortPolicy) {
+    table.insert("number", value(i64::from(policy.id.number)));
+    table.insert("protocol", value(policy.id.protocol.to_string()));
+    for (key, new) in differing(policy, &PortPolicy::new(policy.id)) {
+        table.insert(key, Item::Value(new));
+    }
+}
+
+fn table_of(policy: &PortPolicy) -> Table {
+    let mut table = Table::new();
+    fill(&mut table, policy);
+    table.decor_mut().set_prefix("\n");
+    table
+}
+
+fn add(document: &mut DocumentMut, policy: &PortPolicy) {
+    match document.get_mut(PORT) {
+        Some(Item::ArrayOfTables(tables)) => tables.push(table_of(policy)),
+        Some(Item::Value(Value::Array(list))) if !list.is_empty() => push_inline(list, policy),
+        // `port = []`, or a file without ports beside one that has some.
+        _ => write_out(document, std::slice::from_ref(policy)),
+    }
+}
+
+/// Adds to a list in brackets, laid out as the element before.
+fn push_inline(list: &mut Array, policy: &PortPolicy) {
+    let mut table = InlineTable::new();
+    fill(&mut table, policy);
+    let mut new = Value::InlineTable(table);
+    let layout = list.iter().last().and_then(|last| last.decor().prefix()).cloned();
+    match layout {
+        Some(prefix) if list.len() > 1 => new.decor_mut().set_prefix(prefix),
+        _ => new.decor_mut().set_prefix(" "),
+    }
+    list.push_formatted(new);
+}
+
+/// Writes policies out as the only ones of the file.
+fn write_out(document: &mut DocumentMut, policies: &[PortPolicy]) {
+    if policies.is_empty() {
+        document.insert(PORT, value(Array::new()));
+        return;
+    }
+    // What is said above `port = []` goes with it.
+    let above = document.key(PORT).and_then(|key| key.leaf_decor().prefix()?.as_str()).unwrap_or_default().to_owned();
+    document.remove(PORT);
+    let mut tables = ArrayOfTables::new();
+    policies.iter().for_each(|policy| tables.push(table_of(policy)));
+    if let Some(first) = tables.get_mut(0).filter(|_| !above.trim().is_empty()) {
+        first.decor_mut().set_prefix(format!("\n{}", above.trim_start_matches('\n')));
+    }
+    document.insert(PORT, Item::ArrayOfTables(tables));
+}
+
+fn remove(document: &mut DocumentMut, id: PortId) {
+    let Some(place) = place_of(document, id) else { return };
+    match document.get_mut(PORT) {
+        Some(Item::ArrayOfTables(tables)) => {
+            let above = tables.get(place).map(kept_above).unwrap_or_default();
+            tables.remove(place);
+            let is_empty = tables.is_empty();
+            match tables.get_mut(place) {
+                Some(next) => prepend(next, &above),
+                None if !above.trim().is_empty() => keep_at_end(document, &above),
+                None => {}
+            }
+            if is_empty {
+                // Without the key the defaults would be in force.
+                document.insert(PORT, value(Array::new()));
+            }
+        }
+        Some(Item::Value(Value::Array(list))) => drop(list.remove(place)),
+        _ => {}
+    }
+}
+
+/// What stands above a table without being about it: all up to the last blank line.
+fn kept_above(table: &Table) -> String {
+    let prefix = table.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
+    let end = prefix.rfind("\n\n").map_or(0, |at| at + 1);
+    prefix[..end].to_owned()
+}
+
+fn prepend(table: &mut Table, text: &str) {
+    if text.trim().is_empty() {
+        return;
+    }
+    let prefix = table.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
+    let prefix = format!("{text}{prefix}");
+    table.decor_mut().set_prefix(prefix);
+}
+
+fn keep_at_end(document: &mut DocumentMut, text: &str) {
+    let trailing = format!("{text}{}", document.trailing().as_str().unwrap_or_default());
+    document.set_trailing(trailing);
+}
+
+#[cfg(test)]
+mod tests;

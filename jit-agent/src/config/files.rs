@@ -1,0 +1,260 @@
+//! The configuration files: the main one and those of `conf.d` beside it, read together and told from edited ones later.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, fchown},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Config, ConfigError, Places};
+use crate::policy::PortPolicies;
+
+/// The directory beside the main file.
+const DIRECTORY: &str = "conf.d";
+/// The keys whose lists are put together from all files; all others are set in one file only.
+const APPENDED: [&str; 2] = ["port", "roles"];
+
+/// One file's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The file.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+/// What the files say.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// All files together.
+    pub config: Config,
+    /// Which files they were.
+    pub origin: Origin,
+    /// One text that says the same, to be kept for a start with broken files.
+    pub text: String,
+}
+
+/// Which files a configuration was read from, and what was in them. The main one is the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(Vec<(PathBuf, String)>);
+
+/// The files can't be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Someone else changed them.
+    #[error("{path} was edited since it was loaded; run `jitctl reload` first", path = .0.display())]
+    Edited(PathBuf),
+    /// They can't be read any more.
+    #[error(transparent)]
+    Read(#[from] ConfigError),
+    /// A file can't be replaced.
+    #[error("{path} can't be changed: {source}; nothing was changed{remedy}", path = path.display(), remedy = remedy(source))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            " (the file system is read-only for the agent: see ReadWritePaths= of its unit, or edit the file by hand \
+             and run `jitctl reload`)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (the agent may not write there: edit the file by hand and run `jitctl reload`)"
+        }
+        _ => "",
+    }
+}
+
+/// Reads and checks the main file and those in `conf.d/*.toml` beside it, in order of their names.
+///
+/// # Errors
+/// A file can't be read or is no configuration, or they contradict each other; the error names the file.
+pub fn load(main: &Path) -> Result<Loaded, ConfigError> {
+    parse(&read(main)?)
+}
+
+/// Checks texts that were read, as [`load`] does.
+///
+/// # Errors
+/// As for [`load`].
+pub fn parse(parts: &[Part]) -> Result<Loaded, ConfigError> {
+    let origin = Origin(parts.iter().map(|part| (part.path.clone(), hash(&part.text))).collect());
+    if let [part] = parts {
+        let config = Config::parse(&part.text, &part.name())?;
+        return Ok(Loaded { config, origin, text: part.text.clone() });
+    }
+    let mut merged = toml::Table::new();
+    let mut setters: Vec<(String, &Part)> = Vec::new();
+    for part in parts {
+        match Config::parse(&part.text, &part.name()) {
+            Ok(_) | Err(ConfigError::NoInterfaces { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let syntax = |source| ConfigError::Syntax { origin: part.name(), source: Box::new(source) };
+        let table: toml::Table = toml::from_str(&part.text).map_err(syntax)?;
+        for (key, value) in table {
+            if APPENDED.contains(&key.as_str()) {
+                append(&mut merged, key, value);
+                continue;
+            }
+            if let Some((_, first)) = setters.iter().find(|(known, _)| *known == key) {
+                return Err(ConfigError::Twice { key, first: first.name(), second: part.name() });
+            }
+            setters.push((key.clone(), part));
+            merged.insert(key, value);
+        }
+    }
+    let text = merged.to_string();
+    let names: Vec<String> = parts.iter().map(Part::name).collect();
+    let config = Config::parse(&text, &names.join(", "))?;
+    Ok(Loaded { config, origin, text })
+}
+
+/// Adds a list to one that is there, and each list of a table to its own.
+fn append(table: &mut toml::Table, key: String, value: toml::Value) {
+    match (table.get_mut(&key), value) {
+        (Some(toml::Value::Array(known)), toml::Value::Array(more)) => known.extend(more),
+        (Some(toml::Value::Table(known)), toml::Value::Table(more)) => {
+            more.into_iter().for_each(|(key, value)| append(known, key, value));
+        }
+        (_, value) => drop(table.insert(key, value)),
+    }
+}
+
+/// Where things are by the files, even if these are no configuration otherwise.
+#[must_use]
+pub fn salvage_places(main: &Path) -> Places {
+    let parts = read(main)
+        .unwrap_or_else(|_| vec![Part { path: main.to_owned(), text: fs::read_to_string(main).unwrap_or_default() }]);
+    // Of a key that is in several files, any will do: that is no configuration anyway.
+    let found = |parts: &[Part]| {
+        let tables = parts.iter().filter_map(|part| toml::from_str::<toml::Table>(&part.text).ok());
+        let table: toml::Table = tables.flatten().filter(|(key, _)| !APPENDED.contains(&key.as_str())).collect();
+        table.to_string()
+    };
+    Places::salvage(&found(&parts))
+}
+
+fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
+    let part = |path: PathBuf| match fs::read_to_string(&path) {
+        Ok(text) => Ok(Part { path, text }),
+        Err(source) => Err(ConfigError::Read { path, source }),
+    };
+    let directory = main.with_file_name(DIRECTORY);
+    let unreadable = |source| ConfigError::Read { path: directory.clone(), source };
+    let mut paths = match fs::read_dir(&directory) {
+        Ok(entries) => {
+            entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, io::Error>>().map_err(unreadable)?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(unreadable(error)),
+    };
+    // Editors and package managers leave others beside them, hidden or with another ending.
+    paths.retain(|path| path.extension().is_some_and(|end| end == "toml") && !is_hidden(path));
+    paths.sort();
+    std::iter::once(main.to_owned()).chain(paths).map(part).collect()
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+impl Part {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+impl Origin {
+    /// The checksums of the files, in their order.
+    pub fn hashes(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, hash)| hash.as_str())
+    }
+
+    /// The files' texts, if they still are what was loaded.
+    ///
+    /// # Errors
+    /// One of them was edited, added or removed since, or can't be read.
+    pub fn unchanged(&self) -> Result<Vec<Part>, ChangeError> {
+        let Some((main, _)) = self.0.first() else { return Ok(Vec::new()) };
+        let parts = read(main)?;
+        let gone = self.0.iter().find(|(path, _)| !parts.iter().any(|part| part.path == *path));
+        if let Some((path, _)) = gone {
+            return Err(ChangeError::Edited(path.clone()));
+        }
+        for part in &parts {
+            if !self.0.iter().any(|(path, known)| *path == part.path && *known == hash(&part.text)) {
+                return Err(ChangeError::Edited(part.path.clone()));
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Replaces a file's text as a whole: whoever reads it finds the old one or the new one, also after a loss of power.
+/// Owner and mode stay; a symbolic link stays, and what it points to is replaced.
+///
+/// # Errors
+/// The file can't be replaced, or not surely for good: then nothing but a loss of power would bring back the old text.
+pub fn replace(path: &Path, text: &str) -> Result<(), ChangeError> {
+    write_beside(path, text).map_err(|source| ChangeError::Write { path: path.to_owned(), source })
+}
+
+fn write_beside(path: &Path, text: &str) -> io::Result<()> {
+    let target = fs::canonicalize(path)?;
+    let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let old = fs::metadata(&target)?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".new");
+    let new = directory.join(hidden);
+    // One that a predecessor left behind when it was killed.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = (|| {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
+        file.set_permissions(old.permissions())?;
+        fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        // Changing the owner takes away some modes.
+        file.set_permissions(old.permissions())?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &target)?;
+        fs::File::open(directory)?.sync_all()
+    })();
+    if written.is_err() {
+        drop(fs::remove_file(&new));
+    }
+    written
+}
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A name for these port policies and files: it changes when either does.
+#[must_use]
+pub fn version(ports: &PortPolicies, origin: Option<&Origin>) -> String {
+    let mut text: String = ports.iter().map(|policy| format!("{policy:?}\n")).collect();
+    for hash in origin.into_iter().flat_map(Origin::hashes) {
+        text.push_str(hash);
+    }
+    let mut version = hash(&text);
+    version.truncate(32);
+    version
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Changes of the configuration as values: what is asked for, what it would do, what it did, why it is refused.
+
+use std::path::{Path, PathBuf};
+
+use super::view::{GrantView, PortView};
+use crate::{
+    config::{edit::Edit, files},
+    policy::PortId,
+};
+
+/// Where the configuration in force is from, and what is amiss with that.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The main file.
+    pub path: PathBuf,
+    /// The files in force; `None` if those on disk could not be used.
+    pub files: Option<files::Origin>,
+    /// Names of `[roles]` that nobody has.
+    pub unknown: Vec<String>,
+    /// Why the files on disk are not in force.
+    pub fault: Option<String>,
+    /// Why a later start could not fall back on what is in force.
+    pub not_kept: Option<String>,
+}
+
+impl Origin {
+    /// The files are in force.
+    #[must_use]
+    pub fn loaded(path: &Path, files: files::Origin) -> Self {
+        Self { path: path.to_owned(), files: Some(files), ..Self::default() }
+    }
+
+    /// The files can't be used; something else is in force.
+    #[must_use]
+    pub fn broken(path: &Path, fault: String) -> Self {
+        Self { path: path.to_owned(), fault: Some(fault), ..Self::default() }
+    }
+
+    /// All that is amiss.
+    pub fn faults(&self) -> impl Iterator<Item = &String> {
+        self.unknown.iter().chain(&self.fault).chain(&self.not_kept)
+    }
+}
+
+/// All port policies, and the name of this state of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortList {
+    /// The policies.
+    pub ports: Vec<PortView>,
+    /// Changes whenever a policy or a file that was loaded does.
+    pub version: String,
+}
+
+/// A change to one port policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortEdit {
+    /// What to change.
+    pub edit: Edit,
+    /// The version of the list on which this was decided.
+    pub version: String,
+    /// Whether to do it even if it opens something or ends grants.
+    pub confirm: bool,
+}
+
+/// A wish to have the files read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// What may be unprotected by it, as [`Effects::opened`] names it.
+    pub allow_open: Vec<String>,
+    /// Whether to do it even if it ends or shortens grants.
+    pub confirm: bool,
+}
+
+/// What a change does beyond new requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// What is no longer protected: ports like `22/tcp`, or `mode=observe` for all.
+    pub opened: Vec<String>,
+    /// Grants that end.
+    pub ended: Vec<GrantView>,
+    /// Grants that end earlier than they would have, with their new ends.
+    pub shortened: Vec<GrantView>,
+}
+
+impl Effects {
+    /// Whether it does nothing of the kind.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.opened.is_empty() && self.ended.is_empty() && self.shortened.is_empty()
+    }
+}
+
+/// What a change did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The port's policy now; `None` if it has none, or the change was not about one port.
+    pub port: Option<PortView>,
+    /// The ports whose policies changed, like `22/tcp`.
+    pub changed: Vec<String>,
+    /// What it did to packets and grants.
+    pub effects: Effects,
+    /// Whether all of it is written; if not, it is in force all the same.
+    pub durable: bool,
+    /// The version of the list now.
+    pub version: String,
+}
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeRefusal {
+    /// Decided on what is no longer so.
+    #[error("the port policies are not those that were read before; read them again, and decide anew")]
+    OtherVersion,
+    /// It has effects that must be wanted.
+    #[error("{}", needs_confirmation(.unnamed))]
+    Unconfirmed {
+        /// What it would do.
+        effects: Box<Effects>,
+        /// What of it would be unprotected without having been named.
+        unnamed: Vec<String>,
+    },
+    /// Another policy is for the same packets.
+    #[error("port {0} overlaps {1}, which has a policy already; remove that one first")]
+    Overlap(PortId, PortId),
+    /// Nothing to remove.
+    #[error("there is no policy of port {0}")]
+    NoPort(PortId),
+    /// The files are not what is in force.
+    #[error("{0}")]
+    Edited(String),
+    /// The files can't be used.
+    #[error("{0}; the policy loaded before stays in force")]
+    Invalid(String),
+    /// Keys were changed that a running agent can't take over.
+    #[error("restart the agent to change {}; nothing of this reload was applied", .0.join(", "))]
+    Restart(Vec<&'static str>),
+}
+
+fn needs_confirmation(unnamed: &[String]) -> String {
+    if unnamed.is_empty() {
+        return "this would open ports, or end or shorten live grants; confirm it, if that is wanted".to_owned();
+    }
+    format!(
+        "this would leave unprotected what was not named as to be opened: {}; name it, if that is wanted",
+        unnamed.join(", ")
+    )
+}

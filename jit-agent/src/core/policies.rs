@@ -1,0 +1,269 @@
+//! Port policies as people change them, and the files read again.
+
+use serde_json::{Value, json};
+
+use super::{
+    Access, Core,
+    change::{ChangeRefusal, Changed, Effects, PortEdit, PortList, Reload},
+    reconfigure::opened,
+    view::{Peer, PortView, Refusal},
+};
+use crate::{
+    config::{
+        Config, accepted,
+        edit::{Edit, edit},
+        files::{self, ChangeError, Loaded},
+    },
+    policy::{PortId, PortPolicies, PortPolicy, Right},
+};
+
+impl Core {
+    pub(super) fn port_list(&self, peer: &Peer) -> Result<PortList, Refusal> {
+        Ok(PortList { ports: self.ports(peer)?, version: self.version() })
+    }
+
+    fn version(&self) -> String {
+        files::version(&self.config.ports, self.origin.files.as_ref())
+    }
+
+    /// Changes one port policy: in its file first, then in force. If that fails, the file is as it was.
+    pub(super) fn change_port(&mut self, peer: &Peer, asked: &PortEdit) -> Result<Changed, Refusal> {
+        self.access.check(peer, Right::Administer)?;
+        let PortEdit { edit: change, version, confirm } = asked;
+        if *version != self.version() {
+            return Err(ChangeRefusal::OtherVersion.into());
+        }
+        let id = self.check_edit(change)?;
+        let Some(origin) = &self.origin.files else {
+            let path = self.origin.path.display();
+            let text = format!("{path} is not what is in force; correct it, and run `jitctl reload` first");
+            return Err(ChangeRefusal::Edited(text).into());
+        };
+        let parts = origin.unchanged().map_err(|error| not_changed(&error))?;
+        let by_hand = |problem: String| Refusal::Unavailable(format!("{problem}; edit the file by hand"));
+        let (place, text) = edit(&parts, &self.config.ports, change).map_err(|error| by_hand(error.to_string()))?;
+        let mut new = parts.clone();
+        let (Some(part), Some(old)) = (new.get_mut(place), parts.get(place)) else {
+            return Err(by_hand("there is no file to change".to_owned()));
+        };
+        part.text = text;
+        let path = part.path.clone();
+        let loaded = files::parse(&new).map_err(|error| by_hand(error.to_string()))?;
+        if loaded.config != (Config { ports: self.intended_ports(change)?, ..self.config.clone() }) {
+            return Err(by_hand(format!("{} can't be changed as asked", path.display())));
+        }
+        let effects = self.effects(&loaded.config);
+        if !confirm && !effects.is_empty() {
+            let unnamed = Vec::new();
+            return Err(ChangeRefusal::Unconfirmed { effects: Box::new(effects), unnamed }.into());
+        }
+        if loaded.config == self.config {
+            return Ok(self.changed(Some(id), Vec::new(), Effects::default(), true));
+        }
+        self.check_store(&effects)?;
+        let new_text = new.get(place).map(|part| part.text.as_str()).unwrap_or_default();
+        files::replace(&path, new_text).map_err(|error| not_changed(&error))?;
+        let before = self.config.clone();
+        match self.take_over_files(loaded) {
+            Ok((effects, durable)) => {
+                let (changed, noted) = self.note_changes(Some(peer), &before);
+                Ok(self.changed(Some(id), changed, effects, durable && noted))
+            }
+            Err(refusal) => {
+                if let Err(error) = files::replace(&path, &old.text) {
+                    tracing::error!(%error, "a change is not in force, but stays in the file");
+                    return Err(Refusal::Unavailable(format!("{refusal}; {error}, so it still has the change")));
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Reads the files again. Without a peer it was a signal that asked.
+    pub(super) fn reload(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
+        if let Some(peer) = peer {
+            self.access.check(peer, Right::Administer)?;
+        }
+        let done = self.load_again(peer, asked);
+        if let Err(refusal) = &done {
+            let is_broken = matches!(refusal, Refusal::Unavailable(_) | Refusal::Change(ChangeRefusal::Invalid(_)));
+            // Whoever sent a signal gets no answer.
+            if is_broken || peer.is_none() {
+                self.origin.fault = Some(format!("the configuration files are not in force: {refusal}"));
+            }
+        }
+        done
+    }
+
+    fn load_again(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
+        let loaded = files::load(&self.origin.path).map_err(|error| ChangeRefusal::Invalid(error.to_string()))?;
+        let fixed = changed_fixed_keys(&self.config, &loaded.config);
+        if !fixed.is_empty() {
+            return Err(ChangeRefusal::Restart(fixed).into());
+        }
+        let effects = self.effects(&loaded.config);
+        let is_unnamed =
+            |opened: &&super::reconfigure::Opened| !asked.allow_open.iter().any(|name| opened.is_named_by(name));
+        let unnamed: Vec<String> =
+            opened(&self.config, &loaded.config).iter().filter(is_unnamed).map(|opened| opened.name.clone()).collect();
+        let hits_grants = !effects.ended.is_empty() || !effects.shortened.is_empty();
+        if !unnamed.is_empty() || (hits_grants && !asked.confirm) {
+            return Err(ChangeRefusal::Unconfirmed { effects: Box::new(effects), unnamed }.into());
+        }
+        self.check_store(&effects)?;
+        let before = self.config.clone();
+        let (access, unknown) = Access::resolve(&loaded.config.roles);
+        let (effects, durable) = self.take_over_files(loaded)?;
+        (self.access, self.origin.unknown) = (access, unknown);
+        let (changed, noted) = self.note_changes(peer, &before);
+        let durable = self.note_reload(peer, &before, &changed) && noted && durable;
+        Ok(self.changed(None, changed, effects, durable))
+    }
+
+    /// Checks a change against the policies there are. Returns its port.
+    fn check_edit(&self, change: &Edit) -> Result<PortId, Refusal> {
+        match change {
+            Edit::Remove(id) if self.config.ports.iter().any(|policy| policy.id == *id) => Ok(*id),
+            Edit::Remove(id) => Err(ChangeRefusal::NoPort(*id).into()),
+            Edit::Set(policy) => {
+                let id = policy.id;
+                let overlapping = self.config.ports.for_number(id.number).find(|known| {
+                    known.id != id
+                        && (known.id.protocol.includes(id.protocol) || id.protocol.includes(known.id.protocol))
+                });
+                overlapping.map_or(Ok(id), |known| Err(ChangeRefusal::Overlap(id, known.id).into()))
+            }
+        }
+    }
+
+    fn intended_ports(&self, change: &Edit) -> Result<PortPolicies, Refusal> {
+        let (id, new) = match change {
+            Edit::Set(policy) => (policy.id, Some(policy.clone())),
+            Edit::Remove(id) => (*id, None),
+        };
+        let others = self.config.ports.iter().filter(|policy| policy.id != id).cloned();
+        PortPolicies::new(others.chain(new).collect()).map_err(|error| Refusal::Unavailable(error.to_string()))
+    }
+
+    /// What opens must be in the audit log.
+    fn check_store(&mut self, effects: &Effects) -> Result<(), Refusal> {
+        if effects.opened.is_empty() { Ok(()) } else { self.store().map(drop) }
+    }
+
+    /// Puts what was loaded in force, and keeps it for a start with broken files.
+    fn take_over_files(&mut self, loaded: Loaded) -> Result<(Effects, bool), Refusal> {
+        let Loaded { config, origin, text } = loaded;
+        let done = self
+            .reconfigure(config)
+            .map_err(|error| Refusal::Unavailable(format!("{error}; the policy before stays in force")))?;
+        self.origin.files = Some(origin);
+        self.origin.fault = None;
+        self.origin.not_kept =
+            accepted::remember(&self.config.places.state, &text).err().map(|error| accepted::not_kept(&error));
+        Ok(done)
+    }
+
+    /// Writes into the audit log what differs from `before`, port by port. Returns the ports, and whether all is written.
+    fn note_changes(&mut self, peer: Option<&Peer>, before: &Config) -> (Vec<String>, bool) {
+        let exactly = |ports: &PortPolicies, id: PortId| ports.iter().find(|policy| policy.id == id).cloned();
+        let mut ids: Vec<PortId> =
+            before.ports.iter().chain(self.config.ports.iter()).map(|policy| policy.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let (mut changed, mut written) = (Vec::new(), true);
+        for id in ids {
+            let (old, new) = (exactly(&before.ports, id), exactly(&self.config.ports, id));
+            let change = match (&old, &new) {
+                (None, _) => "added",
+                (_, None) => "removed",
+                (Some(old), Some(new)) if old == new => continue,
+                _ => "changed",
+            };
+            let detail = json!({
+                "by": by(peer),
+                "number": id.number,
+                "protocol": id.protocol.to_string(),
+                "change": change,
+                "before": old.as_ref().map(described),
+                "after": new.as_ref().map(described),
+            });
+            written &= self.note("policy_changed", &detail);
+            changed.push(id.to_string());
+        }
+        (changed, written)
+    }
+
+    fn note_reload(&mut self, peer: Option<&Peer>, before: &Config, ports: &[String]) -> bool {
+        let (before, after) = (other_keys(before), other_keys(&self.config));
+        let detail = json!({
+            "by": by(peer), "number": null, "protocol": null, "change": "reloaded", "ports": ports,
+            "before": before, "after": after,
+        });
+        self.note("policy_changed", &detail)
+    }
+
+    fn changed(&self, port: Option<PortId>, changed: Vec<String>, effects: Effects, durable: bool) -> Changed {
+        let policy = port.and_then(|id| self.config.ports.iter().find(|policy| policy.id == id));
+        let port = policy.map(|policy| self.one_port(policy));
+        Changed { port, changed, effects, durable, version: self.version() }
+    }
+
+    fn one_port(&self, policy: &PortPolicy) -> PortView {
+        let counts = self.datapath.port_counts().unwrap_or_else(|error| {
+            tracing::error!(%error, "the counters can't be read");
+            Vec::new()
+        });
+        self.port_view(policy, &counts, None)
+    }
+}
+
+fn not_changed(error: &ChangeError) -> Refusal {
+    match error {
+        ChangeError::Edited(_) | ChangeError::Read(_) => ChangeRefusal::Edited(error.to_string()).into(),
+        ChangeError::Write { .. } => Refusal::Unavailable(error.to_string()),
+    }
+}
+
+/// The keys whose new values a running agent can't take over.
+fn changed_fixed_keys(now: &Config, new: &Config) -> Vec<&'static str> {
+    let keys = [
+        ("socket", now.places.socket != new.places.socket),
+        ("state_dir", now.places.state != new.places.state),
+        ("bpffs_dir", now.places.bpffs != new.places.bpffs),
+        ("interfaces", now.interfaces != new.interfaces),
+        ("metrics_listen", now.metrics_listen != new.metrics_listen),
+    ];
+    keys.into_iter().filter_map(|(key, is_changed)| is_changed.then_some(key)).collect()
+}
+
+fn by(peer: Option<&Peer>) -> Value {
+    peer.map_or_else(|| json!({ "signal": "SIGHUP" }), |peer| json!({ "uid": peer.uid, "name": peer.name }))
+}
+
+fn described(policy: &PortPolicy) -> Value {
+    let sources: Vec<String> = policy.allowed_sources.iter().map(ToString::to_string).collect();
+    json!({
+        "allowed_sources": sources,
+        "max_duration": policy.max_duration.as_secs(),
+        "approval": policy.approval.name(),
+        "approval_timeout": policy.approval_timeout.as_secs(),
+        "justification": policy.justification.name(),
+        "quota": policy.quota,
+    })
+}
+
+fn other_keys(config: &Config) -> Value {
+    let sources: Vec<String> = config.break_glass.iter().map(ToString::to_string).collect();
+    let roles = config.roles.iter().map(|(role, names)| (role.name().to_owned(), json!(names)));
+    json!({
+        "mode": config.mode.name(),
+        "scope": match config.scope {
+            crate::datapath::Scope::All => "all",
+            crate::datapath::Scope::Local => "local",
+        },
+        "fragments": if config.drop_fragments { "drop" } else { "pass" },
+        "break_glass": sources,
+        "retention_days": config.retention.as_secs() / 86_400,
+        "roles": Value::Object(roles.collect()),
+    })
+}

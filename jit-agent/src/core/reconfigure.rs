@@ -1,0 +1,222 @@
+//! A new configuration in place of the present one: what that does, and doing it without a gap.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ipnet::IpNet;
+use jit_common::abi::{Mode, Transport};
+use serde_json::json;
+
+use super::{
+    Core, Ended,
+    backlog::Closing,
+    change::Effects,
+    view::{GrantStatus, GrantView},
+};
+use crate::{
+    clock::BootTime,
+    config::Config,
+    datapath::{DatapathError, Protection, Scope},
+    policy::{GrantId, PortId, PortPolicies, Protocol},
+    store::{EndedGrant, GrantState},
+};
+
+/// The mode's name among what a change opens.
+const OBSERVE: &str = "mode=observe";
+
+/// Something that a change leaves unprotected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Opened {
+    /// As people name it.
+    pub(super) name: String,
+    /// `None`: all ports.
+    port: Option<(u16, Vec<Transport>)>,
+}
+
+impl Opened {
+    /// Whether a name like `22`, `22/tcp`, `3389/any` or `mode=observe` stands for it or for more.
+    pub(super) fn is_named_by(&self, name: &str) -> bool {
+        let Some((number, transports)) = &self.port else { return name == self.name };
+        let (given, protocol) = name.split_once('/').map_or((name, None), |(given, protocol)| (given, Some(protocol)));
+        given.parse() == Ok(*number)
+            && protocol.is_none_or(|protocol| {
+                let named = protocol.parse::<Protocol>().map(Protocol::transports).unwrap_or_default();
+                transports.iter().all(|transport| named.contains(transport) || transport.name() == protocol)
+            })
+    }
+}
+
+/// What becomes of live grants under other policies.
+#[derive(Default)]
+struct Fates {
+    ended: Vec<(GrantId, String)>,
+    shortened: Vec<(GrantId, BootTime)>,
+}
+
+/// What a new configuration leaves unprotected that is protected now.
+pub(super) fn opened(now: &Config, new: &Config) -> Vec<Opened> {
+    let mut opened = Vec::new();
+    if (now.mode, new.mode) == (Mode::Enforce, Mode::Observe) {
+        opened.push(Opened { name: OBSERVE.to_owned(), port: None });
+    }
+    let protected = new.protection().ports;
+    for policy in now.ports.iter() {
+        let PortId { number, protocol } = policy.id;
+        let lost = protocol.transports().iter().copied().filter(|one| !protected.contains(&(number, *one)));
+        let lost: Vec<Transport> = lost.collect();
+        if lost.len() == protocol.transports().len() {
+            opened.push(Opened { name: policy.id.to_string(), port: Some((number, lost)) });
+        } else {
+            opened.extend(lost.into_iter().map(|transport| Opened {
+                name: format!("{number}/{}", transport.name()),
+                port: Some((number, vec![transport])),
+            }));
+        }
+    }
+    opened
+}
+
+/// What the policies leave of a grant: its latest end, or why there is none.
+pub(super) fn latest_end(
+    ports: &PortPolicies,
+    port: PortId,
+    source: &IpNet,
+    now: BootTime,
+) -> Result<BootTime, String> {
+    let policy = ports.for_port(port).ok_or_else(|| format!("port {port} is no longer in the configuration"))?;
+    if !policy.allows_source(source) {
+        return Err(format!("{source} is no longer an allowed source of port {}", policy.id));
+    }
+    Ok(now.after(policy.max_duration))
+}
+
+/// All that either of two protections refuses.
+fn strictest(one: &Protection, other: &Protection) -> Protection {
+    let mut ports = one.ports.clone();
+    ports.extend(other.ports.iter().filter(|port| !one.ports.contains(port)));
+    let enforces = one.mode == Mode::Enforce || other.mode == Mode::Enforce;
+    let all = one.scope == Scope::All || other.scope == Scope::All;
+    Protection {
+        ports,
+        mode: if enforces { Mode::Enforce } else { Mode::Observe },
+        drop_fragments: one.drop_fragments || other.drop_fragments,
+        scope: if all { Scope::All } else { Scope::Local },
+        break_glass: one.break_glass.iter().filter(|source| other.break_glass.contains(source)).copied().collect(),
+        trial_until: one.trial_until.zip(other.trial_until).map(|(one, other)| one.max(other)),
+    }
+}
+
+impl Core {
+    /// What a configuration would do to packets and live grants.
+    pub(super) fn effects(&self, new: &Config) -> Effects {
+        let Fates { ended, shortened } = self.fates(&new.ports);
+        let view = |id: &GrantId| Some(self.live_view(self.book.get(*id)?, self.particulars.get(id)?));
+        Effects {
+            opened: opened(&self.config, new).into_iter().map(|opened| opened.name).collect(),
+            ended: ended.iter().filter_map(|(id, _)| view(id)).collect(),
+            shortened: shortened.iter().filter_map(|(id, end)| Some(self.until(view(id)?, *end))).collect(),
+        }
+    }
+
+    /// The grant with another end.
+    fn until(&self, grant: GrantView, end: BootTime) -> GrantView {
+        let remaining = end.since(self.clock.boot());
+        let end = self.clock.wall().saturating_add(remaining).unwrap_or(grant.end);
+        GrantView { end, remaining, ..grant }
+    }
+
+    fn fates(&self, ports: &PortPolicies) -> Fates {
+        let now = self.clock.boot();
+        let mut fates = Fates::default();
+        for grant in self.book.iter().filter(|grant| grant.end > now) {
+            match latest_end(ports, grant.port, &grant.source, now) {
+                Ok(latest) if latest < grant.end => fates.shortened.push((grant.id, latest)),
+                Ok(_) => {}
+                Err(reason) => fates.ended.push((grant.id, reason)),
+            }
+        }
+        fates
+    }
+
+    /// Puts a configuration in force: locks what is new first, then ends and shortens grants, and opens last. Returns
+    /// what it did, and whether all of that is written.
+    ///
+    /// # Errors
+    /// The kernel refuses it. The present configuration stays in force then; grants that were ended stay so, and the
+    /// text says how many.
+    pub(super) fn reconfigure(&mut self, new: Config) -> Result<(Effects, bool), String> {
+        let (now, wanted) = (self.config.protection(), new.protection());
+        if let Err(error) = self.datapath.configure(&strictest(&now, &wanted)) {
+            return Err(self.go_back(&now, &error));
+        }
+        let opened = opened(&self.config, &new).into_iter().map(|opened| opened.name).collect();
+        let Fates { ended, shortened } = self.fates(&new.ports);
+        let ended = self.end(ended);
+        let shortened = self.shorten(shortened);
+        if let Err(error) = self.datapath.configure(&wanted) {
+            let error = self.go_back(&now, &error);
+            let hit = ended.len() + shortened.len();
+            return Err(if hit == 0 {
+                error
+            } else {
+                format!("{error}; grants that were ended or shortened already: {hit}")
+            });
+        }
+        self.config = new;
+        self.write_backlog();
+        let durable = self.backlog.is_empty() && self.store.is_ok();
+        Ok((Effects { opened, ended, shortened }, durable))
+    }
+
+    fn go_back(&mut self, now: &Protection, error: &DatapathError) -> String {
+        if let Err(again) = self.datapath.configure(now) {
+            // What is in force then is the stricter of both, for what could be written.
+            tracing::error!(error = %again, "the configuration before could not be put in force again either");
+        }
+        error.to_string()
+    }
+
+    fn end(&mut self, fates: Vec<(GrantId, String)>) -> Vec<GrantView> {
+        let mut views = Vec::new();
+        let mut by_reason: BTreeMap<String, Vec<EndedGrant>> = BTreeMap::new();
+        for (id, reason) in fates {
+            let Some(Ended { grant, particulars, connections }) = self.take_out(id) else { continue };
+            let view = self.live_view(&grant, &particulars);
+            let (remaining, end) = (Duration::ZERO, self.clock.wall());
+            let status_reason = Some(reason.clone());
+            views.push(GrantView { status: GrantStatus::Ended, status_reason, remaining, end, ..view });
+            by_reason.entry(reason).or_default().push((id, connections));
+        }
+        self.settle();
+        for (reason, ids) in by_reason {
+            let ending = self.ending(GrantState::Ended, None, &reason);
+            self.record(Closing::Ended(ids, ending));
+        }
+        views
+    }
+
+    fn shorten(&mut self, fates: Vec<(GrantId, BootTime)>) -> Vec<GrantView> {
+        let mut views = Vec::new();
+        let mut by_port: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for (id, end) in &fates {
+            let Some(changes) = self.book.set_end(*id, *end) else { continue };
+            self.enforce(&changes);
+            let view = self.book.get(*id).zip(self.particulars.get(id));
+            let Some(view) = view.map(|(grant, particulars)| self.live_view(grant, particulars)) else { continue };
+            if let Some(particulars) = self.particulars.get_mut(id) {
+                particulars.end = view.end;
+            }
+            by_port.entry(view.port.to_string()).or_default().push(id.0);
+            views.push(view);
+        }
+        if fates.is_empty() {
+            return views;
+        }
+        self.settle();
+        self.record(Closing::Shortened(fates));
+        for (port, grants) in by_port {
+            let reason = "the configuration allows less time";
+            self.note("shortened", &json!({ "port": port, "grants": grants, "reason": reason }));
+        }
+        views
+    }
+}

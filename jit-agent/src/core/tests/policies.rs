@@ -1,0 +1,303 @@
+//! Policies that change while grants live.
+
+use std::{fs, path::PathBuf};
+
+use jit_common::abi::Mode;
+
+use super::{
+    change::{ChangeRefusal, Changed, PortEdit, Reload},
+    view::GrantView,
+    *,
+};
+use crate::{
+    config::{accepted, edit::Edit, files},
+    policy::{PortPolicy, Protocol},
+};
+
+const SSH: PortId = PortId { number: 22, protocol: Protocol::Tcp };
+const RDP: PortId = PortId { number: 3389, protocol: Protocol::Any };
+
+/// A world whose configuration is in a file.
+struct Host {
+    world: World,
+    file: PathBuf,
+}
+
+impl Host {
+    fn new() -> Self {
+        let mut world = World::new();
+        let file = world.dir.path().join("config.toml");
+        let places = format!("state_dir = '{}'\n", world.dir.path().display());
+        fs::write(&file, format!("# of this host\n{places}{CONFIG}")).unwrap();
+        let loaded = files::load(&file).unwrap();
+        world.core().config = loaded.config;
+        world.core().origin = Origin::loaded(&file, loaded.origin);
+        Self { world, file }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.file).unwrap()
+    }
+
+    fn rewrite(&self, from: &str, to: &str) {
+        assert!(self.text().contains(from));
+        fs::write(&self.file, self.text().replace(from, to)).unwrap();
+    }
+
+    fn grant(&mut self, number: u32, source: &str, seconds: u64) {
+        self.world.submit(vec![port(number, &[source], seconds)]).unwrap();
+    }
+
+    fn version(&mut self) -> String {
+        self.world.core().port_list(&root()).unwrap().version
+    }
+
+    fn change(&mut self, edit: Edit, confirm: bool) -> Result<Changed, Refusal> {
+        let version = self.version();
+        self.world.core().change_port(&root(), &PortEdit { edit, version, confirm })
+    }
+
+    fn reload(&mut self, allow_open: &[&str], confirm: bool) -> Result<Changed, Refusal> {
+        let allow_open = allow_open.iter().map(|name| (*name).to_owned()).collect();
+        self.world.core().reload(Some(&root()), &Reload { allow_open, confirm })
+    }
+
+    fn policy(&mut self, id: PortId) -> PortPolicy {
+        self.world.core().config.ports.for_port(id).unwrap().clone()
+    }
+}
+
+/// What a change wants confirmed: what opens, and the numbers of grants that end and that are shortened.
+#[track_caller]
+fn unconfirmed(result: Result<Changed, Refusal>) -> (Vec<String>, Vec<i64>, Vec<i64>) {
+    match result {
+        Err(Refusal::Change(ChangeRefusal::Unconfirmed { effects, .. })) => {
+            (effects.opened, ids(&effects.ended), ids(&effects.shortened))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ids(grants: &[GrantView]) -> Vec<i64> {
+    grants.iter().map(|grant| grant.id.0).collect()
+}
+
+fn narrowed(policy: &PortPolicy, source: &str) -> Edit {
+    Edit::Set(PortPolicy { allowed_sources: vec![parse_source(source).unwrap()], ..policy.clone() })
+}
+
+#[test]
+fn an_added_port_is_locked_and_in_the_file_and_in_the_audit_log() {
+    let mut host = Host::new();
+    assert!(host.world.admits(80, "192.0.2.7"));
+    let before = host.version();
+    let web = PortPolicy::new(PortId { number: 80, protocol: Protocol::Tcp });
+    let done = host.change(Edit::Set(web), false).unwrap();
+    assert!(!host.world.admits(80, "192.0.2.7"));
+    assert!(done.durable && done.effects.is_empty() && done.port.is_some());
+    assert_eq!((done.changed, done.version != before), (vec!["80/tcp".to_owned()], true));
+    assert!(host.text().starts_with("# of this host\n") && host.text().contains("number = 80"), "{}", host.text());
+    assert_eq!(host.world.count("policy_changed"), 1);
+    let kept = accepted::recall(host.world.dir.path()).unwrap();
+    assert_eq!(kept, host.world.core().config, "a start with a broken file would protect it too");
+    host.grant(80, "192.0.2.7", 100);
+    assert!(host.world.admits(80, "192.0.2.7"));
+}
+
+#[test]
+fn narrower_sources_end_the_grants_outside_of_them_once_that_is_confirmed() {
+    let mut host = Host::new();
+    host.grant(22, "192.0.2.7", 1000);
+    host.grant(22, "10.1.0.0/16", 1000);
+    let edit = narrowed(&host.policy(SSH), "10.0.0.0/8");
+    let before = host.text();
+    assert_eq!(unconfirmed(host.change(edit.clone(), false)), (vec![], vec![1], vec![]));
+    assert!(host.world.admits(22, "192.0.2.7"), "nothing happens before it is confirmed");
+    assert_eq!((host.text(), host.world.count("policy_changed")), (before, 0));
+
+    let done = host.change(edit, true).unwrap();
+    assert_eq!((ids(&done.effects.ended), done.durable), (vec![1], true));
+    assert!(!host.world.admits(22, "192.0.2.7") && host.world.admits(22, "10.1.0.9"));
+    assert_eq!(host.world.states(), ["ended", "live"]);
+    assert_eq!(host.world.reasons()[0], "192.0.2.7/32 is no longer an allowed source of port 22/tcp");
+}
+
+#[test]
+fn a_shorter_maximum_cuts_grants_to_it_in_kernel_and_store() {
+    let mut host = Host::new();
+    host.grant(22, "192.0.2.7", 3 * 3600);
+    host.grant(22, "192.0.2.8", 300);
+    let edit = Edit::Set(PortPolicy { max_duration: secs(600), ..host.policy(SSH) });
+    assert_eq!(unconfirmed(host.change(edit.clone(), false)), (vec![], vec![], vec![1]));
+    let done = host.change(edit, true).unwrap();
+    assert_eq!(done.effects.shortened[0].remaining, secs(600));
+    host.world.restart();
+    host.world.pass(599);
+    assert!(host.world.admits(22, "192.0.2.7"));
+    host.world.pass(1);
+    assert!(!host.world.admits(22, "192.0.2.7"));
+    assert_eq!(host.world.count("shortened"), 1);
+}
+
+#[test]
+fn a_removed_port_is_open_once_that_is_confirmed_and_its_grants_end() {
+    let mut host = Host::new();
+    host.grant(22, "192.0.2.7", 1000);
+    let edit = Edit::Remove(SSH);
+    assert_eq!(unconfirmed(host.change(edit.clone(), false)), (vec!["22/tcp".to_owned()], vec![1], vec![]));
+    assert!(!host.world.admits(22, "192.0.2.9"));
+    let done = host.change(edit.clone(), true).unwrap();
+    assert!(done.port.is_none() && host.world.admits(22, "192.0.2.9"));
+    assert_eq!(host.world.entries(), []);
+    let refusal = host.change(edit, true).unwrap_err();
+    assert_eq!(refusal.to_string(), "there is no policy of port 22/tcp");
+}
+
+#[test]
+fn changes_on_an_older_list_or_over_an_edited_file_or_another_policy_change_nothing() {
+    let mut host = Host::new();
+    let edit = narrowed(&host.policy(SSH), "10.0.0.0/8");
+    let old = PortEdit { edit: edit.clone(), version: "old".to_owned(), confirm: true };
+    let refusal = host.world.core().change_port(&root(), &old).unwrap_err();
+    assert_eq!(refusal, ChangeRefusal::OtherVersion.into());
+    let other = PortId { protocol: Protocol::Any, ..SSH };
+    let refusal = host.change(Edit::Set(PortPolicy::new(other)), true).unwrap_err();
+    assert_eq!(refusal, ChangeRefusal::Overlap(other, SSH).into());
+    host.rewrite("# of this host", "# by hand");
+    let refusal = host.change(edit.clone(), true).unwrap_err().to_string();
+    assert!(refusal.ends_with("was edited since it was loaded; run `jitctl reload` first"), "{refusal}");
+    assert_eq!((host.policy(SSH).allowed_sources.len(), host.text().contains("# by hand")), (3, true));
+    host.reload(&[], false).unwrap();
+    host.change(edit, true).unwrap();
+    assert!(host.text().contains("# by hand"));
+}
+
+#[test]
+fn a_kernel_that_refuses_leaves_the_old_policy_in_force_and_in_the_file() {
+    for failing in [0..1, 1..2] {
+        let mut host = Host::new();
+        let before = host.text();
+        let version = host.version();
+        host.world.kernel.fail(failing);
+        let refusal = host.change(Edit::Remove(SSH), true).unwrap_err();
+        assert!(matches!(refusal, Refusal::Unavailable(_)), "{refusal:?}");
+        assert!(refusal.to_string().ends_with("the policy before stays in force"), "{refusal}");
+        assert_eq!((host.text(), host.version()), (before, version));
+        assert!(!host.world.admits(22, "192.0.2.7"), "locked throughout");
+        host.change(Edit::Remove(SSH), true).unwrap();
+    }
+}
+
+#[test]
+fn grants_that_a_failed_change_ended_stay_so_and_are_told() {
+    let mut host = Host::new();
+    host.grant(22, "192.0.2.7", 1000);
+    let operations = host.world.kernel.operations();
+    host.world.kernel.fail(2..3);
+    let refusal = host.change(Edit::Remove(SSH), true).unwrap_err().to_string();
+    assert!(refusal.contains("grants that were ended or shortened already: 1; the policy before stays"), "{refusal}");
+    assert_eq!(host.world.kernel.operations() - operations, 4, "stricter, removal, looser, as before");
+    assert!(!host.world.admits(22, "192.0.2.7"));
+    assert_eq!((host.world.states(), host.text().contains("number = 22")), (vec!["ended".to_owned()], true));
+}
+
+#[test]
+fn what_is_new_is_locked_before_anything_else_and_stays_so_if_nothing_works_from_then_on() {
+    let mut host = Host::new();
+    host.grant(3389, "192.0.2.7", 1000);
+    host.rewrite("number = 3389", "number = 80");
+    host.world.kernel.fail(1..usize::MAX);
+    assert!(matches!(host.reload(&["3389"], true), Err(Refusal::Unavailable(_))));
+    for (number, source) in [(80, "192.0.2.9"), (3389, "192.0.2.9"), (3389, "192.0.2.7")] {
+        assert!(!host.world.admits(number, source), "{number} from {source}");
+    }
+    assert!(host.world.faults().iter().any(|fault| fault.contains("the configuration files are not in force")));
+}
+
+#[test]
+fn a_signal_that_changes_nothing_leaves_a_fault() {
+    let mut host = Host::new();
+    host.rewrite("number = 3389", "number = 3390");
+    let asked = Reload { allow_open: Vec::new(), confirm: true };
+    assert!(host.world.core().reload(None, &asked).is_err());
+    assert!(host.world.faults()[0].contains("3389/any"));
+    host.reload(&["3389"], true).unwrap();
+    assert_eq!(host.world.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn what_opens_a_port_is_refused_without_an_audit_log_and_what_locks_one_is_not() {
+    let mut host = Host::new();
+    host.world.core().store = Err("broken".to_owned());
+    assert!(matches!(host.change(Edit::Remove(SSH), true), Err(Refusal::Unavailable(_))));
+    let web = PortPolicy::new(PortId { number: 80, protocol: Protocol::Tcp });
+    let done = host.change(Edit::Set(web), true).unwrap();
+    assert!(!done.durable && !host.world.admits(80, "192.0.2.7"));
+}
+
+#[test]
+fn a_reload_opens_only_what_is_named() {
+    let mut host = Host::new();
+    host.rewrite("number = 3389", "number = 3390");
+    host.rewrite("mode = 'enforce'", "mode = 'observe'");
+    let opened = vec!["mode=observe".to_owned(), "3389/any".to_owned()];
+    for allowed in [&[][..], &["3389"], &["3389/tcp", "mode=observe"], &["3388/any", "mode=observe"]] {
+        assert_eq!(unconfirmed(host.reload(allowed, true)).0, opened, "{allowed:?}");
+    }
+    assert!(!host.world.admits(3389, "192.0.2.7"));
+    let done = host.reload(&["3389/any", "mode=observe"], false).unwrap();
+    assert_eq!((done.effects.opened, done.changed), (opened, vec!["3389/any".to_owned(), "3390/any".to_owned()]));
+    assert_eq!(host.world.core().config.mode, Mode::Observe);
+    assert!(host.world.admits(3389, "192.0.2.7"));
+}
+
+#[test]
+fn a_narrowed_protocol_opens_the_transports_it_loses() {
+    let mut host = Host::new();
+    host.grant(3389, "192.0.2.7", 1000);
+    host.rewrite("protocol = 'any'", "protocol = 'tcp'");
+    let opened = vec!["3389/udp".to_owned(), "3389/sctp".to_owned()];
+    assert_eq!(unconfirmed(host.reload(&["3389/udp"], true)), (opened, vec![1], vec![]));
+    let done = host.reload(&["3389/udp", "3389/sctp"], true).unwrap();
+    assert_eq!(done.changed, ["3389/tcp", "3389/any"]);
+    assert!(!host.world.admits(3389, "192.0.2.7"), "locked, and its grant for any protocol is over");
+    assert!(host.world.core().config.ports.for_port(RDP).is_none());
+}
+
+#[test]
+fn a_bad_file_leaves_the_old_policy_in_force_and_says_so_until_the_next_good_one() {
+    let mut host = Host::new();
+    host.rewrite("number = 22", "number = 0");
+    let refusal = host.reload(&[], true).unwrap_err().to_string();
+    assert!(refusal.contains("port number 0") && refusal.ends_with("stays in force"), "{refusal}");
+    assert!(!host.world.admits(22, "192.0.2.7"));
+    assert_eq!(host.world.faults().len(), 1);
+    host.rewrite("number = 0", "number = 22");
+    host.reload(&[], false).unwrap();
+    assert_eq!(host.world.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn keys_that_need_a_restart_are_named_and_the_rest_of_that_reload_waits() {
+    let mut host = Host::new();
+    host.rewrite("interfaces = ['eth0']", "interfaces = ['eth1']\nsocket = '/run/other'");
+    host.rewrite("max_duration = '3h'", "max_duration = '1h'");
+    let refusal = host.reload(&[], true).unwrap_err();
+    assert_eq!(refusal, ChangeRefusal::Restart(vec!["socket", "interfaces"]).into());
+    assert_eq!(host.policy(SSH).max_duration, secs(3 * 3600));
+}
+
+#[test]
+fn roles_and_the_other_keys_change_with_a_reload() {
+    let mut host = Host::new();
+    let daemon = peer(1, "daemon");
+    assert!(host.world.core().port_list(&daemon).is_err());
+    host.rewrite("mode = 'enforce'", "mode = 'enforce'\nbreak_glass = ['192.0.2.99']\nretention = '30d'");
+    fs::write(&host.file, format!("{}\n[roles]\nviewer = ['daemon', 'no-such-user']\n", host.text())).unwrap();
+    host.reload(&[], false).unwrap();
+    assert!(host.world.core().port_list(&daemon).is_ok());
+    assert!(host.world.admits(22, "192.0.2.99"));
+    assert!(host.world.faults()[0].contains("no-such-user"));
+    assert_eq!(host.world.core().config.retention, secs(30 * 86_400));
+    assert_eq!(host.world.count("policy_changed"), 1);
+}

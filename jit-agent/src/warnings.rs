@@ -1,0 +1,127 @@
+//! What is well, but may not be meant so.
+
+use std::{collections::BTreeSet, fs};
+
+use jit_common::abi::{Mode, Transport};
+use procfs::net::{TcpNetEntry, TcpState};
+
+use crate::config::Config;
+
+/// Ports at which hosts are managed, or at which everything can be had: remote login (22, 23, 512 to 514, 2222), Windows
+/// remoting (5985, 5986), remote desktops (3389, 5900 to 5903), databases and caches (3306, 5432, 6379), and the interfaces of
+/// Docker and Kubernetes (2375, 2376, 10250).
+const MANAGEMENT: [u16; 19] =
+    [22, 23, 512, 513, 514, 2222, 2375, 2376, 3306, 3389, 5432, 5900, 5901, 5902, 5903, 5985, 5986, 6379, 10250];
+
+/// What of the host matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Host {
+    /// TCP ports on which something listens for others than this host itself.
+    listening: BTreeSet<u16>,
+    /// From which to which the host picks ports for its own connections.
+    ephemeral: Option<(u16, u16)>,
+}
+
+impl Host {
+    /// The host of this process, in its network namespace. What can't be read is left out.
+    fn read() -> Self {
+        let listens = |entry: &TcpNetEntry| {
+            entry.state == TcpState::Listen && !entry.local_address.ip().to_canonical().is_loopback()
+        };
+        let sockets = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten();
+        let listening = sockets.filter(listens).map(|entry| entry.local_address.port()).collect();
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        Self { listening, ephemeral: port_range(&range) }
+    }
+}
+
+fn port_range(text: &str) -> Option<(u16, u16)> {
+    let mut fields = text.split_whitespace();
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// What to warn of with this configuration on this host.
+#[must_use]
+pub fn all(config: &Config) -> Vec<String> {
+    warnings(config, &Host::read())
+}
+
+fn warnings(config: &Config, host: &Host) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.mode == Mode::Observe {
+        warnings.push("mode = \"observe\": nothing is dropped, only counted; set mode = \"enforce\"".to_owned());
+    }
+    for policy in config.ports.iter().filter(|policy| policy.allows_any_source()) {
+        warnings.push(format!("port {}: any source may be requested; set allowed_sources", policy.id));
+    }
+    let is_protected = |number: u16| {
+        let mut policies = config.ports.for_number(number);
+        policies.any(|policy| policy.id.protocol.transports().contains(&Transport::Tcp))
+    };
+    for number in MANAGEMENT.into_iter().filter(|number| host.listening.contains(number) && !is_protected(*number)) {
+        warnings.push(format!(
+            "something listens on management port {number}/tcp, which no policy protects; `jitctl ports add {number}` \
+             does"
+        ));
+    }
+    if let Some((first, last)) = host.ephemeral {
+        for policy in config.ports.iter().filter(|policy| (first..=last).contains(&policy.id.number)) {
+            warnings.push(format!(
+                "port {} is one of those that the host picks for its own connections ({first} to {last}), whose answers \
+                 would be dropped; list it in net.ipv4.ip_local_reserved_ports",
+                policy.id
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(text: &str, listening: &[u16], ephemeral: Option<(u16, u16)>) -> Vec<String> {
+        let config = Config::parse(&format!("interfaces = ['eth0']\n{text}"), "").unwrap();
+        warnings(&config, &Host { listening: listening.iter().copied().collect(), ephemeral })
+    }
+
+    const SSH: &str = "mode = 'enforce'\n[[port]]\nnumber = 22\nprotocol = 'tcp'\nallowed_sources = ['10.0.0.0/8']\n";
+
+    #[test]
+    fn nothing_is_warned_of_where_all_is_as_it_should_be() {
+        assert_eq!(warned(SSH, &[22, 443], Some((32_768, 60_999))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn observing_and_any_source_are_warned_of() {
+        let warnings = warned("[[port]]\nnumber = 22\nprotocol = 'tcp'", &[], None);
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].contains("observe") && warnings[1].contains("port 22/tcp: any source"), "{warnings:?}");
+    }
+
+    #[test]
+    fn an_open_management_port_is_warned_of_unless_a_policy_for_tcp_protects_it() {
+        let warnings = warned(SSH, &[22, 80, 5432], None);
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("5432/tcp") && warnings[0].contains("jitctl ports add 5432"), "{warnings:?}");
+        assert_eq!(warned(&SSH.replace("'tcp'", "'udp'"), &[22], None).len(), 1);
+        assert_eq!(warned(&SSH.replace("'tcp'", "'any'"), &[22], None).len(), 0);
+    }
+
+    #[test]
+    fn a_port_that_the_host_may_pick_for_itself_is_warned_of() {
+        let warnings = warned(&SSH.replace("= 22", "= 40000"), &[], Some((32_768, 60_999)));
+        assert!(warnings[0].contains("40000/tcp") && warnings[0].contains("32768 to 60999"), "{warnings:?}");
+        assert_eq!(port_range("32768\t60999\n"), Some((32_768, 60_999)));
+        assert_eq!(port_range(""), None);
+    }
+
+    #[test]
+    fn a_socket_on_loopback_only_is_not_listening_for_others() {
+        let local = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let host = Host::read();
+        assert!(!host.listening.contains(&local.local_addr().unwrap().port()));
+        assert!(host.listening.contains(&open.local_addr().unwrap().port()));
+    }
+}
