@@ -67,6 +67,9 @@ pub(super) enum Command {
     Audit(Audit),
     /// End grants at once; established connections stop as well
     Revoke(Revoke),
+    /// Take over port policies from elsewhere
+    #[command(subcommand)]
+    Import(Import),
 }
 
 /// Arguments of `request`.
@@ -214,4 +217,30 @@ pub(super) struct Revoke {
     /// Why, for the records
     #[arg(short = 'm', long, value_name = "REASON", default_value = "", hide_default_value = true)]
     pub(super) message: String,
+}
+
+/// Where port policies come from.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Import {
+    /// Take over the ports of an Azure just-in-time policy, as `az security jit-policy list` or the REST API prints it
+    ///
+    /// Shows what it would set; --apply sets it. Ports that the file does not name stay as they are.
+    Azure(ImportAzure),
+}
+
+/// Arguments of `import azure`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ImportAzure {
+    /// File with the policies as JSON; `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// The virtual machine to take where the file holds several: its resource id, or the last part of it
+    #[arg(long, value_name = "ID")]
+    pub(super) vm: Option<String>,
+    /// Set the port policies, in place of only showing them
+    #[arg(long)]
+    pub(super) apply: bool,
+    /// Set them without asking, also where that ends or shortens grants or opens ports
+    #[arg(long, requires = "apply")]
+    pub(super) yes: bool,
 }

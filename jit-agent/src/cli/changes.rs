@@ -35,7 +35,8 @@ pub(super) fn of_reload(done: &Reloaded, surroundings: &Surroundings) -> String 
     text
 }
 
-fn did(effects: &Effects, surroundings: &Surroundings) -> String {
+/// What a change did besides.
+pub(super) fn did(effects: &Effects, surroundings: &Surroundings) -> String {
     told(effects, ["no longer protected", "ended", "end earlier"], surroundings)
 }
 

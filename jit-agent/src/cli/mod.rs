@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod azure;
 mod changes;
 mod client;
 mod exit;
@@ -25,7 +26,7 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::{
-    args::{Arguments, Command, RequestedPort},
+    args::{Arguments, Command, Import, RequestedPort},
     client::{Answer, Client, ClientError, FollowError},
 };
 use crate::api::{
@@ -144,6 +145,9 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings, out: &mut dyn io
                               restart of the agent; see `jitctl status` for what is broken\n";
             Outcome { exit: Exit::Failed, stdout, stderr: stderr.to_owned() }
         }),
+        Command::Import(Import::Azure(arguments)) => {
+            azure::import(&agent, &arguments, &mut |text| surroundings.ask.map(|ask| ask(text)), surroundings)
+        }
     }
 }
 

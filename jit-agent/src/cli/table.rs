@@ -17,7 +17,7 @@ mod requests;
 pub(super) use self::requests::{not_opened, open, opened, requests, waits};
 
 /// Rows under headings, aligned; columns whose heading begins with `>` are numbers and go to the right.
-fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING);
     table.set_header(headings.map(|heading| heading.trim_start_matches('>')));

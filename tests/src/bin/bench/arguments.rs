@@ -8,7 +8,7 @@ Usage: cargo xtask bench [OPTIONS]
 
   --json          print JSON instead of a table
   --only NAME     measure only what has NAME in its name, such as `locked-drop`, `ipv6`, `growth`,
-                  `request`, `flood`, `flood-ipv4-tcp` or `client`
+                  `request`, `requests-and-audit`, `flood`, `flood-ipv4-tcp` or `client`
   --rounds N      rounds of each cost per packet, flood and client, at least 7 [default: 11]
   --repeat N      packets in each round of a cost per packet [default: 1000000]
   --requests N    requests to the agent, at most 60000 [default: 1000]

@@ -1,4 +1,5 @@
-//! The benchmark: what a packet costs, how soon a request lets one through, and what becomes of a flood.
+//! The benchmark: what a packet costs, how soon a request lets one through, how many requests and grants the agent
+//! can have, and what becomes of a flood.
 //!
 //! Everything happens in namespaces of its own, which the kernel removes when this process ends, also when it is
 //! interrupted. The daemon's store alone is on a real disk, in the build directory.
@@ -17,6 +18,7 @@ mod instructions;
 mod opening;
 mod per_packet;
 mod report;
+mod requests;
 mod samples;
 mod state_dir;
 mod table;
@@ -54,12 +56,12 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> Result<()> {
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let cases: Vec<_> = cases::all().into_iter().filter(|case| wanted(&case.name())).collect();
-    let (growth, opening) = (wanted(growth::NAME), wanted(opening::NAME));
+    let (growth, opening, requests) = (wanted(growth::NAME), wanted(opening::NAME), wanted(requests::NAME));
     let traffic: Vec<_> = Traffic::ALL.into_iter().filter(|traffic| wanted(traffic.name())).collect();
     let floods = flood::Wanted { traffic, client: wanted(flood::CLIENT) };
     let flooded = floods.client || !floods.traffic.is_empty();
     ensure!(
-        growth || opening || flooded || !cases.is_empty(),
+        growth || opening || requests || flooded || !cases.is_empty(),
         "--only {} matches no measurement; there are {}",
         arguments.only.as_deref().unwrap_or_default(),
         names().join(", ")
@@ -72,6 +74,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         },
         growth: growth.then(|| growth::run(arguments.rounds, arguments.repeat)).transpose()?,
         opening: opening.then(|| opening::run(arguments.requests)).transpose()?,
+        requests: requests.then(requests::run).transpose()?,
         floods: flooded.then(|| flood::run(&floods, arguments.rounds)).transpose()?,
     };
     let text = if arguments.json { report.to_json() } else { report.to_table() };
@@ -81,6 +84,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
 
 /// All that `--only` can select.
 fn names() -> Vec<String> {
-    let others = [growth::NAME, opening::NAME, flood::CLIENT].into_iter().chain(Traffic::ALL.map(Traffic::name));
+    let others =
+        [growth::NAME, opening::NAME, requests::NAME, flood::CLIENT].into_iter().chain(Traffic::ALL.map(Traffic::name));
     cases::all().iter().map(cases::Case::name).chain(others.map(str::to_owned)).collect()
 }

@@ -22,9 +22,11 @@ use crate::state_dir::StateDir;
 pub(crate) const NAME: &str = "request-to-packet";
 
 /// The service that is locked.
-const SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 5000);
-/// Where the sources are, one for each request (RFC 2544).
+pub(crate) const SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 5000);
+/// Where the sources are that requests are timed for, one for each (RFC 2544).
 const SOURCES: (Ipv4Addr, &str) = (Ipv4Addr::new(198, 18, 0, 1), "198.18.0.0/16");
+/// Where sources may be beside these.
+const OTHER_SOURCES: &str = "198.19.0.0/16";
 /// Probes before each request, which must not arrive.
 const LOCKED_PROBES: u32 = 16;
 
@@ -53,30 +55,59 @@ struct Exchange {
 /// # Errors
 /// A part can't be set up, a probe passes before its request, or none does after it.
 pub(crate) fn run(requests: u32) -> Result<Opening> {
-    let state = StateDir::new()?;
-    let file_system = state.file_system()?;
-    let net = Topology::new()?;
-    // Every address of the network is the client's, without naming each.
-    net.client.ip(&format!("route add local {} dev lo", SOURCES.1))?;
-    net.server.ip(&format!("route add {} dev {}", SOURCES.1, net.server_device))?;
-    let config = Config::enforcing(&net.server_device)
-        .port(Port::udp(SERVICE.1).allow(&[SOURCES.1]).max("1h"))
-        .set("state_dir", state.path().to_string_lossy().into_owned());
-    let agent = Agent::start(&net.sandbox, &net.server, config)?;
-    let receiver = net.server.enter(|| UdpSocket::bind(SERVICE))?.context("cannot bind the service's port")?;
-    receiver.set_nonblocking(true)?;
+    Stage::new(|_| Ok(()))?.measure(requests)
+}
 
-    let measured = measure(&agent.socket(), &net.client, &receiver, requests);
-    let said = || agent.process().map_or_else(|_| "it isn't running".to_owned(), Process::report);
-    let (rows, packet_first) = measured.with_context(|| format!("the agent: {}", said()))?;
-    let column = |value: fn(&Row) -> f64| Samples::new(rows.iter().map(value).collect());
-    Ok(Opening {
-        file_system,
-        to_packet: column(|row| row.to_packet.as_secs_f64() * 1e3),
-        to_answer: column(|row| row.to_answer.as_secs_f64() * 1e3),
-        probe_interval: column(|row| row.probe_interval.as_secs_f64() * 1e6),
-        packet_first,
-    })
+/// The daemon in front of a service, and where its clients are.
+pub(crate) struct Stage {
+    /// The daemon.
+    pub(crate) agent: Agent,
+    /// The network.
+    pub(crate) net: Topology,
+    /// The place of the daemon's store.
+    pub(crate) state: StateDir,
+    receiver: UdpSocket,
+}
+
+impl Stage {
+    /// Starts the daemon with a store that `fill` may have put into its directory.
+    ///
+    /// # Errors
+    /// A part can't be set up.
+    pub(crate) fn new(fill: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let state = StateDir::new()?;
+        fill(state.path())?;
+        let net = Topology::new()?;
+        // Every address of the network is the client's, without naming each.
+        net.client.ip(&format!("route add local {} dev lo", SOURCES.1))?;
+        net.server.ip(&format!("route add {} dev {}", SOURCES.1, net.server_device))?;
+        let config = Config::enforcing(&net.server_device)
+            .port(Port::udp(SERVICE.1).allow(&[SOURCES.1, OTHER_SOURCES]).max("1h"))
+            .set("state_dir", state.path().to_string_lossy().into_owned());
+        let agent = Agent::start(&net.sandbox, &net.server, config)?;
+        let receiver = net.server.enter(|| UdpSocket::bind(SERVICE))?.context("cannot bind the service's port")?;
+        receiver.set_nonblocking(true)?;
+        Ok(Self { agent, net, state, receiver })
+    }
+
+    /// Sends requests one after the other, each for another source that has no grant yet.
+    ///
+    /// # Errors
+    /// A probe passes before its request, or none does after it.
+    pub(crate) fn measure(&self, requests: u32) -> Result<Opening> {
+        let Self { agent, net, state, receiver } = self;
+        let measured = measure(&agent.socket(), &net.client, receiver, requests);
+        let said = || agent.process().map_or_else(|_| "it isn't running".to_owned(), Process::report);
+        let (rows, packet_first) = measured.with_context(|| format!("the agent: {}", said()))?;
+        let column = |value: fn(&Row) -> f64| Samples::new(rows.iter().map(value).collect());
+        Ok(Opening {
+            file_system: state.file_system()?,
+            to_packet: column(|row| row.to_packet.as_secs_f64() * 1e3),
+            to_answer: column(|row| row.to_answer.as_secs_f64() * 1e3),
+            probe_interval: column(|row| row.probe_interval.as_secs_f64() * 1e6),
+            packet_first,
+        })
+    }
 }
 
 /// What one request took.
@@ -121,8 +152,14 @@ fn send_requests(socket: &Path, bodies: &Receiver<String>, to_prober: &Sender<Re
     }
 }
 
-fn body(source: Ipv4Addr) -> String {
-    let port = json!({ "number": SERVICE.1, "allowedSourceAddressPrefix": source.to_string(), "duration": "PT1H" });
+/// A request for one source.
+pub(crate) fn body(source: Ipv4Addr) -> String {
+    body_for(&[source])
+}
+
+/// A request for these sources.
+pub(crate) fn body_for(sources: &[Ipv4Addr]) -> String {
+    let port = json!({ "number": SERVICE.1, "allowedSourceAddressPrefixes": sources, "duration": "PT1H" });
     json!({ "ports": [port], "justification": "benchmark" }).to_string()
 }
 

@@ -7,6 +7,7 @@ use crate::flood::Floods;
 use crate::growth::Growth;
 use crate::opening::Opening;
 use crate::per_packet::Costs;
+use crate::requests::Requests;
 use crate::samples::Samples;
 use crate::table::aligned;
 use crate::targets;
@@ -21,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) growth: Option<Growth>,
     /// How soon a request lets a packet through.
     pub(crate) opening: Option<Opening>,
+    /// How many requests and grants the agent can have.
+    pub(crate) requests: Option<Requests>,
     /// How many packets are got rid of.
     pub(crate) floods: Option<Floods>,
 }
@@ -28,12 +31,13 @@ pub(crate) struct Report {
 impl Report {
     /// For programs.
     pub(crate) fn to_json(&self) -> String {
-        let Self { environment, per_packet, growth, opening, floods } = self;
+        let Self { environment, per_packet, growth, opening, requests, floods } = self;
         let report = json!({
             "environment": environment.to_json(),
             "perPacket": per_packet.as_ref().map(Costs::to_json),
             "growth": growth.as_ref().map(Growth::to_json),
             "opening": opening.as_ref().map(Opening::to_json),
+            "requests": requests.as_ref().map(Requests::to_json),
             "flood": floods.as_ref().map(Floods::to_json),
             "targets": targets::to_json(&targets::all(floods.as_ref(), per_packet.as_ref())),
         });
@@ -42,12 +46,13 @@ impl Report {
 
     /// For people.
     pub(crate) fn to_table(&self) -> String {
-        let Self { environment, per_packet, growth, opening, floods } = self;
+        let Self { environment, per_packet, growth, opening, requests, floods } = self;
         let targets = targets::all(floods.as_ref(), per_packet.as_ref());
         let sections = [
             per_packet.as_ref().map(costs),
             growth.as_ref().map(Growth::to_table),
             opening.as_ref().map(times),
+            requests.as_ref().map(Requests::to_table),
             floods.as_ref().map(Floods::to_table),
             (!targets.is_empty()).then(|| targets::to_table(&targets)),
         ];
