@@ -167,12 +167,21 @@ impl Agent {
         self.client(args)?.run_in(&self.namespace, PATIENCE)
     }
 
-    /// Runs `jitctl` as another user of the sandbox: `alice` or `bob`.
+    /// Runs `jitctl` as another user of the sandbox, like `alice`.
     ///
     /// # Errors
     /// As [`Agent::jitctl`].
     pub fn jitctl_as(&self, user: &str, args: &[&str]) -> Result<Outcome> {
         let program = Program::new_as(user, self.sandbox.binary("jitctl")?);
+        program.arg("--socket").arg(self.socket()).args(args).run_in(&self.namespace, PATIENCE)
+    }
+
+    /// Runs `jitctl` as a user of the sandbox that another one became after logging in, as by `sudo`.
+    ///
+    /// # Errors
+    /// As [`Agent::jitctl`].
+    pub fn jitctl_after_login(&self, login_uid: u32, user: &str, args: &[&str]) -> Result<Outcome> {
+        let program = Program::new_as_after_login(login_uid, user, self.sandbox.binary("jitctl")?);
         program.arg("--socket").arg(self.socket()).args(args).run_in(&self.namespace, PATIENCE)
     }
 

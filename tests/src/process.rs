@@ -47,6 +47,13 @@ impl Program {
         Self::new("setpriv").args(options).arg(path)
     }
 
+    /// The same by a user that another one became after logging in, as by `sudo`.
+    pub fn new_as_after_login(login_uid: u32, user: &str, path: impl AsRef<OsStr>) -> Self {
+        let script = format!("echo {login_uid} > /proc/self/loginuid && exec \"$@\"");
+        let options = ["--reuid", user, "--regid", user, "--init-groups", "--pdeathsig", "KILL", "--"];
+        Self::new("sh").args(["-c", &script, "sh", "setpriv"]).args(options).arg(path)
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {

@@ -21,7 +21,8 @@ const MOST_GROUPS: usize = 65_536;
 pub(super) struct Identity {
     uid: u32,
     groups: Vec<u32>,
-    name: Arc<OnceCell<String>>,
+    login: Option<u32>,
+    names: Arc<OnceCell<(String, Option<String>)>>,
 }
 
 impl Identity {
@@ -33,7 +34,8 @@ impl Identity {
         let credentials = stream.peer_cred()?;
         let mut groups = vec![credentials.gid()];
         groups.extend(supplementary_groups(stream.as_fd())?.into_iter().filter(|group| *group != credentials.gid()));
-        Ok(Self { uid: credentials.uid(), groups, name: Arc::default() })
+        let login = credentials.pid().and_then(login_uid);
+        Ok(Self { uid: credentials.uid(), groups, login, names: Arc::default() })
     }
 
     /// The user id.
@@ -43,13 +45,22 @@ impl Identity {
 
     /// The user with its name, which is looked up once for a connection. Roles never depend on the name.
     pub(super) async fn peer(&self) -> Peer {
-        let uid = self.uid;
-        let name = self.name.get_or_init(|| async move {
+        let (uid, login) = (self.uid, self.login);
+        let names = self.names.get_or_init(|| async move {
             // A name service may take its time; other connections don't wait for it.
-            spawn_blocking(move || user_name(uid)).await.unwrap_or_else(|_| uid.to_string())
+            let found = spawn_blocking(move || (user_name(uid), login.map(user_name))).await;
+            found.unwrap_or_else(|_| (uid.to_string(), login.map(|login| login.to_string())))
         });
-        Peer { uid, groups: self.groups.clone(), name: name.await.clone(), login: None }
+        let (name, login_name) = names.await.clone();
+        Peer { uid, groups: self.groups.clone(), name, login: login.zip(login_name) }
     }
+}
+
+/// Who logged in before the process became what it is, by the kernel's audit system; `None` if nobody did. Read when the
+/// connection is made, while its process is most likely still there.
+fn login_uid(pid: i32) -> Option<u32> {
+    let uid = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?.trim().parse().ok()?;
+    (uid != u32::MAX).then_some(uid)
 }
 
 fn user_name(uid: u32) -> String {

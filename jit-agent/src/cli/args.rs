@@ -91,6 +91,9 @@ pub(super) struct Request {
     /// Why, for the records
     #[arg(short = 'm', long, value_name = "JUSTIFICATION", default_value = "", hide_default_value = true)]
     pub(super) message: String,
+    /// In whose name; for delegates
+    #[arg(long, value_name = "NAME")]
+    pub(super) requestor: Option<String>,
     /// Where the port requires approval, wait until someone decides
     #[arg(long)]
     pub(super) wait: bool,

@@ -152,7 +152,7 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings, out: &mut dyn io
 }
 
 fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result<NewRequest, Outcome> {
-    let args::Request { ports, sources, duration, until, message, wait: _ } = arguments;
+    let args::Request { ports, sources, duration, until, message, requestor, wait: _ } = arguments;
     let sources = sources
         .iter()
         .map(|given| match parse::source(given, surroundings) {
@@ -178,7 +178,7 @@ fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result
             end_time_utc: end.map(|end| end.to_string()),
         }
     });
-    Ok(NewRequest { ports: ports.collect(), justification: message, requestor: None })
+    Ok(NewRequest { ports: ports.collect(), justification: message, requestor })
 }
 
 fn why_path(arguments: args::Why, surroundings: &Surroundings) -> Result<String, Outcome> {
