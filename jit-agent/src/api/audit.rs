@@ -30,7 +30,7 @@ use crate::{
     store::{AuditReader, AuditRow, AuditRows, StoreError},
 };
 
-/// Exports and verifications at a time.
+/// Exports and verifications at a time, by root and by all others together.
 const EXPORTS: usize = 4;
 /// Rows of an export that are in memory at a time.
 const BATCH: usize = 1000;
@@ -56,12 +56,17 @@ const COLUMNS: [&str; 18] = [
     "detail",
 ];
 
-/// Places for those who read the whole log.
-type Places = Arc<Semaphore>;
+/// Places for those who read the whole log. Nobody takes root's.
+#[derive(Clone)]
+struct Places {
+    of_root: Arc<Semaphore>,
+    of_others: Arc<Semaphore>,
+}
 
 /// The routes of the log.
 pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
-    let places: Places = Arc::new(Semaphore::new(EXPORTS));
+    let free = || Arc::new(Semaphore::new(EXPORTS));
+    let places = Places { of_root: free(), of_others: free() };
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(verify)).layer(Extension(places))
 }
 
@@ -87,11 +92,12 @@ async fn list(
     })?;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let question = query.check(AuditFormat::accepted(accept)).map_err(Problem::invalid_query)?;
+    let uid = peer.uid;
     let reader = core.audit(peer).await?;
     match question.format {
         AuditFormat::Page => Ok(Json(page(reader, query, question).await?).into_response()),
         format => {
-            let place = take_place(places)?;
+            let place = take_place(places, uid)?;
             let AuditQuestion { filter, after, .. } = question;
             let rows = waiting(move || reader.rows(&filter, after)).await?;
             Ok(export(rows, format, place))
@@ -125,8 +131,9 @@ async fn verify(
         Problem::new(Code::InvalidField, format!("{}; {usage}", excerpt(&error.body_text())))
     })?;
     let noted = query.check().map_err(Problem::invalid_query)?;
+    let uid = peer.uid;
     let reader = core.audit(peer).await?;
-    let place = take_place(places)?;
+    let place = take_place(places, uid)?;
     let found = waiting(move || {
         // Held as long as the work takes, even if whoever asked has gone.
         let _place = place;
@@ -135,7 +142,8 @@ async fn verify(
     Ok(Json(found.await?.into()))
 }
 
-fn take_place(places: Places) -> Result<OwnedSemaphorePermit, Problem> {
+fn take_place(places: Places, uid: u32) -> Result<OwnedSemaphorePermit, Problem> {
+    let places = if uid == 0 { places.of_root } else { places.of_others };
     places.try_acquire_owned().map_err(|_| {
         let detail = format!("{EXPORTS} exports or verifications of the audit log are under way; try again later");
         Problem::new(Code::Unavailable, detail)

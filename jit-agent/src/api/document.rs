@@ -44,10 +44,11 @@ impl IntoResponse for Document {
 }
 
 /// Where a peer without a role, or with a wrong path or query, ends up on every route.
-const EVERYWHERE: [StatusCode; 5] = [
+const EVERYWHERE: [StatusCode; 6] = [
     StatusCode::BAD_REQUEST,
     StatusCode::FORBIDDEN,
     StatusCode::URI_TOO_LONG,
+    StatusCode::TOO_MANY_REQUESTS,
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     StatusCode::SERVICE_UNAVAILABLE,
 ];

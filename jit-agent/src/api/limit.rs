@@ -1,11 +1,15 @@
-//! How many connections may be open, so that no user takes the socket away from others.
+//! How many connections may be open and how much may be asked, so that no user takes the socket away from others, or
+//! fills the disk with what is recorded of each change.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 /// Connections that one user may hold.
 const PER_USER: usize = 32;
@@ -14,6 +18,70 @@ const OTHERS: usize = 256;
 
 /// Connections too many that are being told so.
 const REFUSED: usize = 32;
+
+/// What one user may ask a second, and at once after a pause. Root may ask anything at any time.
+const ASKED: Rate = Rate { a_second: 100.0, at_once: 400.0 };
+/// As much of that may change something.
+const CHANGES: Rate = Rate { a_second: 5.0, at_once: 200.0 };
+/// Users of whom it is known what they asked, before those are forgotten who were quiet for long.
+const REMEMBERED: usize = 1024;
+
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    a_second: f64,
+    at_once: f64,
+}
+
+/// What a user may still ask at once.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn full(rate: Rate, at: Instant) -> Self {
+        Self { left: rate.at_once, at }
+    }
+
+    fn refill(&mut self, rate: Rate, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        *self = Self { left: (self.left + passed * rate.a_second).min(rate.at_once), at: now };
+    }
+
+    fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        self.refill(rate, now);
+        let enough = self.left >= 1.0;
+        if enough {
+            self.left -= 1.0;
+        }
+        enough
+    }
+}
+
+/// Counts what each user asks, by user id.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rates(Arc<Mutex<HashMap<u32, [Allowance; 2]>>>);
+
+impl Rates {
+    /// Whether a user may ask this now, and if so, counts it.
+    pub(super) fn admit(&self, uid: u32, changes: bool, now: Instant) -> bool {
+        if uid == 0 {
+            return true;
+        }
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= REMEMBERED && !users.contains_key(&uid) {
+            users.retain(|_, [asked, changes]| {
+                asked.refill(ASKED, now);
+                changes.refill(CHANGES, now);
+                asked.left < ASKED.at_once || changes.left < CHANGES.at_once
+            });
+        }
+        let full = || [Allowance::full(ASKED, now), Allowance::full(CHANGES, now)];
+        let [asked, changed] = users.entry(uid).or_insert_with(full);
+        asked.take(ASKED, now) && (!changes || changed.take(CHANGES, now))
+    }
+}
 
 /// Counts open connections by user id.
 #[derive(Clone, Debug)]
@@ -69,6 +137,8 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -81,6 +151,27 @@ mod tests {
         assert!(limits.admit(1000).is_some());
         drop(permits);
         assert!(limits.open.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_user_who_asks_too_much_waits_others_and_root_do_not_and_looking_is_cheaper_than_changing() {
+        let rates = Rates::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let changes = |uid, now| (0..300).filter(|_| rates.admit(uid, true, now)).count();
+        assert_eq!((changes(1000, start), changes(1001, start), changes(0, start)), (200, 200, 300));
+        assert_eq!(changes(1000, after(2)), 10);
+        let looks = (0..1000).filter(|_| rates.admit(1000, false, after(3600))).count();
+        assert_eq!(looks, 400);
+    }
+
+    #[test]
+    fn users_who_were_quiet_for_long_are_forgotten() {
+        let rates = Rates::default();
+        let start = Instant::now();
+        (1..=2000).for_each(|uid| assert!(rates.admit(uid, true, start)));
+        assert!(rates.admit(5000, true, start + Duration::from_secs(3600)));
+        assert_eq!(rates.0.lock().unwrap().len(), 1);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use tokio::time::Instant;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -21,6 +22,7 @@ use super::{
     audit,
     body::excerpt,
     document::{self, Document},
+    limit::Rates,
     metrics,
     peer::Identity,
     ports,
@@ -45,6 +47,7 @@ pub(super) fn router(core: CoreHandle) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(Extension(Document::of(&derived)))
         .layer(middleware::from_fn(identify))
+        .layer(Extension(Rates::default()))
         .with_state(core)
 }
 
@@ -85,6 +88,12 @@ async fn identify(mut request: Request, next: Next) -> Response {
             "the kernel does not tell who opened this connection, so nothing is permitted; see the agent's log";
         return Problem::new(Code::PeerUnknown, detail).into_response();
     };
+    if let Some(rates) = request.extensions().get::<Rates>()
+        && !rates.admit(identity.uid(), !request.method().is_safe(), Instant::now())
+    {
+        let detail = "you ask more than is answered at a time; wait a second and try again";
+        return Problem::new(Code::TooManyRequests, detail).into_response();
+    }
     let peer = identity.peer().await;
     let path_asked = request.uri().path();
     let takes_query = match *request.method() {

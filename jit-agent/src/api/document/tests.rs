@@ -60,10 +60,10 @@ fn every_operation_says_what_it_does_and_which_problems_it_answers_with() {
         |path: &str| at(&document, path)["responses"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(
         answers("/paths/~1v1~1requests/post"),
-        ["200", "201", "202", "400", "403", "413", "414", "415", "422", "431", "503", "507"]
+        ["200", "201", "202", "400", "403", "413", "414", "415", "422", "429", "431", "503", "507"]
     );
-    assert_eq!(answers("/paths/~1v1~1requests~1{id}/get"), ["200", "400", "403", "404", "414", "431", "503"]);
-    assert_eq!(answers("/paths/~1v1~1why/get"), ["200", "400", "403", "414", "422", "431", "503"]);
+    assert_eq!(answers("/paths/~1v1~1requests~1{id}/get"), ["200", "400", "403", "404", "414", "429", "431", "503"]);
+    assert_eq!(answers("/paths/~1v1~1why/get"), ["200", "400", "403", "414", "422", "429", "431", "503"]);
 }
 
 #[test]
