@@ -28,6 +28,9 @@ const ADDITIONS: &str = include_str!("schema-1.sql");
 /// How long to wait for another process that reads or backs up the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Largest file that is checked as a whole on opening, in bytes.
+const CHECKED_WHOLE: u64 = 64 << 20;
+
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER: usize = 100;
 const USER_VERSION_AT: usize = 60;
@@ -51,9 +54,12 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // The header's version may be older than the one in the write-ahead log.
         check_version(path, connection.pragma_query_value(None, "user_version", |row| row.get(0))?)?;
-        let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-        if verdict != "ok" {
-            return Err(StoreError::Damaged { path: path.to_owned(), found: verdict }.into());
+        for checked in to_check(path)? {
+            let verdict: String =
+                connection.query_row(&format!("PRAGMA quick_check{checked}"), [], |row| row.get(0))?;
+            if verdict != "ok" {
+                return Err(StoreError::Damaged { path: path.to_owned(), found: verdict }.into());
+            }
         }
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
@@ -66,6 +72,13 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = attempt().map_err(|failure: Failure| failure.report(path, "opening the store"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io_error("setting the mode of", path))?;
     Ok(connection)
+}
+
+/// What is checked on opening: everything, or of a large file only what something is opened by. Its bulk is the audit log,
+/// which has a check of its own, and an agent that starts should not be kept waiting by it for seconds.
+fn to_check(path: &Path) -> Result<&'static [&'static str], StoreError> {
+    let length = fs::metadata(path).map_err(io_error("examining", path))?.len();
+    Ok(if length <= CHECKED_WHOLE { &[""] } else { &["(requests)", "(grants)", "(checkpoint)"] })
 }
 
 /// Adds what an older agent's store lacks, all of it or nothing.

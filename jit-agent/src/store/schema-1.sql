@@ -78,7 +78,8 @@ CREATE TABLE IF NOT EXISTS audit_terms (
 
 INSERT OR IGNORE INTO audit_terms (term, seq) SELECT term, seq FROM audit_terms_due ORDER BY term, seq;
 
-CREATE TRIGGER IF NOT EXISTS audit_terms_added AFTER INSERT ON audit BEGIN
+CREATE TRIGGER IF NOT EXISTS audit_terms_added AFTER INSERT ON audit
+WHEN NOT EXISTS (SELECT 1 FROM audit_terms WHERE term = 'event:' || NEW.event AND seq = NEW.seq) BEGIN
     INSERT OR IGNORE INTO audit_terms (term, seq) SELECT term, seq FROM audit_terms_due WHERE seq = NEW.seq;
 END;
 

@@ -144,3 +144,24 @@ fn an_older_store_gets_what_it_lacks_and_an_older_agent_goes_on_writing_to_it() 
     let again = Store::open(dir.path()).unwrap();
     assert_eq!(found(&again, &filter(Some("bob"), None, None)), [3]);
 }
+
+#[test]
+fn what_the_writer_notes_for_searches_is_what_the_database_would() {
+    let (_dir, mut store) = store();
+    let details = [
+        json!({}),
+        json!({ "requestor": "alice", "by": { "name": "alice" }, "number": 22 }),
+        json!({ "requestor": "alice via pusher", "by": { "name": "pusher" }, "ports": [{ "number": 22 }, { "number": 3389 }] }),
+        json!({ "requestor": 7, "by": "x", "number": "22", "ports": { "number": 1 } }),
+        json!({ "number": 22, "ports": [{ "number": 22 }, 5, { "number": 2.5 }, {}] }),
+    ];
+    for detail in &details {
+        store.record_event(wall(0), "event", detail).unwrap();
+    }
+    let terms = |table: &str| -> Vec<(i64, String)> {
+        let select = format!("SELECT DISTINCT seq, term FROM {table} ORDER BY seq, term");
+        let mut statement = store.connection.prepare(&select).unwrap();
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    assert_eq!(terms("audit_terms"), terms("audit_terms_due"));
+}
