@@ -15,16 +15,18 @@ const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 const PREFIX: &str = "JIT";
 
 /// Sends what the agent logs to the journal, if standard error leads there, else to standard error as text. What to log
-/// says RUST_LOG; the audit log's rows are always among it.
+/// says RUST_LOG; the audit log's rows are always sent to the journal, and as text only where RUST_LOG names `audit`.
 pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let filter = match format!("{TARGET}=info").parse() {
-        Ok(always) => filter.add_directive(always),
-        Err(_) => filter,
-    };
     let journal = leads_to_journal(std::env::var(JOURNAL_STREAM).ok().as_deref(), std::io::stderr())
         .then(tracing_journald::layer)
         .and_then(Result::ok);
+    let rows = if journal.is_some() { "info" } else { "off" };
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(asked) if asked.contains(TARGET) && journal.is_none() => EnvFilter::try_new(asked).ok(),
+        Ok(asked) => EnvFilter::try_new(format!("{asked},{TARGET}={rows}")).ok(),
+        Err(_) => None,
+    };
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(format!("info,{TARGET}={rows}")));
     let layer = match journal {
         Some(journal) => journal.with_field_prefix(Some(PREFIX.to_owned())).boxed(),
         None => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
@@ -36,6 +38,11 @@ pub fn init() {
 /// variable and another standard error.
 fn leads_to_journal(variable: Option<&str>, file: impl AsFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| variable == Some(&format!("{}:{}", stat.st_dev, stat.st_ino)))
+}
+
+/// Whether anybody wants to be told of rows.
+pub fn is_wanted() -> bool {
+    tracing::enabled!(target: TARGET, tracing::Level::INFO)
 }
 
 /// Notes a row of the audit log, whose fields can be searched for where the log is kept.
@@ -68,7 +75,7 @@ pub fn announce(seq: i64, event: &str, detail: &Value, hash: &[u8; 32]) {
 /// Notes the head of the audit log, so that a log which ends before it can be told to have been cut.
 pub fn announce_head(seq: i64, hash: &[u8; 32]) {
     let hash = hex::encode(hash);
-    tracing::info!(target: TARGET, event = "head", seq, hash, "head of the audit log: {seq}:{hash}");
+    tracing::info!(event = "head", seq, hash, "head of the audit log: {seq}:{hash}");
 }
 
 #[cfg(test)]
@@ -164,7 +171,7 @@ mod tests {
         let hash = "01".repeat(32);
         let noted = kept(|| announce_head(7, &[1; 32]));
         assert_eq!(noted["message"], format!("head of the audit log: 7:{hash}"));
-        assert_eq!((noted["seq"].as_str(), noted["as"].as_str()), ("7", "audit INFO"));
+        assert_eq!((noted["seq"].as_str(), noted["as"].as_str()), ("7", "jit_agent::journal INFO"));
     }
 
     #[test]

@@ -29,24 +29,34 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// Another content type, too large, too slow, not JSON, fields unknown or of the wrong type.
 pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    parse(&whole(request).await?)
+}
+
+/// The bytes of a body that is declared as JSON.
+async fn whole(request: Request) -> Result<Vec<u8>, Problem> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
     let waits_for_leave = head.headers.contains_key(header::EXPECT);
-    let bytes = timeout(TIMEOUT, read(body, waits_for_leave)).await.map_err(|_| {
+    timeout(TIMEOUT, read(body, waits_for_leave)).await.map_err(|_| {
         Problem::new(
             Code::BodyIncomplete,
             format!("the body did not arrive within {} s; send it at once", TIMEOUT.as_secs()),
         )
-    })??;
-    parse(&bytes)
+    })?
 }
 
-/// As [`json`], but where there is no body at all, the default.
+/// As [`json`], but where there is no body at all, or null, the default.
 ///
 /// # Errors
 /// As [`json`].
 pub(super) async fn json_if_any<T: DeserializeOwned + Default>(request: Request) -> Result<T, Problem> {
-    if request.body().is_end_stream() { Ok(T::default()) } else { json(request).await }
+    if request.body().is_end_stream() {
+        return Ok(T::default());
+    }
+    match whole(request).await?.trim_ascii() {
+        b"null" => Ok(T::default()),
+        bytes => parse(bytes),
+    }
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {

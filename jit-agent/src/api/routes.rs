@@ -96,10 +96,9 @@ async fn identify(mut request: Request, next: Next) -> Response {
     }
     let peer = identity.peer().await;
     let path_asked = request.uri().path();
-    let takes_query = match *request.method() {
-        Method::GET => WITH_QUERY.contains(&path_asked),
-        _ => path_asked.starts_with(ONE_PORT),
-    };
+    // Of the paths that take one, only this is also one of POST, which never does.
+    let is_submission = request.method() == Method::POST && path_asked == "/v1/requests";
+    let takes_query = (WITH_QUERY.contains(&path_asked) && !is_submission) || path_asked.starts_with(ONE_PORT);
     if let Some(query) = request.uri().query().filter(|_| !takes_query) {
         // Ignoring it would answer another question than the one asked.
         let detail = format!("`{}` takes no query, but `?{}` was given; leave it out", path(&request), excerpt(query));

@@ -31,6 +31,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Largest file that is checked as a whole on opening, in bytes.
 const CHECKED_WHOLE: u64 = 64 << 20;
 
+/// Statements that are kept prepared: more than there are.
+const STATEMENTS: usize = 128;
+/// Pages that the write-ahead log may have before it is copied into the file, which takes two waits for the disk: 16 MiB.
+const LOG_PAGES: i64 = 4000;
+
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER: usize = 100;
 const USER_VERSION_AT: usize = 60;
@@ -66,7 +71,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "trusted_schema", false)?;
         migrate(&connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-        connection.set_prepared_statement_cache_capacity(32);
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         Ok(connection)
     };
     let connection = attempt().map_err(|failure: Failure| failure.report(path, "opening the store"))?;

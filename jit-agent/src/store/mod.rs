@@ -20,6 +20,8 @@ use std::{
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::journal;
+
 pub use self::{
     audit::{AuditFilter, AuditHead, AuditReader, AuditRow, AuditRows, ChainFault, NotedHead, Verification},
     batch::{Batch, Extension},
@@ -107,6 +109,9 @@ impl Store {
 
     /// Tells the journal what is in the audit log since it was last told.
     fn announce(&mut self) {
+        if !journal::is_wanted() {
+            return;
+        }
         let announced = audit::announce_after(&self.connection, &mut self.announced);
         if let Err(error) = announced.map_err(|failure| failure.report(&self.path, "reading the audit log")) {
             tracing::error!(%error, "what is new in the audit log is missing in this one");

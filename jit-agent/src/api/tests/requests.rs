@@ -95,6 +95,7 @@ fn decisions_take_a_reason_or_no_body_at_all() {
         assert_eq!((answer.status, answer.body["status"].as_str()), (200, Some(status)));
         assert_eq!(answer.body["statusReason"], "not today");
         assert_eq!(send(&agent, "POST", &path, "", b"").status, 200);
+        assert_eq!(post(&agent, &path, " null ").status, 200);
         post(&agent, &path, r#"{"reason":"a\nb"}"#).problem(422, "invalid_value");
         post(&agent, &path, r#"{"why":"x"}"#).problem(400, "invalid_field");
         post(&agent, &format!("/v1/requests/nine/{verb}"), "{}").problem(404, "not_found");
