@@ -7,6 +7,7 @@ mod access;
 mod backlog;
 pub mod change;
 mod connections;
+mod coverage;
 mod deciding;
 mod denials;
 mod enforce;
@@ -42,6 +43,7 @@ pub use self::{
 use self::{
     backlog::Closing,
     connections::BreakGlassUse,
+    coverage::Covered,
     denials::Denials,
     held::{Held, WaitingRequests},
     view::{Refusal, Selection},
@@ -63,6 +65,8 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 const TENDING_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is kept for a limited time is looked through.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
+/// How often it is looked whether the interfaces are still covered.
+const COVERAGE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long to wait before what store or kernel refused is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -145,6 +149,8 @@ pub struct Core {
     next_checkpoint: BootTime,
     checkpoint_fault: Option<String>,
     next_cleaning: BootTime,
+    next_coverage: BootTime,
+    covered: Covered,
     /// The head of the audit log that the journal has.
     announced_head: i64,
     next_tending: BootTime,
@@ -183,6 +189,8 @@ impl Core {
             next_checkpoint: BootTime::default(),
             checkpoint_fault: None,
             next_cleaning: BootTime::default(),
+            next_coverage: BootTime::default(),
+            covered: Covered::new(),
             announced_head: 0,
             next_tending: BootTime::default(),
             tending_fault: None,

@@ -39,6 +39,9 @@ impl Core {
         if self.clock.boot() >= self.next_checkpoint {
             self.checkpoint();
         }
+        if self.clock.boot() >= self.next_coverage {
+            self.note_coverage();
+        }
         if self.clock.boot() >= self.next_cleaning {
             self.clean();
         }
@@ -87,6 +90,7 @@ impl Core {
             Some(self.next_checkpoint),
             Some(self.next_tending),
             Some(self.next_cleaning),
+            Some(self.next_coverage),
         ];
         moments.into_iter().flatten().min().unwrap_or_default().since(self.clock.boot())
     }

@@ -1,6 +1,7 @@
 //! When grants were used, as the program noted it.
 
 use super::*;
+use crate::core::view::InterfaceView;
 
 impl World {
     /// The moments of the last packet and the last connection of each live grant, by number.
@@ -78,4 +79,63 @@ fn ports_count_what_came_to_each() {
     let ports = world.core().ports(&root()).unwrap();
     let traffic: Vec<_> = ports.iter().map(|port| (port.passed, port.dropped, port.observed)).collect();
     assert_eq!(traffic, [(1, 2, 0), (0, 0, 0), (0, 0, 0)]);
+}
+
+#[test]
+fn an_interface_that_is_no_longer_covered_is_in_the_audit_log_and_so_is_its_return() {
+    let mut world = World::new();
+    let eth0 = |attached, fault: Option<&str>| {
+        vec![InterfaceView { name: "eth0".to_owned(), index: Some(2), attached, fault: fault.map(str::to_owned) }]
+    };
+    for (interfaces, event) in [
+        (eth0(Some("native"), None), "attached"),
+        (eth0(None, Some("someone took it off")), "detached"),
+        (eth0(Some("generic"), None), "attached"),
+    ] {
+        world.kernel.set_interfaces(interfaces);
+        world.pass(5);
+        world.pass(5);
+        assert_eq!(
+            (world.events().pop().as_deref(), world.last(event)["interface"].as_str()),
+            (Some(event), Some("eth0"))
+        );
+    }
+    assert_eq!(world.last("detached")["reason"], "someone took it off");
+    assert_eq!((world.count("attached"), world.count("detached")), (2, 1));
+}
+
+#[test]
+fn the_first_and_the_last_connection_of_a_grant_are_in_the_audit_log_also_over_a_restart() {
+    let mut world = World::new();
+    world.submit_as(&alice(), request(vec![port(22, &["192.0.2.1"], 1000)])).unwrap();
+    for _ in 0..3 {
+        world.pass(10);
+        assert!(world.admits(22, "192.0.2.1"));
+        world.restart();
+    }
+    world.pass(1);
+    assert_eq!((world.count("first_connection"), world.count("last_connection")), (1, 0));
+    world.revoke(&Selection::All);
+    let moments = [wall(10), wall(30)].map(|moment| moment.to_string());
+    assert_eq!(world.last("first_connection")["time"], moments[0]);
+    let last = world.last("last_connection");
+    assert_eq!((last["time"].as_str(), last["requestor"].as_str()), (Some(moments[1].as_str()), Some("alice")));
+}
+
+#[test]
+fn each_use_of_break_glass_is_in_the_audit_log_once() {
+    let mut world = World::new();
+    world.config = Config::parse(&format!("break_glass = ['203.0.113.0/24']\n{CONFIG}"), "config.toml").unwrap();
+    world.restart();
+    assert!(world.admits(22, "203.0.113.9"));
+    world.pass(1);
+    assert_eq!(world.last("break_glass_used")["source"], "203.0.113.0/24");
+    world.pass(1);
+    world.restart();
+    world.pass(1);
+    assert_eq!(world.count("break_glass_used"), 1, "it was used once");
+    world.pass(60);
+    assert!(world.admits(22, "203.0.113.9"));
+    world.pass(1);
+    assert_eq!(world.count("break_glass_used"), 2);
 }
