@@ -48,30 +48,6 @@ pub struct NewRequest {
     pub requestor: Option<String>,
 }
 
-/// Body of `POST /v1/grants/{id}/extend`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Extend {
-    /// For how long from now, ISO 8601, like `PT1H30M`; a grant that lasts longer stays as it is.
-    #[schema(value_type = schema::Duration)]
-    pub duration: String,
-}
-
-/// Body of `POST /v1/requests/{id}/approve`, `deny` and `cancel`; may be left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Reason {
-    /// Why; at most 1000 characters, on one line.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schema(value_type = schema::Line)]
-    pub reason: String,
-}
-
-/// An empty body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
-
 /// One port of a request. Exactly one of the two source fields, and exactly one of `duration` and `endTimeUtc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -141,7 +117,7 @@ impl Faults {
         self.0.push(Violation { port: port.to_owned(), field, given: excerpt(&given), allowed });
     }
 
-    fn check_text(&mut self, field: &'static str, text: &str) {
+    pub(super) fn check_text(&mut self, field: &'static str, text: &str) {
         let length = text.chars().count();
         if length > LONGEST_TEXT {
             self.add("", field, format!("{length} characters"), format!("at most {LONGEST_TEXT} characters"));
@@ -260,7 +236,13 @@ fn allowed_instead(error: &SourceError) -> String {
     }
 }
 
-fn parse_until(port: &str, duration: Option<String>, end: Option<String>, faults: &mut Faults) -> Option<Until> {
+/// Reads for how long, or until when; exactly one of the two.
+pub(super) fn parse_until(
+    port: &str,
+    duration: Option<String>,
+    end: Option<String>,
+    faults: &mut Faults,
+) -> Option<Until> {
     match (duration, end) {
         (Some(duration), None) => {
             let parsed = parse_duration(&duration).filter(|duration| !duration.is_zero());
@@ -293,32 +275,6 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     let span = SpanParser::new().parse_span(text).ok()?;
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     Duration::try_from(duration).ok()
-}
-
-impl Extend {
-    /// The duration.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn check(self) -> Result<Duration, Vec<Violation>> {
-        let mut faults = Faults::default();
-        match parse_until("", Some(self.duration), None, &mut faults) {
-            Some(Until::For(duration)) => faults.into_result(duration),
-            _ => Err(faults.0),
-        }
-    }
-}
-
-impl Reason {
-    /// The text.
-    ///
-    /// # Errors
-    /// It is too long or has control characters.
-    pub fn check(self) -> Result<String, Vec<Violation>> {
-        let mut faults = Faults::default();
-        faults.check_text("reason", &self.reason);
-        faults.into_result(self.reason)
-    }
 }
 
 impl Revoke {

@@ -1,0 +1,146 @@
+//! Requests as the agent shows them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Grant, iso_8601};
+use crate::{
+    core::view::{PendingView, RequestView},
+    policy::{self, Until},
+    store,
+};
+
+/// One request with its grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Its number.
+    pub id: i64,
+    /// Who asked; `name via delegate` if a delegate asked in a name.
+    pub requestor: String,
+    /// User id of who sent it.
+    pub requestor_uid: u32,
+    /// Why; may be empty.
+    pub justification: String,
+    /// When it was made.
+    pub start_time_utc: Timestamp,
+    /// What became of it.
+    pub status: RequestState,
+    /// Why it was denied, or failed; null if it was not, or nobody said why.
+    pub status_reason: Option<String>,
+    /// Who approved, denied or cancelled it; null if nobody did.
+    #[serde(default)]
+    pub decided_by: Option<String>,
+    /// What it asks for while it waits for approval; null when it does not.
+    #[serde(default)]
+    pub pending: Option<Pending>,
+    /// Its grants, live or not.
+    pub grants: Vec<Grant>,
+}
+
+/// What a request asks for that waits for approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// Until when it waits.
+    pub until_utc: Timestamp,
+    /// Number of the grant that it would extend; null: it asks for new ones.
+    pub extends: Option<i64>,
+    /// What it would open.
+    pub ports: Vec<PendingPort>,
+}
+
+/// One port of a request that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingPort {
+    /// Port number.
+    pub number: u32,
+    /// `TCP`, `UDP` or `*`; null: the port policy's.
+    pub protocol: Option<String>,
+    /// Sources to let in.
+    pub allowed_source_address_prefixes: Vec<String>,
+    /// For how long from approval, ISO 8601; null if it says until when.
+    pub duration: Option<String>,
+    /// Until when; null if it says for how long.
+    pub end_time_utc: Option<Timestamp>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum RequestState {
+    /// It waits for approval.
+    Pending,
+    /// Its grants were made.
+    Approved,
+    /// Someone refused it.
+    Denied,
+    /// It was taken back.
+    Cancelled,
+    /// Nobody decided in time.
+    TimedOut,
+    /// It could not be carried out, and left nothing behind.
+    Failed,
+}
+
+impl From<PendingView> for Pending {
+    fn from(view: PendingView) -> Self {
+        let PendingView { ports, extends, until } = view;
+        let ports = ports.into_iter().map(PendingPort::from).collect();
+        Self { until_utc: until, extends: extends.map(|grant| grant.0), ports }
+    }
+}
+
+impl From<policy::RequestedPort> for PendingPort {
+    fn from(port: policy::RequestedPort) -> Self {
+        let policy::RequestedPort { number, protocol, sources, until } = port;
+        let (duration, end_time_utc) = match until {
+            Until::For(duration) => (Some(iso_8601(duration)), None),
+            Until::Time(end) => (None, Some(end)),
+        };
+        Self {
+            number,
+            protocol: protocol.map(|protocol| protocol.wire_name().to_owned()),
+            allowed_source_address_prefixes: sources.iter().map(ToString::to_string).collect(),
+            duration,
+            end_time_utc,
+        }
+    }
+}
+
+impl From<RequestView> for Request {
+    fn from(view: RequestView) -> Self {
+        let RequestView {
+            id,
+            requestor,
+            uid,
+            justification,
+            start,
+            status,
+            status_reason,
+            decided_by,
+            pending,
+            grants,
+        } = view;
+        Self {
+            id: id.0,
+            requestor,
+            requestor_uid: uid,
+            justification,
+            start_time_utc: start,
+            status: match status {
+                store::RequestState::Pending => RequestState::Pending,
+                store::RequestState::Approved => RequestState::Approved,
+                store::RequestState::Denied => RequestState::Denied,
+                store::RequestState::Cancelled => RequestState::Cancelled,
+                store::RequestState::TimedOut => RequestState::TimedOut,
+                store::RequestState::Failed => RequestState::Failed,
+            },
+            status_reason,
+            decided_by,
+            pending: pending.map(Pending::from),
+            grants: grants.into_iter().map(Grant::from).collect(),
+        }
+    }
+}
