@@ -6,6 +6,9 @@ use crate::{
     cli::text::{count, iso_span},
 };
 
+/// How many sources of a request that waits are named.
+const SHOWN_SOURCES: usize = 4;
+
 /// Requests.
 pub(in crate::cli) fn requests(requests: &[Request], surroundings: &Surroundings) -> String {
     if requests.is_empty() {
@@ -13,7 +16,8 @@ pub(in crate::cli) fn requests(requests: &[Request], surroundings: &Surroundings
     }
     let rows = requests.iter().map(|request| {
         let mut ports: Vec<String> = match &request.pending {
-            Some(pending) => pending.ports.iter().map(pending_port).collect(),
+            // Whoever approves has to know what.
+            Some(pending) => pending.ports.iter().map(|one| asked(one, surroundings)).collect(),
             None => request.grants.iter().map(|grant| port(grant.number, &grant.protocol)).collect(),
         };
         ports.dedup();
@@ -53,6 +57,21 @@ fn pending_port(one: &PendingPort) -> String {
     one.protocol.as_ref().map_or_else(|| number.to_string(), |protocol| port(number, protocol))
 }
 
+/// What a request that waits asks for at one port: the first sources, and how many more there are.
+fn asked(one: &PendingPort, surroundings: &Surroundings) -> String {
+    let sources = &one.allowed_source_address_prefixes;
+    let mut shown: Vec<_> = sources.iter().take(SHOWN_SOURCES).map(|prefix| source(prefix)).collect();
+    if sources.len() > SHOWN_SOURCES {
+        shown.push(format!("and {} more", sources.len() - SHOWN_SOURCES));
+    }
+    let long = match (&one.duration, one.end_time_utc) {
+        (Some(duration), _) => format!("for {}", iso_span(duration)),
+        (None, Some(end)) => format!("until {}", moment(end, surroundings)),
+        (None, None) => String::new(),
+    };
+    format!("{} from {} {long}", pending_port(one), shown.join(", "))
+}
+
 /// A request that waits, with everything that whoever approves it has to know.
 pub(in crate::cli) fn waits(request: &Request, surroundings: &Surroundings) -> String {
     let Some(Pending { until_utc, extends, ports }) = &request.pending else {
@@ -64,13 +83,7 @@ pub(in crate::cli) fn waits(request: &Request, surroundings: &Surroundings) -> S
         text.push_str(&format!("  it extends grant {grant}\n"));
     }
     for one in ports {
-        let sources: Vec<_> = one.allowed_source_address_prefixes.iter().map(|prefix| source(prefix)).collect();
-        let long = match (&one.duration, one.end_time_utc) {
-            (Some(duration), _) => format!("for {}", iso_span(duration)),
-            (None, Some(end)) => format!("until {}", moment(end, surroundings)),
-            (None, None) => String::new(),
-        };
-        text.push_str(&format!("  {} from {} {long}\n", pending_port(one), sources.join(", ")));
+        text.push_str(&format!("  {}\n", asked(one, surroundings)));
     }
     let id = request.id;
     text.push_str(&format!(

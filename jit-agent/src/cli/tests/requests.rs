@@ -16,7 +16,8 @@ someone else approves it with: jitctl approve 9; take it back with: jitctl cance
     shows(waiting(), &["request", "--port", "22", "--from", "me", "--for", "30m"], Exit::Pending, expected);
     shows(waiting(), &["extend", "17", "--for", "30m"], Exit::Pending, expected);
     let outcome = jitctl(waiting(), &["requests", "--pending"]);
-    assert!(outcome.stdout.contains("22     waits for approval until 18:00:00  ticket 7"), "{outcome:?}");
+    let row = "22 from 192.0.2.10 for 30 min  waits for approval until 18:00:00  ticket 7";
+    assert!(outcome.stdout.contains(row), "whoever approves sees what: {outcome:?}");
 }
 
 #[test]
