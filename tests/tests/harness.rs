@@ -120,7 +120,8 @@ fn users_and_their_groups_are_the_same_on_every_machine() -> Result<()> {
     let _sandbox = Sandbox::new()?;
     for (user, id) in [
         ("alice", "uid=1000(alice) gid=1000(alice) groups=1000(alice),2000(jit-users)\n"),
-        ("bob", "uid=1001(bob) gid=1001(bob) groups=1001(bob)\n"),
+        ("bob", "uid=1001(bob) gid=1001(bob) groups=1001(bob),2001(jit-approvers)\n"),
+        ("pusher", "uid=1004(pusher) gid=1004(pusher) groups=1004(pusher)\n"),
     ] {
         assert_eq!(Program::new_as(user, "id").spawn()?.outcome(PATIENCE)?.success()?.stdout, id);
     }
