@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a user or group is in [roles]. Roles do not nest: each has the rights listed at [`Right`], and no others.
+/// What a user or group is in `[roles]`. Roles do not nest: each has the rights listed at [`Right`], and no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Reads everything.
@@ -21,7 +21,7 @@ impl Role {
     /// All roles.
     pub const ALL: [Self; 5] = [Self::Viewer, Self::Requester, Self::Approver, Self::Admin, Self::Delegate];
 
-    /// Its key in [roles].
+    /// Its key in `[roles]`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
