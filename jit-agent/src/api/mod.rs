@@ -40,12 +40,17 @@ use hyper_util::{
 use rustix::io::Errno;
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
-    sync::{Semaphore, watch as flag},
+    sync::{OwnedSemaphorePermit, Semaphore, watch as flag},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
-use self::{limit::Limits, peer::Identity, problem::Problem, refused::Refused};
+use self::{
+    limit::{Limits, Permit},
+    peer::Identity,
+    problem::Problem,
+    refused::Refused,
+};
 use crate::core::handle::CoreHandle;
 
 pub use self::bind::{BindError, bind};
@@ -81,7 +86,9 @@ pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Futu
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let identity = Identity::of(&stream);
-                    connections.spawn(admit(stream, identity, router.clone(), limits.clone(), stopping.clone()));
+                    // Here, and not where they are served, so that they are counted in the order in which they came.
+                    let place = take_place(&limits, &identity);
+                    connections.spawn(admit(stream, identity, place, router.clone(), stopping.clone()));
                 }
                 Err(error) if passes(&error) => {
                     tracing::warn!(%error, "can't accept a connection; trying again");
@@ -143,12 +150,30 @@ fn passes(error: &io::Error) -> bool {
     )
 }
 
-/// Serves one connection if its user has not too many of them already.
+/// What a connection gets.
+enum Place {
+    Served(Permit),
+    /// A word that there are too many.
+    Refused(OwnedSemaphorePermit),
+    Nothing,
+}
+
+fn take_place(limits: &Limits, identity: &io::Result<Identity>) -> Place {
+    // Those whom the kernel doesn't name share one user's connections.
+    let uid = identity.as_ref().map_or(u32::MAX, Identity::uid);
+    if let Some(permit) = limits.admit(uid) {
+        return Place::Served(permit);
+    }
+    tracing::warn!(uid, "too many connections; refusing one more");
+    limits.admit_to_be_refused().map_or(Place::Nothing, Place::Refused)
+}
+
+/// Serves one connection if it has a place.
 async fn admit(
     stream: UnixStream,
     identity: io::Result<Identity>,
+    place: Place,
     router: Router,
-    limits: Limits,
     stopping: flag::Receiver<()>,
 ) {
     let identity = match identity {
@@ -158,17 +183,11 @@ async fn admit(
             None
         }
     };
-    // Those whom the kernel doesn't name share one user's connections.
-    let uid = identity.as_ref().map_or(u32::MAX, Identity::uid);
-    match limits.admit(uid) {
-        Some(_permit) => connection(stream, identity, router, stopping).await,
-        None => {
-            tracing::warn!(uid, "too many connections; refusing one more");
-            if let Some(_permit) = limits.admit_to_be_refused() {
-                // Whoever is slow to ask or to read goes without.
-                drop(timeout(REFUSAL_TIMEOUT, refuse(stream)).await);
-            }
-        }
+    match place {
+        Place::Served(_permit) => connection(stream, identity, router, stopping).await,
+        // Whoever is slow to ask or to read goes without.
+        Place::Refused(_permit) => drop(timeout(REFUSAL_TIMEOUT, refuse(stream)).await),
+        Place::Nothing => {}
     }
 }
 

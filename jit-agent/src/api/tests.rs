@@ -306,7 +306,8 @@ async fn a_peer_whom_the_kernel_does_not_name_may_do_nothing() {
     let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
     let (_stop, stopping) = tokio::sync::watch::channel(());
     let unknown = Err(std::io::Error::other("no credentials"));
-    let served = super::admit(ours, unknown, super::routes::router(core), super::limit::Limits::default(), stopping);
+    let place = super::take_place(&super::limit::Limits::default(), &unknown);
+    let served = super::admit(ours, unknown, place, super::routes::router(core), stopping);
     let client = tokio::task::spawn_blocking(move || {
         let mut stream = theirs.into_std().unwrap();
         stream.set_nonblocking(false).unwrap();
