@@ -27,9 +27,6 @@ impl Core {
     }
 
     fn note_first_connections(&mut self) {
-        if self.store.is_err() || self.backlog_problem.is_some() {
-            return;
-        }
         let unseen = self.book.iter().filter_map(|grant| {
             let particulars = self.particulars.get(&grant.id).filter(|particulars| !particulars.connected)?;
             Some((grant.id, self.used(grant, particulars.opened).first_connection?))
@@ -39,16 +36,17 @@ impl Core {
             return;
         }
         let wall = self.clock.wall();
-        let noted = match &mut self.store {
-            Ok(store) => store.first_connections(wall, &seen).map_err(|error| error.to_string()),
-            Err(problem) => Err(problem.clone()),
-        };
-        if self.count_lost_event("first_connection", &noted) {
-            for (id, _) in seen {
-                if let Some(particulars) = self.particulars.get_mut(&id) {
-                    particulars.connected = true;
+        let Ok(store) = &mut self.store else { return };
+        match store.first_connections(wall, &seen) {
+            Ok(()) => {
+                for (id, _) in seen {
+                    if let Some(particulars) = self.particulars.get_mut(&id) {
+                        particulars.connected = true;
+                    }
                 }
             }
+            // Nothing is lost: the kernel keeps them.
+            Err(error) => tracing::warn!(%error, "first connections can't be noted; tried again in a second"),
         }
     }
 
