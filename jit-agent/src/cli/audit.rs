@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Agent, Exit, Outcome, Surroundings,
     args::{Audit, AuditCommand},
-    client::{Answer, ClientError, FollowError},
+    client::FollowError,
     past::past,
     text::{count, moment, port, sanitised, source},
     unanswered, unusable,
@@ -88,7 +88,7 @@ fn export(agent: &Agent, query: &AuditQuery, out: &mut dyn Write) -> Result<Outc
 fn merged(agent: &Agent, query: &AuditQuery) -> Result<Outcome, Outcome> {
     let mut rows = Vec::new();
     each_page(agent, query, |json, _| {
-        let mut page: Value = serde_json::from_slice(json).map_err(|error| unanswered(&not_understood(&error)))?;
+        let mut page: Value = agent.read(json)?;
         if let Some(more) = page.get_mut("value").and_then(Value::as_array_mut) {
             rows.append(more);
         }
@@ -128,12 +128,8 @@ fn each_page(
 ) -> Result<(), Outcome> {
     let mut next = Some(path(query));
     while let Some(path) = next {
-        let json = match agent.client.call(Method::GET, &path, None) {
-            Ok(Answer::Done(json)) => json,
-            Ok(Answer::Problem(problem)) => return Err(agent.problem(&problem)),
-            Err(error) => return Err(unanswered(&error)),
-        };
-        let page: AuditPage = serde_json::from_slice(&json).map_err(|error| unanswered(&not_understood(&error)))?;
+        let json = agent.call(Method::GET, &path, None)?;
+        let page: AuditPage = agent.read(&json)?;
         next = if take(&json, &page)? { page.next_link } else { None };
     }
     Ok(())
@@ -142,10 +138,6 @@ fn each_page(
 fn path(query: &AuditQuery) -> String {
     // Strings always serialise.
     format!("/v1/audit?{}", serde_urlencoded::to_string(query).unwrap_or_default())
-}
-
-fn not_understood(error: &serde_json::Error) -> ClientError {
-    ClientError::NotUnderstood { status: 200, reason: error.to_string() }
 }
 
 /// Whoever reads standard output may leave at any time; anything else that keeps it from being written is a failure.

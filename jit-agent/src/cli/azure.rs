@@ -24,7 +24,7 @@ use self::{
 use super::{
     Agent, Exit, Outcome, Surroundings,
     args::ImportAzure,
-    client::{Answer, Call, ClientError},
+    client::{Answer, Call},
     table,
     text::{count, iso_span, sanitised},
     unanswered,
@@ -103,10 +103,7 @@ fn present(agent: &Agent) -> Result<(Vec<Present>, Option<String>), Outcome> {
     let (answer, version) = agent.client.send(&call).map_err(|error| unanswered(&error))?;
     match answer {
         Answer::Problem(problem) => Err(agent.problem(&problem)),
-        Answer::Done(json) => match serde_json::from_slice::<List<Present>>(&json) {
-            Ok(ports) => Ok((ports.value, version)),
-            Err(error) => Err(unanswered(&ClientError::NotUnderstood { status: 200, reason: error.to_string() })),
-        },
+        Answer::Done(json) => Ok((agent.read::<List<Present>>(&json)?.value, version)),
     }
 }
 

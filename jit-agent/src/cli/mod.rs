@@ -251,17 +251,12 @@ impl Agent {
         }
         // Strings and numbers always serialise.
         let json = serde_json::to_vec(&whole).unwrap_or_default().into();
-        self.understand(&json, show).map_err(|error| unanswered(&error))
+        self.understand(&json, show)
     }
 
     /// What the agent has at a path.
     fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, Outcome> {
-        match self.client.call(Method::GET, path, None) {
-            Ok(Answer::Done(json)) => serde_json::from_slice(&json)
-                .map_err(|error| unanswered(&ClientError::NotUnderstood { status: 200, reason: error.to_string() })),
-            Ok(Answer::Problem(problem)) => Err(self.problem(&problem)),
-            Err(error) => Err(unanswered(&error)),
-        }
+        self.read(&self.call(Method::GET, path, None)?)
     }
 
     fn ask<T: DeserializeOwned>(
@@ -271,8 +266,13 @@ impl Agent {
         body: Option<Vec<u8>>,
         show: impl FnOnce(&T) -> Outcome,
     ) -> Result<Outcome, Outcome> {
+        self.understand(&self.call(method, path, body)?, show)
+    }
+
+    /// The agent's answer, if it is no problem.
+    fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, Outcome> {
         match self.client.call(method, path, body) {
-            Ok(Answer::Done(json)) => self.understand(&json, show).map_err(|error| unanswered(&error)),
+            Ok(Answer::Done(json)) => Ok(json),
             Ok(Answer::Problem(problem)) => Err(self.problem(&problem)),
             Err(error) => Err(unanswered(&error)),
         }
@@ -282,7 +282,7 @@ impl Agent {
         &self,
         json: &Bytes,
         show: impl FnOnce(&T) -> Outcome,
-    ) -> Result<Outcome, ClientError> {
+    ) -> Result<Outcome, Outcome> {
         let outcome = show(&self.read(json)?);
         if !self.json {
             return Ok(outcome);
@@ -292,9 +292,9 @@ impl Agent {
         Ok(Outcome { stdout: format!("{value:#}\n"), ..outcome })
     }
 
-    fn read<T: DeserializeOwned>(&self, json: &Bytes) -> Result<T, ClientError> {
+    fn read<T: DeserializeOwned>(&self, json: &Bytes) -> Result<T, Outcome> {
         serde_json::from_slice(json)
-            .map_err(|error| ClientError::NotUnderstood { status: 200, reason: error.to_string() })
+            .map_err(|error| unanswered(&ClientError::NotUnderstood { status: 200, reason: error.to_string() }))
     }
 
     fn problem(&self, problem: &Problem) -> Outcome {

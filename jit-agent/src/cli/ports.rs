@@ -182,7 +182,7 @@ struct Listed {
 impl Listed {
     fn read(agent: &Agent) -> Result<Self, Outcome> {
         let (json, version) = asked(agent, &Call::new(Method::GET, "/v1/ports"))?.map_err(|one| agent.problem(&one))?;
-        let list: List<Port> = agent.read(&json).map_err(|error| unanswered(&error))?;
+        let list: List<Port> = agent.read(&json)?;
         Ok(Self { ports: list.value, version: version.unwrap_or_default() })
     }
 
@@ -233,9 +233,7 @@ impl Listed {
         };
         let first = yes.then(Effects::default);
         let json = agreed(agent, first.as_ref(), attempt, surroundings)?;
-        agent
-            .understand(&json, |done: &PortChange| finished(changes::of_port(id, done, surroundings), done.durable))
-            .map_err(|error| unanswered(&error))
+        agent.understand(&json, |done: &PortChange| finished(changes::of_port(id, done, surroundings), done.durable))
     }
 }
 
@@ -256,9 +254,7 @@ pub(super) fn reload(
         Call { body: Some(body), ..Call::new(Method::POST, "/v1/reload") }
     };
     let json = agreed(agent, None, attempt, surroundings)?;
-    agent
-        .understand(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))
-        .map_err(|error| unanswered(&error))
+    agent.understand(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))
 }
 
 /// Asks the agent, and once more if it wants to be sure and whoever sits there is.

@@ -140,10 +140,8 @@ pub(super) async fn deny(
     uri: Uri,
     request: Request,
 ) -> Answer<wire::Request> {
-    let id = number_of("request", number, &uri)?;
-    let body: wire::Reason = body::json_if_any(request).await?;
-    let reason = body.check().map_err(Problem::invalid_values)?;
-    Ok(Json(core.deny(peer, RequestId(id), reason).await?.into()))
+    let (id, reason) = id_and_reason(number, &uri, request).await?;
+    Ok(Json(core.deny(peer, id, reason).await?.into()))
 }
 
 /// Takes back a request that waits.
@@ -159,8 +157,13 @@ pub(super) async fn cancel(
     uri: Uri,
     request: Request,
 ) -> Answer<wire::Request> {
-    let id = number_of("request", number, &uri)?;
+    let (id, reason) = id_and_reason(number, &uri, request).await?;
+    Ok(Json(core.cancel(peer, id, reason).await?.into()))
+}
+
+/// Which request is to end unapproved, and why.
+async fn id_and_reason(number: Number, uri: &Uri, request: Request) -> Result<(RequestId, String), Problem> {
+    let id = number_of("request", number, uri)?;
     let body: wire::Reason = body::json_if_any(request).await?;
-    let reason = body.check().map_err(Problem::invalid_values)?;
-    Ok(Json(core.cancel(peer, RequestId(id), reason).await?.into()))
+    Ok((RequestId(id), body.check().map_err(Problem::invalid_values)?))
 }
