@@ -37,8 +37,9 @@ fn expect_full(agent: &Agent, protocol: &str, sources: &[String]) -> Result<()> 
 #[test]
 fn a_full_table_refuses_a_request_whole_and_revoking_makes_room() -> Result<()> {
     let net = Topology::new()?;
-    let mut agent =
-        Agent::start(&net.sandbox, &net.server, Config::enforcing("srv0").port(Port::new(3389, "any").max("24h")))?;
+    let roles = toml::Table::from_iter([("requester".to_owned(), vec!["alice"].into())]);
+    let config = Config::enforcing("srv0").port(Port::new(3389, "any").max("24h")).set("roles", roles);
+    let mut agent = Agent::start(&net.sandbox, &net.server, config)?;
     let mut first = Vec::new();
     for number in 0..REQUESTS {
         let mut asked = sources(number * SOURCES, SOURCES);
@@ -52,6 +53,12 @@ fn a_full_table_refuses_a_request_whole_and_revoking_makes_room() -> Result<()> 
         }
     }
     let granted = (REQUESTS * SOURCES) as u64;
+    assert_eq!(agent.grant_counts()?, (granted, granted));
+
+    // The last twentieth is kept for admins, as who sends these is one.
+    let refused =
+        agent.jitctl_as("alice", &["request", "--port", "3389/udp", "--from", ALICE, "--for", "10m", "-m", "x"])?;
+    ensure!(refused.code() == Some(1) && refused.stderr.contains("kept for admins"), "{refused:?}");
     assert_eq!(agent.grant_counts()?, (granted, granted));
 
     // 16 entries are left: five of these sources fit, and a third of the sixth.

@@ -66,7 +66,11 @@ impl Core {
             return;
         }
         let plans = self.record_all(&openings);
-        let mut done: Vec<_> = plans.into_iter().map(|plan| self.carry_out(plan?)).collect();
+        let carry_out = |(plan, opening): (Result<Plan, Refusal>, &Opening)| {
+            let is_admin = self.access.has(opening.peer(), Right::Administer);
+            self.carry_out(plan?, is_admin)
+        };
+        let mut done: Vec<_> = plans.into_iter().zip(&openings).map(carry_out).collect();
         self.confirm(&mut done);
         for (opening, done) in openings.into_iter().zip(done) {
             self.answer(opening, done);
@@ -121,7 +125,7 @@ impl Core {
     }
 
     /// Tells the kernel what was recorded. Where that fails, it is taken back.
-    fn carry_out(&mut self, plan: Plan) -> Result<Done, Refusal> {
+    fn carry_out(&mut self, plan: Plan, is_admin: bool) -> Result<Done, Refusal> {
         match plan {
             Plan::Replay(id) => Ok(Done::Replayed(id)),
             Plan::Unchanged(id) => Ok(Done::Unchanged(id)),
@@ -131,7 +135,7 @@ impl Core {
             }
             Plan::Open { request, particulars, ids, rows } => {
                 self.waiting.remove(request.id);
-                match self.open_grants(&particulars, &ids, &rows) {
+                match self.open_grants(&particulars, &ids, &rows, is_admin) {
                     Ok(()) => Ok(Done::Opened { request, ids }),
                     Err(refusal) => {
                         self.take_back(request.id, &ids, &refusal);
@@ -153,13 +157,24 @@ impl Core {
         }
     }
 
-    fn open_grants(&mut self, particulars: &Particulars, ids: &[GrantId], rows: &[NewGrantRow]) -> Result<(), Refusal> {
+    fn open_grants(
+        &mut self,
+        particulars: &Particulars,
+        ids: &[GrantId],
+        rows: &[NewGrantRow],
+        is_admin: bool,
+    ) -> Result<(), Refusal> {
         for (id, row) in ids.iter().zip(rows) {
+            let before = self.book.occupancy();
             let grant = LiveGrant { id: *id, port: row.port, source: row.source, end: row.end_boot };
             let inserted = self.book.insert(grant);
             let changes = inserted.map_err(|error| Refusal::Unavailable(format!("nothing was opened: {error}")))?;
             self.held.add(particulars.uid, row.port);
             self.particulars.insert(*id, Particulars { end: row.end_wall, ..particulars.clone() });
+            if let Some((table, share)) = self.book.occupancy().reserve_used(&before).filter(|_| !is_admin) {
+                let full = format!("the table {table} has {share} entries for all, the rest is kept for admins");
+                return Err(Refusal::Full(full));
+            }
             for change in &changes {
                 self.apply(change).map_err(|error| no_room_or_broken(&error))?;
             }

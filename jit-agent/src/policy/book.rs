@@ -15,6 +15,7 @@ use jit_common::abi::Transport;
 use super::{
     grant::{Change, EntryKey, GrantId, LiveGrant},
     nested::{Ends, NestedPrefixes, PrefixChange},
+    occupancy::Occupancy,
 };
 use crate::clock::BootTime;
 
@@ -25,6 +26,7 @@ pub struct Book {
     by_end: BTreeSet<(BootTime, GrantId)>,
     hosts: HashMap<EntryKey, Ends>,
     prefixes: HashMap<(u16, Transport), NestedPrefixes>,
+    occupancy: Occupancy,
 }
 
 /// A grant that can't go into the book.
@@ -136,6 +138,12 @@ impl Book {
         self.prefixes.get(&(entry.number, entry.transport))?.around(&entry.source)
     }
 
+    /// How many entries of each of the kernel's tables the grants take.
+    #[must_use]
+    pub const fn occupancy(&self) -> Occupancy {
+        self.occupancy
+    }
+
     /// All entries with their effective expiries, in no particular order.
     pub fn entries(&self) -> impl Iterator<Item = (EntryKey, BootTime)> {
         let hosts = self.hosts.iter().filter_map(|(entry, ends)| Some((*entry, ends.latest()?)));
@@ -149,10 +157,16 @@ impl Book {
     fn move_end(&mut self, grant: &LiveGrant, old: Option<BootTime>, new: Option<BootTime>) -> Vec<Change> {
         let mut changes = Vec::new();
         for entry in grant.entries() {
+            let was_there = self.effective(&entry).is_some();
             if entry.is_host() {
                 changes.extend(self.move_host_end(entry, grant.id, old, new));
             } else {
                 self.move_prefix_end(entry, grant.id, old, new, &mut changes);
+            }
+            match (was_there, self.effective(&entry).is_some()) {
+                (false, true) => self.occupancy.add(&entry),
+                (true, false) => self.occupancy.take(&entry),
+                _ => {}
             }
         }
         changes

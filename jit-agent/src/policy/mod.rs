@@ -4,6 +4,7 @@ mod book;
 mod check;
 mod grant;
 mod nested;
+mod occupancy;
 mod person;
 mod port;
 mod remaining;
@@ -13,6 +14,7 @@ mod source;
 
 pub use book::{Book, BookError};
 pub use grant::{Change, EntryKey, GrantId, LiveGrant};
+pub use occupancy::Occupancy;
 pub use person::{Person, Requestor, is_of};
 pub use port::{
     Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Justification, LARGEST_QUOTA,
