@@ -27,14 +27,19 @@ use jit_common::abi::{Activity, Counters, PORTS, counter_index, map};
 
 use self::{
     attach::Attachments,
-    object::Object,
+    events::Events,
+    object::{Layer, Object},
     pins::Pins,
     ports::Ports,
     scope::LocalInterfaces,
     settings::KernelSettings,
     tables::{Tables, mapped},
 };
-pub use self::{events::EventSource, pins::unload, run::Runner};
+pub use self::{
+    events::EventSource,
+    pins::unload,
+    run::{Entry, Runner},
+};
 use super::{Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter};
 use crate::{clock::BootTime, core::view::InterfaceView, policy::EntryKey};
 
@@ -48,7 +53,7 @@ pub struct XdpDatapath {
     counted: BTreeMap<u8, Vec<u16>>,
     tables: Tables,
     local: LocalInterfaces,
-    events: Option<EventSource>,
+    events: Events,
     pins: Pins,
     attachments: Attachments,
     adopted: bool,
@@ -78,7 +83,7 @@ impl XdpDatapath {
             counters,
             counted: BTreeMap::new(),
             local: LocalInterfaces::new(local),
-            events: Some(EventSource::new(take(map::EVENTS)?)?),
+            events: Events::new(take(map::EVENTS)?)?,
             tables: Tables::adopt(take)?,
             object,
             pins,
@@ -102,7 +107,7 @@ impl XdpDatapath {
 
     /// The packets that the program reports; `None` if they were asked for before.
     pub fn events(&mut self) -> Option<EventSource> {
-        self.events.take()
+        self.events.source()
     }
 
     /// Whether the maps are those of a predecessor in this boot, with the grants that were live then.
@@ -117,7 +122,7 @@ impl XdpDatapath {
     /// # Errors
     /// One error for each interface that can't be covered; the others are covered all the same.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
-        let program = self.object.program().map_err(|error| vec![error])?;
+        let program = self.object.xdp(Layer::Ethernet).map_err(|error| vec![error])?;
         let mut errors = self.attachments.cover(interfaces, program, &self.pins, &mut self.local, &self.settings);
         if !interfaces.is_empty() && self.covers_nothing() && !self.adopted {
             errors.extend(self.pins.discard().err());
@@ -134,7 +139,7 @@ impl XdpDatapath {
     /// How many instructions the verifier walked through; `None` where the kernel does not tell.
     #[must_use]
     pub fn verified_instructions(&self) -> Option<u32> {
-        self.object.loaded().ok()?.info().ok()?.verified_instruction_count()
+        self.object.loaded_xdp(Layer::Ethernet).ok()?.info().ok()?.verified_instruction_count()
     }
 
     fn read_counters(&self, element: u8) -> Result<Vec<Counters>, DatapathError> {
@@ -171,7 +176,7 @@ fn is_fresh(cpus: &[Counters]) -> bool {
 pub fn probe(interfaces: &[String]) -> (Vec<String>, Vec<String>) {
     let (mut well, mut problems) = (Vec::new(), Vec::new());
     match Object::load(None) {
-        Ok(object) => well.push(format!("the kernel accepts the program {}", object.program_name())),
+        Ok(object) => well.push(format!("the kernel accepts the program {}", object.xdp_name(Layer::Ethernet))),
         Err(error) => problems.push(error.to_string()),
     }
     let found = netlink::interfaces().unwrap_or_else(|error| {
