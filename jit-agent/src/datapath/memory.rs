@@ -12,7 +12,7 @@ use jit_common::{
     abi::{Activity, PortEntry, Settings, Slot},
     activity::opens_connection,
     decide::{Decision, Tables, decide},
-    parse::{Flow, Source, parse},
+    parse::{Flow, Source, parse, parse_network},
     reason::Reason,
 };
 
@@ -110,7 +110,15 @@ impl MemoryDatapath {
 
     /// Decides about a frame as the program would at this moment, and counts it.
     pub fn judge(&self, frame: &[u8]) -> Reason {
-        let parsed = parse(frame);
+        self.judge_parsed(frame, parse(frame))
+    }
+
+    /// As [`judge`](Self::judge), for a packet that begins with its IP header.
+    pub fn judge_network(&self, packet: &[u8]) -> Reason {
+        self.judge_parsed(packet, parse_network(packet))
+    }
+
+    fn judge_parsed(&self, frame: &[u8], parsed: Result<Flow, Reason>) -> Reason {
         let Decision { reason, admitted, .. } = self.decide(parsed);
         if let (Some((number, now)), Ok(flow)) = (admitted, parsed) {
             let mut state = self.state();

@@ -35,14 +35,21 @@ use jit_common::abi::{Activity, Counters, PORTS, counter_index, map};
 use self::{
     attach::Attachments,
     climb::Kernel,
-    object::Object,
+    events::Events,
+    object::{Layer, Object},
     pins::Pins,
     ports::Ports,
     scope::LocalInterfaces,
     settings::KernelSettings,
     tables::{Tables, mapped},
 };
-pub use self::{events::EventSource, pins::unload, probe::probe, run::Runner, watch::LinkWatch};
+pub use self::{
+    events::EventSource,
+    pins::unload,
+    probe::probe,
+    run::{Entry, Runner},
+    watch::LinkWatch,
+};
 use super::{CoverageChange, Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter};
 use crate::{
     clock::BootTime,
@@ -61,7 +68,7 @@ pub struct XdpDatapath {
     counted: BTreeMap<u8, Vec<u16>>,
     tables: Tables,
     local: LocalInterfaces,
-    events: Option<EventSource>,
+    events: Events,
     pins: Pins,
     attachments: Attachments,
     adopted: bool,
@@ -91,7 +98,7 @@ impl XdpDatapath {
             counters,
             counted: BTreeMap::new(),
             local: LocalInterfaces::new(local),
-            events: Some(EventSource::new(take(map::EVENTS)?)?),
+            events: Events::new(take(map::EVENTS)?)?,
             tables: Tables::adopt(take)?,
             object,
             pins,
@@ -115,7 +122,7 @@ impl XdpDatapath {
 
     /// The packets that the program reports; `None` if they were asked for before.
     pub fn events(&mut self) -> Option<EventSource> {
-        self.events.take()
+        self.events.source()
     }
 
     /// Whether the maps are those of a predecessor in this boot, with the grants that were live then.
@@ -143,7 +150,7 @@ impl XdpDatapath {
     /// How many instructions the verifier walked through; `None` where the kernel does not tell.
     #[must_use]
     pub fn verified_instructions(&self) -> Option<u32> {
-        self.object.loaded().ok()?.info().ok()?.verified_instruction_count()
+        self.object.loaded_xdp(Layer::Ethernet).ok()?.info().ok()?.verified_instruction_count()
     }
 
     fn read_counters(&self, element: u8) -> Result<Vec<Counters>, DatapathError> {
