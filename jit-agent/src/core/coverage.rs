@@ -22,7 +22,7 @@ impl Core {
             match coverage {
                 Coverage::Gained { how, note, after } => {
                     let milliseconds = after.map(|after| after.as_secs_f64() * 1000.0);
-                    tracing::info!(interface, index, how, note, milliseconds, "the interface is covered");
+                    tracing::info!(index, how, note, milliseconds, "{interface} is covered");
                     self.note(
                         "attached",
                         &json!({
@@ -32,7 +32,7 @@ impl Core {
                     );
                 }
                 Coverage::Lost { how, reason } => {
-                    tracing::warn!(interface, index, how, reason, "the interface is no longer covered as it was");
+                    tracing::warn!(index, how, reason, "{interface} is no longer covered as it was");
                     self.note(
                         "detached",
                         &json!({ "interface": interface, "index": index, "how": how, "reason": reason }),

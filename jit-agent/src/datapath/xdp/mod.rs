@@ -71,6 +71,8 @@ pub struct XdpDatapath {
     events: Events,
     pins: Pins,
     attachments: Attachments,
+    /// Programs to be loaded when there is nothing else to do: an interface that appears shall not wait for the verifier.
+    to_load: Vec<Layer>,
     adopted: bool,
 }
 
@@ -103,6 +105,7 @@ impl XdpDatapath {
             object,
             pins,
             attachments: Attachments::default(),
+            to_load: vec![Layer::Ethernet, Layer::Network],
             adopted,
         };
         datapath.find_counted()?;
@@ -267,7 +270,15 @@ impl Datapath for XdpDatapath {
 
     fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange> {
         self.bring_in_line(told);
-        self.attachments.take_changes()
+        let changes = self.attachments.take_changes();
+        if told.is_none()
+            && changes.is_empty()
+            && let Some(layer) = self.to_load.pop()
+            && let Err(error) = self.object.tc(layer)
+        {
+            tracing::warn!(%error, "interfaces without native XDP get generic XDP, which is slower");
+        }
+        changes
     }
 
     fn left_out(&self, interfaces: &Interfaces) -> Vec<String> {
