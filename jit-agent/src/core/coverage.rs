@@ -5,7 +5,10 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::{COVERAGE_INTERVAL, Core};
-use crate::datapath::{Coverage, CoverageChange};
+use crate::{
+    config::Interfaces,
+    datapath::{Coverage, CoverageChange},
+};
 
 impl Core {
     /// Brings the attachments in line with the interfaces, and notes what has changed. `told` is when netlink spoke of
@@ -14,6 +17,13 @@ impl Core {
         self.next_coverage = self.clock.boot().after(COVERAGE_INTERVAL);
         let changes = self.datapath.reconcile(told);
         self.note_coverage(changes);
+    }
+
+    /// Covers these interfaces. What can't be covered is no reason to stop: status tells it, and it is tried again.
+    pub(super) fn cover(&mut self, interfaces: &Interfaces) {
+        for error in self.datapath.cover(interfaces).err().into_iter().flatten() {
+            tracing::error!(%error, "not covered");
+        }
     }
 
     /// Notes what happened to interfaces.

@@ -157,7 +157,7 @@ impl Core {
             return Err(self.go_back(&now, &error));
         }
         if new.interfaces != self.config.interfaces {
-            self.datapath.cover(&self.config.interfaces.or(&new.interfaces));
+            self.cover(&self.config.interfaces.or(&new.interfaces));
         }
         let opened = self.opened(&new).into_iter().map(|opened| opened.name).collect();
         let Fates { ended, shortened } = self.fates(&new.ports);
@@ -173,7 +173,7 @@ impl Core {
             });
         }
         if new.interfaces != self.config.interfaces {
-            self.datapath.cover(&new.interfaces);
+            self.cover(&new.interfaces);
         }
         self.config = new;
         self.keep_covered(None);
@@ -187,7 +187,7 @@ impl Core {
             // What is in force then is the stricter of both, for what could be written.
             tracing::error!(error = %again, "the configuration before could not be put in force again either");
         }
-        self.datapath.cover(&self.config.interfaces);
+        self.cover(&self.config.interfaces.clone());
         error.to_string()
     }
 

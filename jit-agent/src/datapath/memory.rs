@@ -242,7 +242,9 @@ impl Datapath for MemoryDatapath {
         Ok(())
     }
 
-    fn cover(&mut self, _: &Interfaces) {}
+    fn cover(&mut self, _: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        Ok(())
+    }
 
     fn reconcile(&mut self, _: Option<Instant>) -> Vec<CoverageChange> {
         std::mem::take(&mut self.state().changes)

@@ -199,9 +199,12 @@ pub trait Datapath: Send {
     /// A table can't be read, or there is no such interface.
     fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError>;
 
-    /// Covers these interfaces from now on, as far as they are there, and uncovers all others. What can't be covered is
-    /// a fault of its view.
-    fn cover(&mut self, interfaces: &Interfaces);
+    /// Covers these interfaces from now on, as far as they are there, and uncovers all others.
+    ///
+    /// # Errors
+    /// One error for each interface that can't be covered, which is also a fault of its view; the others are covered all
+    /// the same.
+    fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>>;
 
     /// Brings the attachments in line with the interfaces as they are now, which changes nothing where nothing has
     /// changed. Returns what happened since the last time. `told` is when netlink spoke of a change.

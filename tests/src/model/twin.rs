@@ -307,7 +307,9 @@ impl Datapath for Twin {
         self.state().kernel()?.keep()
     }
 
-    fn cover(&mut self, _: &Interfaces) {}
+    fn cover(&mut self, _: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        Ok(())
+    }
 
     fn reconcile(&mut self, _: Option<Instant>) -> Vec<CoverageChange> {
         Vec::new()

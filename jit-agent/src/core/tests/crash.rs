@@ -79,8 +79,8 @@ impl Datapath for Deadly {
         self.kernel.trace(packet)
     }
 
-    fn cover(&mut self, interfaces: &Interfaces) {
-        self.kernel.cover(interfaces);
+    fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        self.kernel.cover(interfaces)
     }
 
     fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange> {

@@ -9,7 +9,7 @@ use super::{
     climb::{Attached, Kernel},
     netlink::{self, Interface},
     object::Layer,
-    pins::remove_pin,
+    pins::{Pins, remove_pin},
     scope::LocalInterfaces,
     select::{self, Chosen, Selection},
     settings::KernelSettings,
@@ -21,6 +21,9 @@ use crate::{
     datapath::{Coverage, CoverageChange, DatapathError},
 };
 
+/// Why the program is nowhere, and what to do.
+const UNLOADED: &str = "the pins were removed, as `jit-agent unload` does, and the program is no longer attached; restart \
+                        jit-agent to attach it again";
 /// How often the program is moved to the head again of those that see packets first, before it gives way to somebody
 /// who insists.
 const MOVES: u32 = 3;
@@ -79,6 +82,9 @@ impl Attachments {
             }
         };
         self.problem = None;
+        if !kernel.pins.exist() {
+            return vec![self.let_go()];
+        }
         let selection = select::select(&all, &self.patterns);
         let mut errors = Vec::new();
         // Before the program is there: on an interface that forwards, it must not drop what is for others.
@@ -94,6 +100,17 @@ impl Attachments {
         errors.extend(self.leave_others(&all, kernel));
         self.has_looked = true;
         errors
+    }
+
+    /// Everything was unloaded by hand, and stays so.
+    fn let_go(&mut self) -> DatapathError {
+        for (index, state) in &mut self.states {
+            if let Some(attached) = state.attached.take() {
+                self.changes.push(change(&state.name, *index, lost(&attached, UNLOADED.to_owned())));
+            }
+            state.fault = Some(UNLOADED.to_owned());
+        }
+        DatapathError::Interface { name: self.patterns.to_string(), problem: UNLOADED.to_owned() }
     }
 
     fn error(&self, index: u32) -> Option<DatapathError> {
@@ -235,16 +252,15 @@ impl Attachments {
     }
 
     /// How each interface that is to be covered is attached now, by the kernel's word.
-    pub(super) fn view(&self, handle: u32) -> Vec<InterfaceView> {
-        let (all, selection) = match self.look() {
-            Ok(found) => found,
+    pub(super) fn view(&self, pins: &Pins) -> Vec<InterfaceView> {
+        let selection = match self.look() {
+            Ok((_, selection)) => selection,
             Err(problem) => {
                 let patterns = self.patterns.iter().map(|pattern| unknown(&pattern.to_string(), problem.clone()));
                 return patterns.collect();
             }
         };
-        let _ = all;
-        let views = selection.chosen.iter().map(|chosen| self.view_one(chosen, handle));
+        let views = selection.chosen.iter().map(|chosen| self.view_one(chosen, pins));
         let missing = selection.missing.iter().map(|(name, problem)| unknown(name, problem.clone()));
         views.chain(missing).collect()
     }
@@ -255,7 +271,7 @@ impl Attachments {
         Ok((all, selection))
     }
 
-    fn view_one(&self, Chosen { interface, layer }: &Chosen, handle: u32) -> InterfaceView {
+    fn view_one(&self, Chosen { interface, layer }: &Chosen, pins: &Pins) -> InterfaceView {
         let mut view = InterfaceView {
             name: interface.name.clone(),
             index: Some(interface.index),
@@ -273,8 +289,9 @@ impl Attachments {
         view.fault = state.fault.clone();
         let Some(attached) = &state.attached else { return view };
         view.note = attached.note.clone();
-        match verify(interface, attached, handle) {
+        match verify(interface, attached, pins.filter_handle()) {
             Ok(()) => view.attached = Some(attached.way.name()),
+            Err(_) if !pins.exist() => view.fault = Some(UNLOADED.to_owned()),
             Err(Lack::Unknown(problem) | Lack::Overtaken(problem) | Lack::Gone(problem)) => {
                 view.fault = Some(state.fault.clone().unwrap_or(problem));
             }
@@ -283,12 +300,14 @@ impl Attachments {
     }
 
     /// The interfaces with an address over which packets come in unseen.
-    pub(super) fn uncovered(&self, handle: u32) -> Vec<UncoveredView> {
+    pub(super) fn uncovered(&self, pins: &Pins) -> Vec<UncoveredView> {
         let Ok((all, selection)) = self.look() else { return Vec::new() };
         let has_program = |index: u32| {
             let attached = self.states.get(&index).and_then(|state| state.attached.as_ref());
             let interface = all.iter().find(|interface| interface.index == index);
-            attached.zip(interface).is_some_and(|(attached, interface)| verify(interface, attached, handle).is_ok())
+            attached
+                .zip(interface)
+                .is_some_and(|(attached, interface)| verify(interface, attached, pins.filter_handle()).is_ok())
         };
         let view = |select::Uncovered { interface, reason, is_chosen }| UncoveredView {
             name: interface.name.clone(),

@@ -262,10 +262,8 @@ impl Datapath for XdpDatapath {
         live::ask(self, packet)
     }
 
-    fn cover(&mut self, interfaces: &Interfaces) {
-        self.attachments.choose(interfaces);
-        // What can't be covered is in the views.
-        self.bring_in_line(None);
+    fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        self.attach(interfaces)
     }
 
     fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange> {
@@ -286,10 +284,10 @@ impl Datapath for XdpDatapath {
     }
 
     fn interfaces(&self) -> Vec<InterfaceView> {
-        self.attachments.view(self.pins.filter_handle())
+        self.attachments.view(&self.pins)
     }
 
     fn uncovered(&self) -> Vec<UncoveredView> {
-        self.attachments.uncovered(self.pins.filter_handle())
+        self.attachments.uncovered(&self.pins)
     }
 }

@@ -21,7 +21,11 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::object::{Shape, shape};
+use super::{
+    netlink,
+    object::{Shape, shape},
+    ways,
+};
 use crate::datapath::DatapathError;
 
 /// `f_type` of a BPF file system, see statfs(2).
@@ -65,6 +69,11 @@ impl Pins {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
             .map_err(|error| problem(directory, format!("can't be closed to others: {error}")))?;
         Ok(Self { directory: directory.to_owned(), _lock: Some(lock(directory)?) })
+    }
+
+    /// Whether the directory is still there: `unload` removes it, also under a running daemon.
+    pub(super) fn exist(&self) -> bool {
+        self.directory.exists()
     }
 
     pub(super) fn maps(&self) -> PathBuf {
@@ -217,6 +226,7 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, Vec<DatapathError>> {
         }
         Err(error) => errors.push(error),
     }
+    errors.extend(remove_filters(&pins));
     for tree in [pins.maps(), pins.new_maps()] {
         let existed = tree.exists();
         match remove_tree(&tree) {
@@ -229,6 +239,19 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, Vec<DatapathError>> {
         errors.push(problem(directory, format!("can't be removed: {error}")));
     }
     if errors.is_empty() { Ok(removed) } else { Err(errors) }
+}
+
+/// Removes our filters of traffic control, which no pin tells of.
+fn remove_filters(pins: &Pins) -> Vec<DatapathError> {
+    let interfaces = match netlink::interfaces() {
+        Ok(interfaces) => interfaces,
+        Err(error) => return vec![DatapathError::kernel("asking netlink for the interfaces", error)],
+    };
+    let remove = |interface: &netlink::Interface| {
+        let problem = ways::detach_clsact(interface, pins.filter_handle()).err()?;
+        Some(DatapathError::Interface { name: interface.name.clone(), problem })
+    };
+    interfaces.iter().filter_map(remove).collect()
 }
 
 fn is_on_bpffs(directory: &Path) -> Result<bool, DatapathError> {
