@@ -3,6 +3,7 @@
 pub(crate) mod accepted;
 pub mod edit;
 pub mod files;
+mod interfaces;
 mod raw;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use ipnet::IpNet;
 use jit_common::abi::Mode;
 
+pub use self::interfaces::{Interfaces, Pattern};
 use self::raw::{RawConfig, RawFragments};
 use crate::{
     datapath::{Protection, Scope},
@@ -32,8 +34,8 @@ const DEFAULT_BPFFS: &str = "/sys/fs/bpf/jit-agent";
 pub struct Config {
     /// Whether drops are carried out.
     pub mode: Mode,
-    /// Names of the interfaces to cover.
-    pub interfaces: Vec<String>,
+    /// The interfaces to cover.
+    pub interfaces: Interfaces,
     /// Whether all fragments but atomic ones are refused.
     pub drop_fragments: bool,
     /// Which packets to protected ports count.
@@ -79,12 +81,6 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
-    },
-    /// No interface is named anywhere.
-    #[error("{origin}: missing field `interfaces`; name those to cover, like interfaces = [\"eth0\"]")]
-    NoInterfaces {
-        /// Where the text is from.
-        origin: String,
     },
     /// A key that can have one value has two.
     #[error("`{key}` is set in {first} and in {second}; keep one of them")]
@@ -154,8 +150,6 @@ impl Config {
             PortPolicies::new(policies).map_err(|source| ConfigError::Policy { origin: origin.to_owned(), source })?;
         let places = Places { socket, state: state_dir, bpffs: bpffs_dir };
         places.check(origin)?;
-        // The last check: a file that is one of several may lack them.
-        let interfaces = interfaces.ok_or_else(|| ConfigError::NoInterfaces { origin: origin.to_owned() })?;
         Ok(Self {
             mode: mode.into(),
             interfaces,
@@ -244,8 +238,8 @@ mod tests {
         for (text, parts) in [
             (error("interfaces = ['eth0']\nmode = 'enfore'"), ["enfore", "`observe` or `enforce`"]),
             (error("interfaces = ['eth0']\nenforce = true"), ["unknown field `enforce`", "line 2"]),
-            (error("mode = 'enforce'"), ["missing field `interfaces`", "config.toml"]),
-            (error("interfaces = ['auto']"), ["`auto`", "name each interface"]),
+            (error("interfaces = ['eth[']"), ["`eth[`", "no pattern"]),
+            (error("interfaces = ['auto', 'auto']"), ["`auto`", "listed twice"]),
             (error("interfaces = ['eth0', 'eth0']"), ["`eth0`", "listed twice"]),
             (error("interfaces = ['a/b']"), ["`a/b`", "not the name of an interface"]),
             (error("interfaces = ['eth0']\nsocket = 'run/x'"), ["run/x", "start it with /"]),

@@ -13,6 +13,18 @@ pub trait Frame {
 
     /// The `N` words of 32 bits at `offset`, which are in network order in the packet.
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
+
+    /// Whether the kernel took the outer VLAN tag out of the packet, which then has one more than its bytes say.
+    #[inline(always)]
+    fn tag_is_apart(&self) -> bool {
+        false
+    }
+
+    /// Whether the packet is several TCP segments that the kernel merged, and may be too long for its IP header to say.
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        false
+    }
 }
 
 impl Frame for [u8] {

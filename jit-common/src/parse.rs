@@ -25,6 +25,7 @@ const IPV6_FRAGMENT_OFFSET: u16 = 0xfff8;
 const MAX_EXTENSION_HEADERS: usize = 8;
 
 const HOP_BY_HOP: u8 = 0;
+const TCP: u8 = 6;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
@@ -93,13 +94,45 @@ pub fn parse_then<F: Frame + ?Sized, R>(frame: &F, then: impl FnOnce(Flow) -> R)
     }
 }
 
+/// Parses a packet that starts with its IP header, as those of tunnels do.
+///
+/// # Errors
+/// The reason that settles the packet without its ports.
+#[inline(always)]
+pub fn parse_network<F: Frame + ?Sized>(frame: &F) -> Result<Flow, Reason> {
+    parse_network_then(frame, |flow| flow)
+}
+
+/// Parses a packet that starts with its IP header, and goes on with its flow as [`parse_then`] does.
+///
+/// The version tells the family. What the kernel takes for the other family than the version says, it does not deliver.
+///
+/// # Errors
+/// The reason that settles the packet without its ports.
+#[inline(always)]
+pub fn parse_network_then<F: Frame + ?Sized, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
+    match ip_version(frame).ok_or(Reason::TruncatedIp)? {
+        4 => ipv4(frame, 0, then),
+        6 => ipv6(frame, 0, then),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+/// The version field of a packet that starts with its IP header.
+#[inline(always)]
+pub(crate) fn ip_version<F: Frame + ?Sized>(frame: &F) -> Option<u32> {
+    // A whole word: for the first byte, the compiler asks whether the packet ends before its start, from which the
+    // verifier derives nothing.
+    frame.words(0).map(|[first]| first >> 28)
+}
+
 /// What stands behind the Ethernet header and its VLAN tags, and where.
 #[inline(always)]
 pub(crate) fn network_header<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Reason> {
     let mut offset = ETHERNET_HEADER;
     let mut ethertype = read_u16(frame, ETHERTYPE_OFFSET).ok_or(Reason::TruncatedEthernet)?;
-    for _ in 0..MAX_VLAN_TAGS {
-        if !is_vlan(ethertype) {
+    for tags in 0..MAX_VLAN_TAGS {
+        if !is_vlan(ethertype) || (tags == MAX_VLAN_TAGS - 1 && frame.tag_is_apart()) {
             break;
         }
         ethertype = read_u16(frame, offset + 2).ok_or(Reason::TruncatedEthernet)?;
@@ -121,22 +154,20 @@ fn ipv4<F: Frame + ?Sized, R>(frame: &F, start: usize, then: impl FnOnce(Flow) -
     }
     let header_length = (first >> 24 & 0xf) as usize * 4;
     let total_length = (first & 0xffff) as usize;
-    if header_length < IPV4_HEADER || total_length < header_length {
+    let protocol = (third >> 16) as u8;
+    // As IPv6 below: a merged packet whose length the header can't state ends where its frame ends.
+    let is_endless = total_length == 0 && frame.is_merged() && protocol == TCP;
+    if header_length < IPV4_HEADER || (total_length < header_length && !is_endless) {
         return Err(Reason::BadIpv4HeaderLength);
     }
-    let end = start + total_length;
-    if !frame.holds(end) {
+    let end = if is_endless { usize::MAX } else { start + total_length };
+    if !is_endless && !frame.holds(end) {
         return Err(Reason::TruncatedIp);
     }
     if second & IPV4_FRAGMENT_OFFSET != 0 {
         return Err(Reason::LaterFragment);
     }
-    let payload = Payload {
-        protocol: (third >> 16) as u8,
-        offset: start + header_length,
-        end,
-        fragment: second & IPV4_MORE_FRAGMENTS != 0,
-    };
+    let payload = Payload { protocol, offset: start + header_length, end, fragment: second & IPV4_MORE_FRAGMENTS != 0 };
     Ok(then(transport(frame, Source::V4(source), &payload)?))
 }
 
@@ -150,8 +181,10 @@ fn ipv6<F: Frame + ?Sized, R>(frame: &F, start: usize, then: impl FnOnce(Flow) -
     let next = (second >> 8) as u8;
     let offset = start + IPV6_HEADER;
     // RFC 2675: a jumbo payload states length 0 and its own in a hop-by-hop option; such a packet ends where its
-    // frame ends. Any other packet of length 0 ends with its header.
-    let end = if payload_length == 0 && next == HOP_BY_HOP { usize::MAX } else { offset + payload_length };
+    // frame ends. So does a merged one, for which some kernels leave the option out. Any other packet of length 0 ends
+    // with its header.
+    let is_endless = payload_length == 0 && (next == HOP_BY_HOP || (frame.is_merged() && next == TCP));
+    let end = if is_endless { usize::MAX } else { offset + payload_length };
     if end != usize::MAX && !frame.holds(end) {
         return Err(Reason::TruncatedIp);
     }
@@ -258,4 +291,131 @@ fn read_u16<F: Frame + ?Sized>(frame: &F, offset: usize) -> Option<u16> {
 #[inline(always)]
 const fn join(high: u32, low: u32) -> u64 {
     (high as u64) << 32 | low as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A TCP segment to port 22 from 192.0.2.1 or 2001:db8::1, as the packet of a tunnel.
+    fn packet(version: u8) -> ([u8; 60], usize) {
+        let mut packet = [0; 60];
+        packet[0] = version << 4;
+        let header = if version == 6 {
+            packet[5] = 20;
+            packet[6] = TCP;
+            packet[8..12].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
+            packet[23] = 1;
+            IPV6_HEADER
+        } else {
+            packet[0] |= 5;
+            packet[3] = 40;
+            packet[9] = TCP;
+            packet[12..16].copy_from_slice(&[192, 0, 2, 1]);
+            IPV4_HEADER
+        };
+        packet[header + 3] = 22;
+        (packet, header + 20)
+    }
+
+    fn flow(source: Source, transport_header: usize) -> Flow {
+        Flow { source, port: 22, transport: Transport::Tcp, fragment: false, transport_header }
+    }
+
+    const SOURCE4: Source = Source::V4(0xc000_0201);
+    const SOURCE6: Source = Source::V6(0x2001_0db8_0000_0000, 1);
+
+    #[test]
+    fn a_packet_without_an_ethernet_header_is_what_its_version_says() {
+        for (version, expected) in [
+            (4, Ok(flow(SOURCE4, 20))),
+            (6, Ok(flow(SOURCE6, 40))),
+            (0, Err(Reason::NotIp)),
+            (5, Err(Reason::NotIp)),
+            (15, Err(Reason::NotIp)),
+        ] {
+            let (packet, length) = packet(version);
+            assert_eq!(parse_network(&packet[..length]), expected, "version {version}");
+        }
+    }
+
+    #[test]
+    fn a_packet_without_an_ethernet_header_is_refused_wherever_it_is_cut() {
+        for version in [4, 6] {
+            let (packet, length) = packet(version);
+            for cut in 0..length {
+                assert_eq!(parse_network(&packet[..cut]), Err(Reason::TruncatedIp), "version {version}, {cut} bytes");
+            }
+        }
+    }
+
+    /// A frame as the entry of the network stack has it.
+    struct Stacked<'a> {
+        bytes: &'a [u8],
+        tag_is_apart: bool,
+        is_merged: bool,
+    }
+
+    impl Frame for Stacked<'_> {
+        fn holds(&self, length: usize) -> bool {
+            self.bytes.holds(length)
+        }
+
+        fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+            self.bytes.read(offset)
+        }
+
+        fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+            self.bytes.words(offset)
+        }
+
+        fn tag_is_apart(&self) -> bool {
+            self.tag_is_apart
+        }
+
+        fn is_merged(&self) -> bool {
+            self.is_merged
+        }
+    }
+
+    #[test]
+    fn the_tag_that_the_kernel_took_out_counts() {
+        let (packet, length) = packet(4);
+        for tags in 0..=3 {
+            let mut frame = [0; 120];
+            for tag in 0..tags {
+                frame[12 + 4 * tag..14 + 4 * tag].copy_from_slice(&[0x81, 0]);
+            }
+            let start = 14 + 4 * tags;
+            frame[start - 2..start].copy_from_slice(&[8, 0]);
+            frame[start..start + length].copy_from_slice(&packet[..length]);
+            for tag_is_apart in [false, true] {
+                let stacked = Stacked { bytes: &frame[..start + length], tag_is_apart, is_merged: false };
+                let expected = if tags + usize::from(tag_is_apart) <= 2 {
+                    Ok(flow(SOURCE4, start + 20))
+                } else {
+                    Err(Reason::TooManyVlanTags)
+                };
+                assert_eq!(parse(&stacked), expected, "{tags} tags in the packet, one apart: {tag_is_apart}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_merged_tcp_packet_may_state_no_length() {
+        for (version, length_at, protocol_at, bad) in
+            [(4, 3, 9, Reason::BadIpv4HeaderLength), (6, 5, 6, Reason::TruncatedPorts)]
+        {
+            let (mut packet, length) = packet(version);
+            packet[length_at] = 0;
+            let judge = |packet: &[u8], is_merged| {
+                parse_network(&Stacked { bytes: packet, tag_is_apart: false, is_merged }).map(|flow| flow.port)
+            };
+            assert_eq!(judge(&packet[..length], true), Ok(22), "version {version}");
+            assert_eq!(judge(&packet[..length], false), Err(bad), "version {version}, not merged");
+            assert_eq!(judge(&packet[..length - 20], true), Err(Reason::TruncatedPorts), "version {version}, cut");
+            packet[protocol_at] = 17;
+            assert_eq!(judge(&packet[..length], true), Err(bad), "version {version}, UDP");
+        }
+    }
 }

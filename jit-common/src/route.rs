@@ -2,7 +2,7 @@
 
 use crate::{
     frame::Frame,
-    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, network_header},
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ip_version, network_header},
 };
 
 /// The fields of an IP header by which the kernel would route the packet.
@@ -38,22 +38,39 @@ pub enum Route {
 pub fn route<F: Frame + ?Sized>(frame: &F) -> Option<Route> {
     let (ethertype, start) = network_header(frame).ok()?;
     match ethertype {
-        ETHERTYPE_IPV4 => {
-            let [_, tos, ..] = frame.read::<4>(start)?;
-            let [protocol] = frame.read(start + 9)?;
-            Some(Route::V4 { tos, protocol, source: frame.read(start + 12)?, destination: frame.read(start + 16)? })
-        }
-        ETHERTYPE_IPV6 => {
-            let [protocol] = frame.read(start + 6)?;
-            Some(Route::V6 {
-                flow_information: frame.read(start)?,
-                protocol,
-                source: frame.read(start + 8)?,
-                destination: frame.read(start + 24)?,
-            })
-        }
+        ETHERTYPE_IPV4 => route4(frame, start),
+        ETHERTYPE_IPV6 => route6(frame, start),
         _ => None,
     }
+}
+
+/// As [`route`], for a packet that starts with its IP header.
+#[inline(always)]
+#[must_use]
+pub fn route_of_network<F: Frame + ?Sized>(frame: &F) -> Option<Route> {
+    match ip_version(frame)? {
+        4 => route4(frame, 0),
+        6 => route6(frame, 0),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn route4<F: Frame + ?Sized>(frame: &F, start: usize) -> Option<Route> {
+    let [_, tos, ..] = frame.read::<4>(start)?;
+    let [protocol] = frame.read(start + 9)?;
+    Some(Route::V4 { tos, protocol, source: frame.read(start + 12)?, destination: frame.read(start + 16)? })
+}
+
+#[inline(always)]
+fn route6<F: Frame + ?Sized>(frame: &F, start: usize) -> Option<Route> {
+    let [protocol] = frame.read(start + 6)?;
+    Some(Route::V6 {
+        flow_information: frame.read(start)?,
+        protocol,
+        source: frame.read(start + 8)?,
+        destination: frame.read(start + 24)?,
+    })
 }
 
 #[cfg(test)]
@@ -84,6 +101,21 @@ mod tests {
         let source = core::array::from_fn(|index| 8 + index as u8);
         let destination = core::array::from_fn(|index| 24 + index as u8);
         assert_eq!(v6, Some(Route::V6 { flow_information: [0, 1, 2, 3], protocol: 6, source, destination }));
+    }
+
+    #[test]
+    fn without_an_ethernet_header_the_fields_are_those_of_the_family_that_the_version_says() {
+        let mut packet: [u8; 40] = core::array::from_fn(|index| index as u8);
+        assert_eq!(route_of_network(&packet[..]), None);
+        packet[0] = 0x45;
+        let v4 = Route::V4 { tos: 1, protocol: 9, source: [12, 13, 14, 15], destination: [16, 17, 18, 19] };
+        assert_eq!(route_of_network(&packet[..]), Some(v4));
+        packet[0] = 0x60;
+        let source = core::array::from_fn(|index| 8 + index as u8);
+        let destination = core::array::from_fn(|index| 24 + index as u8);
+        let v6 = Route::V6 { flow_information: [0x60, 1, 2, 3], protocol: 6, source, destination };
+        assert_eq!(route_of_network(&packet[..]), Some(v6));
+        assert_eq!(route_of_network(&packet[..39]), None);
     }
 
     #[test]

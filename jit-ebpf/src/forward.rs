@@ -3,9 +3,12 @@
 #![expect(unsafe_code, reason = "calls a helper")]
 
 use aya_ebpf::helpers::generated::bpf_fib_lookup;
-use jit_common::route::{Route, route};
+use jit_common::route::Route;
 
-use crate::{frame::PacketFrame, maps::Context};
+use crate::{
+    frame::{Layer as _, PacketFrame},
+    maps::Context,
+};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -29,7 +32,7 @@ pub(crate) fn forwards<F: PacketFrame>(context: Context) -> u32 {
         let [e, f, g, h] = flow;
         (u64::from_ne_bytes([family, protocol, 0, 0, 0, 0, 0, 0]), u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
     };
-    let mut look_up: LookUp = match route(&frame) {
+    let mut look_up: LookUp = match F::Layer::route(&frame) {
         Some(Route::V4 { tos, protocol, source, destination }) => {
             let (first, second) = start(AF_INET, protocol, [tos, 0, 0, 0]);
             [first, second, word4(source), 0, word4(destination), 0, 0, 0]

@@ -2,24 +2,68 @@
 
 #![expect(unsafe_code, reason = "reads packet memory")]
 
-use core::{arch::asm, intrinsics::is_val_statically_known, mem};
+use core::{arch::asm, intrinsics::is_val_statically_known, marker::PhantomData, mem};
 
-use aya_ebpf::{
-    bindings::xdp_md,
-    helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
-    programs::XdpContext,
+use jit_common::{
+    frame::Frame,
+    parse::{Flow, parse_network_then, parse_then},
+    reason::Reason,
+    route::{Route, route, route_of_network},
 };
-use jit_common::frame::Frame;
 
-use crate::maps::Context;
+use crate::{hook::Hook, maps::Context};
 
 /// Above every offset that is read.
 const MAX_OFFSET: usize = 0x7fff;
 /// Above every length that is asked for: an IP packet of 64 KiB behind its tags.
 const MAX_LENGTH: usize = 0x1ffff;
 
+/// What packets begin with.
+pub(crate) trait Layer {
+    /// Parses a packet and goes on with its flow.
+    fn parse_then<F: Frame, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason>;
+
+    /// What a route look-up needs of a packet.
+    fn route<F: Frame>(frame: &F) -> Option<Route>;
+}
+
+/// An Ethernet header.
+pub(crate) struct Ethernet;
+
+impl Layer for Ethernet {
+    #[inline(always)]
+    fn parse_then<F: Frame, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
+        parse_then(frame, then)
+    }
+
+    #[inline(always)]
+    fn route<F: Frame>(frame: &F) -> Option<Route> {
+        route(frame)
+    }
+}
+
+/// The IP header, as on tunnels.
+pub(crate) struct Network;
+
+impl Layer for Network {
+    #[inline(always)]
+    fn parse_then<F: Frame, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
+        parse_network_then(frame, then)
+    }
+
+    #[inline(always)]
+    fn route<F: Frame>(frame: &F) -> Option<Route> {
+        route_of_network(frame)
+    }
+}
+
 /// A packet of the kernel's, by one way or another.
 pub(crate) trait PacketFrame: Frame {
+    /// Where it was handed over.
+    type Hook: Hook;
+    /// What it begins with.
+    type Layer: Layer;
+
     /// The packet of `context`.
     fn new(context: Context) -> Self;
 
@@ -29,24 +73,26 @@ pub(crate) trait PacketFrame: Frame {
     /// Index of the interface that received the packet.
     #[inline(always)]
     fn interface(&self) -> u32 {
-        let context: *mut xdp_md = self.context().cast();
-        // SAFETY: the context is valid as long as the program runs.
-        unsafe { (*context).ingress_ifindex }
+        Self::Hook::interface(self.context())
     }
 }
 
-/// A packet in one buffer.
-pub(crate) struct LinearFrame {
+/// A packet in one buffer, or what can be read directly of one in several.
+pub(crate) struct LinearFrame<H, L> {
     context: Context,
     data: usize,
     data_end: usize,
+    kind: PhantomData<(H, L)>,
 }
 
-impl PacketFrame for LinearFrame {
+impl<H: Hook, L: Layer> PacketFrame for LinearFrame<H, L> {
+    type Hook = H;
+    type Layer = L;
+
     #[inline(always)]
     fn new(context: Context) -> Self {
-        let packet = XdpContext::new(context.cast());
-        Self { context, data: packet.data(), data_end: packet.data_end() }
+        let (data, data_end) = H::bounds(context);
+        Self { context, data, data_end, kind: PhantomData }
     }
 
     #[inline(always)]
@@ -55,7 +101,7 @@ impl PacketFrame for LinearFrame {
     }
 }
 
-impl LinearFrame {
+impl<H, L> LinearFrame<H, L> {
     /// The address `offset` bytes into the packet, for an offset of at most `MAX`, a mask of ones.
     #[inline(always)]
     fn address<const MAX: usize>(&self, offset: usize) -> usize {
@@ -81,9 +127,12 @@ impl LinearFrame {
     }
 }
 
-impl Frame for LinearFrame {
+impl<H: Hook, L: Layer> Frame for LinearFrame<H, L> {
     #[inline(always)]
     fn holds(&self, length: usize) -> bool {
+        if H::KNOWS_LENGTH {
+            return length <= H::length(self.context);
+        }
         length <= MAX_LENGTH && self.address::<MAX_LENGTH>(length) <= self.data_end
     }
 
@@ -113,17 +162,31 @@ impl Frame for LinearFrame {
         let words = unsafe { (start as *const [u32; N]).read_unaligned() };
         Some(words.map(u32::from_be))
     }
+
+    #[inline(always)]
+    fn tag_is_apart(&self) -> bool {
+        H::tag_is_apart(self.context)
+    }
+
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        H::is_merged(self.context)
+    }
 }
 
 /// A packet in one or several buffers, each read of which is a call of the kernel.
-pub(crate) struct BufferedFrame {
+pub(crate) struct BufferedFrame<H, L> {
     context: Context,
+    kind: PhantomData<(H, L)>,
 }
 
-impl PacketFrame for BufferedFrame {
+impl<H: Hook, L: Layer> PacketFrame for BufferedFrame<H, L> {
+    type Hook = H;
+    type Layer = L;
+
     #[inline(always)]
     fn new(context: Context) -> Self {
-        Self { context }
+        Self { context, kind: PhantomData }
     }
 
     #[inline(always)]
@@ -132,11 +195,10 @@ impl PacketFrame for BufferedFrame {
     }
 }
 
-impl Frame for BufferedFrame {
+impl<H: Hook, L: Layer> Frame for BufferedFrame<H, L> {
     #[inline(always)]
     fn holds(&self, length: usize) -> bool {
-        // SAFETY: the helper reads the context only.
-        unsafe { bpf_xdp_get_buff_len(self.context.cast()) >= length as u64 }
+        H::length(self.context) >= length
     }
 
     #[inline(always)]
@@ -155,20 +217,30 @@ impl Frame for BufferedFrame {
         let words: [u32; N] = unsafe { mem::transmute_copy(&buffer) };
         Some(words.map(u32::from_be))
     }
+
+    #[inline(always)]
+    fn tag_is_apart(&self) -> bool {
+        H::tag_is_apart(self.context)
+    }
+
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        H::is_merged(self.context)
+    }
 }
 
 /// Room for the most that is read at once, an IPv6 header.
 type Buffer = [u64; 5];
 
-impl BufferedFrame {
+impl<H: Hook, L: Layer> BufferedFrame<H, L> {
     #[inline(always)]
     fn load(&self, offset: usize, length: usize) -> Option<Buffer> {
         let mut buffer: Buffer = [0; 5];
         let buffer = &raw mut buffer;
         // SAFETY: the buffer has room for all lengths that the callers ask for.
-        let result = unsafe { bpf_xdp_load_bytes(self.context.cast(), offset as u32, buffer.cast(), length as u32) };
+        let loaded = unsafe { H::load(self.context, offset, buffer.cast(), length) };
         // SAFETY: the buffer was initialised above. It is read whole, since the verifier wants accesses to the stack
         // aligned and the compiler, which may misalign others, must not narrow a volatile one.
-        (result == 0).then(|| unsafe { buffer.read_volatile() })
+        loaded.then(|| unsafe { buffer.read_volatile() })
     }
 }

@@ -1,61 +1,104 @@
-//! The XDP program: entry points and the one exit that counts. The logic is `jit-common`'s, inlined.
+//! The programs: entry points and the one exit that counts. The logic is `jit-common`'s, inlined.
 
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics, stmt_expr_attributes)]
 #![expect(internal_features, reason = "core_intrinsics: only the compiler can tell whether it knows an offset")]
 #![deny(unsafe_code)]
-#![expect(clippy::needless_pass_by_value, reason = "the attribute xdp wants its function so")]
+#![expect(clippy::needless_pass_by_value, reason = "the attributes want their functions so")]
 
 mod forward;
 mod frame;
+mod hook;
 mod maps;
 
-use aya_ebpf::{EbpfContext as _, bindings::xdp_action, macros::xdp, programs::XdpContext};
+#[cfg(feature = "log")]
+use aya_ebpf::programs::XdpContext as LogContext;
+use aya_ebpf::{
+    EbpfContext as _,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 use jit_common::{
     abi::{Event, Mode},
     activity::opens_connection,
     decide::{Decision, Tables as _, decide_flow, decide_without_flow},
-    parse::parse_then,
     reason::{Reason, Verdict},
 };
 
 use crate::{
-    frame::{BufferedFrame, LinearFrame, PacketFrame},
+    frame::{BufferedFrame, Ethernet, Layer, LinearFrame, Network, PacketFrame},
+    hook::{Hook, Tc, Xdp},
     maps::{Context, KernelTables},
 };
 
-/// For kernels and drivers without multi-buffer packets (before 5.18).
+/// XDP, for kernels and drivers without multi-buffer packets (before 5.18).
 #[xdp]
 #[inline(always)]
 fn jit_xdp(context: XdpContext) -> u32 {
-    let frame = LinearFrame::new(context.as_ptr());
+    whole::<LinearFrame<Xdp, Ethernet>>(context.as_ptr())
+}
+
+/// XDP, for packets in one or several buffers.
+#[xdp(frags)]
+#[inline(always)]
+fn jit_xdp_frags(context: XdpContext) -> u32 {
+    in_parts::<Xdp, Ethernet>(context.as_ptr())
+}
+
+/// As `jit_xdp`, for interfaces without Ethernet headers.
+#[xdp]
+#[inline(always)]
+fn jit_xdp_l3(context: XdpContext) -> u32 {
+    whole::<LinearFrame<Xdp, Network>>(context.as_ptr())
+}
+
+/// As `jit_xdp_frags`, for interfaces without Ethernet headers.
+#[xdp(frags)]
+#[inline(always)]
+fn jit_xdp_frags_l3(context: XdpContext) -> u32 {
+    in_parts::<Xdp, Network>(context.as_ptr())
+}
+
+/// The entry of the network stack, where there can be no XDP.
+#[classifier]
+#[inline(always)]
+fn jit_tc(context: TcContext) -> i32 {
+    in_parts::<Tc, Ethernet>(context.as_ptr()) as i32
+}
+
+/// As `jit_tc`, for interfaces without Ethernet headers.
+#[classifier]
+#[inline(always)]
+fn jit_tc_l3(context: TcContext) -> i32 {
+    in_parts::<Tc, Network>(context.as_ptr()) as i32
+}
+
+/// The verdict on a packet that is all in one buffer.
+#[inline(always)]
+fn whole<F: PacketFrame>(context: Context) -> u32 {
+    let frame = F::new(context);
     judge(&frame).unwrap_or_else(
         #[inline(always)]
         |reason| settle(reason, &frame),
     )
 }
 
-/// For packets in one or several buffers.
-#[xdp(frags)]
+/// The verdict on a packet of which only the first part may be readable directly.
 #[inline(always)]
-fn jit_xdp_frags(context: XdpContext) -> u32 {
-    let frame = LinearFrame::new(context.as_ptr());
+fn in_parts<H: Hook, L: Layer>(context: Context) -> u32 {
+    let frame = LinearFrame::<H, L>::new(context);
     match judge(&frame) {
         Ok(action) => action,
         // What the first buffer lacks, a later one may hold. Reading again keeps the common way free of calls.
-        Err(reason) if reason.is_truncation() => buffered(context.as_ptr()),
+        Err(reason) if reason.is_truncation() => buffered::<H, L>(context),
         Err(reason) => settle(reason, &frame),
     }
 }
 
 #[inline(never)]
-fn buffered(context: Context) -> u32 {
-    let frame = BufferedFrame::new(context);
-    judge(&frame).unwrap_or_else(
-        #[inline(always)]
-        |reason| settle(reason, &frame),
-    )
+fn buffered<H: Hook, L: Layer>(context: Context) -> u32 {
+    whole::<BufferedFrame<H, L>>(context)
 }
 
 /// Judges a packet by its flow, or tells why it has none.
@@ -63,8 +106,8 @@ fn buffered(context: Context) -> u32 {
 #[rustfmt::skip]
 fn judge<F: PacketFrame>(frame: &F) -> Result<u32, Reason> {
     // Left alone, the compiler makes closures functions, whose calls cost more than most of what they do.
-    let mut action = xdp_action::XDP_PASS;
-    parse_then(frame, #[inline(always)] |flow| {
+    let mut action = F::Hook::PASS;
+    F::Layer::parse_then(frame, #[inline(always)] |flow| {
         action = decide_flow(&flow, &KernelTables::new(frame), #[inline(always)] |decision| {
             let opens = match decision.admitted {
                 Some((slot, now)) => maps::note_use(slot, now, opens_connection(frame, &flow)),
@@ -102,10 +145,10 @@ fn finish<F: PacketFrame>(
         maps::send(&event, u32::from(decision.counters));
     }
     #[cfg(feature = "log")]
-    aya_log_ebpf::info!(&XdpContext::new(frame.context().cast()), "{}", decision.reason.name());
+    aya_log_ebpf::info!(&LogContext::new(frame.context().cast()), "{}", decision.reason.name());
     match (mode, is_drop) {
-        (Mode::Enforce, true) => xdp_action::XDP_DROP,
-        _ => xdp_action::XDP_PASS,
+        (Mode::Enforce, true) => F::Hook::DROP,
+        _ => F::Hook::PASS,
     }
 }
 

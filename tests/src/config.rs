@@ -16,6 +16,12 @@ impl Config {
         empty.set("mode", "enforce").set("interfaces", vec![Value::from(interface)])
     }
 
+    /// The same with a list of interfaces.
+    #[must_use]
+    pub fn interfaces(self, interfaces: &[&str]) -> Self {
+        self.set("interfaces", interfaces.iter().map(|name| Value::from(*name)).collect::<Vec<_>>())
+    }
+
     /// Sets a top-level key, known or not: tests of refused configurations need wrong ones too.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {

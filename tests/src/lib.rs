@@ -38,6 +38,7 @@ mod servers;
 mod session;
 mod ssh;
 mod sys;
+mod tun;
 mod users;
 pub mod verdicts;
 pub mod watch;
@@ -57,6 +58,7 @@ pub use sandbox::Sandbox;
 pub use servers::{TcpServer, UdpServer};
 pub use session::{Cut, Tally, TcpSession, Traffic, UdpSession};
 pub use ssh::SshServer;
+pub use tun::Tun;
 
 /// The longest wait for something that should happen; reached only when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(10);

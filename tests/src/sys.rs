@@ -55,3 +55,20 @@ pub(crate) fn packet_socket(interface: u32) -> io::Result<File> {
     }
     Ok(File::from(socket))
 }
+
+/// A new `tun` device of the current network namespace: what is written comes in there, what goes out there is read. It
+/// exists as long as the file is open.
+pub(crate) fn tun_device(name: &str) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open("/dev/net/tun")?;
+    // SAFETY: all bytes zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(room)) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the request is a valid `ifreq`, which the kernel reads and writes during the call only.
+    let made = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    if made < 0 { Err(io::Error::last_os_error()) } else { Ok(file) }
+}

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use jit_agent::{
     clock::{BootTime, Clock as _, SystemClock},
+    config::Interfaces,
     datapath::{Counter, Datapath as _, xdp::XdpDatapath},
     policy::{EntryKey, parse_source},
 };
@@ -53,7 +54,8 @@ impl Wire {
         let pins: PathBuf = sandbox.bpffs().join("jit-agent");
         let mut datapath = XdpDatapath::load(&pins)?;
         populate(&mut datapath, &world)?;
-        server.enter(|| datapath.attach(&["srv0".to_owned()]))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+        let interfaces = Interfaces::parse(&["srv0"]).map_err(anyhow::Error::msg)?;
+        server.enter(|| datapath.attach(&interfaces))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
         let view = server.enter(|| datapath.interfaces())?;
         ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
         Ok(Self { _sandbox: sandbox, server, client, datapath, host: HostJudge::new(&world)? })

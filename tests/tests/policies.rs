@@ -160,8 +160,8 @@ fn a_reload_unprotects_only_what_is_named_and_takes_in_further_files() -> Result
     agent.jitctl(&["reload", "--allow-open", "8080"])?.success()?;
     assert_eq!(tcp_connects(&net.client, ALICE, WEB, PATIENCE)?, Reach::Refused, "the host itself answers");
     agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
-    rewrite(&agent, "interfaces = [\"srv0\"]", "interfaces = [\"srv0\", \"lo\"]")?;
-    refused(&agent.jitctl(&["reload"])?, 1, "restart the agent to change interfaces")
+    rewrite(&agent, "interfaces = [\"srv0\"]", "interfaces = [\"srv0\"]\nmetrics_listen = \"127.0.0.1:9590\"")?;
+    refused(&agent.jitctl(&["reload"])?, 1, "restart the agent to change metrics_listen")
 }
 
 #[test]

@@ -50,38 +50,22 @@ fn a_second_agent_with_the_same_pins_is_refused_and_the_first_goes_on() -> Resul
 }
 
 #[test]
-fn a_second_agent_of_the_same_interface_is_refused_and_the_first_goes_on() -> Result<()> {
+fn a_second_agent_of_the_same_interface_filters_behind_the_first_which_goes_on() -> Result<()> {
     let net = Topology::new()?;
     let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
     agent.grant(22, "TCP", ALICE, 600)?;
     let program = program_on_srv0(&net)?;
     let config = Config::enforcing("srv0").port(Port::tcp(80));
     let mut second = Agent::prepare_named(&net.sandbox, &net.server, "second", config)?;
-    let outcome = second.spawn()?.outcome(PATIENCE)?;
-    let id = format!("another XDP program (id {program}, ");
-    expect_failure(
-        &outcome,
-        &["interface srv0", &id, "ip link set dev srv0 xdp off", "no interface could be covered"],
-    )?;
-    assert_eq!(tcp_connects(&net.client, OTHER, "192.0.2.1:80", PATIENCE)?, Reach::Refused, "80 was locked");
+    second.launch()?;
+    second.expect_drop(&net.client, OTHER, "192.0.2.1:80", "no_grant")?;
     expect_unaffected(&net, &agent, program)?;
-    // What it left behind is not in the way of anybody.
+    // What it leaves behind is not in the way of anybody.
+    second.stop()?;
     second.unload()?.success()?;
     ensure!(!second.bpffs_dir().exists(), "pins are left");
+    assert_eq!(tcp_connects(&net.client, OTHER, "192.0.2.1:80", PATIENCE)?, Reach::Refused, "80 is still locked");
     expect_unaffected(&net, &agent, program)
-}
-
-#[test]
-fn a_start_where_nothing_can_be_covered_leaves_no_pins() -> Result<()> {
-    let net = Topology::new()?;
-    let mut agent = Agent::prepare(&net.sandbox, &net.server, Config::enforcing("nic7"))?;
-    expect_failure(&agent.spawn()?.outcome(PATIENCE)?, &["nic7"])?;
-    // An empty directory is no pin.
-    if agent.bpffs_dir().exists() {
-        let left: Vec<_> = fs::read_dir(agent.bpffs_dir())?.collect::<Result<_, _>>()?;
-        ensure!(left.is_empty(), "pins are left: {left:?}");
-    }
-    Ok(())
 }
 
 #[test]
@@ -94,12 +78,15 @@ fn a_start_where_nothing_can_be_covered_loses_no_grants() -> Result<()> {
         if unloaded {
             agent.unload()?.success()?;
         }
-        agent.configure(ssh_only().set("interfaces", vec![toml::Value::from("nic7")]))?;
-        expect_failure(&agent.spawn()?.outcome(PATIENCE)?, &["nic7"])?;
+        agent.configure(ssh_only().interfaces(&["nic7"]))?;
+        agent.launch()?;
+        assert!(agent.faults()?.contains("interface nic7: there is no such interface"), "{}", agent.faults()?);
+        agent.kill9();
         agent.configure(ssh_only())?;
         agent.launch()?;
         assert_eq!(agent.grant_counts()?, (1, 1), "unloaded in between: {unloaded}");
         assert_eq!(agent.grants()?[0]["id"], grant.id);
+        agent.expect_drop(&net.client, OTHER, SSH, "no_grant")?;
     }
     Ok(())
 }

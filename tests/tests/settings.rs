@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use jit_agent::{
     clock::{BootTime, Clock, SystemClock},
+    config::Interfaces,
     datapath::{Datapath, Packet, Protection, xdp::XdpDatapath},
 };
 use jit_common::{
@@ -30,7 +31,7 @@ fn enforcing() -> Protection {
 /// The program on a device of a namespace.
 fn on(sandbox: &Sandbox, namespace: &Namespace, devices: &[&str], protection: &Protection) -> Result<XdpDatapath> {
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
-    let devices: Vec<String> = devices.iter().map(|device| (*device).to_owned()).collect();
+    let devices = Interfaces::parse(devices).map_err(anyhow::Error::msg)?;
     let errors = namespace.enter(|| -> Result<_> {
         datapath.configure(protection)?;
         Ok(datapath.attach(&devices).err())

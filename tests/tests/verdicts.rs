@@ -1,11 +1,12 @@
 //! The packet table, on the host and in the kernel.
 
+use jit_agent::datapath::xdp::Entry;
 use jit_common::abi::Mode;
 use jit_tests::{
     Sandbox,
     verdicts::{
         HostJudge, KernelJudge, differences, differences_when_cut, protection,
-        table::{fixtures, fixtures_with_fragments_dropped},
+        table::{Fixture, fixtures, fixtures_with_fragments_dropped, network_packets},
     },
 };
 
@@ -46,10 +47,36 @@ fn in_observe_mode_every_packet_passes_and_is_counted_as_what_it_would_be() -> a
     Ok(())
 }
 
+/// The table as it is for a program.
+fn fixtures_of(entry: Entry, fixtures: Vec<Fixture>) -> Vec<Fixture> {
+    if entry.is_network() { network_packets(fixtures) } else { fixtures }
+}
+
 #[test]
-fn host_and_kernel_agree_on_every_packet_of_the_table_cut_at_every_byte() -> anyhow::Result<()> {
-    let sandbox = Sandbox::new()?;
-    let kernel = kernel_judge(&sandbox, Mode::Enforce, false)?;
-    assert_eq!(differences_when_cut(&kernel, &HostJudge::enforcing()?, &fixtures())?, NONE);
+fn each_program_judges_every_packet_of_the_table_as_the_table_says() -> anyhow::Result<()> {
+    for entry in Entry::ALL {
+        let table = fixtures_of(entry, fixtures());
+        assert_eq!(differences(&HostJudge::enforcing()?.of(entry), &table), NONE, "{entry:?}, the host");
+        for mode in [Mode::Enforce, Mode::Observe] {
+            let sandbox = Sandbox::new()?;
+            let judge = kernel_judge(&sandbox, mode, false)?.of(entry)?;
+            assert_eq!(differences(&judge, &table), NONE, "{entry:?}, {mode:?}");
+        }
+        let sandbox = Sandbox::new()?;
+        let strict = kernel_judge(&sandbox, Mode::Enforce, true)?.of(entry)?;
+        let table = fixtures_of(entry, fixtures_with_fragments_dropped());
+        assert_eq!(differences(&strict, &table), NONE, "{entry:?}, fragments refused");
+    }
+    Ok(())
+}
+
+#[test]
+fn host_and_each_program_agree_on_every_packet_of_the_table_cut_at_every_byte() -> anyhow::Result<()> {
+    for entry in Entry::ALL {
+        let sandbox = Sandbox::new()?;
+        let kernel = kernel_judge(&sandbox, Mode::Enforce, false)?.of(entry)?;
+        let host = HostJudge::enforcing()?.of(entry);
+        assert_eq!(differences_when_cut(&kernel, &host, &fixtures_of(entry, fixtures()))?, NONE, "{entry:?}");
+    }
     Ok(())
 }

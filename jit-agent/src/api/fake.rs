@@ -94,8 +94,10 @@ pub(crate) fn status() -> StatusView {
             name: "eth0".to_owned(),
             index: Some(2),
             attached: Some("native"),
-            fault: None,
+            layer: Some("ethernet"),
+            ..InterfaceView::default()
         }],
+        uncovered: Vec::new(),
         intended_grants: 1,
         enforced_grants: 1,
         counters: vec![
@@ -303,6 +305,7 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 asked.edits.push(edit.clone());
                 drop(to.send(script.change(edit.confirm)));
             }
+            Command::Reconcile(_, to) => to.send(()).unwrap(),
             Command::Reload(_, wish, to) => {
                 asked.reloads.push(wish.clone());
                 drop(to.send(script.change(wish.confirm)));

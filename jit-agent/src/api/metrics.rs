@@ -38,8 +38,17 @@ fn text(view: &MetricsView) -> String {
 
 fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
     let MetricsView { status, ports, live_grants, events } = view;
-    let StatusView { mode, version, interfaces, intended_grants, enforced_grants, counters: _, faults, warnings: _ } =
-        status;
+    let StatusView {
+        mode,
+        version,
+        interfaces,
+        uncovered,
+        intended_grants,
+        enforced_grants,
+        counters: _,
+        faults,
+        warnings: _,
+    } = status;
 
     text.head("build_info", "gauge", "Version of the agent.")?;
     text.sample("build_info", &[("version", version)], 1)?;
@@ -63,12 +72,25 @@ fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
     for (id, count) in live_grants {
         text.sample("live_grants", &[("port", &id.number), ("protocol", &id.protocol)], count)?;
     }
-    text.head("interface_covered", "gauge", "Whether the program is on a configured interface, and how.")?;
+    text.head("interface_covered", "gauge", "Whether the program is on an interface that is to be covered, and how.")?;
     for interface in interfaces {
         let attached = interface.attached.unwrap_or("no");
         let labels: [(&str, &dyn Display); 2] = [("interface", &interface.name), ("attached", &attached)];
         text.sample("interface_covered", &labels, u8::from(interface.attached.is_some()))?;
     }
+    text.head(
+        "interface_covered_after_seconds",
+        "gauge",
+        "How long it took until an interface that came was covered.",
+    )?;
+    for interface in interfaces {
+        if let Some(after) = interface.covered_after {
+            let labels: [(&str, &dyn Display); 1] = [("interface", &interface.name)];
+            text.sample("interface_covered_after_seconds", &labels, after.as_secs_f64())?;
+        }
+    }
+    text.head("uncovered_interfaces", "gauge", "Interfaces with an address over which packets come in unseen.")?;
+    text.sample("uncovered_interfaces", &[], uncovered.len())?;
 
     text.head("events_reported_total", "counter", "Packets that the program reported since the agent's start.")?;
     text.sample("events_reported_total", &[], events.reported)?;
@@ -130,6 +152,7 @@ mod tests {
     fn the_text_is_what_prometheus_reads() {
         let mut status = fake::status();
         status.interfaces[0].name = "odd\"name\\".to_owned();
+        status.interfaces[0].covered_after = Some(std::time::Duration::from_millis(2));
         let view = MetricsView {
             status,
             ports: vec![
@@ -152,6 +175,8 @@ mod tests {
             "jit_agent_grants{state=\"intended\"} 1",
             "jit_agent_live_grants{port=\"22\",protocol=\"tcp\"} 1",
             "jit_agent_interface_covered{interface=\"odd\\\"name\\\\\",attached=\"native\"} 1",
+            "jit_agent_interface_covered_after_seconds{interface=\"odd\\\"name\\\\\"} 0.002",
+            "jit_agent_uncovered_interfaces 0",
             "jit_agent_events_over_share_total 1",
             "jit_agent_drops_not_shown_total 4",
             "jit_agent_enforcing 1",

@@ -121,7 +121,11 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
             "/v1/status",
             json!({
                 "mode": "enforce", "version": "0.1.0",
-                "interfaces": [{"name": "eth0", "index": 2, "attached": "native", "fault": null}],
+                "interfaces": [{
+                    "name": "eth0", "index": 2, "attached": "native", "layer": "ethernet", "note": null,
+                    "coveredAfterMs": null, "fault": null
+                }],
+                "uncovered": [],
                 "grants": {"intended": 1, "enforced": 1},
                 "counters": [
                     {"mode": "enforce", "reason": "host_grant", "verdict": "pass", "packets": 1234},

@@ -19,7 +19,9 @@ use utoipa::ToSchema;
 
 use crate::{
     api::document::schema,
-    core::view::{GrantStatus, GrantView, InterfaceView, Page, PortView, Revocation as Revoked, StatusView},
+    core::view::{
+        GrantStatus, GrantView, InterfaceView, Page, PortView, Revocation as Revoked, StatusView, UncoveredView,
+    },
     policy::PortPolicy,
 };
 
@@ -74,8 +76,11 @@ pub struct Status {
     pub mode: String,
     /// Version of the agent.
     pub version: String,
-    /// The configured interfaces.
+    /// The interfaces that are to be covered.
     pub interfaces: Vec<Interface>,
+    /// The interfaces with an address over which packets come in unseen.
+    #[serde(default)]
+    pub uncovered: Vec<Uncovered>,
     /// How many grants there are and how many are in force.
     pub grants: GrantCounts,
     /// Packets by mode and reason.
@@ -91,15 +96,39 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Interface {
-    /// Its name.
+    /// Its name, or an entry of `interfaces` that stands for none.
     pub name: String,
     /// Its index; null if there is no such interface now.
     pub index: Option<u32>,
-    /// `native` or `generic`; null if the program is not attached.
+    /// `native`, `tcx`, `clsact` or `generic`; null if the program is not attached.
     #[schema(value_type = Option<schema::Attachment>)]
     pub attached: Option<String>,
+    /// What its packets begin with.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::Layer>)]
+    pub layer: Option<String>,
+    /// Why the program is not attached in a better way; null if it is attached in the best one.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// For how many milliseconds it was uncovered when it last became covered, if that was while the agent ran.
+    #[serde(default)]
+    pub covered_after_ms: Option<u64>,
     /// What is wrong; null if nothing is.
     pub fault: Option<String>,
+}
+
+/// An interface over which packets come in unseen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Uncovered {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Its addresses with prefix lengths.
+    pub addresses: Vec<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// Live grants.
@@ -131,12 +160,22 @@ pub struct Counter {
 
 impl From<StatusView> for Status {
     fn from(view: StatusView) -> Self {
-        let StatusView { mode, version, interfaces, intended_grants, enforced_grants, counters, faults, warnings } =
-            view;
+        let StatusView {
+            mode,
+            version,
+            interfaces,
+            uncovered,
+            intended_grants,
+            enforced_grants,
+            counters,
+            faults,
+            warnings,
+        } = view;
         Self {
             mode: mode.to_owned(),
             version: version.to_owned(),
             interfaces: interfaces.into_iter().map(Interface::from).collect(),
+            uncovered: uncovered.into_iter().map(Uncovered::from).collect(),
             grants: GrantCounts { intended: intended_grants as u64, enforced: enforced_grants as u64 },
             counters: counters
                 .into_iter()
@@ -155,8 +194,23 @@ impl From<StatusView> for Status {
 
 impl From<InterfaceView> for Interface {
     fn from(view: InterfaceView) -> Self {
-        let InterfaceView { name, index, attached, fault } = view;
-        Self { name, index, attached: attached.map(str::to_owned), fault }
+        let InterfaceView { name, index, attached, layer, note, covered_after, fault } = view;
+        Self {
+            name,
+            index,
+            attached: attached.map(str::to_owned),
+            layer: layer.map(str::to_owned),
+            note,
+            covered_after_ms: covered_after.map(|after| after.as_micros().div_ceil(1000) as u64),
+            fault,
+        }
+    }
+}
+
+impl From<UncoveredView> for Uncovered {
+    fn from(view: UncoveredView) -> Self {
+        let UncoveredView { name, index, addresses, reason, is_chosen: _ } = view;
+        Self { name, index, addresses: addresses.iter().map(ToString::to_string).collect(), reason }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::api::{
     problem::Problem,
-    wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, Revocation, Status, Why},
+    wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, Revocation, Status, Uncovered, Why},
 };
 
 mod requests;
@@ -170,6 +170,7 @@ pub(super) fn is_degraded(status: &Status) -> bool {
         mode: _,
         version: _,
         interfaces,
+        uncovered: _,
         grants: GrantCounts { intended, enforced },
         counters: _,
         faults,
@@ -180,14 +181,22 @@ pub(super) fn is_degraded(status: &Status) -> bool {
 
 /// The agent as a whole; what is broken comes last, where it is seen.
 pub(super) fn status(status: &Status) -> String {
-    let Status { mode, version, interfaces, grants: GrantCounts { intended, enforced }, counters, faults, warnings } =
-        status;
+    let Status {
+        mode,
+        version,
+        interfaces,
+        uncovered,
+        grants: GrantCounts { intended, enforced },
+        counters,
+        faults,
+        warnings,
+    } = status;
     let mut text = format!(
         "mode     {}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
         sanitised(mode),
         sanitised(version)
     );
-    text.push_str(&interface_table(interfaces));
+    text.push_str(&interface_table(interfaces, uncovered));
     text.push('\n');
     text.push_str(&counter_table(counters));
     if !warnings.is_empty() {
@@ -209,18 +218,27 @@ pub(super) fn status(status: &Status) -> String {
     text
 }
 
-fn interface_table(interfaces: &[Interface]) -> String {
-    if interfaces.is_empty() {
+fn interface_table(interfaces: &[Interface], uncovered: &[Uncovered]) -> String {
+    let unlisted = uncovered.iter().filter(|one| !interfaces.iter().any(|interface| interface.name == one.name));
+    let unlisted: Vec<&Uncovered> = unlisted.collect();
+    if interfaces.is_empty() && unlisted.is_empty() {
         return "no interfaces\n".to_owned();
     }
-    let rows = interfaces.iter().map(|Interface { name, index, attached, fault: _ }| {
-        [
-            sanitised(name),
-            index.map_or_else(|| "none".to_owned(), |index| index.to_string()),
-            attached.as_deref().map_or_else(|| "NOT ATTACHED".to_owned(), sanitised),
-        ]
+    let index = |index: Option<u32>| index.map_or_else(|| "none".to_owned(), |index| index.to_string());
+    let rows = interfaces.iter().map(|interface| {
+        let attached = interface.attached.as_deref().map_or_else(|| "NOT ATTACHED".to_owned(), sanitised);
+        [sanitised(&interface.name), index(interface.index), attached]
     });
-    table(["interface", ">index", "attached"], rows)
+    let more = unlisted.iter().map(|one| [sanitised(&one.name), index(Some(one.index)), "NOT COVERED".to_owned()]);
+    let mut text = table(["interface", ">index", "attached"], rows.chain(more));
+    for (interface, note) in interfaces.iter().filter_map(|one| Some((one, one.note.as_deref()?))) {
+        text.push_str(&format!("- {}: {}\n", sanitised(&interface.name), sanitised(note)));
+    }
+    for Uncovered { name, reason, addresses, .. } in unlisted {
+        let addresses = sanitised(&addresses.join(", "));
+        text.push_str(&format!("- {} ({addresses}): {}\n", sanitised(name), sanitised(reason)));
+    }
+    text
 }
 
 fn counter_table(counters: &[Counter]) -> String {

@@ -163,12 +163,8 @@ packets  verdict  reason      mode
 
 #[test]
 fn status_of_a_broken_agent_ends_with_its_faults_and_the_code_for_degraded() {
-    let lost = InterfaceView {
-        name: "eth1".to_owned(),
-        index: None,
-        attached: None,
-        fault: Some("no such device".to_owned()),
-    };
+    let lost =
+        InterfaceView { name: "eth1".to_owned(), fault: Some("no such device".to_owned()), ..InterfaceView::default() };
     let status = StatusView {
         mode: "observe",
         interfaces: vec![lost],

@@ -73,7 +73,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         assert!(recall(state.path()).is_err());
         remember(state.path(), "interfaces = ['eth0']\n").unwrap();
-        assert_eq!(recall(state.path()).unwrap().interfaces, ["eth0"]);
+        assert_eq!(recall(state.path()).unwrap().interfaces.to_string(), "eth0");
 
         let path = state.path().join(NAME);
         let edited = fs::read_to_string(&path).unwrap().replace("eth0", "eth1");

@@ -94,10 +94,7 @@ pub fn parse(parts: &[Part]) -> Result<Loaded, ConfigError> {
     let mut merged = toml::Table::new();
     let mut setters: Vec<(String, &Part)> = Vec::new();
     for part in parts {
-        match Config::parse(&part.text, &part.name()) {
-            Ok(_) | Err(ConfigError::NoInterfaces { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        Config::parse(&part.text, &part.name())?;
         let syntax = |source| ConfigError::Syntax { origin: part.name(), source: Box::new(source) };
         let table: toml::Table = toml::from_str(&part.text).map_err(syntax)?;
         for (key, value) in table {

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use jit_common::abi::Mode;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE};
+use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE, Interfaces};
 use crate::{
     datapath::Scope,
     policy::{
@@ -25,8 +25,8 @@ const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
 pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) mode: RawMode,
-    #[serde(default, deserialize_with = "interfaces")]
-    pub(super) interfaces: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) interfaces: Interfaces,
     #[serde(default)]
     pub(super) scope: RawScope,
     #[serde(default)]
@@ -257,27 +257,6 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     let text = String::deserialize(deserializer)?;
     let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
     parsed.ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration; write one like \"3h\" or \"90min\"")))
-}
-
-/// The longest name that Linux gives an interface.
-const LONGEST_INTERFACE_NAME: usize = 15;
-
-fn interfaces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    let names = Vec::<String>::deserialize(deserializer)?;
-    for name in &names {
-        if name == "auto" || name.contains(['*', '?', '[']) {
-            return Err(D::Error::custom(format!("`{name}`: name each interface to cover, like \"eth0\"")));
-        }
-        let printable = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-        if name.is_empty() || name.len() > LONGEST_INTERFACE_NAME || !printable {
-            return Err(D::Error::custom(format!("`{}` is not the name of an interface", name.escape_default())));
-        }
-    }
-    if let Some(name) = names.iter().enumerate().find_map(|(index, name)| names[..index].contains(name).then_some(name))
-    {
-        return Err(D::Error::custom(format!("`{name}` is listed twice")));
-    }
-    Ok(Some(names))
 }
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -1,29 +1,54 @@
 //! Interfaces in the audit log: when each became covered, and when it was no more.
 
-use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde_json::json;
 
 use super::{COVERAGE_INTERVAL, Core};
-
-/// What is noted of each interface: its index, and how the program is attached.
-pub(super) type Covered = BTreeMap<String, (Option<u32>, &'static str)>;
+use crate::{
+    config::Interfaces,
+    datapath::{Coverage, CoverageChange},
+};
 
 impl Core {
-    /// Notes what has changed since it last looked.
-    pub(super) fn note_coverage(&mut self) {
+    /// Brings the attachments in line with the interfaces, and notes what has changed. `told` is when netlink spoke of
+    /// a change.
+    pub(super) fn keep_covered(&mut self, told: Option<Instant>) {
         self.next_coverage = self.clock.boot().after(COVERAGE_INTERVAL);
-        let interfaces = self.datapath.interfaces();
-        let now: Covered =
-            interfaces.iter().filter_map(|one| Some((one.name.clone(), (one.index, one.attached?)))).collect();
-        let before = std::mem::replace(&mut self.covered, now.clone());
-        for (name, (index, _)) in before.iter().filter(|(name, how)| now.get(*name) != Some(*how)) {
-            let fault = interfaces.iter().find(|one| one.name == *name).and_then(|one| one.fault.clone());
-            tracing::error!(interface = name, fault, "the interface is no longer covered as it was");
-            self.note("detached", &json!({ "interface": name, "index": index, "reason": fault }));
+        let changes = self.datapath.reconcile(told);
+        self.note_coverage(changes);
+    }
+
+    /// Covers these interfaces. What can't be covered is no reason to stop: status tells it, and it is tried again.
+    pub(super) fn cover(&mut self, interfaces: &Interfaces) {
+        for error in self.datapath.cover(interfaces).err().into_iter().flatten() {
+            tracing::error!(%error, "not covered");
         }
-        for (name, (index, how)) in now.iter().filter(|(name, how)| before.get(*name) != Some(*how)) {
-            self.note("attached", &json!({ "interface": name, "index": index, "how": how }));
+    }
+
+    /// Notes what happened to interfaces.
+    fn note_coverage(&mut self, changes: Vec<CoverageChange>) {
+        for CoverageChange { interface, index, coverage } in changes {
+            match coverage {
+                Coverage::Gained { how, note, after } => {
+                    let milliseconds = after.map(|after| after.as_secs_f64() * 1000.0);
+                    tracing::info!(index, how, note, milliseconds, "{interface} is covered");
+                    self.note(
+                        "attached",
+                        &json!({
+                            "interface": interface, "index": index, "how": how, "note": note,
+                            "covered_after_ms": milliseconds,
+                        }),
+                    );
+                }
+                Coverage::Lost { how, reason } => {
+                    tracing::warn!(index, how, reason, "{interface} is no longer covered as it was");
+                    self.note(
+                        "detached",
+                        &json!({ "interface": interface, "index": index, "how": how, "reason": reason }),
+                    );
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The way into the core for those who run beside it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -32,6 +32,8 @@ pub enum Command {
     ChangePort(Peer, PortEdit, Reply<Changed>),
     /// Reads the configuration again; without a peer, for a signal.
     Reload(Option<Peer>, Reload, Reply<Changed>),
+    /// Brings the attachments in line with the interfaces, since netlink spoke of a change at that moment.
+    Reconcile(Instant, oneshot::Sender<()>),
     /// Something that opens.
     Open(Opening),
     /// Refuses a request that waits, with a reason.
@@ -63,7 +65,7 @@ pub enum Command {
 impl Command {
     /// Whether it can only close; such commands come first.
     pub(super) const fn closes(&self) -> bool {
-        matches!(self, Self::Revoke(..) | Self::Deny(..) | Self::Cancel(..))
+        matches!(self, Self::Reconcile(..) | Self::Revoke(..) | Self::Deny(..) | Self::Cancel(..))
     }
 }
 
@@ -92,6 +94,13 @@ impl CoreHandle {
     /// Not permitted.
     pub async fn status(&self, peer: Peer) -> Result<StatusView, Refusal> {
         self.ask(|reply| Command::Status(peer, reply)).await
+    }
+
+    /// Brings the attachments in line with the interfaces, from a thread of its own. `false`: the core has ended.
+    #[must_use]
+    pub fn reconcile(&self, told: Instant) -> bool {
+        let (reply, done) = oneshot::channel();
+        self.0.blocking_send(Command::Reconcile(told, reply)).is_ok() && done.blocking_recv().is_ok()
     }
 
     /// All port policies.

@@ -43,7 +43,6 @@ pub use self::{
 use self::{
     backlog::Closing,
     connections::BreakGlassUse,
-    coverage::Covered,
     denials::Denials,
     held::{Held, WaitingRequests},
     view::{Refusal, Selection},
@@ -65,7 +64,7 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 const TENDING_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what is kept for a limited time is looked through.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
-/// How often it is looked whether the interfaces are still covered.
+/// How often it is looked whether the interfaces are still covered, though netlink said nothing.
 const COVERAGE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long to wait before what store or kernel refused is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -150,7 +149,6 @@ pub struct Core {
     checkpoint_fault: Option<String>,
     next_cleaning: BootTime,
     next_coverage: BootTime,
-    covered: Covered,
     /// The head of the audit log that the journal has.
     announced_head: i64,
     next_tending: BootTime,
@@ -190,7 +188,6 @@ impl Core {
             checkpoint_fault: None,
             next_cleaning: BootTime::default(),
             next_coverage: BootTime::default(),
-            covered: Covered::new(),
             announced_head: 0,
             next_tending: BootTime::default(),
             tending_fault: None,
@@ -248,6 +245,11 @@ impl Core {
                 let (Edit::Set(PortPolicy { id, .. }) | Edit::Remove(id)) = &edit.edit;
                 self.note_refused_command(&peer, ("change", "number", id.number.into()), changed.as_ref().err());
                 drop(reply.send(changed));
+            }
+            Command::Reconcile(told, reply) => {
+                self.keep_covered(Some(told));
+                // Whoever told of it may have ended.
+                let _ = reply.send(());
             }
             Command::Reload(peer, asked, reply) => drop(reply.send(self.reload(peer.as_ref(), &asked))),
             Command::Open(opening) => self.open_all(vec![opening]),

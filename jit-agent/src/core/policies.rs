@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Access, Core,
     change::{ChangeRefusal, Changed, Effects, PortEdit, PortList, Reload},
-    reconfigure::opened,
+    reconfigure::Opened,
     view::{Peer, PortView, Refusal},
 };
 use crate::{
@@ -102,10 +102,9 @@ impl Core {
             return Err(ChangeRefusal::Restart(fixed).into());
         }
         let effects = self.effects(&loaded.config);
-        let is_unnamed =
-            |opened: &&super::reconfigure::Opened| !asked.allow_open.iter().any(|name| opened.is_named_by(name));
+        let is_unnamed = |opened: &&Opened| !asked.allow_open.iter().any(|name| opened.is_named_by(name));
         let unnamed: Vec<String> =
-            opened(&self.config, &loaded.config).iter().filter(is_unnamed).map(|opened| opened.name.clone()).collect();
+            self.opened(&loaded.config).iter().filter(is_unnamed).map(|opened| opened.name.clone()).collect();
         let hits_grants = !effects.ended.is_empty() || !effects.shortened.is_empty();
         if !unnamed.is_empty() || (hits_grants && !asked.confirm) {
             return Err(ChangeRefusal::Unconfirmed { effects: Box::new(effects), unnamed }.into());
@@ -230,7 +229,6 @@ fn changed_fixed_keys(now: &Config, new: &Config) -> Vec<&'static str> {
         ("socket", now.places.socket != new.places.socket),
         ("state_dir", now.places.state != new.places.state),
         ("bpffs_dir", now.places.bpffs != new.places.bpffs),
-        ("interfaces", now.interfaces != new.interfaces),
         ("metrics_listen", now.metrics_listen != new.metrics_listen),
     ];
     keys.into_iter().filter_map(|(key, is_changed)| is_changed.then_some(key)).collect()
@@ -257,6 +255,7 @@ fn other_keys(config: &Config) -> Value {
     let roles = config.roles.iter().map(|(role, names)| (role.name().to_owned(), json!(names)));
     json!({
         "mode": config.mode.name(),
+        "interfaces": config.interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "scope": match config.scope {
             crate::datapath::Scope::All => "all",
             crate::datapath::Scope::Local => "local",

@@ -28,12 +28,12 @@ const OBSERVE: &str = "mode=observe";
 pub(super) struct Opened {
     /// As people name it.
     pub(super) name: String,
-    /// `None`: all ports.
+    /// `None`: all ports, at least of one interface.
     port: Option<(u16, Vec<Transport>)>,
 }
 
 impl Opened {
-    /// Whether a name like `22`, `22/tcp`, `3389/any` or `mode=observe` stands for it or for more.
+    /// Whether a name like `22`, `22/tcp`, `3389/any`, `mode=observe` or `interface=eth0` stands for it or for more.
     pub(super) fn is_named_by(&self, name: &str) -> bool {
         let Some((number, transports)) = &self.port else { return name == self.name };
         let (given, protocol) = name.split_once('/').map_or((name, None), |(given, protocol)| (given, Some(protocol)));
@@ -52,8 +52,8 @@ struct Fates {
     shortened: Vec<(GrantId, BootTime)>,
 }
 
-/// What a new configuration leaves unprotected that is protected now.
-pub(super) fn opened(now: &Config, new: &Config) -> Vec<Opened> {
+/// What a new configuration leaves unprotected that is protected now, on all interfaces.
+fn opened(now: &Config, new: &Config) -> Vec<Opened> {
     let mut opened = Vec::new();
     if (now.mode, new.mode) == (Mode::Enforce, Mode::Observe) {
         opened.push(Opened { name: OBSERVE.to_owned(), port: None });
@@ -106,12 +106,20 @@ fn strictest(one: &Protection, other: &Protection) -> Protection {
 }
 
 impl Core {
+    /// What a new configuration leaves unprotected that is protected now.
+    pub(super) fn opened(&self, new: &Config) -> Vec<Opened> {
+        let mut opened = opened(&self.config, new);
+        let interfaces = self.datapath.left_out(&new.interfaces).into_iter();
+        opened.extend(interfaces.map(|name| Opened { name: format!("interface={name}"), port: None }));
+        opened
+    }
+
     /// What a configuration would do to packets and live grants.
     pub(super) fn effects(&self, new: &Config) -> Effects {
         let Fates { ended, shortened } = self.fates(&new.ports);
         let view = |id: &GrantId| Some(self.live_view(self.book.get(*id)?, self.particulars.get(id)?));
         Effects {
-            opened: opened(&self.config, new).into_iter().map(|opened| opened.name).collect(),
+            opened: self.opened(new).into_iter().map(|opened| opened.name).collect(),
             ended: ended.iter().filter_map(|(id, _)| view(id)).collect(),
             shortened: shortened.iter().filter_map(|(id, end)| Some(self.until(view(id)?, *end))).collect(),
         }
@@ -148,7 +156,10 @@ impl Core {
         if let Err(error) = self.datapath.configure(&strictest(&now, &wanted)) {
             return Err(self.go_back(&now, &error));
         }
-        let opened = opened(&self.config, &new).into_iter().map(|opened| opened.name).collect();
+        if new.interfaces != self.config.interfaces {
+            self.cover(&self.config.interfaces.or(&new.interfaces));
+        }
+        let opened = self.opened(&new).into_iter().map(|opened| opened.name).collect();
         let Fates { ended, shortened } = self.fates(&new.ports);
         let ended = self.end(ended);
         let shortened = self.shorten(shortened);
@@ -161,7 +172,11 @@ impl Core {
                 format!("{error}; grants that were ended or shortened already: {hit}")
             });
         }
+        if new.interfaces != self.config.interfaces {
+            self.cover(&new.interfaces);
+        }
         self.config = new;
+        self.keep_covered(None);
         self.write_backlog();
         let durable = self.backlog.is_empty() && self.store.is_ok();
         Ok((Effects { opened, ended, shortened }, durable))
@@ -172,6 +187,7 @@ impl Core {
             // What is in force then is the stricter of both, for what could be written.
             tracing::error!(error = %again, "the configuration before could not be put in force again either");
         }
+        self.cover(&self.config.interfaces.clone());
         error.to_string()
     }
 

@@ -6,7 +6,7 @@ use super::{
     Core, Particulars,
     view::{
         GrantFilter, GrantStatus, GrantView, Page, Peer, PendingView, PortView, Refusal, RequestFilter, RequestView,
-        StatusView,
+        StatusView, UncoveredView,
     },
 };
 use crate::{
@@ -23,7 +23,15 @@ const LISTED_GRANTS: usize = 5000;
 impl Core {
     pub(super) fn status(&self, peer: &Peer) -> Result<StatusView, Refusal> {
         self.access.check(peer, Right::Look)?;
-        Ok(StatusView { warnings: warnings::all(&self.config), ..self.whole() })
+        let mut status = self.whole();
+        status.warnings = warnings::all(&self.config);
+        let left_out = status.uncovered.iter().filter(|uncovered| !uncovered.is_chosen).map(|uncovered| {
+            let addresses: Vec<String> = uncovered.addresses.iter().map(ToString::to_string).collect();
+            let UncoveredView { name, reason, .. } = uncovered;
+            format!("packets to {} come in over interface {name} unseen: {reason}", addresses.join(", "))
+        });
+        status.warnings.extend(left_out.collect::<Vec<_>>());
+        Ok(status)
     }
 
     /// The agent as a whole.
@@ -45,6 +53,7 @@ impl Core {
             mode: self.config.mode.name(),
             version: env!("CARGO_PKG_VERSION"),
             interfaces,
+            uncovered: self.datapath.uncovered(),
             intended_grants: self.book.len(),
             enforced_grants,
             counters: counters.into_iter().map(|(mode, reason, packets)| (mode.name(), reason, packets)).collect(),

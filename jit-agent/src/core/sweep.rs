@@ -40,7 +40,7 @@ impl Core {
             self.checkpoint();
         }
         if self.clock.boot() >= self.next_coverage {
-            self.note_coverage();
+            self.keep_covered(None);
         }
         if self.clock.boot() >= self.next_cleaning {
             self.clean();

@@ -3,7 +3,7 @@
 mod hangup;
 mod host;
 
-use std::{net::TcpListener, path::Path, sync::Arc};
+use std::{io, net::TcpListener, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
@@ -19,7 +19,7 @@ use crate::{
     core::{Access, Core, CoreHandle, Origin, Parts},
     datapath::{
         Datapath as _, DatapathError,
-        xdp::{EventSource, XdpDatapath, probe, unload},
+        xdp::{EventSource, LinkWatch, XdpDatapath, probe, unload},
     },
     events::EventHub,
     store::Store,
@@ -33,13 +33,15 @@ use crate::{
 pub fn run(path: &Path) -> anyhow::Result<()> {
     let mut faults = Vec::new();
     let (config, text, mut origin) = configuration(path)?;
+    // Before the interfaces are listed, so that none comes unnoticed in between.
+    let links = LinkWatch::open();
 
     // Lock first: nothing else that may fail or take time comes before this.
     let mut datapath = XdpDatapath::load(&config.places.bpffs)?;
     lock_ports(&mut datapath, &config)?;
     let adopted = datapath.adopted();
     tracing::info!(
-        mode = ?config.mode, interfaces = ?config.interfaces, ports = config.ports.iter().count(), adopted,
+        mode = ?config.mode, interfaces = %config.interfaces, ports = config.ports.iter().count(), adopted,
         "ports are locked"
     );
 
@@ -71,7 +73,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let mut core =
         Core::new(Parts { config, access, clock, boot, datapath, events: events.clone(), store, faults, origin });
     core.recover(adopted);
-    serve(core, &socket, metrics, &events)
+    serve(core, &socket, metrics, &events, links)
 }
 
 /// Checks a configuration, and whether and how this host can enforce it. Changes nothing.
@@ -82,7 +84,7 @@ pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
     let config = files::load(path)?.config;
     let mut report = vec![format!("{}: {} ports, mode {:?}", path.display(), config.ports.iter().count(), config.mode)];
     host::check_time_namespace()?;
-    let (lines, problems) = probe(&config.interfaces);
+    let (lines, problems) = probe(&config.interfaces, &config.places.bpffs);
     report.extend(lines);
     report.extend(warnings::all(&config).into_iter().map(|warning| format!("warning: {warning}")));
     if problems.is_empty() {
@@ -129,12 +131,10 @@ fn configuration(path: &Path) -> anyhow::Result<(Config, Option<String>, Origin)
 
 fn lock_ports(datapath: &mut XdpDatapath, config: &Config) -> anyhow::Result<()> {
     datapath.configure(&config.protection())?;
+    // What can't be covered now may be covered later, so that is no reason to end; status tells it.
     if let Err(errors) = datapath.attach(&config.interfaces) {
         for error in &errors {
             tracing::error!(%error, "not covered");
-        }
-        if datapath.covers_nothing() {
-            bail!("no interface could be covered:\n  {}", join(&errors));
         }
     }
     Ok(())
@@ -164,7 +164,28 @@ fn follow(source: EventSource, events: &EventHub) {
     }
 }
 
-fn serve(core: Core, socket: &Path, metrics: Option<TcpListener>, events: &EventHub) -> anyhow::Result<()> {
+/// Tells the core whenever interfaces change, on a thread of its own. Without, it looks every few seconds.
+fn follow_links(links: io::Result<LinkWatch>, core: &CoreHandle) {
+    let core = core.clone();
+    let started = links.and_then(|links| {
+        std::thread::Builder::new().name("links".to_owned()).spawn(move || {
+            if let Err(error) = links.follow(|told| core.reconcile(told)) {
+                tracing::error!(%error, "netlink tells nothing any more; new interfaces are covered within seconds");
+            }
+        })
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "netlink can't be followed; new interfaces are covered within seconds");
+    }
+}
+
+fn serve(
+    core: Core,
+    socket: &Path,
+    metrics: Option<TcpListener>,
+    events: &EventHub,
+    links: io::Result<LinkWatch>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -175,6 +196,7 @@ fn serve(core: Core, socket: &Path, metrics: Option<TcpListener>, events: &Event
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
         let (handle, commands) = CoreHandle::new();
+        follow_links(links, &handle);
         // Dropped when the core's thread ends, whatever ends it: without a core there is nothing to serve.
         let (running, core_ended) = oneshot::channel::<()>();
         let core = std::thread::Builder::new()

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use ipnet::IpNet;
@@ -11,14 +12,18 @@ use jit_common::{
     abi::{Activity, PortEntry, Settings, Slot},
     activity::opens_connection,
     decide::{Decision, Tables, decide},
-    parse::{Flow, Source, parse},
+    parse::{Flow, Source, parse, parse_network},
     reason::Reason,
 };
 
-use super::{Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter, source_of, trace::trace};
+use super::{
+    Coverage, CoverageChange, Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter, source_of,
+    trace::trace,
+};
 use crate::{
     clock::{BootTime, Clock},
-    core::view::InterfaceView,
+    config::{Interfaces, Pattern},
+    core::view::{InterfaceView, UncoveredView},
     policy::EntryKey,
 };
 
@@ -37,6 +42,8 @@ struct State {
     activity: BTreeMap<EntryKey, Activity>,
     break_glass: BTreeMap<IpNet, Activity>,
     interfaces: Vec<InterfaceView>,
+    uncovered: Vec<UncoveredView>,
+    changes: Vec<CoverageChange>,
     /// Packets by protected port and the numbers of mode and reason.
     counters: BTreeMap<(Option<u16>, u32, u8), u64>,
     /// Operations so far, and which of them fail.
@@ -69,14 +76,49 @@ impl MemoryDatapath {
         self.state().operations
     }
 
-    /// What [`Datapath::interfaces`] shall say.
+    /// What [`Datapath::interfaces`] shall say. The difference is what [`Datapath::reconcile`] tells next.
     pub fn set_interfaces(&self, interfaces: Vec<InterfaceView>) {
-        self.state().interfaces = interfaces;
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.interfaces, interfaces.clone());
+        let change = |interface: &InterfaceView, coverage| CoverageChange {
+            interface: interface.name.clone(),
+            index: interface.index.unwrap_or_default(),
+            coverage,
+        };
+        let is_in = |all: &[InterfaceView], one: &InterfaceView| {
+            all.iter().any(|other| (&other.name, other.attached) == (&one.name, one.attached))
+        };
+        for one in before.iter().filter(|one| !is_in(&interfaces, one)) {
+            let fault = interfaces.iter().find(|other| other.name == one.name).and_then(|other| other.fault.clone());
+            if let Some(how) = one.attached {
+                let reason = fault.unwrap_or_default();
+                state.changes.push(change(one, Coverage::Lost { how, reason }));
+            }
+        }
+        for one in interfaces.iter().filter(|one| !is_in(&before, one)) {
+            if let Some(how) = one.attached {
+                let (note, after) = (one.note.clone(), one.covered_after);
+                state.changes.push(change(one, Coverage::Gained { how, note, after }));
+            }
+        }
+    }
+
+    /// What [`Datapath::uncovered`] shall say.
+    pub fn set_uncovered(&self, uncovered: Vec<UncoveredView>) {
+        self.state().uncovered = uncovered;
     }
 
     /// Decides about a frame as the program would at this moment, and counts it.
     pub fn judge(&self, frame: &[u8]) -> Reason {
-        let parsed = parse(frame);
+        self.judge_parsed(frame, parse(frame))
+    }
+
+    /// As [`judge`](Self::judge), for a packet that begins with its IP header.
+    pub fn judge_network(&self, packet: &[u8]) -> Reason {
+        self.judge_parsed(packet, parse_network(packet))
+    }
+
+    fn judge_parsed(&self, frame: &[u8], parsed: Result<Flow, Reason>) -> Reason {
         let Decision { reason, admitted, .. } = self.decide(parsed);
         if let (Some((number, now)), Ok(flow)) = (admitted, parsed) {
             let mut state = self.state();
@@ -200,8 +242,33 @@ impl Datapath for MemoryDatapath {
         Ok(())
     }
 
+    fn cover(&mut self, _: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        Ok(())
+    }
+
+    fn reconcile(&mut self, _: Option<Instant>) -> Vec<CoverageChange> {
+        std::mem::take(&mut self.state().changes)
+    }
+
+    fn left_out(&self, interfaces: &Interfaces) -> Vec<String> {
+        let is_named = |name: &str| {
+            interfaces.iter().any(|pattern| match pattern {
+                Pattern::Auto => true,
+                Pattern::Name(named) => named == name,
+                Pattern::Glob(glob) => glob.matches(name),
+            })
+        };
+        let state = self.state();
+        let covered = state.interfaces.iter().filter(|interface| interface.attached.is_some());
+        covered.filter(|interface| !is_named(&interface.name)).map(|interface| interface.name.clone()).collect()
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
         self.state().interfaces.clone()
+    }
+
+    fn uncovered(&self) -> Vec<UncoveredView> {
+        self.state().uncovered.clone()
     }
 }
 

@@ -4,7 +4,11 @@ mod memory;
 mod trace;
 pub mod xdp;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use ipnet::IpNet;
 use jit_common::{
@@ -17,7 +21,12 @@ pub use self::{
     memory::MemoryDatapath,
     trace::{Packet, Trace},
 };
-use crate::{clock::BootTime, core::view::InterfaceView, policy::EntryKey};
+use crate::{
+    clock::BootTime,
+    config::Interfaces,
+    core::view::{InterfaceView, UncoveredView},
+    policy::EntryKey,
+};
 
 /// What is protected, and how strictly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +93,38 @@ pub struct PortCounts {
     pub counters: Vec<Counter>,
     /// How many events were reported of them.
     pub events: u64,
+}
+
+/// An interface became covered, or is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoverageChange {
+    /// Its name.
+    pub interface: String,
+    /// Its index.
+    pub index: u32,
+    /// What happened.
+    pub coverage: Coverage,
+}
+
+/// What happened to an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// The program is on it now.
+    Gained {
+        /// `native`, `tcx`, `clsact` or `generic`.
+        how: &'static str,
+        /// Why not in a better way.
+        note: Option<String>,
+        /// For how long it was uncovered; `None`: the agent knows of no such time.
+        after: Option<Duration>,
+    },
+    /// The program was not there as it should be.
+    Lost {
+        /// How it was attached.
+        how: &'static str,
+        /// What is known of it.
+        reason: String,
+    },
 }
 
 /// What enforces grants. Every change is in force when the call returns.
@@ -158,8 +199,25 @@ pub trait Datapath: Send {
     /// A table can't be read, or there is no such interface.
     fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError>;
 
-    /// How the configured interfaces are attached now.
+    /// Covers these interfaces from now on, as far as they are there, and uncovers all others.
+    ///
+    /// # Errors
+    /// One error for each interface that can't be covered, which is also a fault of its view; the others are covered all
+    /// the same.
+    fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>>;
+
+    /// Brings the attachments in line with the interfaces as they are now, which changes nothing where nothing has
+    /// changed. Returns what happened since the last time. `told` is when netlink spoke of a change.
+    fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange>;
+
+    /// The interfaces that are covered now, and would not be with these patterns.
+    fn left_out(&self, interfaces: &Interfaces) -> Vec<String>;
+
+    /// How the interfaces that are to be covered are attached now.
     fn interfaces(&self) -> Vec<InterfaceView>;
+
+    /// The interfaces with an address over which packets come in unseen.
+    fn uncovered(&self) -> Vec<UncoveredView>;
 }
 
 /// All counters that there are, in order.

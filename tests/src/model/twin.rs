@@ -4,14 +4,16 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jit_agent::{
     clock::{BootTime, Clock, ManualClock, SystemClock},
-    core::view::InterfaceView,
+    config::Interfaces,
+    core::view::{InterfaceView, UncoveredView},
     datapath::{
-        Datapath, DatapathError, MemoryDatapath, Packet, PortCounts, Protection, Trace,
+        CoverageChange, Datapath, DatapathError, MemoryDatapath, Packet, PortCounts, Protection, Trace,
         xdp::{XdpDatapath, unload},
     },
     policy::{EntryKey, LiveGrant},
@@ -305,7 +307,23 @@ impl Datapath for Twin {
         self.state().kernel()?.keep()
     }
 
+    fn cover(&mut self, _: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        Ok(())
+    }
+
+    fn reconcile(&mut self, _: Option<Instant>) -> Vec<CoverageChange> {
+        Vec::new()
+    }
+
+    fn left_out(&self, _: &Interfaces) -> Vec<String> {
+        Vec::new()
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
+        Vec::new()
+    }
+
+    fn uncovered(&self) -> Vec<UncoveredView> {
         Vec::new()
     }
 }

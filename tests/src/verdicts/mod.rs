@@ -13,7 +13,10 @@ use std::{cell::RefCell, path::Path, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail, ensure};
 use jit_agent::{
     clock::{BootTime, Clock, SystemClock},
-    datapath::{Counter, Datapath, MemoryDatapath, Protection, xdp::XdpDatapath},
+    datapath::{
+        Counter, Datapath, MemoryDatapath, Protection,
+        xdp::{Entry, XdpDatapath},
+    },
 };
 use jit_common::{
     abi::Mode,
@@ -32,6 +35,10 @@ pub use self::{
 const XDP_DROP: u32 = 1;
 /// The answer of a program that lets a packet go on to the kernel.
 pub const XDP_PASS: u32 = 2;
+/// The same for classifiers, see `TC_ACT_SHOT`.
+const TC_DROP: u32 = 2;
+/// See `TCX_NEXT`: whatever comes next decides.
+const TC_PASS: u32 = -1_i32 as u32;
 
 /// Says under which reason a frame is counted.
 pub trait Judge {
@@ -40,10 +47,18 @@ pub trait Judge {
     /// # Errors
     /// The judge could not run, or its verdict contradicts its reason.
     fn judge(&self, frame: &[u8]) -> Result<Reason>;
+
+    /// Whether the judge can be asked about this frame.
+    fn takes(&self, _frame: &[u8]) -> bool {
+        true
+    }
 }
 
 /// The sources, compiled for the host, over tables in memory.
-pub struct HostJudge(MemoryDatapath);
+pub struct HostJudge {
+    datapath: MemoryDatapath,
+    entry: Entry,
+}
 
 impl HostJudge {
     /// A judge in the table's world.
@@ -53,19 +68,26 @@ impl HostJudge {
     pub fn new(protection: &Protection) -> Result<Self> {
         let mut datapath = MemoryDatapath::new(Arc::new(SystemClock), usize::from(u16::MAX));
         populate(&mut datapath, protection)?;
-        Ok(Self(datapath))
+        Ok(Self { datapath, entry: Entry::Xdp })
+    }
+
+    /// The same judge for what such a program gets.
+    #[must_use]
+    pub fn of(self, entry: Entry) -> Self {
+        Self { entry, ..self }
     }
 }
 
 impl Judge for HostJudge {
     fn judge(&self, frame: &[u8]) -> Result<Reason> {
-        Ok(self.0.judge(frame))
+        Ok(if self.entry.is_network() { self.datapath.judge_network(frame) } else { self.datapath.judge(frame) })
     }
 }
 
 /// The object as the kernel runs it.
 pub struct KernelJudge {
     datapath: XdpDatapath,
+    entry: Entry,
     mode: Mode,
     /// The counters after the last frame.
     counters: RefCell<Vec<Counter>>,
@@ -80,7 +102,16 @@ impl KernelJudge {
         let mut datapath = XdpDatapath::load(directory).context("loading the object")?;
         populate(&mut datapath, protection)?;
         let counters = RefCell::new(datapath.counters()?);
-        Ok(Self { datapath, mode: protection.mode, counters })
+        Ok(Self { datapath, entry: Entry::Xdp, mode: protection.mode, counters })
+    }
+
+    /// The same judge, but by this program.
+    ///
+    /// # Errors
+    /// The kernel refuses the program.
+    pub fn of(mut self, entry: Entry) -> Result<Self> {
+        self.datapath.load_entry(entry)?;
+        Ok(Self { entry, ..self })
     }
 
     /// Leaves the maps to a successor.
@@ -138,14 +169,17 @@ impl KernelJudge {
         if first_buffer < frame.len() {
             return Ok(self.datapath.test_run_split(frame, first_buffer)?);
         }
-        Ok(self.datapath.test_run(frame, 1)?.0)
+        Ok(self.datapath.test_run_of(self.entry, frame, 1)?.0)
     }
 
     /// What the program must return for a reason.
     fn action(&self, reason: Reason) -> u32 {
-        match (self.mode, reason.verdict()) {
-            (Mode::Enforce, Verdict::Drop) => XDP_DROP,
-            _ => XDP_PASS,
+        let drops = self.mode == Mode::Enforce && reason.verdict() == Verdict::Drop;
+        match (self.entry.is_tc(), drops) {
+            (false, true) => XDP_DROP,
+            (false, false) => XDP_PASS,
+            (true, true) => TC_DROP,
+            (true, false) => TC_PASS,
         }
     }
 
@@ -166,6 +200,18 @@ impl KernelJudge {
 }
 
 impl Judge for KernelJudge {
+    /// For classifiers, Linux 6.18 refuses IP packets without a whole
+    /// header; earlier ones run on them.
+    fn takes(&self, frame: &[u8]) -> bool {
+        let header = match frame.get(12..14) {
+            Some([0x08, 0x00]) => 20,
+            Some([0x86, 0xdd]) => 40,
+            _ => 0,
+        };
+        let is_whole = frame.len() >= SHORTEST + header;
+        is_whole || !self.entry.is_tc() || (self.run(frame, frame.len()).is_ok() && self.grown().is_ok())
+    }
+
     fn judge(&self, frame: &[u8]) -> Result<Reason> {
         self.judge_split(frame, frame.len())
     }
@@ -191,7 +237,7 @@ pub fn differences(judge: &impl Judge, fixtures: &[Fixture]) -> Vec<String> {
         Ok(found) => Some(format!("{name}: {} instead of {}", found.name(), reason.name())),
         Err(error) => Some(format!("{name}: {error:#}")),
     };
-    fixtures.iter().filter_map(difference).collect()
+    fixtures.iter().filter(|fixture| judge.takes(&fixture.frame)).filter_map(difference).collect()
 }
 
 /// In what the object differs from the sources over fixtures that are cut at every byte.
@@ -201,7 +247,7 @@ pub fn differences(judge: &impl Judge, fixtures: &[Fixture]) -> Vec<String> {
 pub fn differences_when_cut(kernel: &KernelJudge, host: &HostJudge, fixtures: &[Fixture]) -> Result<Vec<String>> {
     let mut alike: [Vec<(&str, &[u8])>; Reason::COUNT] = Default::default();
     for Fixture { name, frame, .. } in fixtures {
-        for cut in (SHORTEST..frame.len()).map(|length| &frame[..length]) {
+        for cut in (SHORTEST..frame.len()).map(|length| &frame[..length]).filter(|cut| kernel.takes(cut)) {
             alike[host.judge(cut)? as usize].push((name, cut));
         }
     }

@@ -30,6 +30,24 @@ pub fn fixtures() -> Vec<Fixture> {
     [ethernet_frames(), ipv4_packets(), ipv6_packets(), ipv6_chains(), fragments()].concat()
 }
 
+/// The IP packets of fixtures, for programs whose packets begin with the IP header.
+#[must_use]
+pub fn network_packets(fixtures: Vec<Fixture>) -> Vec<Fixture> {
+    let is_ip = |frame: &[u8]| [ethertype::IPV4, ethertype::IPV6].iter().any(|ip| frame[12..14] == ip.to_be_bytes());
+    let mut packets = fixtures;
+    // No program is run on less than the 14 bytes that would be an Ethernet header.
+    packets.retain(|Fixture { frame, .. }| is_ip(frame) && frame.len() >= 28);
+    for Fixture { frame, .. } in &mut packets {
+        frame.drain(..14);
+    }
+    // There is no EtherType that the version could contradict.
+    packets.retain(|Fixture { frame, reason, .. }| *reason != BadIpVersion || !matches!(frame[0] >> 4, 4 | 6));
+    for Fixture { reason, .. } in packets.iter_mut().filter(|fixture| fixture.reason == BadIpVersion) {
+        *reason = NotIp;
+    }
+    packets
+}
+
 /// Fixtures whose reason differs where `drop_fragments` is on.
 #[must_use]
 pub fn fixtures_with_fragments_dropped() -> Vec<Fixture> {

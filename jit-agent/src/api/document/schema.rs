@@ -72,7 +72,9 @@ schemas! {
     /// Whether a justification is needed.
     Need: word(["required", "optional"]);
     /// How an interface is covered.
-    Attachment: word(["native", "generic"]);
+    Attachment: word(["native", "tcx", "clsact", "generic"]);
+    /// What the packets of an interface begin with.
+    Layer: word(["ethernet", "network"]);
 }
 
 /// A text with a format, and one that is like it.

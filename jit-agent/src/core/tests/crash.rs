@@ -1,13 +1,17 @@
 //! The agent is killed at each step, and its successor makes the best of it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Instant,
+};
 
 use jit_common::abi::Activity;
 
 use super::*;
 use crate::{
-    core::view::InterfaceView,
-    datapath::{DatapathError, Packet, PortCounts, Protection, Trace},
+    config::Interfaces,
+    core::view::{InterfaceView, UncoveredView},
+    datapath::{CoverageChange, DatapathError, Packet, PortCounts, Protection, Trace},
 };
 
 /// Lets the agent die at a change to the kernel, before or after it is made.
@@ -75,8 +79,24 @@ impl Datapath for Deadly {
         self.kernel.trace(packet)
     }
 
+    fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        self.kernel.cover(interfaces)
+    }
+
+    fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange> {
+        self.kernel.reconcile(told)
+    }
+
+    fn left_out(&self, interfaces: &Interfaces) -> Vec<String> {
+        self.kernel.left_out(interfaces)
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
         self.kernel.interfaces()
+    }
+
+    fn uncovered(&self) -> Vec<UncoveredView> {
+        self.kernel.uncovered()
     }
 }
 

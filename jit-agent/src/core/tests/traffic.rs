@@ -85,7 +85,8 @@ fn ports_count_what_came_to_each() {
 fn an_interface_that_is_no_longer_covered_is_in_the_audit_log_and_so_is_its_return() {
     let mut world = World::new();
     let eth0 = |attached, fault: Option<&str>| {
-        vec![InterfaceView { name: "eth0".to_owned(), index: Some(2), attached, fault: fault.map(str::to_owned) }]
+        let fault = fault.map(str::to_owned);
+        vec![InterfaceView { name: "eth0".to_owned(), index: Some(2), attached, fault, ..InterfaceView::default() }]
     };
     for (interfaces, event) in [
         (eth0(Some("native"), None), "attached"),

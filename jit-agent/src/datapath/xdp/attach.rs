@@ -1,191 +1,384 @@
-//! Which interfaces the program is on.
+//! Keeps the program on the interfaces that are to be covered, as these come, change and go.
 
-use std::{collections::HashMap, io};
-
-use aya::programs::{
-    Xdp, XdpMode,
-    links::{FdLink, PinnedLink},
-    xdp::{XdpLink, XdpLinkId},
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
 };
 
 use super::{
+    climb::{Attached, Kernel},
     netlink::{self, Interface},
-    pins::Pins,
+    object::Layer,
+    pins::{Pins, remove_pin},
     scope::LocalInterfaces,
+    select::{self, Chosen, Selection},
     settings::KernelSettings,
+    ways::{self, Way},
 };
 use crate::{
-    core::view::InterfaceView,
-    datapath::{DatapathError, with_causes},
+    config::Interfaces,
+    core::view::{InterfaceView, UncoveredView},
+    datapath::{Coverage, CoverageChange, DatapathError},
 };
 
-/// What is wrong, and what to do.
-pub(super) const NO_SUCH_INTERFACE: &str = "there is no such interface; correct `interfaces`, or create it";
+/// Why the program is nowhere, and what to do.
+const UNLOADED: &str = "the pins were removed, as `jit-agent unload` does, and the program is no longer attached; restart \
+                        jit-agent to attach it again";
+/// How often the program is moved to the head again of those that see packets first, before it gives way to somebody
+/// who insists.
+const MOVES: u32 = 3;
+/// After that long at the head, it is moved again when it is overtaken.
+const MOVES_FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// The configured interfaces, and what became of each.
+/// The interfaces that are to be covered, and what became of each.
 #[derive(Debug, Default)]
 pub(super) struct Attachments {
-    program_id: u32,
-    /// By name: why the program is not there, if it is not.
-    faults: Vec<(String, Option<String>)>,
+    patterns: Interfaces,
+    /// By index.
+    states: BTreeMap<u32, State>,
+    /// What happened since it was last asked for.
+    changes: Vec<CoverageChange>,
+    /// Why nothing could be looked at, if so.
+    problem: Option<String>,
+    has_looked: bool,
+}
+
+/// One interface that is to be covered.
+#[derive(Debug)]
+struct State {
+    name: String,
+    attached: Option<Attached>,
+    /// Why it is not, or not rightly.
+    fault: Option<String>,
+    /// Since when it should be covered, if it was not when the agent learnt of it.
+    wanted: Option<Instant>,
+    /// How long that took.
+    took: Option<Duration>,
+    moves: u32,
+    moved: Option<Instant>,
 }
 
 impl Attachments {
-    /// Puts `program` on exactly these interfaces. A link that a predecessor pinned gets the program in place of its
-    /// own, so that there is no moment without one.
-    pub(super) fn cover(
+    /// From now on these are to be covered.
+    pub(super) fn choose(&mut self, patterns: &Interfaces) {
+        self.patterns = patterns.clone();
+    }
+
+    /// Brings the attachments in line with the interfaces as they are now: the new ones first. `told` is when netlink
+    /// spoke of a change; without it, nobody knows for how long an interface may have been there.
+    pub(super) fn reconcile(
         &mut self,
-        names: &[String],
-        program: &mut Xdp,
-        pins: &Pins,
+        kernel: &mut Kernel<'_>,
         local: &mut LocalInterfaces,
         settings: &KernelSettings,
+        told: Option<Instant>,
     ) -> Vec<DatapathError> {
-        let (interfaces, program_id, pinned) = match look_around(program, pins) {
-            Ok(found) => found,
+        let all = match netlink::interfaces() {
+            Ok(all) => all,
             Err(error) => {
-                self.faults = names.iter().map(|name| (name.clone(), Some(error.to_string()))).collect();
+                let error = DatapathError::kernel("asking netlink for the interfaces", error);
+                self.problem = Some(error.to_string());
                 return vec![error];
             }
         };
-        self.program_id = program_id;
-        let mut errors = Vec::new();
-        self.faults.clear();
-        // Before the program is there: on an interface that forwards, it must not drop what is for others.
-        local.set_covered(interfaces.iter().filter(|interface| names.contains(&interface.name)));
-        errors.extend(local.refresh(settings).err());
-        for name in names {
-            let result = match interfaces.iter().find(|interface| interface.name == *name) {
-                Some(interface) => cover_one(interface, program, program_id, pins),
-                None => Err(NO_SUCH_INTERFACE.to_owned()),
-            };
-            if let Err(problem) = &result {
-                errors.push(DatapathError::Interface { name: name.clone(), problem: problem.clone() });
-            }
-            self.faults.push((name.clone(), result.err()));
+        self.problem = None;
+        if !kernel.pins.exist() {
+            return vec![self.let_go()];
         }
-        let wanted =
-            |index| interfaces.iter().any(|interface| interface.index == index && names.contains(&interface.name));
-        for (index, path) in pinned {
-            if wanted(index) {
-                continue;
+        let selection = select::select(&all, &self.patterns);
+        let mut errors = Vec::new();
+        // Before the program is there: on an interface that forwards, it must not drop what is for others.
+        local.set_covered(selection.chosen.iter().map(|chosen| &chosen.interface));
+        errors.extend(local.refresh(settings).err());
+        for chosen in &selection.chosen {
+            self.bring_in_line(chosen, kernel, told);
+            errors.extend(self.error(chosen.interface.index));
+        }
+        for (name, problem) in selection.missing {
+            errors.push(DatapathError::Interface { name, problem });
+        }
+        errors.extend(self.leave_others(&all, kernel));
+        self.has_looked = true;
+        errors
+    }
+
+    /// Everything was unloaded by hand, and stays so.
+    fn let_go(&mut self) -> DatapathError {
+        for (index, state) in &mut self.states {
+            if let Some(attached) = state.attached.take() {
+                self.changes.push(change(&state.name, *index, lost(&attached, UNLOADED.to_owned())));
             }
-            tracing::info!(index, "interface is no longer configured: detaching");
-            if let Err(error) = std::fs::remove_file(&path) {
-                errors.push(DatapathError::Pins { path, problem: format!("can't be removed: {error}") });
+            state.fault = Some(UNLOADED.to_owned());
+        }
+        DatapathError::Interface { name: self.patterns.to_string(), problem: UNLOADED.to_owned() }
+    }
+
+    fn error(&self, index: u32) -> Option<DatapathError> {
+        let state = self.states.get(&index)?;
+        Some(DatapathError::Interface { name: state.name.clone(), problem: state.fault.clone()? })
+    }
+
+    fn bring_in_line(&mut self, chosen: &Chosen, kernel: &mut Kernel<'_>, told: Option<Instant>) {
+        let interface = &chosen.interface;
+        let is_new = !self.states.contains_key(&interface.index);
+        let state = self.states.entry(interface.index).or_insert_with(|| State {
+            name: interface.name.clone(),
+            attached: None,
+            fault: None,
+            wanted: None,
+            took: None,
+            moves: 0,
+            moved: None,
+        });
+        if state.name != interface.name {
+            let before = std::mem::replace(&mut state.name, interface.name.clone());
+            tracing::info!(before, now = interface.name, index = interface.index, "interface was renamed");
+            if let Some(attached) = &state.attached {
+                let reason = format!("it is now called {}", interface.name);
+                self.changes.push(change(&before, interface.index, lost(attached, reason)));
+                self.changes.push(change(&interface.name, interface.index, gained(attached, None)));
+            }
+        }
+        let mut is_overtaken = false;
+        if let Some(attached) = &state.attached {
+            match verify(interface, attached, kernel.handle()) {
+                Ok(()) => {
+                    state.fault = None;
+                    return;
+                }
+                Err(Lack::Unknown(problem)) => {
+                    state.fault = Some(problem);
+                    return;
+                }
+                Err(Lack::Overtaken(problem)) => {
+                    if state.moved.is_some_and(|moved| moved.elapsed() > MOVES_FORGOTTEN) {
+                        state.moves = 0;
+                    }
+                    if state.moves >= MOVES {
+                        state.fault = Some(format!("{problem}, again and again; restart jit-agent to overtake it"));
+                        return;
+                    }
+                    is_overtaken = true;
+                    state.moves += 1;
+                    state.moved = Some(Instant::now());
+                    self.changes.push(change(&interface.name, interface.index, lost(attached, problem)));
+                }
+                Err(Lack::Gone(problem)) => {
+                    self.changes.push(change(&interface.name, interface.index, lost(attached, problem)));
+                }
+            }
+        }
+        // What a predecessor left attached was covered all the time.
+        if (self.has_looked || !is_new) && state.wanted.is_none() {
+            state.wanted = Some(told.unwrap_or_else(Instant::now));
+        }
+        let keeps = state.attached.take().filter(|_| is_overtaken);
+        let result = match &chosen.layer {
+            Ok(layer) if keeps.is_some() => kernel.overtake(interface, *layer),
+            Ok(layer) => kernel.attach(interface, *layer),
+            Err(problem) => Err(problem.clone()),
+        };
+        match result {
+            Ok(attached) => {
+                state.took = state.wanted.take().map(|wanted| wanted.elapsed());
+                let detail = gained(&attached, state.took);
+                self.changes.push(change(&interface.name, interface.index, detail));
+                (state.attached, state.fault) = (Some(attached), None);
+            }
+            Err(problem) => {
+                if state.fault.as_ref() != Some(&problem) {
+                    tracing::error!(interface = interface.name, problem, "not covered");
+                }
+                state.fault = Some(problem);
+            }
+        }
+    }
+
+    /// Takes the program off all interfaces that are not to be covered, and removes what is left of those that are gone.
+    fn leave_others(&mut self, all: &[Interface], kernel: &Kernel<'_>) -> Vec<DatapathError> {
+        let selection = select::select(all, &self.patterns);
+        let is_chosen = |index: u32| selection.chosen.iter().any(|chosen| chosen.interface.index == index);
+        let mut errors = Vec::new();
+        let pinned = kernel.pins.links().unwrap_or_else(|error| {
+            errors.push(error);
+            Vec::new()
+        });
+        for (index, path) in pinned.into_iter().filter(|(index, _)| !is_chosen(*index)) {
+            tracing::info!(index, "interface is gone or no longer to be covered: detaching");
+            if let Err(problem) = remove_pin(&path) {
+                tracing::error!(problem, "still attached");
+            }
+        }
+        for interface in all.iter().filter(|interface| !is_chosen(interface.index)) {
+            let was = self.states.get(&interface.index).and_then(|state| state.attached.as_ref());
+            if was.is_some_and(|attached| attached.way == Way::Clsact) || !self.has_looked {
+                match ways::detach_clsact(interface, kernel.handle()) {
+                    Ok(true) => {
+                        tracing::info!(name = interface.name, "interface is no longer to be covered: detaching")
+                    }
+                    Ok(false) => {}
+                    Err(problem) => {
+                        errors.push(DatapathError::Interface { name: interface.name.clone(), problem });
+                    }
+                }
+            }
+        }
+        let gone: Vec<u32> = self.states.keys().copied().filter(|index| !is_chosen(*index)).collect();
+        for index in gone {
+            let Some(state) = self.states.remove(&index) else { continue };
+            let reason = match all.iter().any(|interface| interface.index == index) {
+                true => "it is no longer to be covered",
+                false => "the interface is gone",
+            };
+            if let Some(attached) = state.attached {
+                self.changes.push(change(&state.name, index, lost(&attached, reason.to_owned())));
             }
         }
         errors
     }
 
-    /// Whether the program got onto none of the interfaces.
-    pub(super) fn cover_nothing(&self) -> bool {
-        self.faults.iter().all(|(_, fault)| fault.is_some())
+    /// What happened since this was last asked for.
+    pub(super) fn take_changes(&mut self) -> Vec<CoverageChange> {
+        std::mem::take(&mut self.changes)
     }
 
-    /// How each configured interface is attached now, by the kernel's word.
-    pub(super) fn view(&self) -> Vec<InterfaceView> {
-        let interfaces = netlink::interfaces();
-        let view = |(name, fault): &(String, Option<String>)| {
-            let mut view = InterfaceView { name: name.clone(), index: None, attached: None, fault: fault.clone() };
-            match &interfaces {
-                Ok(interfaces) => {
-                    let found = interfaces.iter().find(|interface| interface.name == *name);
-                    view.index = found.map(|interface| interface.index);
-                    view.attached = match found.and_then(|interface| interface.program) {
-                        Some((id, mode)) if id == self.program_id => Some(mode),
-                        _ => None,
-                    };
-                    if view.attached.is_none() && view.fault.is_none() {
-                        view.fault = Some(match found {
-                            Some(_) => {
-                                "the program is no longer attached; restart jit-agent to attach it again".to_owned()
-                            }
-                            None => "the interface is gone".to_owned(),
-                        });
-                    }
-                }
-                Err(error) => view.fault = Some(format!("netlink does not answer: {error}")),
+    /// The interfaces that are covered now, and would no longer be with these patterns.
+    pub(super) fn left_out(&self, patterns: &Interfaces) -> Vec<String> {
+        let Ok(all) = netlink::interfaces() else { return Vec::new() };
+        let chosen = select::select(&all, patterns).chosen;
+        let covered = self.states.iter().filter(|(_, state)| state.attached.is_some());
+        let is_left_out = |index: u32| !chosen.iter().any(|chosen| chosen.interface.index == index);
+        covered.filter(|(index, _)| is_left_out(**index)).map(|(_, state)| state.name.clone()).collect()
+    }
+
+    /// How each interface that is to be covered is attached now, by the kernel's word.
+    pub(super) fn view(&self, pins: &Pins) -> Vec<InterfaceView> {
+        let selection = match self.look() {
+            Ok((_, selection)) => selection,
+            Err(problem) => {
+                let patterns = self.patterns.iter().map(|pattern| unknown(&pattern.to_string(), problem.clone()));
+                return patterns.collect();
             }
-            view
         };
-        self.faults.iter().map(view).collect()
+        let views = selection.chosen.iter().map(|chosen| self.view_one(chosen, pins));
+        let missing = selection.missing.iter().map(|(name, problem)| unknown(name, problem.clone()));
+        views.chain(missing).collect()
     }
-}
 
-type Surroundings = (Vec<Interface>, u32, HashMap<u32, std::path::PathBuf>);
+    fn look(&self) -> Result<(Vec<Interface>, Selection), String> {
+        let all = netlink::interfaces().map_err(|error| format!("netlink does not answer: {error}"))?;
+        let selection = select::select(&all, &self.patterns);
+        Ok((all, selection))
+    }
 
-fn look_around(program: &Xdp, pins: &Pins) -> Result<Surroundings, DatapathError> {
-    let interfaces =
-        netlink::interfaces().map_err(|error| DatapathError::kernel("asking netlink for the interfaces", error))?;
-    let info = program.info().map_err(|error| DatapathError::kernel("asking for the program's id", error))?;
-    Ok((interfaces, info.id(), pins.links()?.into_iter().collect()))
-}
-
-fn cover_one(interface: &Interface, program: &mut Xdp, program_id: u32, pins: &Pins) -> Result<(), String> {
-    let path = pins.link(interface.index);
-    if path.exists() {
-        match update_link(&path, program) {
-            Ok(()) if is_on(interface.index, program_id)? => return Ok(()),
-            Ok(()) => tracing::warn!(name = interface.name, "the pinned link is for another interface: attaching anew"),
-            Err(reason) => {
-                tracing::warn!(name = interface.name, reason, "the pinned link is of no use: attaching anew");
+    fn view_one(&self, Chosen { interface, layer }: &Chosen, pins: &Pins) -> InterfaceView {
+        let mut view = InterfaceView {
+            name: interface.name.clone(),
+            index: Some(interface.index),
+            layer: layer.as_ref().ok().map(|layer| match layer {
+                Layer::Ethernet => "ethernet",
+                Layer::Network => "network",
+            }),
+            ..InterfaceView::default()
+        };
+        let Some(state) = self.states.get(&interface.index) else {
+            view.fault = Some("it appeared just now and is about to be covered".to_owned());
+            return view;
+        };
+        view.covered_after = state.took;
+        view.fault = state.fault.clone();
+        let Some(attached) = &state.attached else { return view };
+        view.note = attached.note.clone();
+        match verify(interface, attached, pins.filter_handle()) {
+            Ok(()) => view.attached = Some(attached.way.name()),
+            Err(_) if !pins.exist() => view.fault = Some(UNLOADED.to_owned()),
+            Err(Lack::Unknown(problem) | Lack::Overtaken(problem) | Lack::Gone(problem)) => {
+                view.fault = Some(state.fault.clone().unwrap_or(problem));
             }
         }
-        std::fs::remove_file(&path).map_err(|error| format!("{} can't be removed: {error}", path.display()))?;
-    } else if let Some((id, mode)) = interface.program {
-        return Err(format!(
-            "another XDP program (id {id}, {mode}) is attached; detach it with `ip link set dev {} xdp off`, or see \
-             `bpftool prog show id {id}` for whose it is",
-            interface.name
-        ));
+        view
     }
-    attach(interface, program)?.pin(&path).map_err(|error| format!("the link can't be pinned: {error}"))?;
-    if is_on(interface.index, program_id)? { Ok(()) } else { Err("the kernel does not list the program".to_owned()) }
-}
 
-fn update_link(path: &std::path::Path, program: &mut Xdp) -> Result<(), String> {
-    let pinned = PinnedLink::from_pin(path).map_err(|error| with_causes(&error))?;
-    let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| with_causes(&error))?;
-    let id = program.attach_to_link(link).map_err(|error| with_causes(&error))?;
-    // Dropping our reference leaves the pinned one.
-    take(program, id).map(drop)
-}
-
-fn attach(interface: &Interface, program: &mut Xdp) -> Result<FdLink, String> {
-    let id = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
-        Err(error) if is_unsupported(&error) => {
-            tracing::warn!(
-                name = interface.name,
-                "the driver has no native XDP: attaching in generic mode, which is slower"
-            );
-            program.attach_to_if_index(interface.index, XdpMode::Skb)
-        }
-        result => result,
-    };
-    take(program, id.map_err(|error| format!("the kernel refuses the program: {}", with_causes(&error)))?)
-}
-
-/// The link as one that can be pinned. aya falls back to an attachment without such a link on old kernels.
-fn take(program: &mut Xdp, id: XdpLinkId) -> Result<FdLink, String> {
-    let link = program.take_link(id).map_err(|error| with_causes(&error))?;
-    FdLink::try_from(link).map_err(|_| "the kernel has no BPF links for XDP; Linux 5.9 or later is needed".to_owned())
-}
-
-fn is_unsupported(error: &aya::programs::ProgramError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(error) = current.downcast_ref::<io::Error>() {
-            return error.raw_os_error() == Some(libc::EOPNOTSUPP);
-        }
-        cause = current.source();
+    /// The interfaces with an address over which packets come in unseen.
+    pub(super) fn uncovered(&self, pins: &Pins) -> Vec<UncoveredView> {
+        let Ok((all, selection)) = self.look() else { return Vec::new() };
+        let has_program = |index: u32| {
+            let attached = self.states.get(&index).and_then(|state| state.attached.as_ref());
+            let interface = all.iter().find(|interface| interface.index == index);
+            attached
+                .zip(interface)
+                .is_some_and(|(attached, interface)| verify(interface, attached, pins.filter_handle()).is_ok())
+        };
+        let view = |select::Uncovered { interface, reason, is_chosen }| UncoveredView {
+            name: interface.name.clone(),
+            index: interface.index,
+            addresses: interface.addresses.clone(),
+            reason,
+            is_chosen,
+        };
+        select::uncovered(&all, &selection, has_program).into_iter().map(view).collect()
     }
-    false
 }
 
-fn is_on(index: u32, program_id: u32) -> Result<bool, String> {
-    let interfaces = netlink::interfaces().map_err(|error| format!("netlink does not answer: {error}"))?;
-    Ok(interfaces
-        .iter()
-        .any(|interface| interface.index == index && interface.program.is_some_and(|(id, _)| id == program_id)))
+fn unknown(name: &str, fault: String) -> InterfaceView {
+    InterfaceView { name: name.to_owned(), fault: Some(fault), ..InterfaceView::default() }
+}
+
+fn change(name: &str, index: u32, coverage: Coverage) -> CoverageChange {
+    CoverageChange { interface: name.to_owned(), index, coverage }
+}
+
+fn gained(attached: &Attached, after: Option<Duration>) -> Coverage {
+    Coverage::Gained { how: attached.way.name(), note: attached.note.clone(), after }
+}
+
+fn lost(attached: &Attached, reason: String) -> Coverage {
+    Coverage::Lost { how: attached.way.name(), reason }
+}
+
+/// What keeps an interface from being covered as it was.
+enum Lack {
+    /// The program is not there.
+    Gone(String),
+    /// Somebody sees packets before it.
+    Overtaken(String),
+    /// The kernel does not tell.
+    Unknown(String),
+}
+
+/// Whether our program is on the interface, and sees packets first.
+fn verify(interface: &Interface, attached: &Attached, handle: u32) -> Result<(), Lack> {
+    let gone = || Lack::Gone("somebody took the program off; it is attached again within seconds".to_owned());
+    match attached.way {
+        Way::Native | Way::Generic => match interface.program {
+            Some((id, _)) if id == attached.program => Ok(()),
+            Some((id, mode)) => Err(Lack::Gone(format!("XDP program {id} ({mode}) of somebody else is in its place"))),
+            None => Err(gone()),
+        },
+        Way::Tcx => {
+            let order = ways::tcx_order(interface).map_err(Lack::Unknown)?;
+            match order.first() {
+                Some((id, _)) if *id == attached.program => Ok(()),
+                Some((id, name)) if order.iter().any(|(id, _)| *id == attached.program) => {
+                    Err(Lack::Overtaken(format!("TCX program {id} ({name}) of somebody else sees packets first")))
+                }
+                _ => Err(gone()),
+            }
+        }
+        Way::Clsact => {
+            let filters = ways::filters(interface).map_err(Lack::Unknown)?;
+            let is_ours = |filter: &&netlink::Filter| {
+                filter.handle == handle && filter.program.is_none_or(|id| id == attached.program)
+            };
+            match filters.first() {
+                Some(filter) if is_ours(&filter) => Ok(()),
+                Some(filter) if filters.iter().any(|filter| is_ours(&filter)) => Err(Lack::Overtaken(format!(
+                    "a filter of somebody else (priority {}, {}) sees packets first",
+                    filter.priority,
+                    if filter.name.is_empty() { "no BPF" } else { &filter.name }
+                ))),
+                _ => Err(gone()),
+            }
+        }
+    }
 }

@@ -6,11 +6,11 @@ use std::{
     io,
     marker::PhantomData,
     mem::{align_of, size_of},
-    os::fd::AsFd,
     ptr::NonNull,
     sync::atomic::{AtomicU32, AtomicU64},
 };
 
+use aya::maps::MapData;
 use rustix::{
     io::Errno,
     mm::{MapFlags, ProtFlags, mmap, munmap},
@@ -22,6 +22,8 @@ pub(super) struct Mapped<T> {
     base: NonNull<u8>,
     count: usize,
     element: PhantomData<T>,
+    /// Programs that are yet to be loaded name it by its descriptor.
+    _array: MapData,
 }
 
 // SAFETY: the memory belongs to the mapping, not to a thread. Access to it is by single words, or by whole elements that
@@ -33,12 +35,13 @@ impl<T: aya::Pod> Mapped<T> {
     const STRIDE: usize = size_of::<T>().next_multiple_of(8);
 
     /// Maps an array of `count` elements of this type.
-    pub(super) fn map(array: impl AsFd, count: usize) -> io::Result<Self> {
+    pub(super) fn map(array: MapData, count: usize) -> io::Result<Self> {
         let flags = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new shared mapping of the array, at an address the kernel chooses; it refuses more than there is.
-        let address = unsafe { mmap(std::ptr::null_mut(), count * Self::STRIDE, flags, MapFlags::SHARED, array, 0) }?;
+        let address =
+            unsafe { mmap(std::ptr::null_mut(), count * Self::STRIDE, flags, MapFlags::SHARED, array.fd(), 0) }?;
         let base = NonNull::new(address.cast()).ok_or(Errno::FAULT)?;
-        Ok(Self { base, count, element: PhantomData })
+        Ok(Self { base, count, element: PhantomData, _array: array })
     }
 
     fn pointer(&self, index: usize) -> Option<NonNull<T>> {

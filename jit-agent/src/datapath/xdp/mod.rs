@@ -1,7 +1,9 @@
 //! Enforcement by the XDP program.
 
 mod attach;
+mod climb;
 mod events;
+mod genetlink;
 mod live;
 #[cfg(feature = "log")]
 mod log;
@@ -10,15 +12,20 @@ mod netlink;
 mod object;
 mod pins;
 mod ports;
+mod probe;
 mod run;
 mod scope;
+mod select;
 mod settings;
 mod slots;
 mod tables;
+mod watch;
+mod ways;
 
 use std::{
     collections::{BTreeMap, HashSet},
     path::Path,
+    time::Instant,
 };
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
@@ -27,16 +34,29 @@ use jit_common::abi::{Activity, Counters, PORTS, counter_index, map};
 
 use self::{
     attach::Attachments,
-    object::Object,
+    climb::Kernel,
+    events::Events,
+    object::{Layer, Object},
     pins::Pins,
     ports::Ports,
     scope::LocalInterfaces,
     settings::KernelSettings,
     tables::{Tables, mapped},
 };
-pub use self::{events::EventSource, pins::unload, run::Runner};
-use super::{Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter};
-use crate::{clock::BootTime, core::view::InterfaceView, policy::EntryKey};
+pub use self::{
+    events::EventSource,
+    pins::unload,
+    probe::probe,
+    run::{Entry, Runner},
+    watch::LinkWatch,
+};
+use super::{CoverageChange, Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter};
+use crate::{
+    clock::BootTime,
+    config::Interfaces,
+    core::view::{InterfaceView, UncoveredView},
+    policy::EntryKey,
+};
 
 /// The loaded program with its maps.
 pub struct XdpDatapath {
@@ -48,9 +68,11 @@ pub struct XdpDatapath {
     counted: BTreeMap<u8, Vec<u16>>,
     tables: Tables,
     local: LocalInterfaces,
-    events: Option<EventSource>,
+    events: Events,
     pins: Pins,
     attachments: Attachments,
+    /// Programs to be loaded when there is nothing else to do: an interface that appears shall not wait for the verifier.
+    to_load: Vec<Layer>,
     adopted: bool,
 }
 
@@ -78,11 +100,12 @@ impl XdpDatapath {
             counters,
             counted: BTreeMap::new(),
             local: LocalInterfaces::new(local),
-            events: Some(EventSource::new(take(map::EVENTS)?)?),
+            events: Events::new(take(map::EVENTS)?)?,
             tables: Tables::adopt(take)?,
             object,
             pins,
             attachments: Attachments::default(),
+            to_load: vec![Layer::Ethernet, Layer::Network],
             adopted,
         };
         datapath.find_counted()?;
@@ -102,7 +125,7 @@ impl XdpDatapath {
 
     /// The packets that the program reports; `None` if they were asked for before.
     pub fn events(&mut self) -> Option<EventSource> {
-        self.events.take()
+        self.events.source()
     }
 
     /// Whether the maps are those of a predecessor in this boot, with the grants that were live then.
@@ -111,30 +134,26 @@ impl XdpDatapath {
         self.adopted
     }
 
-    /// Covers exactly these interfaces: replaces the program where a predecessor attached one, attaches it elsewhere,
-    /// and pins the links so that they outlive this process.
+    /// Covers these interfaces from now on, and no others: replaces the program where a predecessor attached one,
+    /// attaches it elsewhere, and pins the links so that they outlive this process.
     ///
     /// # Errors
     /// One error for each interface that can't be covered; the others are covered all the same.
-    pub fn attach(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
-        let program = self.object.program().map_err(|error| vec![error])?;
-        let mut errors = self.attachments.cover(interfaces, program, &self.pins, &mut self.local, &self.settings);
-        if !interfaces.is_empty() && self.covers_nothing() && !self.adopted {
-            errors.extend(self.pins.discard().err());
-        }
+    pub fn attach(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        self.attachments.choose(interfaces);
+        let errors = self.bring_in_line(None);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Whether [`attach`](Self::attach) got the program onto none of the interfaces.
-    #[must_use]
-    pub fn covers_nothing(&self) -> bool {
-        self.attachments.cover_nothing()
+    fn bring_in_line(&mut self, told: Option<Instant>) -> Vec<DatapathError> {
+        let mut kernel = Kernel { object: &mut self.object, pins: &self.pins };
+        self.attachments.reconcile(&mut kernel, &mut self.local, &self.settings, told)
     }
 
     /// How many instructions the verifier walked through; `None` where the kernel does not tell.
     #[must_use]
     pub fn verified_instructions(&self) -> Option<u32> {
-        self.object.loaded().ok()?.info().ok()?.verified_instruction_count()
+        self.object.loaded_xdp(Layer::Ethernet).ok()?.info().ok()?.verified_instruction_count()
     }
 
     fn read_counters(&self, element: u8) -> Result<Vec<Counters>, DatapathError> {
@@ -164,32 +183,6 @@ impl XdpDatapath {
 
 fn is_fresh(cpus: &[Counters]) -> bool {
     cpus.iter().all(|counters| counters.packets.iter().all(|count| *count == 0))
-}
-
-/// Says whether this host can enforce on these interfaces: what is well, and what is not. Changes nothing.
-#[must_use]
-pub fn probe(interfaces: &[String]) -> (Vec<String>, Vec<String>) {
-    let (mut well, mut problems) = (Vec::new(), Vec::new());
-    match Object::load(None) {
-        Ok(object) => well.push(format!("the kernel accepts the program {}", object.program_name())),
-        Err(error) => problems.push(error.to_string()),
-    }
-    let found = netlink::interfaces().unwrap_or_else(|error| {
-        problems.push(format!("netlink does not answer: {error}"));
-        Vec::new()
-    });
-    for name in interfaces {
-        match found.iter().find(|interface| interface.name == *name) {
-            None => problems.push(format!("interface {name}: {}", attach::NO_SUCH_INTERFACE)),
-            Some(interface) => match interface.program {
-                None => well.push(format!("interface {name} (index {}) has no XDP program yet", interface.index)),
-                Some((id, mode)) => {
-                    well.push(format!("interface {name} (index {}) has XDP program {id}, {mode}", interface.index));
-                }
-            },
-        }
-    }
-    (well, problems)
 }
 
 impl Datapath for XdpDatapath {
@@ -269,7 +262,32 @@ impl Datapath for XdpDatapath {
         live::ask(self, packet)
     }
 
+    fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        self.attach(interfaces)
+    }
+
+    fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange> {
+        self.bring_in_line(told);
+        let changes = self.attachments.take_changes();
+        if told.is_none()
+            && changes.is_empty()
+            && let Some(layer) = self.to_load.pop()
+            && let Err(error) = self.object.tc(layer)
+        {
+            tracing::warn!(%error, "interfaces without native XDP get generic XDP, which is slower");
+        }
+        changes
+    }
+
+    fn left_out(&self, interfaces: &Interfaces) -> Vec<String> {
+        self.attachments.left_out(interfaces)
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
-        self.attachments.view()
+        self.attachments.view(&self.pins)
+    }
+
+    fn uncovered(&self) -> Vec<UncoveredView> {
+        self.attachments.uncovered(&self.pins)
     }
 }

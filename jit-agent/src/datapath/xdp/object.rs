@@ -1,11 +1,11 @@
-//! The compiled BPF object: its maps and the one program that suits the kernel.
+//! The compiled BPF object: its maps, and those of its programs that suit the kernel and are wanted.
 
 use std::path::Path;
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapType},
-    programs::{Program, ProgramError, Xdp},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use jit_common::abi::{
     Activity, COUNTERS, Counters, ENTRIES, HostKey4, HostKey6, PORTS, PortEntry, PrefixKey4, PrefixKey6, SLOTS,
@@ -21,10 +21,35 @@ use crate::datapath::DatapathError;
 /// The object that the build script made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/jit-ebpf"));
 
-/// For packets in one or several buffers, from kernel 5.18.
-const FRAGS: &str = "jit_xdp_frags";
-/// For packets in one buffer.
-const LINEAR: &str = "jit_xdp";
+/// What packets of an interface begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layer {
+    /// An Ethernet header.
+    Ethernet,
+    /// The IP header: tun, WireGuard, IPIP, GRE and the like.
+    Network,
+}
+
+impl Layer {
+    /// The XDP program for packets in one or several buffers, from kernel 5.18, or for those in one. The kernel shows
+    /// the first 15 characters.
+    const fn xdp(self, frags: bool) -> &'static str {
+        match (self, frags) {
+            (Self::Ethernet, true) => "jit_xdp_frags",
+            (Self::Ethernet, false) => "jit_xdp",
+            (Self::Network, true) => "jit_xdp_frags_l3",
+            (Self::Network, false) => "jit_xdp_l3",
+        }
+    }
+
+    /// The classifier.
+    pub(super) const fn tc(self) -> &'static str {
+        match self {
+            Self::Ethernet => "jit_tc",
+            Self::Network => "jit_tc_l3",
+        }
+    }
+}
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -58,11 +83,12 @@ pub(super) fn shape(name: &str) -> Shape {
 /// The loaded object.
 pub(super) struct Object {
     object: Ebpf,
-    program: &'static str,
+    frags: bool,
 }
 
 impl Object {
-    /// Creates the maps, or takes those pinned in `adopt`, and loads the program.
+    /// Creates the maps, or takes those pinned in `adopt`, and loads the XDP program for Ethernet. Whoever takes a map
+    /// holds it as long as other programs may be loaded, for they name it by its descriptor.
     pub(super) fn load(adopt: Option<&Path>) -> Result<Self, DatapathError> {
         // Kernels before 5.11 charge maps to this limit, and refuse even root beyond it.
         if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
@@ -79,27 +105,28 @@ impl Object {
         }
         let mut object =
             loader.load(OBJECT).map_err(|error| DatapathError::kernel("creating the program's maps", error))?;
-        let program = match xdp(&mut object, FRAGS).and_then(Xdp::load) {
-            Ok(()) => FRAGS,
+        let mut load = |frags| xdp(&mut object, Layer::Ethernet.xdp(frags)).and_then(Xdp::load);
+        let frags = match load(true) {
+            Ok(()) => true,
             // That is how kernels answer that don't know of such packets. Any other answer is about this program.
-            Err(error) if is_unknown(&error) && xdp(&mut object, LINEAR).and_then(Xdp::load).is_ok() => {
+            Err(error) if is_unknown(&error) && load(false).is_ok() => {
                 tracing::info!(
                     "this kernel refuses XDP for packets in several buffers, so interfaces with jumbo frames may \
                      refuse the program"
                 );
                 tracing::debug!(%error, "the kernel's answer");
-                LINEAR
+                false
             }
             Err(error) => return Err(DatapathError::kernel("loading the XDP program", error)),
         };
         #[cfg(feature = "log")]
         super::log::follow(&mut object);
-        Ok(Self { object, program })
+        Ok(Self { object, frags })
     }
 
-    /// Name of the loaded program.
-    pub(super) const fn program_name(&self) -> &'static str {
-        self.program
+    /// Name of the XDP program for such interfaces.
+    pub(super) const fn xdp_name(&self, layer: Layer) -> &'static str {
+        layer.xdp(self.frags)
     }
 
     /// Hands a map over.
@@ -114,18 +141,45 @@ impl Object {
         self.object.maps().filter(|(name, _)| map::PINNED.contains(name))
     }
 
-    /// The loaded program.
-    pub(super) fn program(&mut self) -> Result<&mut Xdp, DatapathError> {
-        xdp(&mut self.object, self.program).map_err(|error| DatapathError::kernel("finding the XDP program", error))
+    /// The XDP program for such interfaces, loaded at first use.
+    pub(super) fn xdp(&mut self, layer: Layer) -> Result<&mut Xdp, DatapathError> {
+        let name = layer.xdp(self.frags);
+        let program = xdp(&mut self.object, name).map_err(|error| loading(name, error))?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| loading(name, error))?;
+        }
+        Ok(program)
     }
 
-    /// The loaded program, to run or to ask.
-    pub(super) fn loaded(&self) -> Result<&Xdp, DatapathError> {
-        match self.object.program(self.program) {
+    /// The classifier for such interfaces, loaded at first use.
+    pub(super) fn tc(&mut self, layer: Layer) -> Result<&mut SchedClassifier, DatapathError> {
+        let name = layer.tc();
+        let program = classifier(&mut self.object, name).map_err(|error| loading(name, error))?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| loading(name, error))?;
+        }
+        Ok(program)
+    }
+
+    /// An XDP program that was loaded before, to run or to ask.
+    pub(super) fn loaded_xdp(&self, layer: Layer) -> Result<&Xdp, DatapathError> {
+        match self.object.program(layer.xdp(self.frags)) {
             Some(Program::Xdp(program)) => Ok(program),
             _ => Err(DatapathError::kernel("finding the XDP program", "the object has no such program")),
         }
     }
+
+    /// A classifier that was loaded before, to run or to ask.
+    pub(super) fn loaded_tc(&self, layer: Layer) -> Result<&SchedClassifier, DatapathError> {
+        match self.object.program(layer.tc()) {
+            Some(Program::SchedClassifier(program)) => Ok(program),
+            _ => Err(DatapathError::kernel("finding the classifier", "the object has no such program")),
+        }
+    }
+}
+
+fn loading(name: &str, error: ProgramError) -> DatapathError {
+    DatapathError::kernel(format!("loading the program {name}"), error)
 }
 
 fn is_unknown(error: &ProgramError) -> bool {
@@ -133,5 +187,9 @@ fn is_unknown(error: &ProgramError) -> bool {
 }
 
 fn xdp<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, ProgramError> {
+    object.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
+}
+
+fn classifier<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, ProgramError> {
     object.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
 }

@@ -1,7 +1,7 @@
 //! What outlives the agent: maps and links pinned on a BPF file system.
 //!
-//! `maps/NAME` for each map, `link-INDEX` for each covered interface (names may hold a dot, which bpffs refuses). New
-//! maps are pinned in `maps-new/` until they hold what the store says, so that `maps/` is always one whole set.
+//! `maps/NAME` for each map, `link-INDEX` (XDP) or `tcx-INDEX` for each covered interface (names may hold a dot, which
+//! bpffs refuses). New maps are pinned in `maps-new/` until they hold what the store says, so that `maps/` is always one whole set.
 
 use std::{
     fs::{self, File},
@@ -10,18 +10,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Array, Map, MapData, MapInfo};
+use aya::{
+    maps::{Array, Map, MapData, MapInfo},
+    programs::links::FdLink,
+};
 use jit_common::abi::{ABI_VERSION, Settings, map};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
+use sha2::{Digest as _, Sha256};
 
-use super::object::{Shape, shape};
+use super::{
+    netlink,
+    object::{Shape, shape},
+    ways,
+};
 use crate::datapath::DatapathError;
 
 /// `f_type` of a BPF file system, see statfs(2).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// How a TCX link is called until it takes the place of another one.
+const NEW_TCX: &str = "new-tcx";
 
 /// The directory of our pins.
 #[derive(Debug)]
@@ -60,6 +71,11 @@ impl Pins {
         Ok(Self { directory: directory.to_owned(), _lock: Some(lock(directory)?) })
     }
 
+    /// Whether the directory is still there: `unload` removes it, also under a running daemon.
+    pub(super) fn exist(&self) -> bool {
+        self.directory.exists()
+    }
+
     pub(super) fn maps(&self) -> PathBuf {
         self.directory.join("maps")
     }
@@ -68,9 +84,35 @@ impl Pins {
         self.directory.join("maps-new")
     }
 
-    /// Where the link of an interface is pinned.
-    pub(super) fn link(&self, index: u32) -> PathBuf {
-        self.directory.join(format!("link-{index}"))
+    /// Where the XDP link of an interface is pinned.
+    pub(super) fn xdp(&self, index: u32) -> PathBuf {
+        Self::xdp_in(&self.directory, index)
+    }
+
+    /// Where that is with another directory.
+    pub(super) fn xdp_in(directory: &Path, index: u32) -> PathBuf {
+        directory.join(format!("link-{index}"))
+    }
+
+    /// Where the TCX link of an interface is pinned.
+    pub(super) fn tcx(&self, index: u32) -> PathBuf {
+        self.directory.join(format!("tcx-{index}"))
+    }
+
+    /// The handle of our traffic control filters, which can't be pinned: another one for each directory, so that each
+    /// agent finds its own.
+    pub(super) fn filter_handle(&self) -> u32 {
+        let digest = Sha256::digest(self.directory.as_os_str().as_encoded_bytes());
+        digest.iter().take(4).fold(0, |handle, byte| handle << 8 | u32::from(*byte)) >> 1 | 1
+    }
+
+    /// Pins a TCX link in place of another one, if there is one.
+    pub(super) fn replace_tcx(&self, index: u32, link: FdLink) -> Result<(), String> {
+        let (new, path) = (self.directory.join(format!("{NEW_TCX}-{index}")), self.tcx(index));
+        remove_pin(&new)?;
+        link.pin(&new).map_err(|error| format!("the link can't be pinned: {error}"))?;
+        fs::rename(&new, &path)
+            .map_err(|error| format!("{} can't be renamed to {}: {error}", new.display(), path.display()))
     }
 
     /// The pinned links, by interface index.
@@ -79,7 +121,8 @@ impl Pins {
             .map_err(|error| problem(&self.directory, format!("can't be read: {error}")))?;
         let links = entries.filter_map(|entry| {
             let path = entry.ok()?.path();
-            let index = path.file_name()?.to_str()?.strip_prefix("link-")?.parse().ok()?;
+            let (kind, index) = path.file_name()?.to_str()?.rsplit_once('-')?;
+            let index = ["link", "tcx", NEW_TCX].contains(&kind).then(|| index.parse().ok())??;
             Some((index, path))
         });
         Ok(links.collect())
@@ -144,11 +187,6 @@ impl Pins {
         Ok(())
     }
 
-    /// Takes the staged maps back, where they are of no use.
-    pub(super) fn discard(&self) -> Result<(), DatapathError> {
-        remove_tree(&self.new_maps())
-    }
-
     /// Puts the staged maps in the place of those a successor would take over.
     pub(super) fn commit(&self) -> Result<(), DatapathError> {
         remove_tree(&self.maps())?;
@@ -188,6 +226,7 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, Vec<DatapathError>> {
         }
         Err(error) => errors.push(error),
     }
+    errors.extend(remove_filters(&pins));
     for tree in [pins.maps(), pins.new_maps()] {
         let existed = tree.exists();
         match remove_tree(&tree) {
@@ -202,10 +241,33 @@ pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, Vec<DatapathError>> {
     if errors.is_empty() { Ok(removed) } else { Err(errors) }
 }
 
+/// Removes our filters of traffic control, which no pin tells of.
+fn remove_filters(pins: &Pins) -> Vec<DatapathError> {
+    let interfaces = match netlink::interfaces() {
+        Ok(interfaces) => interfaces,
+        Err(error) => return vec![DatapathError::kernel("asking netlink for the interfaces", error)],
+    };
+    let remove = |interface: &netlink::Interface| {
+        let problem = ways::detach_clsact(interface, pins.filter_handle()).err()?;
+        Some(DatapathError::Interface { name: interface.name.clone(), problem })
+    };
+    interfaces.iter().filter_map(remove).collect()
+}
+
 fn is_on_bpffs(directory: &Path) -> Result<bool, DatapathError> {
     match rustix::fs::statfs(directory) {
         Ok(file_system) => Ok(file_system.f_type as u64 == BPF_FS_MAGIC),
         Err(error) => Err(problem(directory, format!("can't be examined: {error}"))),
+    }
+}
+
+/// Removes a pinned link, and with it the program from the interface.
+pub(super) fn remove_pin(path: &Path) -> Result<(), String> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("{} can't be removed: {error}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,25 +1,94 @@
-//! The loaded program, run on frames without an interface.
+//! The loaded programs, run on frames without an interface.
 
 use std::time::Duration;
 
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya_obj::programs::XdpAttachType;
 
-use super::XdpDatapath;
+use super::{XdpDatapath, object::Layer};
 use crate::datapath::DatapathError;
 
 /// A second handle on a loaded program. It can be sent to another thread, so that packets are judged there while the
 /// datapath changes. For tests and benchmarks.
 pub struct Runner(Xdp);
 
+/// A program of the object, for tests and benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// XDP on interfaces with Ethernet headers.
+    Xdp,
+    /// XDP on interfaces whose packets begin with the IP header.
+    XdpNetwork,
+    /// The classifier on interfaces with Ethernet headers.
+    Tc,
+    /// The classifier on interfaces whose packets begin with the IP header.
+    TcNetwork,
+}
+
+impl Entry {
+    /// Every program.
+    pub const ALL: [Self; 4] = [Self::Xdp, Self::XdpNetwork, Self::Tc, Self::TcNetwork];
+
+    const fn layer(self) -> Layer {
+        match self {
+            Self::Xdp | Self::Tc => Layer::Ethernet,
+            Self::XdpNetwork | Self::TcNetwork => Layer::Network,
+        }
+    }
+
+    /// Whether its packets begin with the IP header.
+    #[must_use]
+    pub fn is_network(self) -> bool {
+        self.layer() == Layer::Network
+    }
+
+    /// Whether it is a classifier, whose verdicts have other numbers.
+    #[must_use]
+    pub const fn is_tc(self) -> bool {
+        matches!(self, Self::Tc | Self::TcNetwork)
+    }
+}
+
 impl XdpDatapath {
+    /// Loads a program besides the one for XDP with Ethernet headers, which is there from the start.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn load_entry(&mut self, entry: Entry) -> Result<(), DatapathError> {
+        match entry {
+            Entry::Xdp | Entry::XdpNetwork => self.object.xdp(entry.layer()).map(drop),
+            Entry::Tc | Entry::TcNetwork => self.object.tc(entry.layer()).map(drop),
+        }
+    }
+
+    /// Name of a program, as it is in the object.
+    #[must_use]
+    pub const fn entry_name(&self, entry: Entry) -> &'static str {
+        match entry {
+            Entry::Xdp | Entry::XdpNetwork => self.object.xdp_name(entry.layer()),
+            Entry::Tc | Entry::TcNetwork => entry.layer().tc(),
+        }
+    }
+
     /// Runs the program on a frame without sending it anywhere, for tests and benchmarks: what the program returned,
     /// and the mean time of `repeat` runs. Counters count such runs too.
     ///
     /// # Errors
     /// The kernel refuses the frame (those below 14 bytes) or the run.
     pub fn test_run(&self, frame: &[u8], repeat: u32) -> Result<(u32, Duration), DatapathError> {
-        run(self.object.loaded()?, of_frame(frame, repeat))
+        self.test_run_of(Entry::Xdp, frame, repeat)
+    }
+
+    /// As [`test_run`](Self::test_run), of a program that was loaded.
+    ///
+    /// # Errors
+    /// As [`test_run`](Self::test_run), or the program is not loaded.
+    pub fn test_run_of(&self, entry: Entry, frame: &[u8], repeat: u32) -> Result<(u32, Duration), DatapathError> {
+        let options = of_frame(frame, repeat);
+        match entry {
+            Entry::Xdp | Entry::XdpNetwork => run(self.object.loaded_xdp(entry.layer())?, options),
+            Entry::Tc | Entry::TcNetwork => run(self.object.loaded_tc(entry.layer())?, options),
+        }
     }
 
     /// Runs the program on a frame of which only the first `first_buffer` bytes are in its first buffer, as some network
@@ -33,7 +102,17 @@ impl XdpDatapath {
         context[4..8].copy_from_slice(&(first_buffer as u32).to_ne_bytes());
         let options =
             TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat: 1, ..TestRunOptions::new() };
-        Ok(run(self.object.loaded()?, options)?.0)
+        Ok(run(self.object.loaded_xdp(Layer::Ethernet)?, options)?.0)
+    }
+
+    /// How many instructions the verifier walked through for a loaded program; `None` where the kernel does not tell.
+    #[must_use]
+    pub fn verified_instructions_of(&self, entry: Entry) -> Option<u32> {
+        let info = match entry {
+            Entry::Xdp | Entry::XdpNetwork => self.object.loaded_xdp(entry.layer()).ok()?.info(),
+            Entry::Tc | Entry::TcNetwork => self.object.loaded_tc(entry.layer()).ok()?.info(),
+        };
+        info.ok()?.verified_instruction_count()
     }
 
     /// A handle that runs this program, with these maps.
@@ -41,10 +120,9 @@ impl XdpDatapath {
     /// # Errors
     /// The kernel doesn't give the program out once more.
     pub fn runner(&self) -> Result<Runner, DatapathError> {
-        let program = self.object.loaded()?;
-        let again = program
-            .info()
-            .and_then(|info| Xdp::from_program_info(info, self.object.program_name().into(), XdpAttachType::Interface));
+        let program = self.object.loaded_xdp(Layer::Ethernet)?;
+        let name = self.object.xdp_name(Layer::Ethernet).into();
+        let again = program.info().and_then(|info| Xdp::from_program_info(info, name, XdpAttachType::Interface));
         again.map(Runner).map_err(|error| DatapathError::kernel("opening the loaded program once more", error))
     }
 }
@@ -63,7 +141,10 @@ fn of_frame(frame: &[u8], repeat: u32) -> TestRunOptions<'_> {
     TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() }
 }
 
-fn run(program: &Xdp, options: TestRunOptions<'_>) -> Result<(u32, Duration), DatapathError> {
+fn run<P>(program: &P, options: TestRunOptions<'_>) -> Result<(u32, Duration), DatapathError>
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
     let result = program.test_run(options).map_err(|error| DatapathError::kernel("running the program", error))?;
     Ok((result.return_value, result.duration))
 }

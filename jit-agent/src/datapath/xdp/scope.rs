@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use aya::maps::{HashMap, MapData};
 
-use super::{netlink::Interface, settings::KernelSettings};
+use super::{netlink::Interface, select::is_always_local, settings::KernelSettings};
 use crate::datapath::{DatapathError, Scope};
 
 /// The program's set of such interfaces.
@@ -29,7 +29,7 @@ impl LocalInterfaces {
 
     /// The interfaces that are covered.
     pub(super) fn set_covered<'a>(&mut self, interfaces: impl Iterator<Item = &'a Interface>) {
-        let of = |interface: &Interface| (interface.index, interface.name.clone(), interface.is_always_local);
+        let of = |interface: &Interface| (interface.index, interface.name.clone(), is_always_local(interface));
         self.covered = interfaces.map(of).collect();
     }
 

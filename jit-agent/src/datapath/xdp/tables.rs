@@ -337,7 +337,7 @@ pub(super) fn mapped<T: aya::Pod>(
     let Map::Array(array) = take(name)? else {
         return Err(DatapathError::kernel(format!("opening map {name}"), "it is not an array"));
     };
-    Mapped::map(array.fd(), count).map_err(|error| DatapathError::kernel(format!("mapping {name} into memory"), error))
+    Mapped::map(array, count).map_err(|error| DatapathError::kernel(format!("mapping {name} into memory"), error))
 }
 
 fn errno(error: &MapError) -> Option<Errno> {

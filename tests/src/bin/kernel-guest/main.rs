@@ -14,9 +14,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use jit_agent::datapath::{
-    Datapath,
-    xdp::{XdpDatapath, probe, unload},
+use jit_agent::{
+    config::Interfaces,
+    datapath::{
+        Datapath,
+        xdp::{XdpDatapath, probe, unload},
+    },
 };
 use jit_common::abi::Mode;
 use jit_tests::verdicts::{
@@ -163,8 +166,11 @@ fn program_suits_the_kernel() -> Result<()> {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map_while(|part| part.parse().ok());
     let version: (u32, u32) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     let program = if version >= (5, 18) { "jit_xdp_frags" } else { "jit_xdp" };
-    let (well, problems) = probe(&[]);
-    ensure!(well == [format!("the kernel accepts the program {program}")], "on {release}: {well:?} {problems:?}");
+    let (well, problems) = probe(&Interfaces::default(), Path::new(BPFFS));
+    ensure!(
+        well.first() == Some(&format!("the kernel accepts the program {program}")),
+        "on {release}: {well:?} {problems:?}"
+    );
     Ok(())
 }
 

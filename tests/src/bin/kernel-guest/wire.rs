@@ -3,9 +3,12 @@
 use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use jit_agent::datapath::{
-    Datapath as _,
-    xdp::{XdpDatapath, unload},
+use jit_agent::{
+    config::Interfaces,
+    datapath::{
+        Datapath as _,
+        xdp::{XdpDatapath, unload},
+    },
 };
 use jit_common::abi::Mode;
 use jit_tests::{
@@ -39,7 +42,8 @@ impl Wire {
         unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
         let mut datapath = XdpDatapath::load(&directory)?;
         populate(&mut datapath, &protection(Mode::Enforce, false))?;
-        server.enter(|| datapath.attach(&["srv0".to_owned()]))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+        let interfaces = Interfaces::parse(&["srv0"]).map_err(anyhow::Error::msg)?;
+        server.enter(|| datapath.attach(&interfaces))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
         let view = server.enter(|| datapath.interfaces())?;
         ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
         Ok(Self { server, client, _datapath: datapath })

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use jit_agent::datapath::xdp::XdpDatapath;
+use jit_agent::{config::Interfaces, datapath::xdp::XdpDatapath};
 use jit_tests::{Namespace, Program};
 
 use super::traffic::Traffic;
@@ -183,7 +183,8 @@ impl Filter {
                 opener.open_all(grants::hosts4(HOSTS).chain(grants::prefixes4(PREFIXES)))?;
             }
         }
-        let attached = namespace.enter(|| datapath.attach(&[device.to_owned()]))?;
+        let interfaces = Interfaces::parse(&[device]).map_err(anyhow::Error::msg)?;
+        let attached = namespace.enter(|| datapath.attach(&interfaces))?;
         attached.map_err(|errors| {
             let text = errors.iter().fold(String::new(), |mut text, error| {
                 // Writing to a String can't fail.

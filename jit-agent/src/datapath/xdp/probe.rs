@@ -1,0 +1,118 @@
+//! What stands in the way of covering the interfaces, found without changing anything.
+
+use std::{fs, path::Path};
+
+use super::{
+    genetlink,
+    netlink::{self, Interface},
+    object::{Layer, Object},
+    pins::Pins,
+    select::{self, Chosen},
+    ways,
+};
+use crate::config::Interfaces;
+
+/// The largest MTU whose packets surely fit one buffer: a page without headroom, Ethernet header and tail.
+const ONE_BUFFER: u32 = 3498;
+
+/// Says whether this host can enforce on these interfaces, with pins in `directory`: what is well, and what is not.
+/// Changes nothing.
+#[must_use]
+pub fn probe(interfaces: &Interfaces, directory: &Path) -> (Vec<String>, Vec<String>) {
+    let (mut well, mut problems) = (Vec::new(), Vec::new());
+    match Object::load(None) {
+        Ok(object) => well.push(format!("the kernel accepts the program {}", object.xdp_name(Layer::Ethernet))),
+        Err(error) => problems.push(error.to_string()),
+    }
+    let all = netlink::interfaces().unwrap_or_else(|error| {
+        problems.push(format!("netlink does not answer: {error}"));
+        Vec::new()
+    });
+    let selection = select::select(&all, interfaces);
+    for chosen in &selection.chosen {
+        match &chosen.layer {
+            Ok(layer) => well.push(describe(&chosen.interface, *layer, &all, directory)),
+            Err(problem) => problems.push(format!("interface {}: {problem}", chosen.interface.name)),
+        }
+    }
+    for (name, problem) in &selection.missing {
+        problems.push(format!("interface {name}: {problem}"));
+    }
+    let is_chosen = |index: u32| {
+        let is = |chosen: &Chosen| chosen.interface.index == index && chosen.layer.is_ok();
+        selection.chosen.iter().any(is)
+    };
+    for select::Uncovered { interface, reason, .. } in select::uncovered(&all, &selection, is_chosen) {
+        let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+        let name = &interface.name;
+        well.push(format!(
+            "warning: packets to {} come in over interface {name} unseen: {reason}",
+            addresses.join(", ")
+        ));
+    }
+    (well, problems)
+}
+
+/// The interface, the way it would be attached, and why not a better one.
+fn describe(interface: &Interface, layer: Layer, all: &[Interface], directory: &Path) -> String {
+    let obstacles = obstacles(interface, layer, all, directory);
+    let fallback = if ways::tcx_order(interface).is_ok() { "TCX" } else { "a clsact filter, else generic XDP" };
+    let way = match obstacles {
+        Obstacles::None => "native XDP".to_owned(),
+        Obstacles::Unsure(reasons) => {
+            format!("native XDP, or {fallback} if the driver refuses that, which may be: {}", reasons.join("; "))
+        }
+        Obstacles::Sure(reason) => format!("{fallback}, not native XDP: {reason}"),
+    };
+    let Interface { name, index, mtu, .. } = interface;
+    format!("interface {name} (index {index}, {}, MTU {mtu}): {way}", driver(interface))
+}
+
+/// What is in the way of native XDP.
+enum Obstacles {
+    None,
+    Unsure(Vec<String>),
+    Sure(String),
+}
+
+fn obstacles(interface: &Interface, layer: Layer, all: &[Interface], directory: &Path) -> Obstacles {
+    let is_ours = |id: u32| ways::program_of(&Pins::xdp_in(directory, interface.index)) == Some(id);
+    if let Some((id, mode)) = interface.program.filter(|(id, _)| !is_ours(*id)) {
+        return Obstacles::Sure(format!("XDP program {id} ({mode}) of somebody else is left in place"));
+    }
+    if layer == Layer::Network {
+        return Obstacles::Sure("packets have no Ethernet header".to_owned());
+    }
+    let master = all.iter().find(|other| Some(other.index) == interface.master);
+    if let Some((master, (id, _))) = master.and_then(|master| Some((master, master.program?))) {
+        return Obstacles::Sure(format!("{}, to which it belongs, has XDP program {id}", master.name));
+    }
+    let mut reasons = Vec::new();
+    match genetlink::xdp_features(interface.index) {
+        Ok(features) if !features.native => return Obstacles::Sure("the driver has none".to_owned()),
+        Ok(features) if interface.mtu > ONE_BUFFER && !features.several_buffers => {
+            reasons.push(format!("MTU {} is more than fits one buffer, and the driver takes no more", interface.mtu));
+        }
+        Ok(_) => {}
+        Err(_) if interface.mtu > ONE_BUFFER => {
+            reasons.push(format!("MTU {} is more than {ONE_BUFFER}, which fits one buffer", interface.mtu));
+        }
+        // Before Linux 6.3 only an attempt would tell.
+        Err(_) => {}
+    }
+    let offloads = genetlink::offloads(interface.index).unwrap_or_default();
+    for offload in offloads.iter().filter(|name| matches!(name.as_str(), "rx-lro" | "rx-gro-hw")) {
+        reasons.push(format!("{offload} is on, which some drivers want off for it (`ethtool -K {}`)", interface.name));
+    }
+    if reasons.is_empty() { Obstacles::None } else { Obstacles::Unsure(reasons) }
+}
+
+/// The driver, or what made the interface.
+fn driver(interface: &Interface) -> String {
+    if !interface.kind.is_empty() {
+        return interface.kind.clone();
+    }
+    let link = fs::read_link(format!("/sys/class/net/{}/device/driver", interface.name));
+    let name = link.ok().and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()));
+    name.map_or_else(|| "driver unknown".to_owned(), |name| format!("driver {name}"))
+}

@@ -1,0 +1,140 @@
+//! Where in the kernel packets are handed over: what the verdicts are called there, and how packets are read.
+
+#![expect(unsafe_code, reason = "reads contexts and calls helpers")]
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action, xdp_md},
+    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+};
+
+use crate::maps::Context;
+
+/// A hook's packets and verdicts.
+pub(crate) trait Hook {
+    /// The packet goes on.
+    const PASS: u32;
+    /// The packet ends here.
+    const DROP: u32;
+    /// Whether [`length`](Self::length) costs no call.
+    const KNOWS_LENGTH: bool;
+
+    /// First byte of the packet, and the byte behind the last that can be read directly.
+    fn bounds(context: Context) -> (usize, usize);
+
+    /// Bytes of the whole packet.
+    fn length(context: Context) -> usize;
+
+    /// Copies bytes of the packet, wherever they are. Says whether they are all within it.
+    ///
+    /// # Safety
+    /// `buffer` has room for `length` bytes.
+    unsafe fn load(context: Context, offset: usize, buffer: *mut c_void, length: usize) -> bool;
+
+    /// Index of the interface whose program this is.
+    fn interface(context: Context) -> u32;
+
+    /// Whether the kernel took the outer VLAN tag out of the packet and keeps it elsewhere.
+    fn tag_is_apart(context: Context) -> bool;
+
+    /// Whether the packet is several TCP segments that the kernel merged.
+    fn is_merged(context: Context) -> bool;
+}
+
+/// Before the kernel has made anything of the packet.
+pub(crate) struct Xdp;
+
+impl Hook for Xdp {
+    const PASS: u32 = xdp_action::XDP_PASS;
+    const DROP: u32 = xdp_action::XDP_DROP;
+    const KNOWS_LENGTH: bool = false;
+
+    #[inline(always)]
+    fn bounds(context: Context) -> (usize, usize) {
+        let context: *const xdp_md = context.cast();
+        // SAFETY: the context is valid as long as the program runs.
+        unsafe { ((*context).data as usize, (*context).data_end as usize) }
+    }
+
+    #[inline(always)]
+    fn length(context: Context) -> usize {
+        // SAFETY: the helper reads the context only.
+        unsafe { bpf_xdp_get_buff_len(context.cast()) as usize }
+    }
+
+    #[inline(always)]
+    unsafe fn load(context: Context, offset: usize, buffer: *mut c_void, length: usize) -> bool {
+        // SAFETY: the caller has room for so many bytes.
+        unsafe { bpf_xdp_load_bytes(context.cast(), offset as u32, buffer, length as u32) == 0 }
+    }
+
+    #[inline(always)]
+    fn interface(context: Context) -> u32 {
+        let context: *const xdp_md = context.cast();
+        // SAFETY: the context is valid as long as the program runs.
+        unsafe { (*context).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn tag_is_apart(_: Context) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn is_merged(_: Context) -> bool {
+        false
+    }
+}
+
+/// At the entry of the network stack, where packets may be merged ones.
+pub(crate) struct Tc;
+
+impl Hook for Tc {
+    // Whatever comes next decides: the value is TCX_NEXT too.
+    const PASS: u32 = TC_ACT_UNSPEC as u32;
+    const DROP: u32 = TC_ACT_SHOT as u32;
+    // What can be read directly is often no more than the headers.
+    const KNOWS_LENGTH: bool = true;
+
+    #[inline(always)]
+    fn bounds(context: Context) -> (usize, usize) {
+        let context: *const __sk_buff = context.cast();
+        // SAFETY: the context is valid as long as the program runs.
+        unsafe { ((*context).data as usize, (*context).data_end as usize) }
+    }
+
+    #[inline(always)]
+    fn length(context: Context) -> usize {
+        let context: *const __sk_buff = context.cast();
+        // SAFETY: as above.
+        unsafe { (*context).len as usize }
+    }
+
+    #[inline(always)]
+    unsafe fn load(context: Context, offset: usize, buffer: *mut c_void, length: usize) -> bool {
+        // SAFETY: the caller has room for so many bytes.
+        unsafe { bpf_skb_load_bytes(context.cast(), offset as u32, buffer, length as u32) == 0 }
+    }
+
+    #[inline(always)]
+    fn interface(context: Context) -> u32 {
+        let context: *const __sk_buff = context.cast();
+        // SAFETY: as above.
+        unsafe { (*context).ifindex }
+    }
+
+    #[inline(always)]
+    fn tag_is_apart(context: Context) -> bool {
+        let context: *const __sk_buff = context.cast();
+        // SAFETY: as above.
+        unsafe { (*context).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn is_merged(context: Context) -> bool {
+        let context: *const __sk_buff = context.cast();
+        // SAFETY: as above.
+        unsafe { (*context).gso_size != 0 }
+    }
+}

@@ -1,0 +1,55 @@
+//! A tunnel whose other end is the test: packets without Ethernet headers.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::{Namespace, sys};
+
+/// A `tun` device, which exists as long as this.
+pub struct Tun(File);
+
+impl Tun {
+    /// Makes it in `namespace`, with an address, and up.
+    ///
+    /// # Errors
+    /// When the kernel has no such devices, or the `ip` tool fails.
+    pub fn new(namespace: &Namespace, name: &str, address: &str) -> Result<Self> {
+        let device = namespace.enter(|| sys::tun_device(name))?.context("cannot make a tun device")?;
+        namespace.ip(&format!("address add {address} dev {name}"))?;
+        namespace.ip(&format!("link set {name} up"))?;
+        Ok(Self(device))
+    }
+
+    /// Lets a packet come in, which begins with its IP header.
+    ///
+    /// # Errors
+    /// When the device is down.
+    pub fn send(&mut self, packet: &[u8]) -> Result<()> {
+        self.0.write_all(packet).context("cannot send into the tunnel")
+    }
+
+    /// Waits for a packet that goes out and is `wanted`; `None` when none came within the time.
+    ///
+    /// # Errors
+    /// When the device can't be read.
+    pub fn receive(&mut self, wanted: impl Fn(&[u8]) -> bool, within: Duration) -> Result<Option<Vec<u8>>> {
+        let deadline = Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left)?;
+            if poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout))? == 0 {
+                return Ok(None);
+            }
+            let mut packet = vec![0; 65_536];
+            let length = self.0.read(&mut packet)?;
+            packet.truncate(length);
+            if wanted(&packet) {
+                return Ok(Some(packet));
+            }
+        }
+    }
+}
