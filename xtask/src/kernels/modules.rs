@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::initramfs::Archive;
 use crate::{exec, paths};
 
-/// In the order in which they depend on each other: VLANs, SCTP, veth and IPIP.
-const MODULES: [&str; 14] = [
+/// In the order in which they depend on each other: VLANs, SCTP, veth, IPIP and classifiers.
+const MODULES: [&str; 16] = [
     "net/llc/llc",
     "net/802/stp",
     "net/802/garp",
@@ -26,6 +26,8 @@ const MODULES: [&str; 14] = [
     "net/ipv4/ip_tunnel",
     "net/ipv4/tunnel4",
     "net/ipv4/ipip",
+    "net/sched/sch_ingress",
+    "net/sched/cls_bpf",
 ];
 
 /// An archive that has the modules in `/modules`, uncompressed, with names that sort in the order of loading. The kernel

@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr, os::fd::OwnedFd, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use aya::programs::{SchedClassifier, TcAttachType, tc::qdisc_add_clsact};
 use jit_agent::datapath::{
     Datapath as _,
     xdp::{Entry, XdpDatapath, unload},
@@ -32,6 +33,7 @@ struct Wire {
     server: Namespace,
     client: Namespace,
     datapath: XdpDatapath,
+    classifier: Option<SchedClassifier>,
 }
 
 impl Wire {
@@ -57,7 +59,7 @@ impl Wire {
         })??;
         let view = server.enter(|| datapath.interfaces())?;
         ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
-        Ok(Self { server, client, datapath })
+        Ok(Self { server, client, datapath, classifier: None })
     }
 
     /// Stacks VLAN devices, given by protocol and number, outermost first, on both ends, and addresses the innermost.
@@ -95,10 +97,18 @@ impl Wire {
             }
         }
         let pin = Path::new(BPFFS).join("network");
-        self.datapath.pin_entry(Entry::XdpNetwork, &pin)?;
-        let attached = self.server.ip(&format!("link set dev tun9 xdpgeneric pinned {}", pin.display()));
+        self.datapath.pin_entry(Entry::TcNetwork, &pin)?;
+        let program = SchedClassifier::from_pin(&pin);
         fs::remove_file(&pin)?;
-        attached.map(drop)
+        let mut program = program?;
+        self.server.enter(|| -> Result<()> {
+            qdisc_add_clsact("tun9")?;
+            program.attach("tun9", TcAttachType::Ingress)?;
+            Ok(())
+        })??;
+        // It is detached where this is dropped.
+        self.classifier = Some(program);
+        Ok(())
     }
 
     fn connections_need_a_grant(&self) -> Result<()> {
