@@ -16,8 +16,9 @@ use jit_tests::{
 use crate::{BPFFS, kernel_judge, none, release};
 
 pub(crate) fn judge_the_table() -> Result<()> {
+    let mut kernel = kernel_judge(Mode::Enforce, false)?;
     for entry in Entry::ALL {
-        let kernel = kernel_judge(Mode::Enforce, false)?.of(entry)?;
+        kernel = kernel.of(entry)?;
         let host = HostJudge::enforcing()?.of(entry);
         let table = fixtures_of(entry);
         none(&differences(&kernel, &table)).with_context(|| format!("{entry:?}"))?;
@@ -27,11 +28,11 @@ pub(crate) fn judge_the_table() -> Result<()> {
 }
 
 pub(crate) fn load_under_the_services_rights() -> Result<()> {
+    let directory = Path::new(BPFFS).join("jit-agent");
+    unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let mut judge = with_only(SERVICE, || KernelJudge::new(&directory, &protection(Mode::Enforce, false)))??;
     for entry in Entry::ALL {
-        let directory = Path::new(BPFFS).join("jit-agent");
-        unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-        let load = || KernelJudge::new(&directory, &protection(Mode::Enforce, false))?.of(entry);
-        let judge = with_only(SERVICE, load)?.with_context(|| format!("{entry:?}"))?;
+        judge = with_only(SERVICE, || judge.of(entry))?.with_context(|| format!("{entry:?}"))?;
         none(&differences(&judge, &fixtures_of(entry))).with_context(|| format!("{entry:?}"))?;
     }
     Ok(())
