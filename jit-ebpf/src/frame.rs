@@ -20,6 +20,9 @@ const MAX_LENGTH: usize = 0x1ffff;
 
 /// What packets begin with.
 pub(crate) trait Layer {
+    /// How many bytes stand before it.
+    fn start<H: Hook>(context: Context) -> usize;
+
     /// Parses a packet and goes on with its flow.
     fn parse_then<F: Frame, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason>;
 
@@ -31,6 +34,11 @@ pub(crate) trait Layer {
 pub(crate) struct Ethernet;
 
 impl Layer for Ethernet {
+    #[inline(always)]
+    fn start<H: Hook>(_: Context) -> usize {
+        0
+    }
+
     #[inline(always)]
     fn parse_then<F: Frame, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
         parse_then(frame, then)
@@ -46,6 +54,11 @@ impl Layer for Ethernet {
 pub(crate) struct Network;
 
 impl Layer for Network {
+    #[inline(always)]
+    fn start<H: Hook>(context: Context) -> usize {
+        H::before_network(context)
+    }
+
     #[inline(always)]
     fn parse_then<F: Frame, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
         parse_network_then(frame, then)
@@ -177,6 +190,7 @@ impl<H: Hook, L: Layer> Frame for LinearFrame<H, L> {
 /// A packet in one or several buffers, each read of which is a call of the kernel.
 pub(crate) struct BufferedFrame<H, L> {
     context: Context,
+    start: usize,
     kind: PhantomData<(H, L)>,
 }
 
@@ -186,7 +200,7 @@ impl<H: Hook, L: Layer> PacketFrame for BufferedFrame<H, L> {
 
     #[inline(always)]
     fn new(context: Context) -> Self {
-        Self { context, kind: PhantomData }
+        Self { context, start: L::start::<H>(context), kind: PhantomData }
     }
 
     #[inline(always)]
@@ -198,7 +212,7 @@ impl<H: Hook, L: Layer> PacketFrame for BufferedFrame<H, L> {
 impl<H: Hook, L: Layer> Frame for BufferedFrame<H, L> {
     #[inline(always)]
     fn holds(&self, length: usize) -> bool {
-        H::length(self.context) >= length
+        H::length(self.context) - self.start >= length
     }
 
     #[inline(always)]
@@ -238,7 +252,7 @@ impl<H: Hook, L: Layer> BufferedFrame<H, L> {
         let mut buffer: Buffer = [0; 5];
         let buffer = &raw mut buffer;
         // SAFETY: the buffer has room for all lengths that the callers ask for.
-        let loaded = unsafe { H::load(self.context, offset, buffer.cast(), length) };
+        let loaded = unsafe { H::load(self.context, self.start + offset, buffer.cast(), length) };
         // SAFETY: the buffer was initialised above. It is read whole, since the verifier wants accesses to the stack
         // aligned and the compiler, which may misalign others, must not narrow a volatile one.
         loaded.then(|| unsafe { buffer.read_volatile() })

@@ -38,6 +38,9 @@ pub(crate) trait Hook {
     /// Whether the kernel took the outer VLAN tag out of the packet and keeps it elsewhere.
     fn tag_is_apart(context: Context) -> bool;
 
+    /// How many bytes stand before the network header.
+    fn before_network(context: Context) -> usize;
+
     /// Whether the packet is several TCP segments that the kernel merged.
     fn is_merged(context: Context) -> bool;
 }
@@ -79,6 +82,11 @@ impl Hook for Xdp {
     #[inline(always)]
     fn tag_is_apart(_: Context) -> bool {
         false
+    }
+
+    #[inline(always)]
+    fn before_network(_: Context) -> usize {
+        0
     }
 
     #[inline(always)]
@@ -129,6 +137,16 @@ impl Hook for Tc {
         let context: *const __sk_buff = context.cast();
         // SAFETY: as above.
         unsafe { (*context).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn before_network(context: Context) -> usize {
+        let context: *const __sk_buff = context.cast();
+        // SAFETY: as above.
+        let (whole, from_network) = unsafe { ((*context).len as usize, (*context).wire_len as usize) };
+        // Before 5.14 the outer headers of some tunnels count as the link's. Then the kernel puts them before the packet,
+        // having noted its length without them.
+        if from_network != 0 && from_network < whole { whole - from_network } else { 0 }
     }
 
     #[inline(always)]

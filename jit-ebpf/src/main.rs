@@ -46,20 +46,6 @@ fn jit_xdp_frags(context: XdpContext) -> u32 {
     in_parts::<Xdp, Ethernet>(context.as_ptr())
 }
 
-/// As `jit_xdp`, for interfaces without Ethernet headers.
-#[xdp]
-#[inline(always)]
-fn jit_xdp_l3(context: XdpContext) -> u32 {
-    whole::<LinearFrame<Xdp, Network>>(context.as_ptr())
-}
-
-/// As `jit_xdp_frags`, for interfaces without Ethernet headers.
-#[xdp(frags)]
-#[inline(always)]
-fn jit_xdp_frags_l3(context: XdpContext) -> u32 {
-    in_parts::<Xdp, Network>(context.as_ptr())
-}
-
 /// The entry of the network stack, where there can be no XDP.
 #[classifier]
 #[inline(always)]
@@ -67,7 +53,7 @@ fn jit_tc(context: TcContext) -> i32 {
     in_parts::<Tc, Ethernet>(context.as_ptr()) as i32
 }
 
-/// As `jit_tc`, for interfaces without Ethernet headers.
+/// As `jit_tc`, for interfaces without Ethernet headers. There is no XDP for them: it can't tell where such packets begin.
 #[classifier]
 #[inline(always)]
 fn jit_tc_l3(context: TcContext) -> i32 {
@@ -87,6 +73,9 @@ fn whole<F: PacketFrame>(context: Context) -> u32 {
 /// The verdict on a packet of which only the first part may be readable directly.
 #[inline(always)]
 fn in_parts<H: Hook, L: Layer>(context: Context) -> u32 {
+    if L::start::<H>(context) != 0 {
+        return buffered::<H, L>(context);
+    }
     let frame = LinearFrame::<H, L>::new(context);
     match judge(&frame) {
         Ok(action) => action,

@@ -33,6 +33,7 @@ mod namespace;
 mod probe;
 mod process;
 mod requests;
+pub mod rights;
 mod sandbox;
 mod servers;
 mod session;

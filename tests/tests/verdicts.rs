@@ -1,12 +1,14 @@
 //! The packet table, on the host and in the kernel.
 
-use jit_agent::datapath::xdp::Entry;
+use std::fs;
+
+use jit_agent::datapath::xdp::{Entry, XdpDatapath};
 use jit_common::abi::Mode;
 use jit_tests::{
     Sandbox,
     verdicts::{
-        HostJudge, KernelJudge, differences, differences_when_cut, protection,
-        table::{Fixture, fixtures, fixtures_with_fragments_dropped, network_packets},
+        HostJudge, KernelJudge, differences, differences_when_cut, instructions, protection,
+        table::{fixtures, fixtures_of, fixtures_with_fragments_dropped, for_entry},
     },
 };
 
@@ -47,15 +49,10 @@ fn in_observe_mode_every_packet_passes_and_is_counted_as_what_it_would_be() -> a
     Ok(())
 }
 
-/// The table as it is for a program.
-fn fixtures_of(entry: Entry, fixtures: Vec<Fixture>) -> Vec<Fixture> {
-    if entry.is_network() { network_packets(fixtures) } else { fixtures }
-}
-
 #[test]
 fn each_program_judges_every_packet_of_the_table_as_the_table_says() -> anyhow::Result<()> {
     for entry in Entry::ALL {
-        let table = fixtures_of(entry, fixtures());
+        let table = fixtures_of(entry);
         assert_eq!(differences(&HostJudge::enforcing()?.of(entry), &table), NONE, "{entry:?}, the host");
         for mode in [Mode::Enforce, Mode::Observe] {
             let sandbox = Sandbox::new()?;
@@ -64,7 +61,7 @@ fn each_program_judges_every_packet_of_the_table_as_the_table_says() -> anyhow::
         }
         let sandbox = Sandbox::new()?;
         let strict = kernel_judge(&sandbox, Mode::Enforce, true)?.of(entry)?;
-        let table = fixtures_of(entry, fixtures_with_fragments_dropped());
+        let table = for_entry(entry, fixtures_with_fragments_dropped());
         assert_eq!(differences(&strict, &table), NONE, "{entry:?}, fragments refused");
     }
     Ok(())
@@ -76,7 +73,18 @@ fn host_and_each_program_agree_on_every_packet_of_the_table_cut_at_every_byte() 
         let sandbox = Sandbox::new()?;
         let kernel = kernel_judge(&sandbox, Mode::Enforce, false)?.of(entry)?;
         let host = HostJudge::enforcing()?.of(entry);
-        assert_eq!(differences_when_cut(&kernel, &host, &fixtures_of(entry, fixtures()))?, NONE, "{entry:?}");
+        assert_eq!(differences_when_cut(&kernel, &host, &fixtures_of(entry))?, NONE, "{entry:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_verifier_walks_through_no_more_instructions_than_recorded() -> anyhow::Result<()> {
+    let sandbox = Sandbox::new()?;
+    let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    for line in instructions::check(&mut datapath, release.trim())? {
+        println!("{line}");
     }
     Ok(())
 }

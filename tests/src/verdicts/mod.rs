@@ -3,6 +3,7 @@
 mod comparison;
 pub mod frame;
 mod generator;
+pub mod instructions;
 pub mod invariants;
 mod random;
 pub mod table;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use jit_agent::datapath::xdp::Entry;
 use jit_common::reason::Reason::{self, *};
 
 use super::{
@@ -30,9 +31,20 @@ pub fn fixtures() -> Vec<Fixture> {
     [ethernet_frames(), ipv4_packets(), ipv6_packets(), ipv6_chains(), fragments()].concat()
 }
 
-/// The IP packets of fixtures, for programs whose packets begin with the IP header.
+/// All fixtures as such a program gets them.
 #[must_use]
-pub fn network_packets(fixtures: Vec<Fixture>) -> Vec<Fixture> {
+pub fn fixtures_of(entry: Entry) -> Vec<Fixture> {
+    for_entry(entry, fixtures())
+}
+
+/// Fixtures as such a program gets them.
+#[must_use]
+pub fn for_entry(entry: Entry, fixtures: Vec<Fixture>) -> Vec<Fixture> {
+    if entry.is_network() { network_packets(fixtures) } else { fixtures }
+}
+
+/// The IP packets of fixtures, for programs whose packets begin with the IP header.
+fn network_packets(fixtures: Vec<Fixture>) -> Vec<Fixture> {
     let is_ip = |frame: &[u8]| [ethertype::IPV4, ethertype::IPV6].iter().any(|ip| frame[12..14] == ip.to_be_bytes());
     let mut packets = fixtures;
     // No program is run on less than the 14 bytes that would be an Ethernet header.

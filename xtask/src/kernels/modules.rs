@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::initramfs::Archive;
 use crate::{exec, paths};
 
-/// In the order in which they depend on each other: VLANs, SCTP and veth.
-const MODULES: [&str; 11] = [
+/// In the order in which they depend on each other: VLANs, SCTP, veth, IPIP and classifiers.
+const MODULES: [&str; 16] = [
     "net/llc/llc",
     "net/802/stp",
     "net/802/garp",
@@ -23,6 +23,11 @@ const MODULES: [&str; 11] = [
     "net/ipv6/ip6_udp_tunnel",
     "net/sctp/sctp",
     "drivers/net/veth",
+    "net/ipv4/ip_tunnel",
+    "net/ipv4/tunnel4",
+    "net/ipv4/ipip",
+    "net/sched/sch_ingress",
+    "net/sched/cls_bpf",
 ];
 
 /// An archive that has the modules in `/modules`, uncompressed, with names that sort in the order of loading. The kernel

@@ -31,14 +31,13 @@ pub(super) enum Layer {
 }
 
 impl Layer {
-    /// The XDP program for packets in one or several buffers, from kernel 5.18, or for those in one. The kernel shows
-    /// the first 15 characters.
-    const fn xdp(self, frags: bool) -> &'static str {
+    /// The XDP program for packets in one or several buffers, from kernel 5.18, or for those in one.
+    const fn xdp(self, frags: bool) -> Option<&'static str> {
         match (self, frags) {
-            (Self::Ethernet, true) => "jit_xdp_frags",
-            (Self::Ethernet, false) => "jit_xdp",
-            (Self::Network, true) => "jit_xdp_frags_l3",
-            (Self::Network, false) => "jit_xdp_l3",
+            (Self::Ethernet, true) => Some("jit_xdp_frags"),
+            (Self::Ethernet, false) => Some("jit_xdp"),
+            // XDP gets such packets from where their link's header began, if there ever was one, and can't tell.
+            (Self::Network, _) => None,
         }
     }
 
@@ -105,7 +104,7 @@ impl Object {
         }
         let mut object =
             loader.load(OBJECT).map_err(|error| DatapathError::kernel("creating the program's maps", error))?;
-        let mut load = |frags| xdp(&mut object, Layer::Ethernet.xdp(frags)).and_then(Xdp::load);
+        let mut load = |frags| xdp(&mut object, Layer::Ethernet.xdp(frags).unwrap_or_default()).and_then(Xdp::load);
         let frags = match load(true) {
             Ok(()) => true,
             // That is how kernels answer that don't know of such packets. Any other answer is about this program.
@@ -125,8 +124,8 @@ impl Object {
     }
 
     /// Name of the XDP program for such interfaces.
-    pub(super) const fn xdp_name(&self, layer: Layer) -> &'static str {
-        layer.xdp(self.frags)
+    pub(super) fn xdp_name(&self, layer: Layer) -> &'static str {
+        layer.xdp(self.frags).unwrap_or("none")
     }
 
     /// Hands a map over.
@@ -143,7 +142,9 @@ impl Object {
 
     /// The XDP program for such interfaces, loaded at first use.
     pub(super) fn xdp(&mut self, layer: Layer) -> Result<&mut Xdp, DatapathError> {
-        let name = layer.xdp(self.frags);
+        let Some(name) = layer.xdp(self.frags) else {
+            return Err(DatapathError::kernel("finding an XDP program", "packets have no Ethernet header"));
+        };
         let program = xdp(&mut self.object, name).map_err(|error| loading(name, error))?;
         if program.fd().is_err() {
             program.load().map_err(|error| loading(name, error))?;
@@ -163,7 +164,7 @@ impl Object {
 
     /// An XDP program that was loaded before, to run or to ask.
     pub(super) fn loaded_xdp(&self, layer: Layer) -> Result<&Xdp, DatapathError> {
-        match self.object.program(layer.xdp(self.frags)) {
+        match layer.xdp(self.frags).and_then(|name| self.object.program(name)) {
             Some(Program::Xdp(program)) => Ok(program),
             _ => Err(DatapathError::kernel("finding the XDP program", "the object has no such program")),
         }

@@ -1,6 +1,6 @@
 //! The loaded programs, run on frames without an interface.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use aya::programs::{TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya_obj::programs::XdpAttachType;
@@ -17,8 +17,6 @@ pub struct Runner(Xdp);
 pub enum Entry {
     /// XDP on interfaces with Ethernet headers.
     Xdp,
-    /// XDP on interfaces whose packets begin with the IP header.
-    XdpNetwork,
     /// The classifier on interfaces with Ethernet headers.
     Tc,
     /// The classifier on interfaces whose packets begin with the IP header.
@@ -27,12 +25,12 @@ pub enum Entry {
 
 impl Entry {
     /// Every program.
-    pub const ALL: [Self; 4] = [Self::Xdp, Self::XdpNetwork, Self::Tc, Self::TcNetwork];
+    pub const ALL: [Self; 3] = [Self::Xdp, Self::Tc, Self::TcNetwork];
 
     const fn layer(self) -> Layer {
         match self {
             Self::Xdp | Self::Tc => Layer::Ethernet,
-            Self::XdpNetwork | Self::TcNetwork => Layer::Network,
+            Self::TcNetwork => Layer::Network,
         }
     }
 
@@ -56,16 +54,28 @@ impl XdpDatapath {
     /// The kernel refuses it.
     pub fn load_entry(&mut self, entry: Entry) -> Result<(), DatapathError> {
         match entry {
-            Entry::Xdp | Entry::XdpNetwork => self.object.xdp(entry.layer()).map(drop),
+            Entry::Xdp => self.object.xdp(entry.layer()).map(drop),
             Entry::Tc | Entry::TcNetwork => self.object.tc(entry.layer()).map(drop),
         }
     }
 
+    /// Pins a program, loaded if need be, for others to attach it.
+    ///
+    /// # Errors
+    /// The kernel refuses it, or it can't be pinned there.
+    pub fn pin_entry(&mut self, entry: Entry, path: &Path) -> Result<(), DatapathError> {
+        let pinned = match entry {
+            Entry::Xdp => self.object.xdp(entry.layer())?.pin(path),
+            Entry::Tc | Entry::TcNetwork => self.object.tc(entry.layer())?.pin(path),
+        };
+        pinned.map_err(|error| DatapathError::kernel(format!("pinning a program to {}", path.display()), error))
+    }
+
     /// Name of a program, as it is in the object.
     #[must_use]
-    pub const fn entry_name(&self, entry: Entry) -> &'static str {
+    pub fn entry_name(&self, entry: Entry) -> &'static str {
         match entry {
-            Entry::Xdp | Entry::XdpNetwork => self.object.xdp_name(entry.layer()),
+            Entry::Xdp => self.object.xdp_name(entry.layer()),
             Entry::Tc | Entry::TcNetwork => entry.layer().tc(),
         }
     }
@@ -86,7 +96,7 @@ impl XdpDatapath {
     pub fn test_run_of(&self, entry: Entry, frame: &[u8], repeat: u32) -> Result<(u32, Duration), DatapathError> {
         let options = of_frame(frame, repeat);
         match entry {
-            Entry::Xdp | Entry::XdpNetwork => run(self.object.loaded_xdp(entry.layer())?, options),
+            Entry::Xdp => run(self.object.loaded_xdp(entry.layer())?, options),
             Entry::Tc | Entry::TcNetwork => run(self.object.loaded_tc(entry.layer())?, options),
         }
     }
@@ -109,7 +119,7 @@ impl XdpDatapath {
     #[must_use]
     pub fn verified_instructions_of(&self, entry: Entry) -> Option<u32> {
         let info = match entry {
-            Entry::Xdp | Entry::XdpNetwork => self.object.loaded_xdp(entry.layer()).ok()?.info(),
+            Entry::Xdp => self.object.loaded_xdp(entry.layer()).ok()?.info(),
             Entry::Tc | Entry::TcNetwork => self.object.loaded_tc(entry.layer()).ok()?.info(),
         };
         info.ok()?.verified_instruction_count()

@@ -7,7 +7,7 @@ pub(crate) const USAGE: &str = "\
 Usage: cargo xtask bench [OPTIONS]
 
   --json          print JSON instead of a table
-  --only NAME     measure only what has NAME in its name, such as `locked-drop`, `ipv6`, `growth`,
+  --only NAME     measure only what has NAME in its name, such as `locked-drop`, `ipv6`, `rights`, `growth`,
                   `request`, `requests-and-audit`, `flood`, `flood-ipv4-tcp` or `client`
   --rounds N      rounds of each cost per packet, flood and client, at least 7 [default: 11]
   --repeat N      packets in each round of a cost per packet [default: 1000000]

@@ -15,6 +15,9 @@ pub(crate) const UNPROTECTED_PASS: &str = "unprotected-pass";
 /// The kind of packets to a protected port without grants.
 pub(crate) const LOCKED_DROP: &str = "locked-drop";
 
+/// The kind of packets from a host with a grant.
+pub(crate) const HOST_GRANT_PASS: &str = "host-grant-pass";
+
 /// Nothing protects this port.
 const UNPROTECTED: u16 = 80;
 /// Protected, and no grant is live.
@@ -59,7 +62,7 @@ pub(crate) fn all() -> Vec<Case> {
     let kinds = [
         (UNPROTECTED_PASS, "port not protected: pass", UNPROTECTED, Reason::UnprotectedPort),
         (LOCKED_DROP, "port locked, no grant live: drop", LOCKED, Reason::NoGrant),
-        ("host-grant-pass", "host grant: pass", HOST, Reason::HostGrant),
+        (HOST_GRANT_PASS, "host grant: pass", HOST, Reason::HostGrant),
         ("prefix-grant-pass", "prefix grant: pass", PREFIX, Reason::PrefixGrant),
         ("crowded-drop", "among 10,000 other hosts' grants: drop", CROWDED, Reason::NoGrant),
     ];

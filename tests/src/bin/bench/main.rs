@@ -19,6 +19,7 @@ mod opening;
 mod per_packet;
 mod report;
 mod requests;
+mod rights;
 mod samples;
 mod state_dir;
 mod table;
@@ -61,7 +62,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let floods = flood::Wanted { traffic, client: wanted(flood::CLIENT) };
     let flooded = floods.client || !floods.traffic.is_empty();
     ensure!(
-        growth || opening || requests || flooded || !cases.is_empty(),
+        wanted(rights::NAME) || growth || opening || requests || flooded || !cases.is_empty(),
         "--only {} matches no measurement; there are {}",
         arguments.only.as_deref().unwrap_or_default(),
         names().join(", ")
@@ -72,6 +73,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             cases if cases.is_empty() => None,
             cases => Some(per_packet::run(cases, arguments.rounds, arguments.repeat)?),
         },
+        rights: wanted(rights::NAME).then(|| rights::run(arguments.rounds, arguments.repeat)).transpose()?,
         growth: growth.then(|| growth::run(arguments.rounds, arguments.repeat)).transpose()?,
         opening: opening.then(|| opening::run(arguments.requests)).transpose()?,
         requests: requests.then(requests::run).transpose()?,
@@ -84,7 +86,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
 
 /// All that `--only` can select.
 fn names() -> Vec<String> {
-    let others =
-        [growth::NAME, opening::NAME, requests::NAME, flood::CLIENT].into_iter().chain(Traffic::ALL.map(Traffic::name));
+    let others = [rights::NAME, growth::NAME, opening::NAME, requests::NAME, flood::CLIENT]
+        .into_iter()
+        .chain(Traffic::ALL.map(Traffic::name));
     cases::all().iter().map(cases::Case::name).chain(others.map(str::to_owned)).collect()
 }

@@ -105,7 +105,11 @@ fn run_bare(bare: &Program, case: &Case, repeat: u32) -> Result<()> {
     Ok(())
 }
 
-fn run_program(datapath: &XdpDatapath, case: &Case, repeat: u32) -> Result<()> {
+/// Runs the program on the case's packet.
+///
+/// # Errors
+/// The kernel refuses the run, or the packet meets another verdict than it should.
+pub(crate) fn run_program(datapath: &XdpDatapath, case: &Case, repeat: u32) -> Result<()> {
     let expected = match case.reason.verdict() {
         Verdict::Drop => action::DROP,
         Verdict::Pass => action::PASS,

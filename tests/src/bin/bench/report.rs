@@ -8,6 +8,7 @@ use crate::growth::Growth;
 use crate::opening::Opening;
 use crate::per_packet::Costs;
 use crate::requests::Requests;
+use crate::rights::Rights;
 use crate::samples::Samples;
 use crate::table::aligned;
 use crate::targets;
@@ -18,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) environment: Environment,
     /// What a packet costs.
     pub(crate) per_packet: Option<Costs>,
+    /// What the service's rights change about that.
+    pub(crate) rights: Option<Rights>,
     /// How that grows.
     pub(crate) growth: Option<Growth>,
     /// How soon a request lets a packet through.
@@ -31,10 +34,11 @@ pub(crate) struct Report {
 impl Report {
     /// For programs.
     pub(crate) fn to_json(&self) -> String {
-        let Self { environment, per_packet, growth, opening, requests, floods } = self;
+        let Self { environment, per_packet, rights, growth, opening, requests, floods } = self;
         let report = json!({
             "environment": environment.to_json(),
             "perPacket": per_packet.as_ref().map(Costs::to_json),
+            "rights": rights.as_ref().map(Rights::to_json),
             "growth": growth.as_ref().map(Growth::to_json),
             "opening": opening.as_ref().map(Opening::to_json),
             "requests": requests.as_ref().map(Requests::to_json),
@@ -46,10 +50,11 @@ impl Report {
 
     /// For people.
     pub(crate) fn to_table(&self) -> String {
-        let Self { environment, per_packet, growth, opening, requests, floods } = self;
+        let Self { environment, per_packet, rights, growth, opening, requests, floods } = self;
         let targets = targets::all(floods.as_ref(), per_packet.as_ref());
         let sections = [
             per_packet.as_ref().map(costs),
+            rights.as_ref().map(Rights::to_table),
             growth.as_ref().map(Growth::to_table),
             opening.as_ref().map(times),
             requests.as_ref().map(Requests::to_table),

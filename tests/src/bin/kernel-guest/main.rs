@@ -4,6 +4,7 @@
 //! and powers the machine off.
 #![expect(clippy::print_stdout, reason = "the console is where the results go")]
 
+mod programs;
 mod wire;
 
 use std::{
@@ -23,7 +24,7 @@ use jit_agent::{
 };
 use jit_common::abi::Mode;
 use jit_tests::verdicts::{
-    HostJudge, KernelJudge, differences, differences_when_cut, protection,
+    KernelJudge, differences, protection,
     table::{Fixture, fixtures, fixtures_with_fragments_dropped},
 };
 use nix::{
@@ -41,18 +42,25 @@ use nix::{
 type Check = fn() -> Result<()>;
 
 /// All checks, in the order in which they run.
-const CHECKS: [(&str, Check); 10] = [
+const CHECKS: &[(&str, Check)] = &[
     ("the kernel is up and has bpffs", kernel_is_up_and_has_bpffs),
-    ("every packet of the table is judged as the table says", || judged(Mode::Enforce, false, &fixtures())),
+    (
+        "each program judges every packet of the table, and cut at every byte, as the host does",
+        programs::judge_the_table,
+    ),
+    ("under the service's rights the programs load and enforce", programs::load_under_the_services_rights),
+    ("the verifier walks through no more instructions than recorded", programs::verified_as_recorded),
+    ("the hooks of this kernel are known", programs::hooks),
     ("fragments are dropped where they are refused", || {
         judged(Mode::Enforce, true, &fixtures_with_fragments_dropped())
     }),
     ("in observe mode every packet passes and is counted", || judged(Mode::Observe, false, &fixtures())),
-    ("host and kernel agree on packets cut at every byte", cut_packets),
     ("a kernel from 5.18 on loads the program for several buffers", program_suits_the_kernel),
     ("tagged connections need a grant", wire::tagged_connections_need_a_grant),
     ("doubly tagged connections need a grant", wire::doubly_tagged_connections_need_a_grant),
     ("SCTP associations need a grant", wire::sctp_associations_need_a_grant),
+    ("connections through a tunnel without Ethernet headers need a grant", wire::tunnelled_connections_need_a_grant),
+    ("under the service's rights connections need a grant", wire::connections_need_a_grant_under_the_services_rights),
     ("a second load takes over the pinned maps and their grants", second_load_adopts),
 ];
 
@@ -74,7 +82,7 @@ fn main() -> ExitCode {
         failed += 1;
     }
     println!("Linux {}", release().unwrap_or_else(|error| format!("{error:#}")));
-    for (name, check) in CHECKS {
+    for &(name, check) in CHECKS {
         match check() {
             Ok(()) => {
                 println!("ok {name}");
@@ -181,14 +189,6 @@ fn none(differences: &[String]) -> Result<()> {
 
 fn judged(mode: Mode, drop_fragments: bool, fixtures: &[Fixture]) -> Result<()> {
     none(&differences(&kernel_judge(mode, drop_fragments)?, fixtures))
-}
-
-fn cut_packets() -> Result<()> {
-    let kernel = kernel_judge(Mode::Enforce, false)?;
-    if let Some(instructions) = kernel.datapath().verified_instructions() {
-        println!("the verifier walked through {instructions} instructions");
-    }
-    none(&differences_when_cut(&kernel, &HostJudge::enforcing()?, &fixtures())?)
 }
 
 fn second_load_adopts() -> Result<()> {

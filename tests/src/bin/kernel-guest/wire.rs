@@ -1,23 +1,27 @@
 //! What needs devices and protocols that the kernels of build hosts often lack: 802.1Q, 802.1ad and SCTP.
 
-use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{fs, net::SocketAddr, os::fd::OwnedFd, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use aya::programs::{SchedClassifier, TcAttachType, tc::qdisc_add_clsact};
 use jit_agent::{
     config::Interfaces,
     datapath::{
         Datapath as _,
-        xdp::{XdpDatapath, unload},
+        xdp::{Entry, XdpDatapath, unload},
     },
 };
 use jit_common::abi::Mode;
 use jit_tests::{
-    Link, Namespace, PATIENCE, Reach, SILENCE, TcpServer, tcp_connects,
+    Link, Namespace, PATIENCE, Reach, SILENCE, TcpServer,
+    rights::{SERVICE, with_only},
+    tcp_connects,
     verdicts::{populate, protection},
 };
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, listen, socket_with, sockopt},
+    thread::CapabilitySet,
 };
 
 use crate::BPFFS;
@@ -31,22 +35,34 @@ const STRANGER: &str = "192.0.2.12";
 struct Wire {
     server: Namespace,
     client: Namespace,
-    _datapath: XdpDatapath,
+    datapath: XdpDatapath,
+    classifier: Option<SchedClassifier>,
 }
 
 impl Wire {
     fn new() -> Result<Self> {
+        Self::made_under(None)
+    }
+
+    /// Under these rights, or root's.
+    fn made_under(rights: Option<CapabilitySet>) -> Result<Self> {
         let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);
         Link::new(&server, "srv0", &client, "cli0").up()?;
-        let directory = std::path::Path::new(BPFFS).join("jit-agent");
+        let directory = Path::new(BPFFS).join("jit-agent");
         unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-        let mut datapath = XdpDatapath::load(&directory)?;
-        populate(&mut datapath, &protection(Mode::Enforce, false))?;
-        let interfaces = Interfaces::parse(&["srv0"]).map_err(anyhow::Error::msg)?;
-        server.enter(|| datapath.attach(&interfaces))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+        let make = || {
+            let mut datapath = XdpDatapath::load(&directory)?;
+            populate(&mut datapath, &protection(Mode::Enforce, false))?;
+            datapath.attach(&Interfaces::parse(&["srv0"]).map_err(anyhow::Error::msg)?).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+            anyhow::Ok(datapath)
+        };
+        let datapath = server.enter(|| match rights {
+            None => make(),
+            Some(rights) => with_only(rights, make)?,
+        })??;
         let view = server.enter(|| datapath.interfaces())?;
         ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
-        Ok(Self { server, client, _datapath: datapath })
+        Ok(Self { server, client, datapath, classifier: None })
     }
 
     /// Stacks VLAN devices, given by protocol and number, outermost first, on both ends, and addresses the innermost.
@@ -65,6 +81,36 @@ impl Wire {
                 namespace.ip(&format!("address add {address}/24 dev {device}"))?;
             }
         }
+        Ok(())
+    }
+
+    /// Puts a tunnel without Ethernet headers over the veth, with its own program on the server's end, and the addresses
+    /// on the tunnel. The program on the veth lets the tunnel's packets pass, which are neither TCP nor UDP nor SCTP.
+    fn tunnel(&mut self) -> Result<()> {
+        let ends = [
+            (&self.server, "srv0", "198.18.0.1", "198.18.0.2", &["192.0.2.1"][..]),
+            (&self.client, "cli0", "198.18.0.2", "198.18.0.1", &[GRANTED, STRANGER]),
+        ];
+        for (namespace, device, local, remote, addresses) in ends {
+            namespace.ip(&format!("address add {local}/24 dev {device}"))?;
+            namespace.ip(&format!("link add tun9 type ipip local {local} remote {remote}"))?;
+            namespace.ip("link set tun9 up")?;
+            for address in addresses {
+                namespace.ip(&format!("address add {address}/24 dev tun9"))?;
+            }
+        }
+        let pin = Path::new(BPFFS).join("network");
+        self.datapath.pin_entry(Entry::TcNetwork, &pin)?;
+        let program = SchedClassifier::from_pin(&pin);
+        fs::remove_file(&pin)?;
+        let mut program = program?;
+        self.server.enter(|| -> Result<()> {
+            qdisc_add_clsact("tun9")?;
+            program.attach("tun9", TcAttachType::Ingress)?;
+            Ok(())
+        })??;
+        // It is detached where this is dropped.
+        self.classifier = Some(program);
         Ok(())
     }
 
@@ -89,6 +135,18 @@ fn is(found: Reach, expected: Reach, who: &str) -> Result<()> {
 pub(crate) fn tagged_connections_need_a_grant() -> Result<()> {
     let wire = Wire::new()?;
     wire.address(&[("802.1Q", 5)])?;
+    wire.connections_need_a_grant()
+}
+
+pub(crate) fn connections_need_a_grant_under_the_services_rights() -> Result<()> {
+    let wire = Wire::made_under(Some(SERVICE))?;
+    wire.address(&[])?;
+    wire.connections_need_a_grant()
+}
+
+pub(crate) fn tunnelled_connections_need_a_grant() -> Result<()> {
+    let mut wire = Wire::new()?;
+    wire.tunnel()?;
     wire.connections_need_a_grant()
 }
 

@@ -1,0 +1,77 @@
+//! What the service's rights cost: the program loaded as root and as the service, by turns. Without CAP_PERFMON, the kernel
+//! builds a guard against speculation into each program.
+
+use anyhow::{Context, Result};
+use jit_agent::datapath::xdp::XdpDatapath;
+use jit_tests::Sandbox;
+use jit_tests::rights::{SERVICE, with_only};
+use serde_json::{Value, json};
+
+use crate::cases::{self, Case};
+use crate::per_packet::{run_program, time};
+use crate::samples::Samples;
+use crate::table::aligned;
+
+/// The name to select it by.
+pub(crate) const NAME: &str = "rights";
+
+/// What is compared.
+const KINDS: [&str; 3] = [cases::LOCKED_DROP, cases::UNPROTECTED_PASS, cases::HOST_GRANT_PASS];
+
+/// For each case, how many times what it takes as root it takes as the service.
+pub(crate) struct Rights(Vec<(Case, Samples)>);
+
+/// Measures, round after round.
+///
+/// # Errors
+/// The kernel refuses the program under the service's rights, or a packet meets another verdict than it should.
+pub(crate) fn run(rounds: u32, repeat: u32) -> Result<Rights> {
+    let as_root = Sandbox::new()?;
+    let mut root = XdpDatapath::load(&as_root.bpffs().join("jit-agent")).context("loading the program as root")?;
+    cases::populate(&mut root)?;
+    let as_service = Sandbox::new()?;
+    let directory = as_service.bpffs().join("jit-agent");
+    let mut service =
+        with_only(SERVICE, || XdpDatapath::load(&directory))?.context("loading the program as the service")?;
+    cases::populate(&mut service)?;
+    let mut compared = Vec::new();
+    for case in cases::all().into_iter().filter(|case| KINDS.contains(&case.kind)) {
+        let nanoseconds = |datapath, repeat| time(|| run_program(datapath, &case, repeat), repeat);
+        // Not counted, as in the costs of a packet.
+        nanoseconds(&root, repeat / 10)?;
+        nanoseconds(&service, repeat / 10)?;
+        let mut ratios = Vec::new();
+        for round in 0..rounds {
+            let ratio = if round % 2 == 0 {
+                let root = nanoseconds(&root, repeat)?;
+                nanoseconds(&service, repeat)? / root
+            } else {
+                let service = nanoseconds(&service, repeat)?;
+                service / nanoseconds(&root, repeat)?
+            };
+            ratios.push(ratio);
+        }
+        compared.push((case, Samples::new(ratios)));
+    }
+    Ok(Rights(compared))
+}
+
+impl Rights {
+    /// For programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let cases = self.0.iter().map(|(case, ratio)| json!({ "name": case.name(), "ratio": ratio.to_json() }));
+        cases.collect()
+    }
+
+    /// For people.
+    pub(crate) fn to_table(&self) -> String {
+        let mut rows = vec![["packet", "", "service : root"].map(str::to_owned)];
+        let row = |(case, ratio): &(Case, Samples)| [case.meaning.to_owned(), case.family.to_owned(), ratio.shown(2)];
+        rows.extend(self.0.iter().map(row));
+        format!(
+            "The program loaded under the service's rights (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON) beside root's\n\
+             Time of a packet in the same round: median (quartiles)\n\n{}",
+            aligned(&rows, 2)
+        )
+    }
+}
