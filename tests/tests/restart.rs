@@ -92,6 +92,32 @@ fn killing_and_restarting_loses_no_granted_packet_and_lets_no_other_through() ->
 }
 
 #[test]
+fn maps_of_another_layout_are_replaced_without_a_granted_packet_lost_or_another_let_through() -> Result<()> {
+    let net = Topology::new()?;
+    let _udp = UdpServer::echo(&net.server, UDP)?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, udp_only())?;
+    agent.grant(5000, "UDP", ALICE, 600)?;
+    let (pinned, first) = (pins(&agent)?, program_on(&net.server, "srv0")?);
+    let granted = Traffic::answered(&net.client, ALICE, UDP)?;
+    let locked = Traffic::unanswered(&net.client, OTHER, UDP)?;
+    for _ in 0..3 {
+        agent.kill9();
+        // To a successor with one map more it looks the same.
+        fs::remove_file(agent.bpffs_dir().join("maps/ACTIVITY"))?;
+        agent.launch()?;
+    }
+    let (granted, locked) = (granted.finish()?, locked.finish()?);
+    assert_eq!(granted, Tally { answered: granted.sent, ..granted }, "granted packets were lost");
+    assert_eq!(locked, Tally { answered: 0, ..locked }, "packets without a grant got through");
+    let (link, maps): (Vec<_>, Vec<_>) = pins(&agent)?.into_iter().partition(|(name, _)| name.starts_with("link-"));
+    assert!(link.iter().all(|link| pinned.contains(link)), "the link is adopted: {link:?}, before {pinned:?}");
+    assert!(!maps.iter().any(|map| pinned.contains(map)), "the maps are new: {maps:?}, before {pinned:?}");
+    assert_ne!(program_on(&net.server, "srv0")?, first);
+    assert_eq!(agent.grant_counts()?, (1, 1));
+    Ok(())
+}
+
+#[test]
 fn a_grant_ends_on_time_without_the_agent() -> Result<()> {
     let net = Topology::new()?;
     let _udp = UdpServer::echo(&net.server, UDP)?;

@@ -1,7 +1,7 @@
 //! Keeps the program on the interfaces that are to be covered, as these come, change and go.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -65,13 +65,15 @@ impl Attachments {
     }
 
     /// Brings the attachments in line with the interfaces as they are now: the new ones first. `told` is when netlink
-    /// spoke of a change; without it, nobody knows for how long an interface may have been there.
+    /// spoke of a change; without it, nobody knows for how long an interface may have been there. A predecessor's program
+    /// stays on interfaces that are `held_back`.
     pub(super) fn reconcile(
         &mut self,
         kernel: &mut Kernel<'_>,
         local: &mut LocalInterfaces,
         settings: &KernelSettings,
         told: Option<Instant>,
+        held_back: &BTreeSet<u32>,
     ) -> Vec<DatapathError> {
         let all = match netlink::interfaces() {
             Ok(all) => all,
@@ -90,7 +92,13 @@ impl Attachments {
         // Before the program is there: on an interface that forwards, it must not drop what is for others.
         local.set_covered(selection.chosen.iter().map(|chosen| &chosen.interface));
         errors.extend(local.refresh(settings).err());
-        for chosen in &selection.chosen {
+        let is_guarded = |interface: &Interface| {
+            held_back.contains(&interface.index)
+                && (interface.program.is_some() || kernel.pins.tcx(interface.index).exists())
+        };
+        let (guarded, others): (Vec<_>, Vec<_>) =
+            selection.chosen.iter().partition(|chosen| is_guarded(&chosen.interface));
+        for chosen in others {
             self.bring_in_line(chosen, kernel, told);
             errors.extend(self.error(chosen.interface.index));
         }
@@ -98,7 +106,7 @@ impl Attachments {
             errors.push(DatapathError::Interface { name, problem });
         }
         errors.extend(self.leave_others(&all, kernel));
-        self.has_looked = true;
+        self.has_looked |= guarded.is_empty();
         errors
     }
 
