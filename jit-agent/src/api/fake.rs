@@ -363,6 +363,7 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 reply(script, to, MetricsView { status, ports: Vec::new(), live_grants: Vec::new(), events });
             }
             Command::Permit(_, to) => reply(script, to, ()),
+            Command::Ping(to) => reply(script, to, ()),
             Command::Stop => break,
         }
     }

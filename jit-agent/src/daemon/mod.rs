@@ -2,6 +2,7 @@
 
 mod hangup;
 mod host;
+mod watchdog;
 
 use std::{net::TcpListener, path::Path, sync::Arc};
 
@@ -188,6 +189,9 @@ fn serve(core: Core, socket: &Path, metrics: Option<TcpListener>, events: &Event
             tracing::warn!(%error, "the service manager could not be told that the agent is ready");
         }
         tokio::spawn(hangup::reload_at(hangup, handle.clone()));
+        if let Some(interval) = watchdog::interval() {
+            tokio::spawn(watchdog::feed(handle.clone(), interval, watchdog::alive));
+        }
         tracing::info!(socket = %socket.display(), "ready");
         let (stop, stopped) = oneshot::channel::<()>();
         if let Some(listener) = metrics {
