@@ -1,7 +1,9 @@
 //! The daemon: lock first, then serve.
 
+mod arguments;
 mod hangup;
 mod host;
+mod main;
 mod watchdog;
 
 use std::{net::TcpListener, path::Path, sync::Arc};
@@ -13,6 +15,7 @@ use tokio::{
     sync::oneshot,
 };
 
+pub use self::{arguments::command, main::main};
 use crate::{
     api,
     clock::{Clock, SystemClock},
