@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -33,6 +34,13 @@ pub(super) fn binaries(files: &Path) -> Result<()> {
         copy(&target.join("release").join(name), &files.join(name))?;
     }
     Ok(())
+}
+
+/// Writes manual pages and completions into `files`. They are the same whatever the profile, so the tests' build will do.
+pub(super) fn manual(files: &Path) -> Result<()> {
+    say("writing manual pages and completions");
+    exec::run(exec::cargo("build").args(["--locked", "--package", "jit-tests", "--bin", "manual"]))?;
+    exec::run(Command::new(paths::target().join("debug/manual")).arg(files))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

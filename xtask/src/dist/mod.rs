@@ -33,6 +33,7 @@ fn make(revision: u32) -> Result<Vec<PathBuf>> {
     let files = directory().join("files");
     clean(&files)?;
     build::binaries(&files)?;
+    build::manual(&files)?;
     let deb = packages::deb(&tools, &directory(), &epoch, revision)?;
     let rpm = packages::rpm(&tools, &directory(), &epoch, revision)?;
     Ok(vec![deb, rpm])
