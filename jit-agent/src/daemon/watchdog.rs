@@ -46,7 +46,10 @@ mod tests {
         let (core, mut commands) = CoreHandle::new();
         let told = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&told);
-        let feeding = tokio::spawn(feed(core, INTERVAL, move || drop(count.fetch_add(1, Ordering::Relaxed))));
+        let alive = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let feeding = tokio::spawn(feed(core, INTERVAL, alive));
         for _ in 0..3 {
             let Some(Command::Ping(reply)) = commands.recv().await else { panic!("something else was asked") };
             reply.send(Ok(())).unwrap();

@@ -36,6 +36,16 @@ pub(super) fn binaries(files: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Puts the binaries of the tests' build into `files`, without what debuggers need, which would be most of the packages.
+pub(super) fn stripped_of_tests(files: &Path) -> Result<()> {
+    for name in BINARIES {
+        let file = files.join(name);
+        copy(&paths::target().join("debug").join(name), &file)?;
+        exec::run(Command::new("strip").arg(&file))?;
+    }
+    Ok(())
+}
+
 /// Writes manual pages and completions into `files`. They are the same whatever the profile, so the tests' build will do.
 pub(super) fn manual(files: &Path) -> Result<()> {
     say("writing manual pages and completions");

@@ -16,17 +16,28 @@ use anyhow::{Context, Result};
 
 use crate::{exec, paths, setup};
 
+/// Packages for the tests, of the binaries that the tests run: in `1` and, the same once more, in `again`; in `2` a later
+/// revision of them. Returns the directory that holds these.
+pub(crate) fn for_tests() -> Result<PathBuf> {
+    let tools = tools::provide()?;
+    let epoch = commit_time()?;
+    let files = directory().join("files");
+    clean(&files)?;
+    build::stripped_of_tests(&files)?;
+    build::manual(&files)?;
+    let base = paths::target().join("test-packages");
+    for (name, revision) in [("1", 1), ("again", 1), ("2", 2)] {
+        let directory = base.join(name);
+        clean(&directory)?;
+        packages::deb(&tools, &directory, &epoch, revision)?;
+        packages::rpm(&tools, &directory, &epoch, revision)?;
+    }
+    Ok(base)
+}
+
 /// Builds both packages, and tells where they are. `revision` numbers packages of the same version.
 pub(crate) fn run(revision: u32) -> Result<()> {
     setup::run(None)?;
-    for package in make(revision)? {
-        say(&format!("wrote {}", package.display()));
-    }
-    Ok(())
-}
-
-/// Builds both packages.
-fn make(revision: u32) -> Result<Vec<PathBuf>> {
     let tools = tools::provide()?;
     let epoch = commit_time()?;
     // The packages' metadata names files here, whatever directory cargo is told to build in.
@@ -34,9 +45,12 @@ fn make(revision: u32) -> Result<Vec<PathBuf>> {
     clean(&files)?;
     build::binaries(&files)?;
     build::manual(&files)?;
-    let deb = packages::deb(&tools, &directory(), &epoch, revision)?;
-    let rpm = packages::rpm(&tools, &directory(), &epoch, revision)?;
-    Ok(vec![deb, rpm])
+    for package in
+        [packages::deb(&tools, &directory(), &epoch, revision)?, packages::rpm(&tools, &directory(), &epoch, revision)?]
+    {
+        say(&format!("wrote {}", package.display()));
+    }
+    Ok(())
 }
 
 /// Where packages are written.
