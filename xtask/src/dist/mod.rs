@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use self::packages::Packages;
 use crate::{exec, paths, setup};
 
 /// Packages for the tests, of the binaries that the tests run: in `1` and, the same once more, in `again`; in `2` a later
@@ -26,11 +27,11 @@ pub(crate) fn for_tests() -> Result<PathBuf> {
     build::stripped_of_tests(&files)?;
     build::manual(&files)?;
     let base = paths::target().join("test-packages");
+    let packages = Packages { tools: &tools, epoch: &epoch, fast: true };
     for (name, revision) in [("1", 1), ("again", 1), ("2", 2)] {
         let directory = base.join(name);
         clean(&directory)?;
-        packages::deb(&tools, &directory, &epoch, revision)?;
-        packages::rpm(&tools, &directory, &epoch, revision)?;
+        packages.make(&directory, revision)?;
     }
     Ok(base)
 }
@@ -45,9 +46,7 @@ pub(crate) fn run(revision: u32) -> Result<()> {
     clean(&files)?;
     build::binaries(&files)?;
     build::manual(&files)?;
-    for package in
-        [packages::deb(&tools, &directory(), &epoch, revision)?, packages::rpm(&tools, &directory(), &epoch, revision)?]
-    {
+    for package in (Packages { tools: &tools, epoch: &epoch, fast: false }).make(&directory(), revision)? {
         say(&format!("wrote {}", package.display()));
     }
     Ok(())

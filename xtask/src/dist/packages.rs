@@ -11,24 +11,44 @@ use anyhow::{Context, Result, bail};
 use super::tools::Tools;
 use crate::{exec, paths};
 
-/// Makes the package for Debian and its derivatives in `directory`.
-pub(super) fn deb(tools: &Tools, directory: &Path, epoch: &str, revision: u32) -> Result<PathBuf> {
-    let revision = revision.to_string();
-    let mut command = Command::new(&tools.deb);
-    // The release profile has stripped already.
-    command
-        .args(["--package", "jit-agent", "--no-build", "--no-strip", "--locked", "--quiet", "--deb-revision"])
-        .arg(revision);
-    only_one(directory, "deb", &mut command, epoch)
+/// What all packages of one run share.
+pub(super) struct Packages<'a> {
+    pub(super) tools: &'a Tools,
+    /// Time of everything in them, in seconds.
+    pub(super) epoch: &'a str,
+    /// Whether they are to be made quickly rather than small.
+    pub(super) fast: bool,
 }
 
-/// Makes the package for distributions with rpm in `directory`.
-pub(super) fn rpm(tools: &Tools, directory: &Path, epoch: &str, revision: u32) -> Result<PathBuf> {
-    let mut command = Command::new(&tools.rpm);
-    // Not rpm's own search for what is required, which is not on every machine.
-    command.args(["--package", "jit-agent", "--auto-req", "builtin"]);
-    command.arg("--set-metadata").arg(format!("release = \"{revision}\""));
-    only_one(directory, "rpm", &mut command, epoch)
+impl Packages<'_> {
+    /// Makes both packages in `directory`.
+    pub(super) fn make(&self, directory: &Path, revision: u32) -> Result<[PathBuf; 2]> {
+        Ok([self.deb(directory, revision)?, self.rpm(directory, revision)?])
+    }
+
+    /// The one for Debian and its derivatives.
+    fn deb(&self, directory: &Path, revision: u32) -> Result<PathBuf> {
+        let mut command = Command::new(&self.tools.deb);
+        // Not stripped: the binaries come as they should be.
+        command.args(["--package", "jit-agent", "--no-build", "--no-strip", "--locked", "--quiet"]);
+        command.args(["--deb-revision", &revision.to_string()]);
+        if self.fast {
+            command.arg("--fast");
+        }
+        only_one(directory, "deb", &mut command, self.epoch)
+    }
+
+    /// The one for distributions with rpm.
+    fn rpm(&self, directory: &Path, revision: u32) -> Result<PathBuf> {
+        let mut command = Command::new(&self.tools.rpm);
+        // Not rpm's own search for what is required, which is not on every machine.
+        command.args(["--package", "jit-agent", "--auto-req", "builtin"]);
+        command.args(["--set-metadata", &format!("release = \"{revision}\"")]);
+        if self.fast {
+            command.args(["--payload-compress", "gzip"]);
+        }
+        only_one(directory, "rpm", &mut command, self.epoch)
+    }
 }
 
 /// Runs the tool with a fresh output directory, moves what it made to `directory`, and returns where that is.
