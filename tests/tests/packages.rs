@@ -201,6 +201,8 @@ fn live_and_remove(kind: Kind, packages: PathBuf) -> Result<Host> {
         assert_eq!(host.owner(path)?, expected, "{path}");
     }
     host.path(WANTS).symlink_metadata().context("the service is not enabled")?;
+    let unit = "/usr/lib/systemd/system/jit-agent.service";
+    host.run(&["systemd-analyze", "verify", "--man=no", unit].map(str::to_owned))?;
     let groups = fs::read_to_string(host.path("etc/group"))?;
     for group in ["jit-users", "jit-approvers", "jit-viewers"] {
         ensure!(groups.contains(&format!("\n{group}:")), "{group} is not in {groups}");
@@ -236,7 +238,9 @@ fn live_and_remove(kind: Kind, packages: PathBuf) -> Result<Host> {
 
 #[test]
 fn a_deb_observes_when_installed_stays_shut_when_upgraded_opens_when_removed_and_goes_when_purged() -> Result<()> {
-    let Some(packages) = packages("the .deb", &["dpkg", "deb-systemd-helper"]) else { return Ok(()) };
+    let Some(packages) = packages("the .deb", &["dpkg", "deb-systemd-helper", "systemd-analyze"]) else {
+        return Ok(());
+    };
     let host = live_and_remove(Kind::Deb, packages)?;
     assert_eq!(fs::read_to_string(host.path(CONFIG))?, ENFORCING);
 
@@ -255,7 +259,7 @@ fn a_deb_observes_when_installed_stays_shut_when_upgraded_opens_when_removed_and
 
 #[test]
 fn an_rpm_observes_when_installed_stays_shut_when_upgraded_and_opens_when_removed() -> Result<()> {
-    let Some(packages) = packages("the .rpm", &["rpm", "systemctl"]) else { return Ok(()) };
+    let Some(packages) = packages("the .rpm", &["rpm", "systemctl", "systemd-analyze"]) else { return Ok(()) };
     let host = live_and_remove(Kind::Rpm, packages)?;
     let saved = host.path("etc/jit-agent/config.toml.rpmsave");
     assert_eq!(fs::read_to_string(&saved)?, ENFORCING);
