@@ -14,12 +14,8 @@ use serde::Deserialize;
 
 /// Version 3 of the instruction set (Linux 5.1) has comparisons of 32 bits, which spare shifts; headers are read by whole
 /// words wherever they start, as on every processor that the kernel has a JIT compiler for.
-const RUSTFLAGS: [&str; 4] = [
-    "-Cdebuginfo=2",
-    "-Ctarget-cpu=v3",
-    "-Ctarget-feature=+allows-misaligned-mem-access",
-    "-Clink-arg=--btf",
-];
+const RUSTFLAGS: [&str; 4] =
+    ["-Cdebuginfo=2", "-Ctarget-cpu=v3", "-Ctarget-feature=+allows-misaligned-mem-access", "-Clink-arg=--btf"];
 const REMEDY: &str = "run `cargo xtask setup`";
 
 /// What `cargo xtask setup` found.

@@ -58,6 +58,7 @@ impl Kind {
 }
 
 /// The directory with the packages; None, having said so, where there is none or the host can't take them.
+#[expect(clippy::print_stdout, reason = "the harness shows what was skipped")]
 fn packages(test: &str, needed: &[&str]) -> Option<PathBuf> {
     let found = env::var_os("JIT_TEST_PACKAGES").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
