@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 /// Version 3 of the instruction set (Linux 5.1) has comparisons of 32 bits, which spare shifts; headers are read by whole
 /// words wherever they start, as on every processor that the kernel has a JIT compiler for.
-const RUSTFLAGS: &str = "-C debuginfo=2 -C target-cpu=v3 -C target-feature=+allows-misaligned-mem-access \
-                         -C link-arg=--btf";
+const RUSTFLAGS: [&str; 4] =
+    ["-Cdebuginfo=2", "-Ctarget-cpu=v3", "-Ctarget-feature=+allows-misaligned-mem-access", "-Clink-arg=--btf"];
 const REMEDY: &str = "run `cargo xtask setup`";
 
 /// What `cargo xtask setup` found.
@@ -75,6 +75,9 @@ fn build() -> Result<()> {
 /// pinned toolchain, the library path) is for user space.
 fn cargo(toolchain: &Toolchain, target: &str, directory: &Path) -> Result<Command> {
     let architecture = variable("CARGO_CFG_TARGET_ARCH")?;
+    let mut flags = vec![format!("--cfg=bpf_target_arch=\"{architecture}\"")];
+    flags.extend(RUSTFLAGS.map(str::to_owned));
+    flags.extend(remapped(toolchain)?);
     let mut command = Command::new(&toolchain.cargo);
     for (name, _) in env::vars_os().filter(|(name, _)| !is_kept(&name.to_string_lossy())) {
         command.env_remove(name);
@@ -87,13 +90,32 @@ fn cargo(toolchain: &Toolchain, target: &str, directory: &Path) -> Result<Comman
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTC", &toolchain.rustc)
         .env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_")), &toolchain.linker)
-        .env("RUSTFLAGS", format!("--cfg bpf_target_arch=\"{architecture}\" {RUSTFLAGS}"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         // BTF is made from the debug information.
         .env("CARGO_PROFILE_RELEASE_STRIP", "none");
     if env::var_os("CARGO_FEATURE_LOG").is_some() {
         command.args(["--features", "log"]);
     }
     Ok(command)
+}
+
+/// Flags that keep this machine's paths out of the debug information, so that the same sources give the same object.
+fn remapped(toolchain: &Toolchain) -> Result<Vec<String>> {
+    let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let sysroot = Command::new(&toolchain.rustc)
+        .args(["--print", "sysroot"])
+        .output()
+        .with_context(|| format!("cannot start {}: {REMEDY}", toolchain.rustc.display()))?;
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim());
+    let places = [
+        (package.parent().map(Path::to_owned), "/usr/src/jit-agent"),
+        (home, "/usr/src/cargo"),
+        (Some(sysroot), "/usr/src/rust"),
+    ];
+    let flag = |(from, to): (Option<PathBuf>, &str)| Some(format!("--remap-path-prefix={}={to}", from?.display()));
+    Ok(places.into_iter().filter_map(flag).collect())
 }
 
 /// Whether a variable of this build goes on to the one for BPF.

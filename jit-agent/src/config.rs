@@ -244,6 +244,8 @@ mod tests {
             (error("interfaces = ['a/b']"), ["`a/b`", "not the name of an interface"]),
             (error("interfaces = ['eth0']\nsocket = 'run/x'"), ["run/x", "start it with /"]),
             (error("interfaces = ['eth0']\nmetrics_listen = '9590'"), ["`9590`", "127.0.0.1:9590"]),
+            (error("interfaces = ['eth0']\nmetrics_listen = '0.0.0.0:9590'"), ["`0.0.0.0:9590`", "not on loopback"]),
+            (error("interfaces = ['eth0']\nmetrics_listen = '[2001:db8::1]:9590'"), ["2001:db8::1", "not on loopback"]),
             (error("interfaces = ['eth0']\nscope = 'some'"), ["some", "`all` or `local`"]),
             (error("interfaces = ['eth0']\nbreak_glass = ['host']"), ["`host`", "192.0.2.7"]),
             (error("interfaces = ['eth0']\n[roles]\nadmin = ['@']"), ["`@`", "names nobody"]),

@@ -4,6 +4,7 @@ use jit_agent::config::Config;
 use jit_common::reason::Reason;
 
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
+const MANUAL: &str = include_str!("../../dist/man/jit-agent.toml.5");
 const PACKETS: &str = include_str!("../../docs/packets.md");
 
 #[test]
@@ -22,4 +23,16 @@ fn the_defaults_in_the_document_are_those_of_the_code() {
     let block = CONFIGURATION.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let defaults = Config::parse("interfaces = ['eth0']", "").unwrap();
     assert_eq!(Config::parse(block, "docs/configuration.md").unwrap(), defaults);
+}
+
+#[test]
+fn the_manual_page_has_every_key_and_role() {
+    let block = CONFIGURATION.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let table: toml::Table = toml::from_str(block).unwrap();
+    let (port, roles) = (table["port"][0].as_table().unwrap(), table["roles"].as_table().unwrap());
+    let keys = table.keys().filter(|key| !["port", "roles"].contains(&key.as_str()));
+    let keys = keys.chain(port.keys()).map(|key| format!(".It Ic {key} ="));
+    for entry in keys.chain(roles.keys().map(|role| format!(".It Ic {role}"))) {
+        assert!(MANUAL.lines().any(|line| line.starts_with(&entry)), "{entry} is not in dist/man/jit-agent.toml.5");
+    }
 }

@@ -1,8 +1,9 @@
-//! Chores of the workspace: `cargo xtask setup|demo|test|bench`.
+//! Chores of the workspace: `cargo xtask setup|demo|test|bench|dist`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command line tool that reports its progress")]
 #![expect(clippy::print_stderr, reason = "a command line tool that reports its errors")]
 
+mod dist;
 mod exec;
 mod kernels;
 mod launch;
@@ -53,6 +54,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Make the packages, a .deb and an .rpm, in target/dist.
+    Dist {
+        /// Tells packages of the same version apart.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        revision: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,6 +67,7 @@ fn main() -> ExitCode {
         Task::Setup { linker } => setup::run(linker.as_deref()).map(|()| true),
         Task::Demo => launch::demo(&[]).map(|never| match never {}),
         Task::Test { kernels, frames, seed, harness } => suite::run(kernels, &suite::Extent { frames, seed }, &harness),
+        Task::Dist { revision } => dist::run(revision).map(|()| true),
         Task::Bench { arguments } => launch::bench(&arguments).map(|never| match never {}),
     };
     match outcome {

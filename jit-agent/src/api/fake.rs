@@ -363,9 +363,11 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
             }
             Command::Metrics(_, to) => {
                 let (status, events) = (script.status.clone(), script.events.totals());
-                reply(script, to, MetricsView { status, ports: Vec::new(), live_grants: Vec::new(), events });
+                let (ports, live_grants) = (Vec::new(), Vec::new());
+                reply(script, to, MetricsView { status, ports, live_grants, events, store_works: true });
             }
             Command::Permit(_, to) => reply(script, to, ()),
+            Command::Ping(to) => reply(script, to, ()),
             Command::Stop => break,
         }
     }

@@ -37,7 +37,7 @@ fn text(view: &MetricsView) -> String {
 }
 
 fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
-    let MetricsView { status, ports, live_grants, events } = view;
+    let MetricsView { status, ports, live_grants, events, store_works } = view;
     let StatusView {
         mode,
         version,
@@ -56,6 +56,8 @@ fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
     text.sample("enforcing", &[], u8::from(*mode == "enforce"))?;
     text.head("faults", "gauge", "Things that are broken, as status lists them.")?;
     text.sample("faults", &[], faults.len())?;
+    text.head("store_working", "gauge", "Whether the store can be used; if not, nothing can be opened.")?;
+    text.sample("store_working", &[], u8::from(*store_works))?;
 
     text.head("packets_total", "counter", "Packets by protected port (none: not to one), mode, verdict and reason.")?;
     for port in ports {
@@ -165,6 +167,7 @@ mod tests {
             ],
             live_grants: vec![(PortId { number: 22, protocol: Protocol::Tcp }, 1)],
             events: Totals { reported: 3, over_share: 1, not_shown: 4 },
+            store_works: false,
         };
         let text = text(&view);
         for line in [
@@ -180,6 +183,7 @@ mod tests {
             "jit_agent_events_over_share_total 1",
             "jit_agent_drops_not_shown_total 4",
             "jit_agent_enforcing 1",
+            "jit_agent_store_working 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -20,7 +20,7 @@ mod tests;
 
 use std::{env, ffi::OsString, io, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use hyper::{Method, body::Bytes};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,6 +35,13 @@ use crate::api::{
 };
 
 pub use self::exit::Exit;
+pub(crate) use self::parse::duration;
+
+/// The command line of `jitctl`, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// What `jitctl` takes from its process and host besides the arguments.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use crate::{
 
 /// Why an argument can't be used, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ParseError {
+pub(crate) enum ParseError {
     /// The port's number or protocol.
     #[error(transparent)]
     Port(#[from] PolicyError),
@@ -137,7 +137,7 @@ fn address(text: &str) -> Result<IpNet, ParseError> {
 ///
 /// # Errors
 /// Another form, zero.
-pub(super) fn duration(text: &str) -> Result<Duration, ParseError> {
+pub(crate) fn duration(text: &str) -> Result<Duration, ParseError> {
     let parsed = short_duration(text).or_else(|| parse_duration(text));
     match parsed {
         None => Err(ParseError::Duration(text.to_owned())),

@@ -231,9 +231,16 @@ fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
+    let address: SocketAddr = text.parse().map_err(|_| {
         D::Error::custom(format!("`{text}` is not an address with a port; write one like \"127.0.0.1:9590\""))
-    })
+    })?;
+    if !address.ip().is_loopback() {
+        return Err(D::Error::custom(format!(
+            "`{text}` is not on loopback: the figures tell who may enter, and anyone who reaches the address may read \
+             them; write one like \"127.0.0.1:9590\", with a proxy in front of it that knows its clients"
+        )));
+    }
+    Ok(Some(address))
 }
 
 fn port_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {

@@ -58,6 +58,8 @@ pub enum Command {
     Metrics(Option<Peer>, Reply<MetricsView>),
     /// Nothing but whether the peer has a role: for what is the same for everybody who has one.
     Permit(Peer, Reply<()>),
+    /// Nothing but whether the core still carries out commands.
+    Ping(Reply<()>),
     /// Ends the core's loop.
     Stop,
 }
@@ -244,6 +246,14 @@ impl CoreHandle {
     /// Not permitted.
     pub async fn permit(&self, peer: Peer) -> Result<(), Refusal> {
         self.ask(|reply| Command::Permit(peer, reply)).await
+    }
+
+    /// Returns when the core has come to it.
+    ///
+    /// # Errors
+    /// The agent is stopping.
+    pub async fn ping(&self) -> Result<(), Refusal> {
+        self.ask(Command::Ping).await
     }
 
     /// Ends the core's loop.

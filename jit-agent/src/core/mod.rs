@@ -280,6 +280,7 @@ impl Core {
             Command::Audit(peer, reply) => drop(reply.send(self.audit(&peer))),
             Command::Metrics(peer, reply) => drop(reply.send(self.metrics(peer.as_ref()))),
             Command::Permit(peer, reply) => drop(reply.send(self.access.check(&peer, Right::Look))),
+            Command::Ping(reply) => drop(reply.send(Ok(()))),
             Command::Stop => {}
         }
     }

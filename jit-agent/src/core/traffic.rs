@@ -112,6 +112,7 @@ impl Core {
             ports,
             live_grants: self.config.ports.iter().map(|policy| (policy.id, self.live_grants(policy).count())).collect(),
             events: self.events.totals(),
+            store_works: self.store.is_ok(),
         })
     }
 

@@ -281,6 +281,8 @@ pub struct MetricsView {
     pub live_grants: Vec<(PortId, usize)>,
     /// What was reported and what was not.
     pub events: Totals,
+    /// Whether something can be opened, as far as the store goes.
+    pub store_works: bool,
 }
 
 /// The agent as a whole.

@@ -1,7 +1,10 @@
 //! The daemon: lock first, then serve.
 
+mod arguments;
 mod hangup;
 mod host;
+mod main;
+mod watchdog;
 
 use std::{io, net::TcpListener, path::Path, sync::Arc};
 
@@ -12,6 +15,7 @@ use tokio::{
     sync::oneshot,
 };
 
+pub use self::{arguments::command, main::main};
 use crate::{
     api,
     clock::{Clock, SystemClock},
@@ -210,6 +214,9 @@ fn serve(
             tracing::warn!(%error, "the service manager could not be told that the agent is ready");
         }
         tokio::spawn(hangup::reload_at(hangup, handle.clone()));
+        if let Some(interval) = watchdog::interval() {
+            tokio::spawn(watchdog::feed(handle.clone(), interval, watchdog::alive));
+        }
         tracing::info!(socket = %socket.display(), "ready");
         let (stop, stopped) = oneshot::channel::<()>();
         if let Some(listener) = metrics {

@@ -8,7 +8,7 @@ use super::apt::Apt;
 use crate::paths;
 
 /// Executable and Debian package. What every installation has (tar, and dpkg on Debian) is left out.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("ip", "iproute2"),
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
@@ -18,6 +18,9 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("setpriv", "util-linux"),
     ("ethtool", "ethtool"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    // What packages and the unit are tried with.
+    ("rpm", "rpm"),
+    ("systemd-analyze", "systemd"),
     // What the benchmark compares with.
     ("nft", "nftables"),
     ("iptables", "iptables"),

@@ -8,7 +8,7 @@ use std::{ffi::OsString, process::Command};
 use anyhow::{Context, Result};
 
 pub(crate) use self::summary::Summary;
-use crate::{exec, kernels, paths, setup};
+use crate::{dist, exec, kernels, paths, setup};
 
 /// How far the tests with generated frames go; see `Extent` of the test package, which reads it from the environment.
 pub(crate) struct Extent {
@@ -33,6 +33,10 @@ pub(crate) fn run(only_kernels: bool, extent: &Extent, arguments: &[OsString]) -
     if !only_kernels {
         exec::run(exec::cargo("build").arg("--locked"))?;
         let mut command = cargo_test(arguments)?;
+        // Not for a few tests that were asked for.
+        if arguments.is_empty() {
+            command.env("JIT_TEST_PACKAGES", dist::for_tests().context("making packages for the tests")?);
+        }
         extent.apply(&mut command);
         harness::run(&mut command, &mut summary)?;
     }
