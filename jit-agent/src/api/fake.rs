@@ -15,12 +15,14 @@ use tokio::sync::{mpsc::Receiver, oneshot};
 
 use crate::{
     clock::SystemClock,
+    config::trial::Kind,
     core::{
         change::{ChangeRefusal, Changed, Effects, PortEdit, PortList, Reload},
         handle::{Command, CoreHandle, Opening, Reply},
         view::{
-            Extended, GrantStatus, GrantView, InterfaceView, MetricsView, Page, Peer, PendingView, PortView, Refusal,
-            RequestView, Revocation, StatusView, Submission, Submitted, WhyView,
+            Cover, Enabled, EnforcementView, Extended, GrantStatus, GrantView, InterfaceView, MetricsView, Page, Peer,
+            PendingView, PortView, Refusal, RequestView, Revocation, Session, SessionView, StatusView, Submission,
+            Submitted, TrialView, WhyView,
         },
     },
     datapath::Packet,
@@ -78,7 +80,7 @@ impl Script {
             return Err(ChangeRefusal::Unconfirmed { effects: Box::new(effects), unnamed: Vec::new() }.into());
         }
         let (port, changed) = (self.ports.first().cloned(), vec!["3389/any".to_owned()]);
-        Ok(Changed { port, changed, effects, durable: self.durable, version: "v2".to_owned() })
+        Ok(Changed { port, changed, effects, durable: self.durable, version: "v2".to_owned(), trial: None })
     }
 }
 
@@ -105,6 +107,24 @@ pub(crate) fn status() -> StatusView {
         ],
         faults: Vec::new(),
         warnings: Vec::new(),
+        trial: None,
+    }
+}
+
+/// A trial runs, and one of two who are connected is let in.
+pub(crate) fn enforcement() -> EnforcementView {
+    let session =
+        |source: &str, covered| SessionView { session: Session { source: source.parse().unwrap(), port: 22 }, covered };
+    let until = time("2026-11-22T16:10:22Z");
+    EnforcementView {
+        mode: "enforce",
+        trial: Some(TrialView { kind: Kind::Enable, until, remaining: Duration::from_secs(600) }),
+        unloaded: None,
+        ports: vec![port().policy.id],
+        sessions: vec![session("192.0.2.10", Some(Cover::Grant(GrantId(17)))), session("192.0.2.11", None)],
+        sessions_fault: None,
+        break_glass: vec!["203.0.113.7/32".parse().unwrap()],
+        delegates: vec!["pusher".to_owned()],
     }
 }
 
@@ -362,6 +382,12 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 let (status, events) = (script.status.clone(), script.events.totals());
                 reply(script, to, MetricsView { status, ports: Vec::new(), live_grants: Vec::new(), events });
             }
+            Command::Enforcement(.., to) => reply(script, to, enforcement()),
+            Command::Enable(.., to) => {
+                let enabled = Enabled { enforcement: enforcement(), grant: Some(grant(17)), durable: script.durable };
+                reply(script, to, enabled);
+            }
+            Command::Confirm(.., to) | Command::Disable(.., to) => reply(script, to, (enforcement(), script.durable)),
             Command::Permit(_, to) => reply(script, to, ()),
             Command::Stop => break,
         }

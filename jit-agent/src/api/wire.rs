@@ -6,6 +6,7 @@
 mod audit;
 mod body;
 mod decision;
+mod enforcement;
 mod packet;
 mod ports;
 mod query;
@@ -30,6 +31,9 @@ pub use self::{
     audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
     body::{NewRequest, RequestedPort, Revoke, parse_duration},
     decision::{Extend, Nothing, Reason},
+    enforcement::{
+        Connected, Enable, Enforcement, EnforcementChange, SESSION_HEADER, Session, SessionHeader, Trial, WaysBack,
+    },
     packet::{NotShown, PacketEvent, Why, WhyQuery},
     ports::{Confirmation, Effects, PortChange, PortPath, PutPort, Reload, Reloaded, port_of_path},
     query::{GrantQuery, RequestQuery},
@@ -85,6 +89,9 @@ pub struct Status {
     /// What is well, but may not be meant so.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The trial that runs; null if none does.
+    #[serde(default)]
+    pub trial: Option<Trial>,
 }
 
 /// One interface.
@@ -131,8 +138,17 @@ pub struct Counter {
 
 impl From<StatusView> for Status {
     fn from(view: StatusView) -> Self {
-        let StatusView { mode, version, interfaces, intended_grants, enforced_grants, counters, faults, warnings } =
-            view;
+        let StatusView {
+            mode,
+            version,
+            interfaces,
+            intended_grants,
+            enforced_grants,
+            counters,
+            faults,
+            warnings,
+            trial,
+        } = view;
         Self {
             mode: mode.to_owned(),
             version: version.to_owned(),
@@ -149,6 +165,7 @@ impl From<StatusView> for Status {
                 .collect(),
             faults,
             warnings,
+            trial: trial.map(Trial::from),
         }
     }
 }

@@ -174,17 +174,30 @@ pub(super) fn is_degraded(status: &Status) -> bool {
         counters: _,
         faults,
         warnings: _,
+        trial: _,
     } = status;
     !faults.is_empty() || enforced < intended || interfaces.iter().any(|interface| interface.fault.is_some())
 }
 
 /// The agent as a whole; what is broken comes last, where it is seen.
 pub(super) fn status(status: &Status) -> String {
-    let Status { mode, version, interfaces, grants: GrantCounts { intended, enforced }, counters, faults, warnings } =
-        status;
+    let Status {
+        mode,
+        version,
+        interfaces,
+        grants: GrantCounts { intended, enforced },
+        counters,
+        faults,
+        warnings,
+        trial,
+    } = status;
+    let on_trial = trial
+        .as_ref()
+        .map(|trial| format!(", on trial for {} more; keep it: jit-agent confirm", iso_span(&trial.remaining)));
     let mut text = format!(
-        "mode     {}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
+        "mode     {}{}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
         sanitised(mode),
+        on_trial.unwrap_or_default(),
         sanitised(version)
     );
     text.push_str(&interface_table(interfaces));

@@ -13,13 +13,15 @@ impl Core {
     /// Notes what has changed since it last looked.
     pub(super) fn note_coverage(&mut self) {
         self.next_coverage = self.clock.boot().after(COVERAGE_INTERVAL);
+        // What was unloaded by hand stays so.
+        let unloaded = self.stays_unloaded();
         let interfaces = self.datapath.interfaces();
         let now: Covered =
             interfaces.iter().filter_map(|one| Some((one.name.clone(), (one.index, one.attached?)))).collect();
         let before = std::mem::replace(&mut self.covered, now.clone());
         for (name, (index, _)) in before.iter().filter(|(name, how)| now.get(*name) != Some(*how)) {
             let fault = interfaces.iter().find(|one| one.name == *name).and_then(|one| one.fault.clone());
-            tracing::error!(interface = name, fault, "the interface is no longer covered as it was");
+            tracing::error!(interface = name, fault, unloaded, "the interface is no longer covered as it was");
             self.note("detached", &json!({ "interface": name, "index": index, "reason": fault }));
         }
         for (name, (index, how)) in now.iter().filter(|(name, how)| before.get(*name) != Some(*how)) {

@@ -200,6 +200,10 @@ impl Datapath for MemoryDatapath {
         Ok(())
     }
 
+    fn cover(&mut self, _: &[String]) -> Result<(), Vec<DatapathError>> {
+        Ok(())
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
         self.state().interfaces.clone()
     }

@@ -158,6 +158,12 @@ pub trait Datapath: Send {
     /// A table can't be read, or there is no such interface.
     fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError>;
 
+    /// Covers exactly these interfaces, also after everything was removed from outside.
+    ///
+    /// # Errors
+    /// One error for each interface that can't be covered; the others are covered all the same.
+    fn cover(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>>;
+
     /// How the configured interfaces are attached now.
     fn interfaces(&self) -> Vec<InterfaceView>;
 }

@@ -75,6 +75,10 @@ impl Datapath for Deadly {
         self.kernel.trace(packet)
     }
 
+    fn cover(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
+        self.kernel.cover(interfaces)
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
         self.kernel.interfaces()
     }

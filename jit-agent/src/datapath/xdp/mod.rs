@@ -34,7 +34,11 @@ use self::{
     settings::KernelSettings,
     tables::{Tables, mapped},
 };
-pub use self::{events::EventSource, pins::unload, run::Runner};
+pub use self::{
+    events::EventSource,
+    pins::{pinned_enforces, unload},
+    run::Runner,
+};
 use super::{Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter};
 use crate::{clock::BootTime, core::view::InterfaceView, policy::EntryKey};
 
@@ -267,6 +271,11 @@ impl Datapath for XdpDatapath {
 
     fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError> {
         live::ask(self, packet)
+    }
+
+    fn cover(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
+        self.pins.restore().map_err(|error| vec![error])?;
+        self.attach(interfaces)
     }
 
     fn interfaces(&self) -> Vec<InterfaceView> {

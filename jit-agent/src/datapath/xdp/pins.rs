@@ -10,15 +10,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Array, Map, MapData, MapInfo};
-use jit_common::abi::{ABI_VERSION, Settings, map};
+use aya::maps::{Array, Map, MapData, MapError, MapInfo};
+use jit_common::abi::{ABI_VERSION, Mode, Settings, map};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
 
 use super::object::{Shape, shape};
-use crate::datapath::DatapathError;
+use crate::{clock::BootTime, datapath::DatapathError};
 
 /// `f_type` of a BPF file system, see statfs(2).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -58,6 +58,14 @@ impl Pins {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
             .map_err(|error| problem(directory, format!("can't be closed to others: {error}")))?;
         Ok(Self { directory: directory.to_owned(), _lock: Some(lock(directory)?) })
+    }
+
+    /// Makes the directory again if someone removed it.
+    pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
+        if !self.directory.exists() {
+            *self = Self::prepare(&self.directory)?;
+        }
+        Ok(())
     }
 
     pub(super) fn maps(&self) -> PathBuf {
@@ -117,11 +125,7 @@ impl Pins {
     }
 
     fn check_version(&self) -> Result<(), String> {
-        let read = || {
-            let map = Map::from_map_data(MapData::from_pin(self.maps().join(map::SETTINGS))?)?;
-            Array::<_, Settings>::try_from(map)?.get(&0, 0)
-        };
-        let settings = read().map_err(|error| format!("SETTINGS can't be read: {error}"))?;
+        let settings = pinned_settings(&self.directory).map_err(|error| format!("SETTINGS can't be read: {error}"))?;
         if settings.abi_version == ABI_VERSION {
             Ok(())
         } else {
@@ -155,6 +159,17 @@ impl Pins {
         fs::rename(self.new_maps(), self.maps())
             .map_err(|error| problem(&self.new_maps(), format!("can't be renamed to maps: {error}")))
     }
+}
+
+fn pinned_settings(directory: &Path) -> Result<Settings, MapError> {
+    let map = Map::from_map_data(MapData::from_pin(directory.join("maps").join(map::SETTINGS))?)?;
+    Array::<_, Settings>::try_from(map)?.get(&0, 0)
+}
+
+/// Whether what a predecessor pinned in `directory` in this boot drops packets at this moment.
+#[must_use]
+pub fn pinned_enforces(directory: &Path, now: BootTime) -> bool {
+    pinned_settings(directory).is_ok_and(|settings| settings.mode(|| now.0) == Mode::Enforce)
 }
 
 /// Removes all enforcement whose pins are in `directory`: the interfaces are as if there were no agent. Tells what was
