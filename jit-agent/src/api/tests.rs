@@ -133,6 +133,7 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
                 ],
                 "faults": [],
                 "warnings": [],
+                "trial": null,
             }),
         ),
     ];

@@ -92,6 +92,8 @@ pub fn set_mode(parts: &[Part], mode: Mode) -> Result<(usize, String), EditError
     let index = documents.iter().position(|document| document.contains_key(MODE)).unwrap_or(0);
     let Some(document) = documents.get_mut(index) else { return Err(EditError::NoFile) };
     match document.get_mut(MODE).and_then(Item::as_value_mut) {
+        // However it is spelt.
+        Some(old) if old.as_str() == Some(mode.name()) => {}
         Some(old) => {
             // With the blanks and the comment around it.
             let decor = old.decor().clone();
