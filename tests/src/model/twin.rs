@@ -305,6 +305,10 @@ impl Datapath for Twin {
         self.state().kernel()?.keep()
     }
 
+    fn cover(&mut self, interfaces: &[String]) -> Result<(), Vec<DatapathError>> {
+        self.state().kernel().map_err(|error| vec![error])?.cover(interfaces)
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
         Vec::new()
     }
