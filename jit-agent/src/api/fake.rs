@@ -48,6 +48,7 @@ pub(crate) struct Script {
     /// What a change does.
     pub(crate) effects: Effects,
     pub(crate) events: EventHub,
+    pub(crate) enforcement: EnforcementView,
     pub(crate) audit: Option<AuditReader>,
 }
 
@@ -64,6 +65,7 @@ impl Default for Script {
             durable: true,
             effects: Effects::default(),
             events: EventHub::new(Arc::new(SystemClock)),
+            enforcement: enforcement(),
             audit: None,
         }
     }
@@ -382,7 +384,7 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 let (status, events) = (script.status.clone(), script.events.totals());
                 reply(script, to, MetricsView { status, ports: Vec::new(), live_grants: Vec::new(), events });
             }
-            Command::Enforcement(.., to) => reply(script, to, enforcement()),
+            Command::Enforcement(.., to) => reply(script, to, script.enforcement.clone()),
             Command::Enable(.., to) => {
                 let enabled = Enabled { enforcement: enforcement(), grant: Some(grant(17)), durable: script.durable };
                 reply(script, to, enabled);

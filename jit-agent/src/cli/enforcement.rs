@@ -10,7 +10,7 @@ use super::{
     table,
     text::{count, iso_span, moment, sanitised, source, span},
 };
-use crate::api::wire::{Enable, Enforcement, EnforcementChange, Grant, Nothing, Trial};
+use crate::api::wire::{Enable, Enforcement, EnforcementChange, Grant, Nothing, Session, Trial};
 
 /// What `jit-agent enable` is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -71,14 +71,14 @@ fn enable(agent: &Agent, options: EnableOptions, surroundings: &Surroundings) ->
     let EnableOptions { trial, grant, console, yes } = options;
     let now: Enforcement = agent.fetch("/v1/enforcement")?;
     let session = ssh_session(surroundings);
-    let mut shown = before(&now);
+    let mut shown = before(&now, session.as_ref());
     match &session {
         Some(session) => shown.push_str(&format!(
-            "you work from {} over port {}: this address is let in for a time\n",
+            "you work from {} over port {}, so this address gets a grant for that port\n",
             sanitised(&session.source),
             session.port
         )),
-        None => shown.push_str("you don't work over SSH, so nothing is opened for you\n"),
+        None => shown.push_str("you don't work over SSH, as far as can be told, so you get no grant\n"),
     }
     if console {
         shown.push_str("way back: the console, as you say\n");
@@ -133,7 +133,7 @@ fn disable(agent: &Agent, yes: bool, surroundings: &Surroundings) -> Result<Outc
 }
 
 /// What is known before enforcement is turned on.
-fn before(now: &Enforcement) -> String {
+fn before(now: &Enforcement, own: Option<&Session>) -> String {
     let mut text = format!("ports that will be shut: {}\n", ports(now));
     if let Some(fault) = &now.connected_fault {
         text.push_str(&format!("who is connected is not known: {}\n", sanitised(fault)));
@@ -143,8 +143,10 @@ fn before(now: &Enforcement) -> String {
         let number = count(now.connected.len(), "source is", "sources are");
         text.push_str(&format!("{number} connected to them by TCP now:\n"));
         let rows = now.connected.iter().map(|one| {
+            let is_own = own.is_some_and(|own| (own.source.as_str(), own.port) == (&one.source, one.port.into()));
             let fate = match (one.break_glass, one.grant) {
                 (true, _) => "stays: break-glass".to_owned(),
+                (false, _) if is_own => "stays: you, with a grant for a time".to_owned(),
                 (false, Some(grant)) => format!("stays as long as grant {grant} lasts"),
                 (false, None) => "WILL BE CUT".to_owned(),
             };

@@ -198,8 +198,9 @@ impl From<TrialView> for Trial {
             Kind::Ports => "ports",
             Kind::Reload => "reload",
         };
-        // Whole seconds are exact enough for people and programs.
-        let remaining = SignedDuration::from_secs(i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX));
+        // Whole seconds are exact enough for people and programs; a trial that runs has one left at least.
+        let seconds = remaining.as_millis().div_ceil(1000);
+        let remaining = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         Self { kind: kind.to_owned(), until_utc: until, remaining: remaining.to_string() }
     }
 }
