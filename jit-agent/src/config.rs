@@ -183,19 +183,23 @@ impl Config {
             alone.try_into::<RawConfig>().is_ok()
         };
         let mut usable: toml::Table = table.into_iter().filter(|(key, value)| is_usable(key, value)).collect();
-        usable.entry("interfaces").or_insert_with(|| vec!["auto"].into());
         let defaults = Self::defaults(Mode::Observe, places.clone());
+        let named = usable.contains_key("interfaces");
+        if !named {
+            // Any will do here.
+            usable.insert("interfaces".to_owned(), vec!["lo"].into());
+        }
         let parsed = |table: &toml::Table| Self::parse(&table.to_string(), "").ok();
-        // Keys that can't be used together are mostly ports, and the interfaces may be those that are not there yet.
+        // What can't be used together is mostly ports.
         let found = parsed(&usable).or_else(|| {
             usable.remove("port");
             parsed(&usable)
         });
-        let found = found.or_else(|| {
-            usable.insert("interfaces".to_owned(), vec!["lo"].into());
-            Some(Self { interfaces: defaults.interfaces.clone(), ..parsed(&usable)? })
-        });
-        Self { places, ..found.unwrap_or(defaults) }
+        let mut found = found.unwrap_or_else(|| defaults.clone());
+        if !named {
+            found.interfaces = defaults.interfaces;
+        }
+        Self { places, ..found }
     }
 
     /// What is in force where no configuration can be had.

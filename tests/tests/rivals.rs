@@ -92,7 +92,7 @@ fn a_start_where_nothing_can_be_covered_loses_no_grants() -> Result<()> {
     for unloaded in [false, true] {
         agent.kill9();
         if unloaded {
-            agent.unload()?.success()?;
+            agent.lose_pins()?;
         }
         agent.configure(ssh_only().set("interfaces", vec![toml::Value::from("nic7")]))?;
         expect_failure(&agent.spawn()?.outcome(PATIENCE)?, &["nic7"])?;

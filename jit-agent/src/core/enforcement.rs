@@ -29,6 +29,9 @@ use crate::{
 /// How long the operator's own grant lasts at most where nothing is said.
 const OWN_GRANT: Duration = Duration::from_secs(3600);
 
+/// Finds the sources that are connected to ports, and to which.
+type ConnectedTo = fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, String>;
+
 /// What the core knows of enforcement beside the configuration.
 pub(super) struct Enforcement {
     /// The trial that runs.
@@ -40,7 +43,7 @@ pub(super) struct Enforcement {
     /// What is wrong with the trial's file.
     pub(super) fault: Option<String>,
     /// Who is connected to these ports.
-    pub(super) connected_to: fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, String>,
+    pub(super) connected_to: ConnectedTo,
 }
 
 impl Enforcement {

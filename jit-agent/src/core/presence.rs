@@ -61,7 +61,7 @@ mod tests {
         let peer = |uid| Peer { uid, groups: vec![], name: uid.to_string(), login: None };
         let list = Presence::default();
         let first = list.enter(peer(1));
-        let second = list.clone().enter(peer(2));
+        let second = list.enter(peer(2));
         assert_eq!(list.peers(), [peer(1), peer(2)]);
         drop(first);
         assert_eq!(list.peers(), [peer(2)]);

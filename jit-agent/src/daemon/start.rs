@@ -43,12 +43,12 @@ pub(super) fn configuration(path: &Path) -> Start {
         Ok(loaded) if record.as_ref().is_some_and(|record| was_not_confirmed(record, &loaded)) => {
             // Those are tried still, or were and have not been confirmed.
             let problem = unconfirmed_files(&path.display().to_string());
-            instead(path, &state, problem, &mut faults)
+            instead(path, &state, &problem, &mut faults)
         }
         Ok(files::Loaded { config, origin, text }) => {
             Start { config, text: Some(text), origin: Origin::loaded(path, origin), faults: Vec::new() }
         }
-        Err(error) => instead(path, &state, error.to_string(), &mut faults),
+        Err(error) => instead(path, &state, &error.to_string(), &mut faults),
     };
     start.origin.unloaded = unloaded::marked(&state);
     match running.as_ref().map(|record| (record, record.config())) {
@@ -95,7 +95,7 @@ fn forget(state: &Path, record: Option<&trial::Record>, faults: &mut Vec<String>
 }
 
 /// What is in force in place of files that can't be used.
-fn instead(path: &Path, state: &Path, problem: String, faults: &mut Vec<String>) -> Start {
+fn instead(path: &Path, state: &Path, problem: &str, faults: &mut Vec<String>) -> Start {
     let (config, origin) = match accepted::recall(state) {
         Ok(config) => {
             let fault = format!("{problem}; the last accepted configuration stays in force");
