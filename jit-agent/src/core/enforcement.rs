@@ -47,9 +47,9 @@ pub(super) struct Enforcement {
 }
 
 impl Enforcement {
-    pub(super) fn new(trial: Option<Trial>, unloaded: Option<String>) -> Self {
+    pub(super) fn new(trial: Option<Trial>) -> Self {
         let next_try = BootTime::default();
-        Self { trial, next_try, unloaded, fault: None, connected_to: sockets::connected_to }
+        Self { trial, next_try, unloaded: None, fault: None, connected_to: sockets::connected_to }
     }
 
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
@@ -94,12 +94,12 @@ impl Core {
             let session = Session { source, port };
             SessionView { covered: covered(&session), session }
         });
-        let (mode, trial) =
-            (if self.enforcement.unloaded.is_some() { Mode::Observe } else { self.config.mode }, self.trial_view());
+        let unloaded = self.enforcement.unloaded.clone().filter(|_| self.enforcement.trial.is_none());
+        let mode = if unloaded.is_some() { Mode::Observe } else { self.config.mode };
         Ok(EnforcementView {
             mode: mode.name(),
-            trial,
-            unloaded: self.enforcement.unloaded.clone().filter(|_| self.enforcement.trial.is_none()),
+            trial: self.trial_view(),
+            unloaded,
             ports: self.config.ports.iter().map(|policy| policy.id).collect(),
             sessions: sessions.collect(),
             sessions_fault,

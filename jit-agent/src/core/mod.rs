@@ -175,7 +175,7 @@ impl Core {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin } = parts;
-        let enforcement = Enforcement::new(origin.trial.take(), origin.unloaded.take());
+        let enforcement = Enforcement::new(origin.trial.take());
         Self {
             config,
             access,

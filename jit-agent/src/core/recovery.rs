@@ -62,6 +62,7 @@ impl Core {
             tracing::error!(%error, "a successor can't take over the kernel's tables and will start from the store");
         }
         self.note("started", &json!({}));
+        self.stays_unloaded();
         self.checkpoint();
     }
 

@@ -36,9 +36,7 @@ pub(super) fn configuration(path: &Path) -> Start {
         None
     });
     let boot_id = host::boot().map(|boot| boot.boot_id).unwrap_or_default();
-    // The grace of a change is over before its end is forgotten.
-    let longest = LONGEST_TRIAL;
-    let running = record.clone().filter(|record| record.runs(&boot_id, SystemClock.boot(), longest));
+    let running = record.clone().filter(|record| record.runs(&boot_id, SystemClock.boot(), LONGEST_TRIAL));
     let mut start = match loaded {
         Ok(loaded) if record.as_ref().is_some_and(|record| was_not_confirmed(record, &loaded)) => {
             // Those are tried still, or were and have not been confirmed.
@@ -52,7 +50,7 @@ pub(super) fn configuration(path: &Path) -> Start {
     };
     start.origin.unloaded = unloaded::marked(&state);
     match running.as_ref().map(|record| (record, record.config())) {
-        Some((record, Ok(tried))) => resume(&mut start, record, tried, &mut faults),
+        Some((record, Ok(tried))) => resume(&mut start, &state, record, tried, &mut faults),
         _ => forget(&state, record.as_ref(), &mut faults),
     }
     start.faults.extend(faults);
@@ -65,9 +63,15 @@ fn was_not_confirmed(record: &trial::Record, loaded: &files::Loaded) -> bool {
 }
 
 /// Goes on with a trial, unless the files were changed since it began: then these count.
-fn resume(start: &mut Start, record: &trial::Record, tried: Config, faults: &mut Vec<String>) {
+fn resume(start: &mut Start, state: &Path, record: &trial::Record, tried: Config, faults: &mut Vec<String>) {
     let same = start.origin.files.as_ref().is_none_or(|files| *files == record.files);
     if !same {
+        let done = trial::forget(state);
+        faults.extend(done.err().map(|error| format!("a trial that is over stays written down: {error:#}")));
+        // An agent that was killed while it confirmed the trial had written this already.
+        if start.config == tried {
+            return;
+        }
         faults.push(
             "the configuration files were changed during a trial, so it is over, and they are in force".to_owned(),
         );
@@ -108,8 +112,8 @@ fn instead(path: &Path, state: &Path, problem: &str, faults: &mut Vec<String>) -
             }
             faults.push(format!("no configuration was accepted before: {missing:#}"));
             let fault = format!(
-                "{problem}; what of it can be used is in force, and the defaults for the rest, mode \"{}\"; correct the file, try it with `jit-agent check`, and \
-                 run `jitctl reload`, or restart the agent",
+                "{problem}; what of it can be used is in force, and the defaults for the rest, mode \"{}\"; correct the \
+                 file, try it with `jit-agent check`, and run `jitctl reload`, or restart the agent",
                 config.mode.name()
             );
             (config, Origin::broken(path, fault))
