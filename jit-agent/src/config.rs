@@ -4,7 +4,10 @@ pub(crate) mod accepted;
 pub mod edit;
 pub mod files;
 mod interfaces;
+mod kept;
 mod raw;
+pub(crate) mod trial;
+pub(crate) mod unloaded;
 
 use std::{
     net::SocketAddr,
@@ -162,6 +165,52 @@ impl Config {
             retention,
             roles: roles.into(),
         })
+    }
+
+    /// What a text that is no configuration as a whole says in those of its keys that can be used by themselves; the
+    /// defaults for the others, and for the places these.
+    #[must_use]
+    pub fn salvage(text: &str, places: Places) -> Self {
+        let table: toml::Table = toml::from_str(text).unwrap_or_default();
+        let is_usable = |key: &str, value: &toml::Value| {
+            let alone = toml::Table::from_iter([(key.to_owned(), value.clone())]);
+            alone.try_into::<RawConfig>().is_ok()
+        };
+        let mut usable: toml::Table = table.into_iter().filter(|(key, value)| is_usable(key, value)).collect();
+        let defaults = Self::defaults(Mode::Observe, places.clone());
+        let named = usable.contains_key("interfaces");
+        if !named {
+            // Any will do here.
+            usable.insert("interfaces".to_owned(), vec!["lo"].into());
+        }
+        let parsed = |table: &toml::Table| Self::parse(&table.to_string(), "").ok();
+        // What can't be used together is mostly ports.
+        let found = parsed(&usable).or_else(|| {
+            usable.remove("port");
+            parsed(&usable)
+        });
+        let mut found = found.unwrap_or_else(|| defaults.clone());
+        if !named {
+            found.interfaces = defaults.interfaces;
+        }
+        Self { places, ..found }
+    }
+
+    /// What is in force where no configuration can be had.
+    #[must_use]
+    fn defaults(mode: Mode, places: Places) -> Self {
+        Self {
+            mode,
+            interfaces: Interfaces::default(),
+            drop_fragments: false,
+            scope: Scope::All,
+            break_glass: Vec::new(),
+            places,
+            metrics_listen: None,
+            ports: PortPolicies::new(raw::default_policies()).unwrap_or_default(),
+            retention: raw::DEFAULT_RETENTION,
+            roles: Vec::new(),
+        }
     }
 
     /// What the datapath is to protect.

@@ -49,7 +49,9 @@ pub fn all(config: &Config) -> Vec<String> {
 fn warnings(config: &Config, host: &Host) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.mode == Mode::Observe {
-        warnings.push("mode = \"observe\": nothing is dropped, only counted; set mode = \"enforce\"".to_owned());
+        warnings.push(
+            "mode = \"observe\": nothing is dropped, only counted; `jit-agent enable` shuts the ports".to_owned(),
+        );
     }
     for policy in config.ports.iter().filter(|policy| policy.allows_any_source()) {
         warnings.push(format!("port {}: any source may be requested; set allowed_sources", policy.id));

@@ -38,6 +38,10 @@ UNSAYABLE = {
     ("limit", "none: as csv or jsonl all rows come at once"),
     ("maxRequestAccessDuration", "PT5M to PT24H"),
     ("approvalTimeout", "PT1M to P7D"),
+    ("trial", "PT10S to PT1H"),
+    ("grant", "PT1M to PT24H"),
+    ("session.source", "an IPv4 or IPv6 address"),
+    ("session.port", "1 to 65535"),
 }
 
 

@@ -151,6 +151,15 @@ impl Agent {
         self.subcommand("unload")
     }
 
+    /// Removes the program and its tables, and nothing else: the next start makes new ones, as after a reboot.
+    ///
+    /// # Errors
+    /// When they can't be removed.
+    pub fn lose_pins(&self) -> Result<()> {
+        self.unload()?.success()?;
+        fs::remove_file(self.state_dir().join("unloaded")).context("cannot remove the mark of unloading")
+    }
+
     /// Runs another subcommand of `jit-agent`, such as `check`, with the configuration file.
     ///
     /// # Errors

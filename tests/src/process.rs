@@ -37,6 +37,8 @@ impl Program {
         for variable in ["SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "NOTIFY_SOCKET", "LISTEN_FDS"] {
             command.env_remove(variable);
         }
+        // Nor would its ancestors' session be looked for.
+        command.env("SSH_CONNECTION", "");
         Self { command, shown, notify: None }
     }
 

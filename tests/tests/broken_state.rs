@@ -58,8 +58,8 @@ fn a_file_that_is_no_store_is_left_as_it_is_and_the_ports_are_locked() -> Result
         for suffix in ["-wal", "-shm", "-journal"] {
             ensure!(!fs::exists(format!("{path}{suffix}"))?, "{suffix} was made beside it");
         }
+        agent.lose_pins()?;
         fs::remove_dir_all(agent.state_dir())?;
-        agent.unload()?.success()?;
     }
     Ok(())
 }
@@ -126,7 +126,7 @@ fn a_store_that_comes_back_after_new_maps_were_made_finds_its_grants() -> Result
     let mut agent = Agent::start(&net.sandbox, &net.server, config())?;
     let grant = agent.grant(22, "TCP", ALICE, 600)?;
     agent.stop()?;
-    agent.unload()?.success()?;
+    agent.lose_pins()?;
     let whole = fs::read(store(&agent))?;
     fs::write(store(&agent), "disk trouble")?;
     agent.launch()?;
@@ -147,7 +147,7 @@ fn a_grant_with_a_value_that_can_not_be_is_named_and_nothing_is_opened() -> Resu
     let mut agent = Agent::start(&net.sandbox, &net.server, config())?;
     let grant = agent.grant(22, "TCP", ALICE, 600)?;
     agent.stop()?;
-    agent.unload()?.success()?;
+    agent.lose_pins()?;
     let sql = format!("UPDATE grants SET source = '0.0.0.0/99' WHERE id = {}", grant.id);
     Program::new("sqlite3").arg(store(&agent)).arg(sql).spawn()?.outcome(PATIENCE)?.success()?;
     agent.launch()?;
@@ -197,4 +197,25 @@ fn replacing_maps_of_another_shape_lets_no_packet_through() -> Result<()> {
     let tally = locked.finish()?;
     assert_eq!(tally.answered, 0, "of {} datagrams", tally.sent);
     Ok(())
+}
+
+#[test]
+fn without_a_place_for_its_state_the_ports_are_locked_and_break_glass_gets_in() -> Result<()> {
+    let net = Topology::new()?;
+    let config = config().set("break_glass", vec![ALICE]).set("roles", roles_of_nobody());
+    let mut agent = Agent::prepare(&net.sandbox, &net.server, config)?;
+    fs::write(agent.state_dir(), "no directory")?;
+    agent.launch()?;
+    expect_locked_and_degraded(&net, &agent, &[&agent.state_dir().display().to_string()])?;
+    ensure!(agent.faults()?.contains("no-such-group"), "{}", agent.status()?);
+    assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Refused, "break-glass: the host answers");
+    let unloaded = agent.unload()?.success()?;
+    ensure!(unloaded.stdout.contains("systemctl disable --now jit-agent"), "{unloaded:?}");
+    assert_eq!(tcp_connects(&net.client, OTHER, SSH, PATIENCE)?, Reach::Refused, "opened all the same");
+    Ok(())
+}
+
+/// Roles for a group that is not there.
+fn roles_of_nobody() -> toml::Table {
+    toml::Table::from_iter([("admin".to_owned(), vec!["@no-such-group"].into())])
 }

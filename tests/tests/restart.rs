@@ -187,7 +187,7 @@ fn a_revoked_grant_does_not_come_back_after_a_restart() -> Result<()> {
     assert_eq!(agent.grants()?.len(), 1);
     // Nor when all must be restored from the store.
     agent.kill9();
-    agent.unload()?.success()?;
+    agent.lose_pins()?;
     agent.launch()?;
     agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
     assert_eq!(agent.grants()?.len(), 1);
@@ -263,12 +263,12 @@ fn unloading_under_a_running_daemon_opens_everything_and_the_status_says_so() ->
 }
 
 #[test]
-fn a_start_after_unloading_locks_again_and_restores_the_grants() -> Result<()> {
+fn a_start_after_all_pins_were_lost_locks_again_and_restores_the_grants() -> Result<()> {
     let net = Topology::new()?;
     let mut agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
     let grant = agent.grant(22, "TCP", ALICE, 600)?;
     agent.kill9();
-    agent.unload()?.success()?;
+    agent.lose_pins()?;
     assert_eq!(tcp_connects(&net.client, OTHER, SSH, PATIENCE)?, Reach::Refused, "the host itself answers");
     agent.launch()?;
     agent.expect_drop(&net.client, OTHER, SSH, "no_grant")?;

@@ -76,7 +76,7 @@ fn a_start_where_nothing_can_be_covered_loses_no_grants() -> Result<()> {
     for unloaded in [false, true] {
         agent.kill9();
         if unloaded {
-            agent.unload()?.success()?;
+            agent.lose_pins()?;
         }
         agent.configure(ssh_only().interfaces(&["nic7"]))?;
         agent.launch()?;

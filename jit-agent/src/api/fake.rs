@@ -15,12 +15,14 @@ use tokio::sync::{mpsc::Receiver, oneshot};
 
 use crate::{
     clock::SystemClock,
+    config::trial::Kind,
     core::{
         change::{ChangeRefusal, Changed, Effects, PortEdit, PortList, Reload},
         handle::{Command, CoreHandle, Opening, Reply},
         view::{
-            Extended, GrantStatus, GrantView, InterfaceView, MetricsView, Page, Peer, PendingView, PortView, Refusal,
-            RequestView, Revocation, StatusView, Submission, Submitted, WhyView,
+            Cover, Enabled, EnforcementView, Extended, GrantStatus, GrantView, InterfaceView, MetricsView, Page, Peer,
+            PendingView, PortView, Refusal, RequestView, Revocation, Session, SessionView, StatusView, Submission,
+            Submitted, TrialView, WhyView,
         },
     },
     datapath::Packet,
@@ -46,6 +48,7 @@ pub(crate) struct Script {
     /// What a change does.
     pub(crate) effects: Effects,
     pub(crate) events: EventHub,
+    pub(crate) enforcement: EnforcementView,
     pub(crate) audit: Option<AuditReader>,
 }
 
@@ -62,6 +65,7 @@ impl Default for Script {
             durable: true,
             effects: Effects::default(),
             events: EventHub::new(Arc::new(SystemClock)),
+            enforcement: enforcement(),
             audit: None,
         }
     }
@@ -78,7 +82,7 @@ impl Script {
             return Err(ChangeRefusal::Unconfirmed { effects: Box::new(effects), unnamed: Vec::new() }.into());
         }
         let (port, changed) = (self.ports.first().cloned(), vec!["3389/any".to_owned()]);
-        Ok(Changed { port, changed, effects, durable: self.durable, version: "v2".to_owned() })
+        Ok(Changed { port, changed, effects, durable: self.durable, version: "v2".to_owned(), trial: None })
     }
 }
 
@@ -107,6 +111,24 @@ pub(crate) fn status() -> StatusView {
         ],
         faults: Vec::new(),
         warnings: Vec::new(),
+        trial: None,
+    }
+}
+
+/// A trial runs, and one of two who are connected is let in.
+pub(crate) fn enforcement() -> EnforcementView {
+    let session =
+        |source: &str, covered| SessionView { session: Session { source: source.parse().unwrap(), port: 22 }, covered };
+    let until = time("2026-11-22T16:10:22Z");
+    EnforcementView {
+        mode: "enforce",
+        trial: Some(TrialView { kind: Kind::Enable, until, remaining: Duration::from_secs(600) }),
+        unloaded: None,
+        ports: vec![port().policy.id],
+        sessions: vec![session("192.0.2.10", Some(Cover::Grant(GrantId(17)))), session("192.0.2.11", None)],
+        sessions_fault: None,
+        break_glass: vec!["203.0.113.7/32".parse().unwrap()],
+        delegates: vec!["pusher".to_owned()],
     }
 }
 
@@ -366,6 +388,12 @@ async fn answer(mut commands: Receiver<Command>, script: Script, asked: Arc<Mute
                 let (ports, live_grants) = (Vec::new(), Vec::new());
                 reply(script, to, MetricsView { status, ports, live_grants, events, store_works: true });
             }
+            Command::Enforcement(.., to) => reply(script, to, script.enforcement.clone()),
+            Command::Enable(.., to) => {
+                let enabled = Enabled { enforcement: enforcement(), grant: Some(grant(17)), durable: script.durable };
+                reply(script, to, enabled);
+            }
+            Command::Confirm(.., to) | Command::Disable(.., to) => reply(script, to, (enforcement(), script.durable)),
             Command::Permit(_, to) => reply(script, to, ()),
             Command::Ping(to) => reply(script, to, ()),
             Command::Stop => break,

@@ -48,12 +48,17 @@ fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
         counters: _,
         faults,
         warnings: _,
+        trial,
     } = status;
 
     text.head("build_info", "gauge", "Version of the agent.")?;
     text.sample("build_info", &[("version", version)], 1)?;
     text.head("enforcing", "gauge", "Whether drops are carried out.")?;
     text.sample("enforcing", &[], u8::from(*mode == "enforce"))?;
+    if let Some(trial) = trial {
+        text.head("trial_seconds_remaining", "gauge", "How long the trial still runs; left out where none does.")?;
+        text.sample("trial_seconds_remaining", &[], trial.remaining.as_secs())?;
+    }
     text.head("faults", "gauge", "Things that are broken, as status lists them.")?;
     text.sample("faults", &[], faults.len())?;
     text.head("store_working", "gauge", "Whether the store can be used; if not, nothing can be opened.")?;

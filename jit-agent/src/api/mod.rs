@@ -7,6 +7,7 @@ mod audit;
 mod bind;
 mod body;
 mod document;
+mod enforcement;
 mod limit;
 mod metrics;
 mod object;
@@ -51,7 +52,7 @@ use self::{
     problem::Problem,
     refused::Refused,
 };
-use crate::core::handle::CoreHandle;
+use crate::core::{handle::CoreHandle, presence::Presence};
 
 pub use self::bind::{BindError, bind};
 
@@ -74,6 +75,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// The listener is broken. Running out of descriptors or memory is not: that is waited out.
 pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let presence = core.presence().clone();
     let router = routes::router(core);
     let limits = Limits::default();
     let (stop, stopping) = flag::channel(());
@@ -88,7 +90,7 @@ pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Futu
                     let identity = Identity::of(&stream);
                     // Here, and not where they are served, so that they are counted in the order in which they came.
                     let place = take_place(&limits, &identity);
-                    connections.spawn(admit(stream, identity, place, router.clone(), stopping.clone()));
+                    connections.spawn(admit(stream, identity, place, router.clone(), presence.clone(), stopping.clone()));
                 }
                 Err(error) if passes(&error) => {
                     tracing::warn!(%error, "can't accept a connection; trying again");
@@ -174,6 +176,7 @@ async fn admit(
     identity: io::Result<Identity>,
     place: Place,
     router: Router,
+    presence: Presence,
     stopping: flag::Receiver<()>,
 ) {
     let identity = match identity {
@@ -184,7 +187,14 @@ async fn admit(
         }
     };
     match place {
-        Place::Served(_permit) => connection(stream, identity, router, stopping).await,
+        Place::Served(_permit) => {
+            let present = match &identity {
+                Some(identity) => Some(presence.enter(identity.peer().await)),
+                None => None,
+            };
+            connection(stream, identity, router, stopping).await;
+            drop(present);
+        }
         // Whoever is slow to ask or to read goes without.
         Place::Refused(_permit) => drop(timeout(REFUSAL_TIMEOUT, refuse(stream)).await),
         Place::Nothing => {}

@@ -20,9 +20,9 @@ use super::{
 use crate::{
     config::edit::Edit,
     core::{
-        change::{Changed, PortEdit},
+        change::{Changed, PortEdit, Reload as ReloadAsked},
         handle::CoreHandle,
-        view::Peer,
+        view::{Peer, Session},
     },
     policy::PortId,
 };
@@ -46,7 +46,10 @@ pub(super) async fn list(
 /// Makes or replaces one port policy.
 #[utoipa::path(
     put, path = "/v1/ports/{number}/{protocol}", operation_id = "put_port", request_body = wire::PutPort,
-    params(wire::PortPath, wire::Confirmation, ("If-Match" = String, Header, description = "The ETag of GET /v1/ports")),
+    params(
+        wire::PortPath, wire::Confirmation, wire::SessionHeader,
+        ("If-Match" = String, Header, description = "The ETag of GET /v1/ports")
+    ),
     responses(
         (status = 200, body = wire::PortChange, headers(("ETag", description = "The new version"))),
         (status = 409), (status = 412), (status = 428)
@@ -61,15 +64,19 @@ pub(super) async fn put(
 ) -> Versioned<wire::PortChange> {
     let id = port(place)?;
     let (version, confirm) = (version(request.headers())?, confirmed(query)?);
+    let session = session(request.headers())?;
     let body: wire::PutPort = body::json(request).await?;
     let edit = Edit::Set(body.check(id).map_err(Problem::invalid_values)?);
-    Ok(changed(core.change_port(peer, PortEdit { edit, version, confirm }).await?))
+    Ok(changed(core.change_port(peer, PortEdit { edit, version, confirm, session }).await?))
 }
 
 /// Removes one port policy, which opens the port.
 #[utoipa::path(
     delete, path = "/v1/ports/{number}/{protocol}", operation_id = "delete_port",
-    params(wire::PortPath, wire::Confirmation, ("If-Match" = String, Header, description = "The ETag of GET /v1/ports")),
+    params(
+        wire::PortPath, wire::Confirmation, wire::SessionHeader,
+        ("If-Match" = String, Header, description = "The ETag of GET /v1/ports")
+    ),
     responses(
         (status = 200, body = wire::PortChange, headers(("ETag", description = "The new version"))),
         (status = 409), (status = 412), (status = 428)
@@ -84,12 +91,13 @@ pub(super) async fn delete(
 ) -> Versioned<wire::PortChange> {
     let id = port(place)?;
     let (version, confirm) = (version(&headers)?, confirmed(query)?);
-    Ok(changed(core.change_port(peer, PortEdit { edit: Edit::Remove(id), version, confirm }).await?))
+    let session = session(&headers)?;
+    Ok(changed(core.change_port(peer, PortEdit { edit: Edit::Remove(id), version, confirm, session }).await?))
 }
 
 /// Reads the configuration again.
 #[utoipa::path(
-    post, path = "/v1/reload", request_body = wire::Reload,
+    post, path = "/v1/reload", params(wire::SessionHeader), request_body = wire::Reload,
     responses(
         (status = 200, body = wire::Reloaded, headers(("ETag", description = "Version of the list of ports"))),
         (status = 409)
@@ -100,9 +108,10 @@ pub(super) async fn reload(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Versioned<wire::Reloaded> {
+    let session = session(request.headers())?;
     let body: wire::Reload = body::json(request).await?;
     let asked = body.check().map_err(Problem::invalid_values)?;
-    let done = core.reload(Some(peer), asked).await?;
+    let done = core.reload(Some(peer), ReloadAsked { session, ..asked }).await?;
     Ok((etag(&done.version), Json(done.into())))
 }
 
@@ -133,6 +142,13 @@ fn version(headers: &HeaderMap) -> Result<String, Problem> {
     version.map(str::to_owned).ok_or_else(|| {
         Problem::new(Code::PreconditionFailed, format!("`If-Match: {}` names no version; {usage}", excerpt(&first)))
     })
+}
+
+/// The session of who asks, which a change must not cut off for good.
+fn session(headers: &HeaderMap) -> Result<Option<Session>, Problem> {
+    let Some(given) = headers.get(wire::SESSION_HEADER) else { return Ok(None) };
+    let given = String::from_utf8_lossy(given.as_bytes());
+    wire::Session::of_header(&given).map(Some).map_err(Problem::invalid_values)
 }
 
 fn confirmed(query: Result<Query<wire::Confirmation>, QueryRejection>) -> Result<bool, Problem> {

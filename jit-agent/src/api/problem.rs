@@ -112,6 +112,10 @@ pub enum Code {
     InvalidConfiguration,
     /// The configuration files change what only a restart can.
     RestartRequired,
+    /// Something is on trial, which has to be confirmed or ended first.
+    TrialRuns,
+    /// Enforcement is not turned on where nobody could get in if something else turned out to be needed.
+    NoWayBack,
     /// The kernel's tables have no room for more grants.
     TableFull,
     /// Something the agent needs is broken, or the agent is stopping.
@@ -143,7 +147,11 @@ impl Code {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::NeedsConfirmation | Self::EditedSinceLoaded | Self::RestartRequired => StatusCode::CONFLICT,
+            Self::NeedsConfirmation
+            | Self::EditedSinceLoaded
+            | Self::RestartRequired
+            | Self::TrialRuns
+            | Self::NoWayBack => StatusCode::CONFLICT,
             Self::InvalidValue | Self::PolicyViolation | Self::KeyReused | Self::InvalidConfiguration => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
@@ -207,6 +215,8 @@ impl Problem {
             ChangeRefusal::Edited(_) => Self::new(Code::EditedSinceLoaded, detail),
             ChangeRefusal::Invalid(_) => Self::new(Code::InvalidConfiguration, detail),
             ChangeRefusal::Restart(_) => Self::new(Code::RestartRequired, detail),
+            ChangeRefusal::TrialRuns(_) => Self::new(Code::TrialRuns, detail),
+            ChangeRefusal::NoWayBack => Self::new(Code::NoWayBack, detail),
         }
     }
 

@@ -22,6 +22,7 @@ use super::{
     audit,
     body::excerpt,
     document::{self, Document},
+    enforcement,
     limit::Rates,
     metrics,
     peer::Identity,
@@ -69,6 +70,7 @@ pub(super) fn documented() -> OpenApiRouter<CoreHandle> {
         .routes(routes!(why))
         .routes(routes!(events))
         .merge(audit::routes())
+        .merge(enforcement::routes())
         .routes(routes!(metrics_of_peer))
         .routes(routes!(openapi))
 }

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 
 use super::fake::{Agent, Script};
 use crate::{
-    core::view::{Refusal, Submission},
+    core::{
+        presence::Presence,
+        view::{Refusal, Submission},
+    },
     policy::{self, Until},
 };
 
@@ -134,6 +137,7 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
                 ],
                 "faults": [],
                 "warnings": [],
+                "trial": null,
             }),
         ),
     ];
@@ -311,7 +315,7 @@ async fn a_peer_whom_the_kernel_does_not_name_may_do_nothing() {
     let (_stop, stopping) = tokio::sync::watch::channel(());
     let unknown = Err(std::io::Error::other("no credentials"));
     let place = super::take_place(&super::limit::Limits::default(), &unknown);
-    let served = super::admit(ours, unknown, place, super::routes::router(core), stopping);
+    let served = super::admit(ours, unknown, place, super::routes::router(core), Presence::default(), stopping);
     let client = tokio::task::spawn_blocking(move || {
         let mut stream = theirs.into_std().unwrap();
         stream.set_nonblocking(false).unwrap();

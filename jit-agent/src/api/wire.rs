@@ -6,6 +6,7 @@
 mod audit;
 mod body;
 mod decision;
+mod enforcement;
 mod packet;
 mod ports;
 mod query;
@@ -32,6 +33,9 @@ pub use self::{
     audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
     body::{NewRequest, RequestedPort, Revoke, parse_duration},
     decision::{Extend, Nothing, Reason},
+    enforcement::{
+        Connected, Enable, Enforcement, EnforcementChange, SESSION_HEADER, Session, SessionHeader, Trial, WaysBack,
+    },
     packet::{NotShown, PacketEvent, Why, WhyQuery},
     ports::{Confirmation, Effects, PortChange, PortPath, PutPort, Reload, Reloaded, port_of_path},
     query::{GrantQuery, RequestQuery},
@@ -90,6 +94,9 @@ pub struct Status {
     /// What is well, but may not be meant so.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The trial that runs; null if none does.
+    #[serde(default)]
+    pub trial: Option<Trial>,
 }
 
 /// One interface.
@@ -170,6 +177,7 @@ impl From<StatusView> for Status {
             counters,
             faults,
             warnings,
+            trial,
         } = view;
         Self {
             mode: mode.to_owned(),
@@ -188,6 +196,7 @@ impl From<StatusView> for Status {
                 .collect(),
             faults,
             warnings,
+            trial: trial.map(Trial::from),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What people see of changes to port policies.
 
 use super::{
-    Surroundings, table,
+    Surroundings,
+    enforcement::trial_lines,
+    table,
     text::{count, port, sanitised},
 };
 use crate::{
-    api::wire::{Effects, Grant, PortChange, Reloaded},
+    api::wire::{Effects, Grant, PortChange, Reloaded, Trial},
     policy::PortId,
 };
 
@@ -21,7 +23,14 @@ pub(super) fn of_port(id: PortId, done: &PortChange, surroundings: &Surroundings
         None => format!("{id} has no policy any more\n"),
     };
     text.push_str(&did(&done.effects, surroundings));
+    text.push_str(&on_trial(done.trial.as_ref(), surroundings));
     text
+}
+
+/// That a change is on trial.
+pub(super) fn on_trial(trial: Option<&Trial>, surroundings: &Surroundings) -> String {
+    let lines = |trial| format!("ON TRIAL, since it cuts you off:\n{}", trial_lines(trial, surroundings));
+    trial.map(lines).unwrap_or_default()
 }
 
 /// What a reload did.
@@ -32,6 +41,7 @@ pub(super) fn of_reload(done: &Reloaded, surroundings: &Surroundings) -> String 
         names => format!("the configuration is in force; changed: {}\n", names.join(", ")),
     };
     text.push_str(&did(&done.effects, surroundings));
+    text.push_str(&on_trial(done.trial.as_ref(), surroundings));
     text
 }
 

@@ -21,7 +21,10 @@ use tokio::{
 };
 
 use super::watch::EventReader;
-use crate::api::problem::Problem;
+use crate::api::{
+    problem::Problem,
+    wire::{SESSION_HEADER, Session},
+};
 
 /// Time for connecting, sending and the whole answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,12 +100,14 @@ pub(super) struct Call {
     pub(super) body: Option<Vec<u8>>,
     /// The version that must still be the present one, as an answer named it.
     pub(super) if_match: Option<String>,
+    /// The session of whoever asks, which a change must not cut off for good.
+    pub(super) session: Option<Session>,
 }
 
 impl Call {
     /// A request without a body or a condition.
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: None, if_match: None }
+        Self { method, path: path.into(), body: None, if_match: None, session: None }
     }
 }
 
@@ -258,7 +263,7 @@ impl Client {
     }
 
     async fn response(&self, call: &Call) -> Result<Response<Incoming>, ClientError> {
-        let Call { method, path, body, if_match } = call;
+        let Call { method, path, body, if_match, session } = call;
         let stream = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
@@ -270,6 +275,9 @@ impl Client {
         }
         if let Some(version) = if_match {
             request = request.header(IF_MATCH, version);
+        }
+        if let Some(Session { source, port }) = session {
+            request = request.header(SESSION_HEADER, format!("{source} {port}"));
         }
         let request = request
             .body(Full::new(Bytes::from(body.clone().unwrap_or_default())))

@@ -34,7 +34,7 @@ impl From<Exit> for std::process::ExitCode {
 impl From<&Problem> for Exit {
     fn from(problem: &Problem) -> Self {
         match problem.code {
-            Code::PolicyViolation | Code::NeedsConfirmation => Self::Refused,
+            Code::PolicyViolation | Code::NeedsConfirmation | Code::NoWayBack => Self::Refused,
             Code::NotPermitted | Code::OwnRequest | Code::PeerUnknown => Self::NotPermitted,
             // The agent finds fault with what was written, as the parser of the arguments would have.
             Code::InvalidValue => Self::Usage,
@@ -57,6 +57,7 @@ impl From<&Problem> for Exit {
             | Code::EditedSinceLoaded
             | Code::InvalidConfiguration
             | Code::RestartRequired
+            | Code::TrialRuns
             | Code::TableFull
             | Code::Unavailable
             | Code::TooManyConnections

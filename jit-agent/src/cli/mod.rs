@@ -5,12 +5,14 @@ mod audit;
 mod azure;
 mod changes;
 mod client;
+mod enforcement;
 mod exit;
 mod output;
 mod parse;
 mod past;
 mod ports;
 mod requests;
+mod session;
 mod table;
 mod text;
 mod watch;
@@ -35,7 +37,10 @@ use crate::api::{
 };
 
 pub use self::exit::Exit;
-pub(crate) use self::parse::duration;
+pub(crate) use self::{
+    enforcement::{EnableOptions, Switch, switch},
+    parse::duration,
+};
 
 /// The command line of `jitctl`, for manual pages and completions.
 #[must_use]
@@ -58,8 +63,8 @@ pub struct Surroundings {
 
 impl Surroundings {
     fn of_process() -> Self {
-        let session = ["SSH_CONNECTION", "SSH_CLIENT"].into_iter().find_map(|name| env::var(name).ok());
-        Self { now: Timestamp::now(), zone: TimeZone::system(), ssh_session: session, ask: output::ask() }
+        let ssh_session = session::of_process();
+        Self { now: Timestamp::now(), zone: TimeZone::system(), ssh_session, ask: output::ask() }
     }
 }
 

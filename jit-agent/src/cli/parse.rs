@@ -11,7 +11,7 @@ use jiff::{
 
 use super::{Surroundings, args::RequestedPort};
 use crate::{
-    api::wire::parse_duration,
+    api::wire::{Session, parse_duration},
     policy::{PolicyError, PortId, SourceError, parse_source, single_address},
 };
 
@@ -124,6 +124,14 @@ pub(super) fn source(text: &str, surroundings: &Surroundings) -> Result<IpNet, P
     let session = surroundings.ssh_session.as_deref().and_then(|session| session.split_whitespace().next());
     let client = session.ok_or(ParseError::NoSession)?;
     address(client).map_err(|error| ParseError::Session { address: client.to_owned(), error: Box::new(error) })
+}
+
+/// The connection over which whoever runs this works, if it is one over SSH: its source and the port here.
+pub(super) fn ssh_session(surroundings: &Surroundings) -> Option<Session> {
+    let session = surroundings.ssh_session.as_deref()?;
+    let source = session.split_whitespace().next()?.parse::<IpAddr>().ok()?.to_canonical();
+    let port = session.split_whitespace().next_back()?.parse().ok()?;
+    Some(Session { source: source.to_string(), port })
 }
 
 fn address(text: &str) -> Result<IpNet, ParseError> {

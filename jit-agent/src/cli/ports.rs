@@ -229,7 +229,8 @@ impl Listed {
         let attempt = |confirmed: Option<&Effects>| {
             let query = if confirmed.is_some() { "?confirm=true" } else { "" };
             let path = format!("/v1/ports/{}/{}{query}", id.number, id.protocol);
-            Call { body: body.clone(), if_match: Some(self.version.clone()), ..Call::new(method.clone(), path) }
+            let (if_match, session) = (Some(self.version.clone()), parse::ssh_session(surroundings));
+            Call { body: body.clone(), if_match, session, ..Call::new(method.clone(), path) }
         };
         let first = yes.then(Effects::default);
         let json = agreed(agent, first.as_ref(), attempt, surroundings)?;
@@ -251,7 +252,8 @@ pub(super) fn reload(
             confirm: yes || confirmed.is_some(),
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        Call { body: Some(body), ..Call::new(Method::POST, "/v1/reload") }
+        let session = parse::ssh_session(surroundings);
+        Call { body: Some(body), session, ..Call::new(Method::POST, "/v1/reload") }
     };
     let json = agreed(agent, None, attempt, surroundings)?;
     agent.understand(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))

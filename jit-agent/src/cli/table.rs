@@ -175,6 +175,7 @@ pub(super) fn is_degraded(status: &Status) -> bool {
         counters: _,
         faults,
         warnings: _,
+        trial: _,
     } = status;
     !faults.is_empty() || enforced < intended || interfaces.iter().any(|interface| interface.fault.is_some())
 }
@@ -190,10 +191,15 @@ pub(super) fn status(status: &Status) -> String {
         counters,
         faults,
         warnings,
+        trial,
     } = status;
+    let on_trial = trial
+        .as_ref()
+        .map(|trial| format!(", on trial for {} more; keep it: jit-agent confirm", iso_span(&trial.remaining)));
     let mut text = format!(
-        "mode     {}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
+        "mode     {}{}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
         sanitised(mode),
+        on_trial.unwrap_or_default(),
         sanitised(version)
     );
     text.push_str(&interface_table(interfaces, uncovered));

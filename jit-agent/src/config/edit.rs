@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use jit_common::abi::Mode;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
 use super::{files::Part, raw};
 use crate::policy::{PortId, PortPolicies, PortPolicy, Protocol};
 
 const PORT: &str = "port";
+const MODE: &str = "mode";
 
 /// A change to one port policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,9 @@ pub enum EditError {
     /// Nothing to remove.
     #[error("no file has a policy of port {0}")]
     NoPort(PortId),
+    /// Nothing to change.
+    #[error("there is no file")]
+    NoFile,
 }
 
 /// Makes a change in that of the files which it concerns: where the port's policy is, else the first. Returns the file's
@@ -73,6 +78,29 @@ pub fn edit(parts: &[Part], present: &PortPolicies, change: &Edit) -> Result<(us
             None => add(document, policy),
         },
         Edit::Remove(_) => remove(document, id),
+    }
+    Ok((index, document.to_string()))
+}
+
+/// Sets the mode, in that of the files which sets it, else in the first. Returns the file's place in `parts` and its new
+/// text.
+///
+/// # Errors
+/// A file is not TOML.
+pub fn set_mode(parts: &[Part], mode: Mode) -> Result<(usize, String), EditError> {
+    let mut documents = parts.iter().map(document).collect::<Result<Vec<_>, _>>()?;
+    let index = documents.iter().position(|document| document.contains_key(MODE)).unwrap_or(0);
+    let Some(document) = documents.get_mut(index) else { return Err(EditError::NoFile) };
+    match document.get_mut(MODE).and_then(Item::as_value_mut) {
+        // However it is spelt.
+        Some(old) if old.as_str() == Some(mode.name()) => {}
+        Some(old) => {
+            // With the blanks and the comment around it.
+            let decor = old.decor().clone();
+            *old = Value::from(mode.name());
+            *old.decor_mut() = decor;
+        }
+        None => drop(document.insert(MODE, value(mode.name()))),
     }
     Ok((index, document.to_string()))
 }

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jit_common::abi::Mode;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Config, ConfigError, Places};
@@ -38,7 +40,7 @@ pub struct Loaded {
 }
 
 /// Which files a configuration was read from, and what was in them. The main one is the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin(Vec<(PathBuf, String)>);
 
 /// The files can't be changed.
@@ -124,6 +126,55 @@ fn append(table: &mut toml::Table, key: String, value: toml::Value) {
         }
         (_, value) => drop(table.insert(key, value)),
     }
+}
+
+/// What can be used of files that are no configuration, and the defaults; enforcing if anything there says so.
+#[must_use]
+pub fn salvage(main: &Path) -> Config {
+    let places = salvage_places(main);
+    let says_enforce = |text: &str| {
+        let set = toml::from_str::<toml::Table>(text).ok().map(|table| table.get("mode") == Some(&"enforce".into()));
+        set.unwrap_or_else(|| text.lines().any(is_enforce_line))
+    };
+    let texts = texts(main);
+    let enforces = texts.iter().any(|text| says_enforce(text));
+    let mut config = Config::salvage(&merged(&texts), places);
+    if enforces {
+        config.mode = Mode::Enforce;
+    }
+    config
+}
+
+/// All texts that are TOML, as one.
+fn merged(texts: &[String]) -> String {
+    let mut merged = toml::Table::new();
+    for table in texts.iter().filter_map(|text| toml::from_str::<toml::Table>(text).ok()) {
+        for (key, value) in table {
+            if APPENDED.contains(&key.as_str()) {
+                append(&mut merged, key, value);
+            } else {
+                merged.entry(key).or_insert(value);
+            }
+        }
+    }
+    merged.to_string()
+}
+
+/// Whether a line of a broken file sets the mode to `enforce`.
+fn is_enforce_line(line: &str) -> bool {
+    let set = line.trim_start().strip_prefix("mode").map(str::trim_start).and_then(|rest| rest.strip_prefix('='));
+    set.map(str::trim_start).is_some_and(|value| value.starts_with("\"enforce\"") || value.starts_with("'enforce'"))
+}
+
+/// What can be read of the main file and those in `conf.d`, whatever can't.
+fn texts(main: &Path) -> Vec<String> {
+    let more = fs::read_dir(main.with_file_name(DIRECTORY)).into_iter().flatten();
+    let more = more
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"));
+    let paths = std::iter::once(main.to_owned()).chain(more.filter(|path| !is_hidden(path)));
+    // A file need not be text to have lines.
+    paths.filter_map(|path| fs::read(path).ok()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
 }
 
 /// Where things are by the files, even if these are no configuration otherwise.
@@ -237,7 +288,7 @@ fn write_beside(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

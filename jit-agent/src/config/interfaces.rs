@@ -53,6 +53,11 @@ impl fmt::Display for Pattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interfaces(Vec<Pattern>);
 
+impl Interfaces {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self(Vec::new());
+}
+
 impl Default for Interfaces {
     fn default() -> Self {
         Self(vec![Pattern::Auto])

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long records are kept where the configuration does not say.
-const DEFAULT_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+pub(super) const DEFAULT_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
 

@@ -52,6 +52,11 @@ impl Access {
         Err(Refusal::NotPermitted { name: peer.name.clone(), uid: peer.uid, role: right.meant_for().name() })
     }
 
+    /// Whether the peer is a delegate by name, and not only because an admin may do all that one may.
+    pub(super) fn is_delegate(&self, peer: &Peer) -> bool {
+        self.is(peer, Role::Delegate)
+    }
+
     /// Whether a user who is not connected now would have a right, by the host's users and groups.
     pub(super) fn user_has(&self, uid: u32, right: Right) -> bool {
         let groups = groups_of(uid);

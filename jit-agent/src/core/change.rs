@@ -2,7 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::view::{GrantView, PortView};
+use jiff::Timestamp;
+
+use super::{
+    trial::Trial,
+    view::{GrantView, PortView, Session, TrialView},
+};
 use crate::{
     config::{edit::Edit, files},
     policy::PortId,
@@ -21,6 +26,10 @@ pub struct Origin {
     pub fault: Option<String>,
     /// Why a later start could not fall back on what is in force.
     pub not_kept: Option<String>,
+    /// The trial of what is in force.
+    pub trial: Option<Trial>,
+    /// Who removed all enforcement by hand, and when.
+    pub unloaded: Option<String>,
 }
 
 impl Origin {
@@ -60,6 +69,8 @@ pub struct PortEdit {
     pub version: String,
     /// Whether to do it even if it opens something or ends grants.
     pub confirm: bool,
+    /// The session of who asks, which must not be cut off for good by it.
+    pub session: Option<Session>,
 }
 
 /// A wish to have the files read again.
@@ -69,6 +80,8 @@ pub struct Reload {
     pub allow_open: Vec<String>,
     /// Whether to do it even if it ends or shortens grants.
     pub confirm: bool,
+    /// The session of who asks, which must not be cut off for good by it.
+    pub session: Option<Session>,
 }
 
 /// What a change does beyond new requests.
@@ -103,6 +116,8 @@ pub struct Changed {
     pub durable: bool,
     /// The version of the list now.
     pub version: String,
+    /// It is in force on trial only, since it cuts off who asked.
+    pub trial: Option<TrialView>,
 }
 
 /// Why nothing was changed.
@@ -134,6 +149,17 @@ pub enum ChangeRefusal {
     /// Keys were changed that a running agent can't take over.
     #[error("restart the agent to change {}; nothing of this reload was applied", .0.join(", "))]
     Restart(Vec<&'static str>),
+    /// Something is being tried.
+    #[error(
+        "a trial runs until {0}; run `jit-agent confirm` to keep what it tries, or `jit-agent disable` to end it, first"
+    )]
+    TrialRuns(Timestamp),
+    /// Nobody could get in if what is shut turned out to be needed.
+    #[error(
+        "there is no way back: set break_glass in the configuration to a source that is always to be let in, have a \
+         delegate connect, or, if someone can reach this host's console, say so with --console"
+    )]
+    NoWayBack,
 }
 
 fn needs_confirmation(unnamed: &[String]) -> String {

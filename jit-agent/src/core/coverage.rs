@@ -15,12 +15,17 @@ impl Core {
     /// a change.
     pub(super) fn keep_covered(&mut self, told: Option<Instant>) {
         self.next_coverage = self.clock.boot().after(COVERAGE_INTERVAL);
+        // Known to the datapath already, but not yet to those who ask.
+        self.stays_unloaded();
         let changes = self.datapath.reconcile(told);
         self.note_coverage(changes);
     }
 
     /// Covers these interfaces. What can't be covered is no reason to stop: status tells it, and it is tried again.
     pub(super) fn cover(&mut self, interfaces: &Interfaces) {
+        if self.stays_unloaded() {
+            return;
+        }
         for error in self.datapath.cover(interfaces).err().into_iter().flatten() {
             tracing::error!(%error, "not covered");
         }

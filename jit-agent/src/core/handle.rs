@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::change::{Changed, PortEdit, PortList, Reload};
 pub use super::opening::Opening;
 use super::view::{
-    Extended, GrantFilter, GrantView, MetricsView, Page, Peer, Refusal, RequestFilter, RequestView, Revocation,
-    Selection, StatusView, Submission, Submitted, WhyView,
+    EnableAsked, Enabled, EnforcementView, Extended, GrantFilter, GrantView, MetricsView, Page, Peer, Refusal,
+    RequestFilter, RequestView, Revocation, Selection, StatusView, Submission, Submitted, WhyView,
+};
+use super::{
+    change::{Changed, PortEdit, PortList, Reload},
+    presence::Presence,
 };
 use crate::{
     clock::BootTime,
@@ -56,6 +59,14 @@ pub enum Command {
     Audit(Peer, Reply<AuditReader>),
     /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.
     Metrics(Option<Peer>, Reply<MetricsView>),
+    /// Enforcement, with those connected to the socket.
+    Enforcement(Peer, Vec<Peer>, Reply<EnforcementView>),
+    /// Starts a trial of enforcement.
+    Enable(Peer, EnableAsked, Vec<Peer>, Reply<Enabled>),
+    /// Makes the trial permanent; answers with whether all of that is written.
+    Confirm(Peer, Vec<Peer>, Reply<(EnforcementView, bool)>),
+    /// Ends the trial, or turns enforcement off.
+    Disable(Peer, Vec<Peer>, Reply<(EnforcementView, bool)>),
     /// Nothing but whether the peer has a role: for what is the same for everybody who has one.
     Permit(Peer, Reply<()>),
     /// Nothing but whether the core still carries out commands.
@@ -73,14 +84,14 @@ impl Command {
 
 /// Sends commands to the core.
 #[derive(Clone, Debug)]
-pub struct CoreHandle(mpsc::Sender<Command>);
+pub struct CoreHandle(mpsc::Sender<Command>, Presence);
 
 impl CoreHandle {
     /// A handle, and the end at which the core receives.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Command>) {
         let (sender, receiver) = mpsc::channel(256);
-        (Self(sender), receiver)
+        (Self(sender, Presence::default()), receiver)
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
@@ -254,6 +265,45 @@ impl CoreHandle {
     /// The agent is stopping.
     pub async fn ping(&self) -> Result<(), Refusal> {
         self.ask(Command::Ping).await
+    }
+
+    /// Enforcement, who is connected to the ports, and which ways back there are.
+    ///
+    /// # Errors
+    /// Not permitted.
+    pub async fn enforcement(&self, peer: Peer) -> Result<EnforcementView, Refusal> {
+        self.ask(|reply| Command::Enforcement(peer, self.1.peers(), reply)).await
+    }
+
+    /// Starts a trial of enforcement; on return the ports are shut for all who have no grant.
+    ///
+    /// # Errors
+    /// Not permitted, enforced already, no way back, a source that may not be let in, files that can't be used, store
+    /// or kernel broken. Nothing is shut then.
+    pub async fn enable(&self, peer: Peer, asked: EnableAsked) -> Result<Enabled, Refusal> {
+        self.ask(|reply| Command::Enable(peer, asked, self.1.peers(), reply)).await
+    }
+
+    /// Makes the trial permanent, in the files and in force.
+    ///
+    /// # Errors
+    /// Not permitted, no trial, a file edited since, kernel broken. The trial goes on then.
+    pub async fn confirm(&self, peer: Peer) -> Result<(EnforcementView, bool), Refusal> {
+        self.ask(|reply| Command::Confirm(peer, self.1.peers(), reply)).await
+    }
+
+    /// Ends the trial, or turns enforcement off if none runs.
+    ///
+    /// # Errors
+    /// Not permitted, off already, files that can't be changed, store or kernel broken. All is as before then.
+    pub async fn disable(&self, peer: Peer) -> Result<(EnforcementView, bool), Refusal> {
+        self.ask(|reply| Command::Disable(peer, self.1.peers(), reply)).await
+    }
+
+    /// Those who are connected to the socket.
+    #[must_use]
+    pub const fn presence(&self) -> &Presence {
+        &self.1
     }
 
     /// Ends the core's loop.

@@ -11,17 +11,21 @@ mod coverage;
 mod deciding;
 mod denials;
 mod enforce;
+mod enforcement;
 pub mod handle;
 mod held;
 mod opening;
 mod planning;
 mod policies;
+pub mod presence;
 mod reconfigure;
 mod recovery;
 mod report;
 mod revoke;
+mod sockets;
 mod sweep;
 mod traffic;
+mod trial;
 pub mod view;
 mod why;
 
@@ -35,15 +39,18 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+pub(crate) use self::trial::unconfirmed_files;
 pub use self::{
     access::Access,
     change::Origin,
     handle::{Command, CoreHandle},
+    trial::{CHANGE_TRIAL, LONGEST_TRIAL, SHORTEST_TRIAL, Trial},
 };
 use self::{
     backlog::Closing,
     connections::BreakGlassUse,
     denials::Denials,
+    enforcement::Enforcement,
     held::{Held, WaitingRequests},
     view::{Refusal, Selection},
 };
@@ -158,13 +165,15 @@ pub struct Core {
     /// What was broken at the start.
     faults: Vec<String>,
     origin: Origin,
+    enforcement: Enforcement,
 }
 
 impl Core {
     /// A core that knows no grants yet; call [`recover`](Self::recover) next.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, access, clock, boot, datapath, events, store, faults, origin } = parts;
+        let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin } = parts;
+        let enforcement = Enforcement::new(origin.trial.take());
         Self {
             config,
             access,
@@ -194,6 +203,7 @@ impl Core {
             lost_events: 0,
             faults,
             origin,
+            enforcement,
         }
     }
 
@@ -279,6 +289,23 @@ impl Core {
             Command::Watch(peer, reply) => drop(reply.send(self.watch(&peer))),
             Command::Audit(peer, reply) => drop(reply.send(self.audit(&peer))),
             Command::Metrics(peer, reply) => drop(reply.send(self.metrics(peer.as_ref()))),
+            Command::Enforcement(peer, connected, reply) => drop(reply.send(self.enforcement(&peer, &connected))),
+            Command::Enable(peer, asked, connected, reply) => {
+                let enabled = self.enable(&peer, &asked, &connected);
+                self.note_refused_command(&peer, ("enable", "enforcement", 0), enabled.as_ref().err());
+                drop(reply.send(enabled));
+            }
+            Command::Confirm(peer, connected, reply) => {
+                let confirmed = self.confirm_trial(&peer);
+                self.note_refused_command(&peer, ("confirm", "enforcement", 0), confirmed.as_ref().err());
+                let view = confirmed.and_then(|durable| Ok((self.enforcement(&peer, &connected)?, durable)));
+                drop(reply.send(view));
+            }
+            Command::Disable(peer, connected, reply) => {
+                let disabled = self.disable(&peer, &connected);
+                self.note_refused_command(&peer, ("disable", "enforcement", 0), disabled.as_ref().err());
+                drop(reply.send(disabled));
+            }
             Command::Permit(peer, reply) => drop(reply.send(self.access.check(&peer, Right::Look))),
             Command::Ping(reply) => drop(reply.send(Ok(()))),
             Command::Stop => {}

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    Access, Core,
+    Access, CHANGE_TRIAL, Core,
     change::{ChangeRefusal, Changed, Effects, PortEdit, PortList, Reload},
     reconfigure::Opened,
+    trial::unconfirmed_files,
     view::{Peer, PortView, Refusal},
 };
 use crate::{
@@ -13,8 +14,10 @@ use crate::{
         Config, accepted,
         edit::{Edit, edit},
         files::{self, ChangeError, Loaded},
+        trial::Kind,
     },
     policy::{PortId, PortPolicies, PortPolicy, Right},
+    store::person,
 };
 
 impl Core {
@@ -29,7 +32,8 @@ impl Core {
     /// Changes one port policy: in its file first, then in force. If that fails, the file is as it was.
     pub(super) fn change_port(&mut self, peer: &Peer, asked: &PortEdit) -> Result<Changed, Refusal> {
         self.access.check(peer, Right::Administer)?;
-        let PortEdit { edit: change, version, confirm } = asked;
+        self.check_no_trial()?;
+        let PortEdit { edit: change, version, confirm, session } = asked;
         if *version != self.version() {
             return Err(ChangeRefusal::OtherVersion.into());
         }
@@ -61,6 +65,15 @@ impl Core {
             return Ok(self.changed(Some(id), Vec::new(), Effects::default(), true));
         }
         self.check_store(&effects)?;
+        if let Some(session) = session
+            && self.would_cut(session, &loaded.config)
+        {
+            let before = self.config.clone();
+            let change = (path, new.swap_remove(place).text);
+            self.try_out(loaded, Kind::Ports, Some(change), CHANGE_TRIAL)?;
+            let (changed, noted) = self.note_changes(Some(peer), &before);
+            return Ok(self.changed(Some(id), changed, effects, noted));
+        }
         let new_text = new.get(place).map(|part| part.text.as_str()).unwrap_or_default();
         files::replace(&path, new_text).map_err(|error| not_changed(&error))?;
         let before = self.config.clone();
@@ -96,7 +109,12 @@ impl Core {
     }
 
     fn load_again(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
+        self.check_no_trial()?;
         let loaded = files::load(&self.origin.path).map_err(|error| ChangeRefusal::Invalid(error.to_string()))?;
+        // A signal comes from anybody, and says nothing of who would be cut off.
+        if peer.is_none() && self.were_not_confirmed(&loaded) {
+            return Err(ChangeRefusal::Edited(unconfirmed_files(&self.origin.path.display().to_string())).into());
+        }
         let fixed = changed_fixed_keys(&self.config, &loaded.config);
         if !fixed.is_empty() {
             return Err(ChangeRefusal::Restart(fixed).into());
@@ -111,6 +129,14 @@ impl Core {
         }
         self.check_store(&effects)?;
         let before = self.config.clone();
+        if let Some(session) = &asked.session
+            && self.would_cut(session, &loaded.config)
+        {
+            self.try_out(loaded, Kind::Reload, None, CHANGE_TRIAL)?;
+            let (changed, noted) = self.note_changes(peer, &before);
+            let durable = self.note_reload(peer, &before, &changed) && noted;
+            return Ok(self.changed(None, changed, effects, durable));
+        }
         let (access, unknown) = Access::resolve(&loaded.config.roles);
         let (effects, durable) = self.take_over_files(loaded)?;
         (self.access, self.origin.unknown) = (access, unknown);
@@ -150,13 +176,14 @@ impl Core {
     }
 
     /// Puts what was loaded in force, and keeps it for a start with broken files.
-    fn take_over_files(&mut self, loaded: Loaded) -> Result<(Effects, bool), Refusal> {
+    pub(super) fn take_over_files(&mut self, loaded: Loaded) -> Result<(Effects, bool), Refusal> {
         let Loaded { config, origin, text } = loaded;
         let done = self
             .reconfigure(config)
             .map_err(|error| Refusal::Unavailable(format!("{error}; the policy before stays in force")))?;
         self.origin.files = Some(origin);
         self.origin.fault = None;
+        self.forget_unconfirmed_files();
         self.origin.not_kept =
             accepted::remember(&self.config.places.state, &text).err().map(|error| accepted::not_kept(&error));
         Ok(done)
@@ -204,7 +231,7 @@ impl Core {
     fn changed(&self, port: Option<PortId>, changed: Vec<String>, effects: Effects, durable: bool) -> Changed {
         let policy = port.and_then(|id| self.config.ports.iter().find(|policy| policy.id == id));
         let port = policy.map(|policy| self.one_port(policy));
-        Changed { port, changed, effects, durable, version: self.version() }
+        Changed { port, changed, effects, durable, version: self.version(), trial: self.trial_view() }
     }
 
     fn one_port(&self, policy: &PortPolicy) -> PortView {
@@ -216,7 +243,7 @@ impl Core {
     }
 }
 
-fn not_changed(error: &ChangeError) -> Refusal {
+pub(super) fn not_changed(error: &ChangeError) -> Refusal {
     match error {
         ChangeError::Edited(_) | ChangeError::Read(_) => ChangeRefusal::Edited(error.to_string()).into(),
         ChangeError::Write { .. } => Refusal::Unavailable(error.to_string()),
@@ -234,8 +261,8 @@ fn changed_fixed_keys(now: &Config, new: &Config) -> Vec<&'static str> {
     keys.into_iter().filter_map(|(key, is_changed)| is_changed.then_some(key)).collect()
 }
 
-fn by(peer: Option<&Peer>) -> Value {
-    peer.map_or_else(|| json!({ "signal": "SIGHUP" }), |peer| json!({ "uid": peer.uid, "name": peer.name }))
+pub(super) fn by(peer: Option<&Peer>) -> Value {
+    peer.map_or_else(|| json!({ "signal": "SIGHUP" }), |peer| person(&peer.person()))
 }
 
 fn described(policy: &PortPolicy) -> Value {

@@ -90,7 +90,7 @@ pub(super) fn latest_end(
 }
 
 /// All that either of two protections refuses.
-fn strictest(one: &Protection, other: &Protection) -> Protection {
+pub(super) fn strictest(one: &Protection, other: &Protection) -> Protection {
     let mut ports = one.ports.clone();
     ports.extend(other.ports.iter().filter(|port| !one.ports.contains(port)));
     let enforces = one.mode == Mode::Enforce || other.mode == Mode::Enforce;
@@ -101,7 +101,9 @@ fn strictest(one: &Protection, other: &Protection) -> Protection {
         drop_fragments: one.drop_fragments || other.drop_fragments,
         scope: if all { Scope::All } else { Scope::Local },
         break_glass: one.break_glass.iter().filter(|source| other.break_glass.contains(source)).copied().collect(),
-        trial_until: one.trial_until.zip(other.trial_until).map(|(one, other)| one.max(other)),
+        // What is tried must end by itself, whatever becomes of the agent meanwhile. None of the two opens anything
+        // before that.
+        trial_until: one.trial_until.max(other.trial_until),
     }
 }
 
@@ -132,6 +134,11 @@ impl Core {
         GrantView { end, remaining, ..grant }
     }
 
+    /// The live grants that policies end.
+    pub(super) fn ended_by(&self, ports: &PortPolicies) -> Vec<GrantId> {
+        self.fates(ports).ended.into_iter().map(|(id, _)| id).collect()
+    }
+
     fn fates(&self, ports: &PortPolicies) -> Fates {
         let now = self.clock.boot();
         let mut fates = Fates::default();
@@ -152,9 +159,14 @@ impl Core {
     /// The kernel refuses it. The present configuration stays in force then; grants that were ended stay so, and the
     /// text says how many.
     pub(super) fn reconfigure(&mut self, new: Config) -> Result<(Effects, bool), String> {
-        let (now, wanted) = (self.config.protection(), new.protection());
-        if let Err(error) = self.datapath.configure(&strictest(&now, &wanted)) {
-            return Err(self.go_back(&now, &error));
+        self.reconfigure_from(&self.protection(), new)
+    }
+
+    /// The same, where the kernel enforces `now`.
+    pub(super) fn reconfigure_from(&mut self, now: &Protection, new: Config) -> Result<(Effects, bool), String> {
+        let wanted = new.protection();
+        if let Err(error) = self.datapath.configure(&strictest(now, &wanted)) {
+            return Err(self.go_back(now, &error));
         }
         if new.interfaces != self.config.interfaces {
             self.cover(&self.config.interfaces.or(&new.interfaces));
@@ -164,7 +176,7 @@ impl Core {
         let ended = self.end(ended);
         let shortened = self.shorten(shortened);
         if let Err(error) = self.datapath.configure(&wanted) {
-            let error = self.go_back(&now, &error);
+            let error = self.go_back(now, &error);
             let hit = ended.len() + shortened.len();
             return Err(if hit == 0 {
                 error
@@ -182,7 +194,7 @@ impl Core {
         Ok((Effects { opened, ended, shortened }, durable))
     }
 
-    fn go_back(&mut self, now: &Protection, error: &DatapathError) -> String {
+    pub(super) fn go_back(&mut self, now: &Protection, error: &DatapathError) -> String {
         if let Err(again) = self.datapath.configure(now) {
             // What is in force then is the stricter of both, for what could be written.
             tracing::error!(error = %again, "the configuration before could not be put in force again either");

@@ -54,6 +54,7 @@ impl Core {
             (self.held, self.waiting) = Default::default();
             self.store = Err(format!("{problem}; nothing can be opened until that is mended and the agent restarted"));
         }
+        self.go_on_with_trial();
         // With no store the tables lack what it says, and a successor must not take that for closed.
         if self.store.is_ok()
             && let Err(error) = self.datapath.keep()
@@ -61,6 +62,7 @@ impl Core {
             tracing::error!(%error, "a successor can't take over the kernel's tables and will start from the store");
         }
         self.note("started", &json!({}));
+        self.stays_unloaded();
         self.checkpoint();
     }
 
@@ -134,7 +136,9 @@ impl Core {
             if row.state == GrantState::Opening {
                 return Fate::Unanswered;
             }
-            if adopted.is_some_and(lacking) {
+            let trial = self.enforcement.trial.as_ref();
+            let is_shut = trial.is_some_and(|trial| trial.record.shut.contains(&row.id.0));
+            if !is_shut && adopted.is_some_and(lacking) {
                 return Fate::Ends(GrantState::Ended, "closed just before the agent stopped".to_owned());
             }
             end
@@ -149,7 +153,10 @@ impl Core {
                 }
             }
         };
-        match latest_end(&self.config.ports, row.port, &row.source, now) {
+        // A trial ends no grant for good.
+        let trial = self.enforcement.trial.as_ref();
+        let ports = trial.map_or(&self.config.ports, |trial| &trial.before.ports);
+        match latest_end(ports, row.port, &row.source, now) {
             Ok(latest) => Fate::Live { end: end.min(latest), shortened: latest < end },
             Err(reason) => Fate::Ends(GrantState::Ended, reason),
         }

@@ -59,6 +59,7 @@ impl Core {
             counters: counters.into_iter().map(|(mode, reason, packets)| (mode.name(), reason, packets)).collect(),
             faults,
             warnings: Vec::new(),
+            trial: self.trial_view(),
         }
     }
 
@@ -66,6 +67,7 @@ impl Core {
     fn own_faults(&self) -> Vec<String> {
         let mut faults = self.faults.clone();
         faults.extend(self.origin.faults().cloned());
+        faults.extend(self.enforcement.faults());
         faults.extend(self.store.as_ref().err().cloned());
         faults.extend(self.checkpoint_fault.clone());
         faults.extend(self.tending_fault.clone());

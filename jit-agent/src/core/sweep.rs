@@ -28,6 +28,7 @@ pub(super) const SWEEP_BATCH: usize = 256;
 impl Core {
     /// Ends grants whose time is over, tries again what failed before, and notes the clocks.
     pub fn sweep(&mut self) {
+        self.end_trial_in_time();
         self.expire();
         self.time_out();
         self.write_denials(false);
@@ -87,6 +88,7 @@ impl Core {
             self.waiting.next(),
             self.denials.next(),
             retry,
+            self.next_trial_step(),
             Some(self.next_checkpoint),
             Some(self.next_tending),
             Some(self.next_cleaning),

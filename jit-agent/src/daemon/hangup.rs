@@ -14,7 +14,7 @@ pub(super) async fn reload_at(mut signals: Signal, core: CoreHandle) {
         notify(&states);
         // Whoever sends the signal has changed the files, and means what they say of grants; to leave a port open by
         // mistake takes no more than a lost file, so that is refused.
-        let asked = Reload { allow_open: Vec::new(), confirm: true };
+        let asked = Reload { allow_open: Vec::new(), confirm: true, session: None };
         match core.reload(None, asked).await {
             Ok(done) => tracing::info!(
                 changed = ?done.changed, ended = done.effects.ended.len(), shortened = done.effects.shortened.len(),

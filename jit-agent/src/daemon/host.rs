@@ -41,6 +41,19 @@ pub(super) fn boot() -> anyhow::Result<Boot> {
     Ok(Boot { machine_id, boot_id })
 }
 
+/// Who runs this program, and when, for people.
+pub(super) fn who_and_when() -> String {
+    let name = |uid: u32| {
+        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+        user.map_or_else(|| uid.to_string(), |user| user.name)
+    };
+    let own = nix::unistd::getuid().as_raw();
+    let login = fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let login = login.filter(|uid| *uid != u32::MAX && *uid != own);
+    let by = login.map_or_else(|| name(own), |login| format!("{} (logged in as {})", name(own), name(login)));
+    format!("by {by} at {}", jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

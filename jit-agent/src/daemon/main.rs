@@ -5,22 +5,43 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use super::{
-    arguments::{Arguments, Command, Location},
+    arguments::{Arguments, Command, Disable, Enable, Location},
     check, remove_enforcement, run,
 };
-use crate::journal;
+use crate::{
+    cli::{EnableOptions, Switch, switch},
+    config::files,
+    journal,
+};
+
+/// The commands that don't ask a running agent.
+enum Local {
+    Run(Location),
+    Check(Location),
+    Unload(Location),
+}
 
 /// Runs `jit-agent` with the arguments of the process.
 #[must_use]
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let at_agent = |location: &Location, what| switch(&files::salvage_places(&location.config).socket, what).into();
+    let command = match arguments.command {
+        Command::Enable(Enable { location, trial, grant, console, yes }) => {
+            return at_agent(&location, Switch::Enable(EnableOptions { trial, grant, console, yes }));
+        }
+        Command::Confirm(location) => return at_agent(&location, Switch::Confirm),
+        Command::Disable(Disable { location, yes }) => return at_agent(&location, Switch::Disable { yes }),
+        Command::Run(location) => Local::Run(location),
+        Command::Check(location) => Local::Check(location),
+        Command::Unload(location) => Local::Unload(location),
+    };
     journal::init();
-    let result = match arguments.command {
-        Command::Run(Location { config }) => run(&config),
-        Command::Check(Location { config }) => check(&config).map(|report| println!("{}", report.join("\n"))),
-        Command::Unload(Location { config }) => remove_enforcement(&config).map(|report| println!("{report}")),
-        Command::Enable(_) | Command::Confirm(_) | Command::Disable(_) => Err(anyhow::anyhow!("not yet")),
+    let result = match command {
+        Local::Run(Location { config }) => run(&config),
+        Local::Check(Location { config }) => check(&config).map(|report| println!("{}", report.join("\n"))),
+        Local::Unload(Location { config }) => remove_enforcement(&config).map(|report| println!("{report}")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

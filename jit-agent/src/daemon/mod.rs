@@ -4,6 +4,7 @@ mod arguments;
 mod hangup;
 mod host;
 mod main;
+mod start;
 mod watchdog;
 
 use std::{io, net::TcpListener, path::Path, sync::Arc};
@@ -15,11 +16,12 @@ use tokio::{
     sync::oneshot,
 };
 
+use self::start::{Start, configuration};
 pub use self::{arguments::command, main::main};
 use crate::{
     api,
     clock::{Clock, SystemClock},
-    config::{Config, accepted, files},
+    config::{Config, accepted, files, unloaded},
     core::{Access, Core, CoreHandle, Origin, Parts},
     datapath::{
         Datapath as _, DatapathError,
@@ -35,14 +37,13 @@ use crate::{
 /// # Errors
 /// The ports can't be locked, or another agent runs. What was locked before stays locked.
 pub fn run(path: &Path) -> anyhow::Result<()> {
-    let mut faults = Vec::new();
-    let (config, text, mut origin) = configuration(path)?;
+    let Start { config, text, mut origin, mut faults } = configuration(path);
     // Before the interfaces are listed, so that none comes unnoticed in between.
     let links = LinkWatch::open();
 
     // Lock first: nothing else that may fail or take time comes before this.
     let mut datapath = XdpDatapath::load(&config.places.bpffs)?;
-    lock_ports(&mut datapath, &config)?;
+    lock_ports(&mut datapath, &config, &origin)?;
     let adopted = datapath.adopted();
     tracing::info!(
         mode = ?config.mode, interfaces = %config.interfaces, ports = config.ports.iter().count(), adopted,
@@ -97,44 +98,39 @@ pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
     bail!("this host can't enforce it:\n  {}", problems.join("\n  "))
 }
 
-/// Removes all enforcement, with or without a daemon.
+/// Removes all enforcement, with or without a daemon, and sees to it that none comes back before it is enabled again.
+/// Returns what it did, and what is left to do by hand.
 ///
 /// # Errors
 /// What could not be removed.
 pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
     // Whatever is wrong with the configuration, this must work; it only says where the pins are.
     let places = files::salvage_places(config);
-    let removed = unload(&places.bpffs).map_err(|errors| anyhow::anyhow!(join(&errors)))?;
+    // First, so that a running agent does not put back what is removed.
+    let marked = unloaded::mark(&places.state, &host::who_and_when());
+    let removed = unload(&places.bpffs).map_err(|errors| anyhow::anyhow!(join(&errors)));
+    let warning = match marked {
+        Ok(()) => "this holds until `jit-agent enable`, over restarts and reboots".to_owned(),
+        Err(error) => format!(
+            "warning: this could not be noted ({error:#}), so an agent that runs or is started loads the program again: \
+             `systemctl disable --now jit-agent`"
+        ),
+    };
+    let removed = removed.with_context(|| warning.clone())?;
     if removed.is_empty() {
-        return Ok(format!("nothing is loaded in {}", places.bpffs.display()));
+        return Ok(format!("nothing is loaded in {}\n{warning}", places.bpffs.display()));
     }
     let removed: Vec<_> = removed.iter().map(|path| path.display().to_string()).collect();
-    Ok(format!("removed:\n  {}\nthe ports are open", removed.join("\n  ")))
+    Ok(format!("removed:\n  {}\nthe ports are open\n{warning}", removed.join("\n  ")))
 }
 
-/// The configuration, its text if it is to be kept, and where it is from. With a broken one the last accepted one stays
-/// in force.
-fn configuration(path: &Path) -> anyhow::Result<(Config, Option<String>, Origin)> {
-    let error = match files::load(path) {
-        Ok(files::Loaded { config, origin, text }) => {
-            return Ok((config, Some(text), Origin::loaded(path, origin)));
-        }
-        Err(error) => error,
-    };
-    match accepted::recall(&files::salvage_places(path).state) {
-        Ok(config) => {
-            let fault = format!("{error}; the last accepted configuration stays in force");
-            Ok((config, None, Origin::broken(path, fault)))
-        }
-        Err(missing) => Err(anyhow::Error::new(error).context(format!(
-            "no configuration to start with (none was accepted before: {missing:#}); correct the file, try it with \
-             `jit-agent check`"
-        ))),
+fn lock_ports(datapath: &mut XdpDatapath, config: &Config, origin: &Origin) -> anyhow::Result<()> {
+    let tried = origin.trial.as_ref().map(|trial| trial.protection(config));
+    datapath.configure(&tried.unwrap_or_else(|| config.protection()))?;
+    if let (Some(by), None) = (&origin.unloaded, &origin.trial) {
+        tracing::error!(by, "enforcement was unloaded: nothing is attached until it is enabled again");
+        return Ok(());
     }
-}
-
-fn lock_ports(datapath: &mut XdpDatapath, config: &Config) -> anyhow::Result<()> {
-    datapath.configure(&config.protection())?;
     // What can't be covered now may be covered later, so that is no reason to end; status tells it.
     if let Err(errors) = datapath.attach(&config.interfaces) {
         for error in &errors {

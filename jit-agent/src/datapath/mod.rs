@@ -199,7 +199,8 @@ pub trait Datapath: Send {
     /// A table can't be read, or there is no such interface.
     fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError>;
 
-    /// Covers these interfaces from now on, as far as they are there, and uncovers all others.
+    /// Covers these interfaces from now on, as far as they are there, and uncovers all others; also after everything was
+    /// removed from outside.
     ///
     /// # Errors
     /// One error for each interface that can't be covered, which is also a fault of its view; the others are covered all

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Grant, Port,
+    Grant, Port, Trial,
     body::{Faults, parse_duration, parse_sources},
 };
 use crate::{
@@ -178,7 +178,7 @@ impl Reload {
             let given = format!("{} ports", allow_open.len());
             faults.add("", "allowOpen", given, format!("at most {MOST_NAMES} ports"));
         }
-        faults.into_result(Asked { allow_open, confirm })
+        faults.into_result(Asked { allow_open, confirm, session: None })
     }
 }
 
@@ -216,12 +216,15 @@ pub struct PortChange {
     pub effects: Effects,
     /// Whether all of it is written; if not, it is in force all the same.
     pub durable: bool,
+    /// It cuts off who asked, and is therefore on trial until it is confirmed; null if it is in force for good.
+    #[serde(default)]
+    pub trial: Option<Trial>,
 }
 
 impl From<Changed> for PortChange {
     fn from(done: Changed) -> Self {
-        let Changed { port, changed: _, effects, durable, version: _ } = done;
-        Self { port: port.map(Port::from), effects: effects.into(), durable }
+        let Changed { port, changed: _, effects, durable, version: _, trial } = done;
+        Self { port: port.map(Port::from), effects: effects.into(), durable, trial: trial.map(Trial::from) }
     }
 }
 
@@ -236,11 +239,14 @@ pub struct Reloaded {
     pub effects: Effects,
     /// Whether all of it is written; if not, it is in force all the same.
     pub durable: bool,
+    /// It cuts off who asked, and is therefore on trial until it is confirmed; null if it is in force for good.
+    #[serde(default)]
+    pub trial: Option<Trial>,
 }
 
 impl From<Changed> for Reloaded {
     fn from(done: Changed) -> Self {
-        let Changed { port: _, changed, effects, durable, version: _ } = done;
-        Self { changed, effects: effects.into(), durable }
+        let Changed { port: _, changed, effects, durable, version: _, trial } = done;
+        Self { changed, effects: effects.into(), durable, trial: trial.map(Trial::from) }
     }
 }

@@ -92,8 +92,9 @@ fn set(
         (Answer::Problem(problem), _) => return Err(agent.problem(&problem)),
     };
     Ok(match serde_json::from_slice::<PortChange>(&body) {
-        Ok(PortChange { effects, durable, port: _ }) => {
-            let said = format!("{id} is set\n{}", changes::did(&effects, surroundings));
+        Ok(PortChange { effects, durable, port: _, trial }) => {
+            let said = changes::did(&effects, surroundings) + &changes::on_trial(trial.as_ref(), surroundings);
+            let said = format!("{id} is set\n{said}");
             let remedy = "could not be written, so it may not outlast a restart of the agent; see `jitctl status`";
             let next = if durable {
                 etag.ok_or_else(|| no_version("the answer to a change"))

@@ -1,12 +1,19 @@
 //! `ports` and `reload`.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::*;
 use crate::{
     config::edit::Edit,
-    core::change::{Effects, Reload},
+    core::{
+        change::{Effects, Reload},
+        view::Session,
+    },
     policy::{Approval, PortPolicy},
 };
 
+/// Where [`surroundings`] says the caller works.
+const SESSION: Session = Session { source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), port: 22 };
 const RDP: PortId = PortId { number: 3389, protocol: Protocol::Any };
 
 fn opening() -> Script {
@@ -96,8 +103,8 @@ fn at_a_terminal_the_answer_decides() {
     assert_eq!(asked(&agent, &["ports", "remove", "3389"], |_| true).exit, Exit::Done);
     assert_eq!(agent.asked().edits.iter().map(|edit| edit.confirm).collect::<Vec<_>>(), [false, false, true]);
     assert_eq!(asked(&agent, &["reload"], |_| true).exit, Exit::Done);
-    let named = Reload { allow_open: vec!["22/tcp".to_owned()], confirm: true };
-    assert_eq!(agent.asked().reloads, [Reload::default(), named]);
+    let named = Reload { allow_open: vec!["22/tcp".to_owned()], confirm: true, session: Some(SESSION) };
+    assert_eq!(agent.asked().reloads, [Reload { session: Some(SESSION), ..Reload::default() }, named]);
 }
 
 #[test]
@@ -108,7 +115,8 @@ fn reload_says_what_changed_and_what_is_not_written() {
     let outcome = jitctl_at(&agent.socket(), &["reload", "--allow-open", "22/tcp", "53", "--yes"]);
     assert_eq!(outcome.exit, Exit::Failed);
     assert!(outcome.stderr.starts_with("warning: the change is in force"), "{outcome:?}");
-    let named = Reload { allow_open: vec!["22/tcp".to_owned(), "53".to_owned()], confirm: true };
+    let named =
+        Reload { allow_open: vec!["22/tcp".to_owned(), "53".to_owned()], confirm: true, session: Some(SESSION) };
     assert_eq!(agent.asked().reloads, [named]);
 }
 

@@ -243,3 +243,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_mode_is_set_where_it_is_and_else_in_the_first_file_and_all_else_stays() {
+    let set = |texts: &[&str], mode| {
+        let parts: Vec<Part> = texts.iter().map(|text| part(text)).collect();
+        set_mode(&parts, mode).unwrap()
+    };
+    let commented = "mode  =  'observe' # for now\ninterfaces = ['eth0']\n";
+    let expected = "mode  =  \"enforce\" # for now\ninterfaces = ['eth0']\n";
+    assert_eq!(set(&["# first\n", commented], Mode::Enforce), (1, expected.to_owned()));
+    assert_eq!(set(&[commented], Mode::Observe), (0, commented.to_owned()), "however it is spelt");
+    let (place, new) = set(&[COMMENTED], Mode::Enforce);
+    assert_eq!((place, new.replace("mode = \"enforce\"\n", "")), (0, COMMENTED.to_owned()));
+    assert_eq!(files::parse(&[part(&new)]).unwrap().config.mode, Mode::Enforce);
+    assert!(set_mode(&[part("mode =")], Mode::Enforce).is_err());
+}

@@ -13,6 +13,7 @@ mod permission;
 mod policies;
 mod recovery;
 mod traffic;
+mod trial;
 mod trouble;
 
 use std::net::IpAddr;
@@ -132,6 +133,7 @@ struct World {
     boot: Boot,
     config: Config,
     access: Access,
+    origin: Origin,
     core: Option<Core>,
 }
 
@@ -147,6 +149,7 @@ impl World {
             boot: Boot { machine_id: "machine".to_owned(), boot_id: "boot-1".to_owned() },
             config,
             access: people(),
+            origin: Origin::default(),
             core: None,
         };
         world.start(false);
@@ -161,7 +164,8 @@ impl World {
     fn start_on(&mut self, mut datapath: Box<dyn Datapath>, adopted: bool) {
         // The store has one owner at a time.
         drop(self.core.take());
-        datapath.configure(&self.config.protection()).unwrap();
+        let tried = self.origin.trial.as_ref().map(|trial| trial.protection(&self.config));
+        datapath.configure(&tried.unwrap_or_else(|| self.config.protection())).unwrap();
         let mut core = Core::new(Parts {
             config: self.config.clone(),
             access: self.access.clone(),
@@ -171,7 +175,7 @@ impl World {
             events: EventHub::new(Arc::new(self.clock.clone())),
             store: Store::open(self.dir.path()).map_err(|error| error.to_string()),
             faults: Vec::new(),
-            origin: Origin::default(),
+            origin: self.origin.clone(),
         });
         core.recover(adopted);
         self.core = Some(core);

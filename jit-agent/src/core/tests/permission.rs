@@ -26,7 +26,7 @@ fn a_peer_without_a_role_is_refused_every_command_and_changes_nothing() {
     refused(core, |peer, reply| Command::Requests(peer, LATEST, reply));
     refused(core, |peer, reply| Command::Grants(peer, ALL, reply));
     let edit = Edit::Remove(PortId { number: 22, protocol: Protocol::Tcp });
-    let edit = PortEdit { edit, version: String::new(), confirm: true };
+    let edit = PortEdit { edit, version: String::new(), confirm: true, session: None };
     refused(core, |peer, reply| Command::ChangePort(peer, edit, reply));
     refused(core, |peer, reply| Command::Reload(Some(peer), Reload::default(), reply));
     for id in [known, RequestId(99)] {

@@ -6,7 +6,7 @@ use jit_common::abi::Mode;
 
 use super::{
     change::{ChangeRefusal, Changed, PortEdit, Reload},
-    view::GrantView,
+    view::{GrantView, Session},
     *,
 };
 use crate::{
@@ -14,17 +14,19 @@ use crate::{
     policy::{PortPolicy, Protocol},
 };
 
-const SSH: PortId = PortId { number: 22, protocol: Protocol::Tcp };
+pub(super) const SSH: PortId = PortId { number: 22, protocol: Protocol::Tcp };
 const RDP: PortId = PortId { number: 3389, protocol: Protocol::Any };
 
 /// A world whose configuration is in a file.
-struct Host {
-    world: World,
-    file: PathBuf,
+pub(super) struct Host {
+    pub(super) world: World,
+    pub(super) file: PathBuf,
+    /// Of whoever changes something.
+    pub(super) session: Option<Session>,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut world = World::new();
         let file = world.dir.path().join("config.toml");
         let places = format!("state_dir = '{}'\n", world.dir.path().display());
@@ -32,37 +34,37 @@ impl Host {
         let loaded = files::load(&file).unwrap();
         world.core().config = loaded.config;
         world.core().origin = Origin::loaded(&file, loaded.origin);
-        Self { world, file }
+        Self { world, file, session: None }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         fs::read_to_string(&self.file).unwrap()
     }
 
-    fn rewrite(&self, from: &str, to: &str) {
+    pub(super) fn rewrite(&self, from: &str, to: &str) {
         assert!(self.text().contains(from));
         fs::write(&self.file, self.text().replace(from, to)).unwrap();
     }
 
-    fn grant(&mut self, number: u32, source: &str, seconds: u64) {
+    pub(super) fn grant(&mut self, number: u32, source: &str, seconds: u64) {
         self.world.submit(vec![port(number, &[source], seconds)]).unwrap();
     }
 
-    fn version(&mut self) -> String {
+    pub(super) fn version(&mut self) -> String {
         self.world.core().port_list(&root()).unwrap().version
     }
 
-    fn change(&mut self, edit: Edit, confirm: bool) -> Result<Changed, Refusal> {
+    pub(super) fn change(&mut self, edit: Edit, confirm: bool) -> Result<Changed, Refusal> {
         let version = self.version();
-        self.world.core().change_port(&root(), &PortEdit { edit, version, confirm })
+        self.world.core().change_port(&root(), &PortEdit { edit, version, confirm, session: self.session })
     }
 
-    fn reload(&mut self, allow_open: &[&str], confirm: bool) -> Result<Changed, Refusal> {
+    pub(super) fn reload(&mut self, allow_open: &[&str], confirm: bool) -> Result<Changed, Refusal> {
         let allow_open = allow_open.iter().map(|name| (*name).to_owned()).collect();
-        self.world.core().reload(Some(&root()), &Reload { allow_open, confirm })
+        self.world.core().reload(Some(&root()), &Reload { allow_open, confirm, session: self.session })
     }
 
-    fn policy(&mut self, id: PortId) -> PortPolicy {
+    pub(super) fn policy(&mut self, id: PortId) -> PortPolicy {
         self.world.core().config.ports.for_port(id).unwrap().clone()
     }
 }
@@ -157,7 +159,7 @@ fn a_removed_port_is_open_once_that_is_confirmed_and_its_grants_end() {
 fn changes_on_an_older_list_or_over_an_edited_file_or_another_policy_change_nothing() {
     let mut host = Host::new();
     let edit = narrowed(&host.policy(SSH), "10.0.0.0/8");
-    let old = PortEdit { edit: edit.clone(), version: "old".to_owned(), confirm: true };
+    let old = PortEdit { edit: edit.clone(), version: "old".to_owned(), confirm: true, session: None };
     let refusal = host.world.core().change_port(&root(), &old).unwrap_err();
     assert_eq!(refusal, ChangeRefusal::OtherVersion.into());
     let other = PortId { protocol: Protocol::Any, ..SSH };
@@ -218,7 +220,7 @@ fn what_is_new_is_locked_before_anything_else_and_stays_so_if_nothing_works_from
 fn a_signal_that_changes_nothing_leaves_a_fault() {
     let mut host = Host::new();
     host.rewrite("number = 3389", "number = 3390");
-    let asked = Reload { allow_open: Vec::new(), confirm: true };
+    let asked = Reload { allow_open: Vec::new(), confirm: true, session: None };
     assert!(host.world.core().reload(None, &asked).is_err());
     assert!(host.world.faults()[0].contains("3389/any"));
     host.reload(&["3389"], true).unwrap();

@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Why the program is nowhere, and what to do.
-const UNLOADED: &str = "the pins were removed, as `jit-agent unload` does, and the program is no longer attached; restart \
-                        jit-agent to attach it again";
+const UNLOADED: &str = "the pins were removed, as `jit-agent unload` does, and the program is no longer attached; \
+                        `jit-agent enable` loads it again";
 /// How often the program is moved to the head again of those that see packets first, before it gives way to somebody
 /// who insists.
 const MOVES: u32 = 3;
@@ -31,7 +31,7 @@ const MOVES: u32 = 3;
 const MOVES_FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// The interfaces that are to be covered, and what became of each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Attachments {
     patterns: Interfaces,
     /// By index.
@@ -59,6 +59,17 @@ struct State {
 }
 
 impl Attachments {
+    /// None are to be covered, until it is said which.
+    pub(super) const fn new() -> Self {
+        Self {
+            patterns: Interfaces::NONE,
+            states: BTreeMap::new(),
+            changes: Vec::new(),
+            problem: None,
+            has_looked: false,
+        }
+    }
+
     /// From now on these are to be covered.
     pub(super) fn choose(&mut self, patterns: &Interfaces) {
         self.patterns = patterns.clone();
@@ -366,9 +377,9 @@ fn verify(interface: &Interface, attached: &Attached, handle: u32) -> Result<(),
         Way::Tcx => {
             let order = ways::tcx_order(interface).map_err(Lack::Unknown)?;
             match order.first() {
-                Some((id, _)) if *id == attached.program => Ok(()),
-                Some((id, name)) if order.iter().any(|(id, _)| *id == attached.program) => {
-                    Err(Lack::Overtaken(format!("TCX program {id} ({name}) of somebody else sees packets first")))
+                Some(id) if *id == attached.program => Ok(()),
+                Some(id) if order.contains(&attached.program) => {
+                    Err(Lack::Overtaken(format!("TCX program {id} of somebody else sees packets first")))
                 }
                 _ => Err(gone()),
             }

@@ -143,7 +143,7 @@ impl Kernel<'_> {
         let program = self.object.tc(layer).map_err(|error| error.to_string())?;
         let id = program.info().map_err(|error| format!("the program's id is unknown: {error}"))?.id();
         let path = self.pins.tcx(interface.index);
-        let is_first = || Ok::<_, String>(ways::tcx_order(interface)?.first().is_some_and(|(first, _)| *first == id));
+        let is_first = || Ok::<_, String>(ways::tcx_order(interface)?.first() == Some(&id));
         // One of ours that is not at the head can't be moved, only replaced, and only by another program.
         let is_behind = path.exists() && !is_first_link(interface, &path)?;
         if path.exists() && !is_behind {
@@ -183,7 +183,7 @@ impl Kernel<'_> {
 /// Whether the program on a pinned link is the first that sees packets of the interface.
 fn is_first_link(interface: &Interface, path: &std::path::Path) -> Result<bool, String> {
     let Some(on_link) = ways::program_of(path) else { return Ok(true) };
-    Ok(ways::tcx_order(interface)?.iter().position(|(id, _)| *id == on_link).is_none_or(|position| position == 0))
+    Ok(ways::tcx_order(interface)?.iter().position(|id| *id == on_link).is_none_or(|position| position == 0))
 }
 
 /// The interface as it is now.

@@ -13,6 +13,7 @@ mod object;
 mod pins;
 mod ports;
 mod probe;
+mod query;
 mod run;
 mod scope;
 mod select;
@@ -23,7 +24,7 @@ mod watch;
 mod ways;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
     time::Instant,
 };
@@ -45,7 +46,7 @@ use self::{
 };
 pub use self::{
     events::EventSource,
-    pins::unload,
+    pins::{pinned_enforces, unload},
     probe::probe,
     run::{Entry, Runner},
     watch::LinkWatch,
@@ -74,6 +75,9 @@ pub struct XdpDatapath {
     /// Programs to be loaded when there is nothing else to do: an interface that appears shall not wait for the verifier.
     to_load: Vec<Layer>,
     adopted: bool,
+    /// Interfaces with the program of a predecessor whose maps can't be taken over. It goes on, with those, until the
+    /// new ones hold what the store says, so that nobody who has a grant is shut out meanwhile.
+    held_back: BTreeSet<u32>,
 }
 
 impl XdpDatapath {
@@ -104,9 +108,10 @@ impl XdpDatapath {
             tables: Tables::adopt(take)?,
             object,
             pins,
-            attachments: Attachments::default(),
+            attachments: Attachments::new(),
             to_load: vec![Layer::Ethernet, Layer::Network],
             adopted,
+            held_back: BTreeSet::new(),
         };
         datapath.find_counted()?;
         Ok(datapath)
@@ -135,19 +140,24 @@ impl XdpDatapath {
     }
 
     /// Covers these interfaces from now on, and no others: replaces the program where a predecessor attached one,
-    /// attaches it elsewhere, and pins the links so that they outlive this process.
+    /// attaches it elsewhere, and pins the links so that they outlive this process. A predecessor's program whose maps
+    /// can't be taken over stays until [`keep`](Datapath::keep), or until the interfaces are looked at again.
     ///
     /// # Errors
     /// One error for each interface that can't be covered; the others are covered all the same.
     pub fn attach(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
         self.attachments.choose(interfaces);
+        if !self.adopted {
+            let links = self.pins.links().map_err(|error| vec![error])?;
+            self.held_back = links.into_iter().map(|(index, _)| index).collect();
+        }
         let errors = self.bring_in_line(None);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn bring_in_line(&mut self, told: Option<Instant>) -> Vec<DatapathError> {
         let mut kernel = Kernel { object: &mut self.object, pins: &self.pins };
-        self.attachments.reconcile(&mut kernel, &mut self.local, &self.settings, told)
+        self.attachments.reconcile(&mut kernel, &mut self.local, &self.settings, told, &self.held_back)
     }
 
     /// How many instructions the verifier walked through; `None` where the kernel does not tell.
@@ -220,6 +230,10 @@ impl Datapath for XdpDatapath {
         if !self.adopted {
             self.pins.commit()?;
             self.adopted = true;
+            if !std::mem::take(&mut self.held_back).is_empty() {
+                // What can't be covered is in the views.
+                self.bring_in_line(None);
+            }
         }
         Ok(())
     }
@@ -263,10 +277,13 @@ impl Datapath for XdpDatapath {
     }
 
     fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        self.pins.restore().map_err(|error| vec![error])?;
         self.attach(interfaces)
     }
 
     fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange> {
+        // Without a store the new maps are never filled, but what the configuration says must be in force.
+        self.held_back.clear();
         self.bring_in_line(told);
         let changes = self.attachments.take_changes();
         if told.is_none()

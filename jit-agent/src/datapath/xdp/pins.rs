@@ -11,10 +11,10 @@ use std::{
 };
 
 use aya::{
-    maps::{Array, Map, MapData, MapInfo},
+    maps::{Array, Map, MapData, MapError, MapInfo},
     programs::links::FdLink,
 };
-use jit_common::abi::{ABI_VERSION, Settings, map};
+use jit_common::abi::{ABI_VERSION, Mode, Settings, map};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -26,7 +26,7 @@ use super::{
     object::{Shape, shape},
     ways,
 };
-use crate::datapath::DatapathError;
+use crate::{clock::BootTime, datapath::DatapathError};
 
 /// `f_type` of a BPF file system, see statfs(2).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -74,6 +74,14 @@ impl Pins {
     /// Whether the directory is still there: `unload` removes it, also under a running daemon.
     pub(super) fn exist(&self) -> bool {
         self.directory.exists()
+    }
+
+    /// Makes the directory again if someone removed it.
+    pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
+        if !self.directory.exists() {
+            *self = Self::prepare(&self.directory)?;
+        }
+        Ok(())
     }
 
     pub(super) fn maps(&self) -> PathBuf {
@@ -160,11 +168,7 @@ impl Pins {
     }
 
     fn check_version(&self) -> Result<(), String> {
-        let read = || {
-            let map = Map::from_map_data(MapData::from_pin(self.maps().join(map::SETTINGS))?)?;
-            Array::<_, Settings>::try_from(map)?.get(&0, 0)
-        };
-        let settings = read().map_err(|error| format!("SETTINGS can't be read: {error}"))?;
+        let settings = pinned_settings(&self.directory).map_err(|error| format!("SETTINGS can't be read: {error}"))?;
         if settings.abi_version == ABI_VERSION {
             Ok(())
         } else {
@@ -193,6 +197,17 @@ impl Pins {
         fs::rename(self.new_maps(), self.maps())
             .map_err(|error| problem(&self.new_maps(), format!("can't be renamed to maps: {error}")))
     }
+}
+
+fn pinned_settings(directory: &Path) -> Result<Settings, MapError> {
+    let map = Map::from_map_data(MapData::from_pin(directory.join("maps").join(map::SETTINGS))?)?;
+    Array::<_, Settings>::try_from(map)?.get(&0, 0)
+}
+
+/// Whether what a predecessor pinned in `directory` in this boot drops packets at this moment.
+#[must_use]
+pub fn pinned_enforces(directory: &Path, now: BootTime) -> bool {
+    pinned_settings(directory).is_ok_and(|settings| settings.mode(|| now.0) == Mode::Enforce)
 }
 
 /// Removes all enforcement whose pins are in `directory`: the interfaces are as if there were no agent. Tells what was

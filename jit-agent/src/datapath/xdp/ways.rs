@@ -9,7 +9,10 @@ use aya::programs::{
     xdp::{XdpLink, XdpLinkId},
 };
 
-use super::netlink::{self, Filter, Interface};
+use super::{
+    netlink::{self, Filter, Interface},
+    query,
+};
 use crate::datapath::with_causes;
 
 /// Before all filters that don't ask for the same.
@@ -83,12 +86,9 @@ pub(super) fn program_of(path: &Path) -> Option<u32> {
     Some(FdLink::from(PinnedLink::from_pin(path).ok()?).info().ok()?.program_id())
 }
 
-/// The TCX programs of an interface in the order in which they see packets: ids and names.
-pub(super) fn tcx_order(interface: &Interface) -> Result<Vec<(u32, String)>, String> {
-    let (_, programs) = SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress)
-        .map_err(|error| format!("the TCX programs can't be listed: {}", with_causes(&error)))?;
-    let named = |program: &aya::programs::ProgramInfo| (program.id(), program.name_as_str().unwrap_or("?").to_owned());
-    Ok(programs.iter().map(named).collect())
+/// Ids of the TCX programs of an interface, in the order in which they see packets.
+pub(super) fn tcx_order(interface: &Interface) -> Result<Vec<u32>, String> {
+    query::tcx_programs(interface.index).map_err(|error| format!("the TCX programs can't be listed: {error}"))
 }
 
 /// Attaches a filter, or puts `program` in place of the one in our filter.

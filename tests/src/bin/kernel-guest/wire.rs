@@ -53,7 +53,9 @@ impl Wire {
         let make = || {
             let mut datapath = XdpDatapath::load(&directory)?;
             populate(&mut datapath, &protection(Mode::Enforce, false))?;
-            datapath.attach(&Interfaces::parse(&["srv0"]).map_err(anyhow::Error::msg)?).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+            datapath
+                .attach(&Interfaces::parse(&["srv0"]).map_err(anyhow::Error::msg)?)
+                .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
             anyhow::Ok(datapath)
         };
         let datapath = server.enter(|| match rights {

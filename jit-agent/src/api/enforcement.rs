@@ -1,0 +1,67 @@
+//! Enforcement turned on, kept and turned off.
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{body, problem::Problem, wire};
+use crate::core::{handle::CoreHandle, view::Peer};
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
+    OpenApiRouter::new().routes(routes!(show)).routes(routes!(enable)).routes(routes!(confirm)).routes(routes!(disable))
+}
+
+/// Enforcement, who is connected to the ports, and which ways back there are.
+#[utoipa::path(
+    get, path = "/v1/enforcement", operation_id = "enforcement", responses((status = 200, body = wire::Enforcement))
+)]
+async fn show(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Answer<wire::Enforcement> {
+    Ok(Json(core.enforcement(peer).await?.into()))
+}
+
+/// Shuts the ports on trial: unless it is confirmed in time, they open again by themselves.
+#[utoipa::path(
+    post, path = "/v1/enforcement/enable", request_body = Option<wire::Enable>,
+    responses((status = 200, body = wire::EnforcementChange), (status = 409), (status = 507))
+)]
+async fn enable(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer<wire::EnforcementChange> {
+    let body: wire::Enable = body::json_if_any(request).await?;
+    let asked = body.check().map_err(Problem::invalid_values)?;
+    Ok(Json(core.enable(peer, asked).await?.into()))
+}
+
+/// Makes the trial that runs permanent, and writes what it tries into the configuration files.
+#[utoipa::path(
+    post, path = "/v1/enforcement/confirm", request_body = Option<wire::Nothing>,
+    responses((status = 200, body = wire::EnforcementChange), (status = 409))
+)]
+async fn confirm(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer<wire::EnforcementChange> {
+    let wire::Nothing {} = body::json_if_any(request).await?;
+    Ok(Json(core.confirm(peer).await?.into()))
+}
+
+/// Ends the trial that runs; if none does, lets all packets pass, and writes that into the configuration files.
+#[utoipa::path(
+    post, path = "/v1/enforcement/disable", request_body = Option<wire::Nothing>,
+    responses((status = 200, body = wire::EnforcementChange), (status = 409))
+)]
+async fn disable(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer<wire::EnforcementChange> {
+    let wire::Nothing {} = body::json_if_any(request).await?;
+    Ok(Json(core.disable(peer).await?.into()))
+}

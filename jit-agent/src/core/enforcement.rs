@@ -1,0 +1,277 @@
+//! Enforcement turned on and off: on only as a trial, with a way back.
+
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use jit_common::abi::{Mode, Transport};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::{
+    Core,
+    change::ChangeRefusal,
+    handle::Opening,
+    policies::{by, not_changed},
+    sockets,
+    trial::Trial,
+    view::{
+        Cover, EnableAsked, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, Session, SessionView,
+        Submission,
+    },
+};
+use crate::{
+    clock::BootTime,
+    config::{Config, edit::set_mode, files, trial::Kind},
+    policy::{NewRequest, PortPolicy, RequestedPort, Right, Until, Violation},
+    store::RequestState,
+};
+
+/// How long the operator's own grant lasts at most where nothing is said.
+const OWN_GRANT: Duration = Duration::from_secs(3600);
+
+/// Finds the sources that are connected to ports, and to which.
+type ConnectedTo = fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, String>;
+
+/// What the core knows of enforcement beside the configuration.
+pub(super) struct Enforcement {
+    /// The trial that runs.
+    pub(super) trial: Option<Trial>,
+    /// When its end is tried again.
+    pub(super) next_try: BootTime,
+    /// Who removed enforcement by hand, and when.
+    pub(super) unloaded: Option<String>,
+    /// What is wrong with the trial's file.
+    pub(super) fault: Option<String>,
+    /// Who is connected to these ports.
+    pub(super) connected_to: ConnectedTo,
+}
+
+impl Enforcement {
+    pub(super) fn new(trial: Option<Trial>) -> Self {
+        let next_try = BootTime::default();
+        Self { trial, next_try, unloaded: None, fault: None, connected_to: sockets::connected_to }
+    }
+
+    pub(super) fn faults(&self) -> impl Iterator<Item = String> {
+        let unloaded = self.unloaded.as_ref().filter(|_| self.trial.is_none()).map(|by| {
+            format!("enforcement was unloaded {by}, so nothing is attached; `jit-agent enable` loads it again")
+        });
+        unloaded.into_iter().chain(self.fault.clone())
+    }
+}
+
+impl Core {
+    /// Whether nothing may be attached, since someone removed all by hand.
+    pub(super) fn stays_unloaded(&mut self) -> bool {
+        if self.enforcement.trial.is_some() {
+            return false;
+        }
+        let marked = crate::config::unloaded::marked(&self.config.places.state);
+        if marked.is_some() && self.enforcement.unloaded.is_none() {
+            tracing::error!(by = marked, "enforcement was unloaded: nothing is attached until it is enabled again");
+            self.note("unloaded", &json!({ "by": marked }));
+        }
+        self.enforcement.unloaded = marked;
+        self.enforcement.unloaded.is_some()
+    }
+
+    /// Enforcement, who is connected, and which ways back there are. `connected` are those connected to the socket.
+    pub(super) fn enforcement(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementView, Refusal> {
+        self.access.check(peer, Right::ReadAll)?;
+        self.stays_unloaded();
+        let mut numbers: Vec<u16> =
+            self.config.protection().ports.iter().filter(|port| port.1 == Transport::Tcp).map(|port| port.0).collect();
+        numbers.dedup();
+        let (sessions, sessions_fault) = match (self.enforcement.connected_to)(&numbers) {
+            Ok(found) => (found, None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        let covered = |session: &Session| {
+            let break_glass = self.config.break_glass.iter().any(|prefix| prefix.contains(&session.source));
+            if break_glass { Some(Cover::BreakGlass) } else { self.granted(session).map(Cover::Grant) }
+        };
+        let sessions = sessions.into_iter().map(|(source, port)| {
+            let session = Session { source, port };
+            SessionView { covered: covered(&session), session }
+        });
+        let unloaded = self.enforcement.unloaded.clone().filter(|_| self.enforcement.trial.is_none());
+        let mode = if unloaded.is_some() { Mode::Observe } else { self.config.mode };
+        Ok(EnforcementView {
+            mode: mode.name(),
+            trial: self.trial_view(),
+            unloaded,
+            ports: self.config.ports.iter().map(|policy| policy.id).collect(),
+            sessions: sessions.collect(),
+            sessions_fault,
+            break_glass: self.config.break_glass.clone(),
+            delegates: self.delegates(peer, connected),
+        })
+    }
+
+    /// The names of the delegates that are connected, bar the one who asks.
+    fn delegates(&self, asking: &Peer, connected: &[Peer]) -> Vec<String> {
+        let others = connected.iter().filter(|peer| peer.uid != asking.uid && self.access.is_delegate(peer));
+        let mut names: Vec<String> = others.map(|peer| peer.name.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Starts a trial of enforcement: checks the way back, lets the operator in, then shuts.
+    pub(super) fn enable(&mut self, peer: &Peer, asked: &EnableAsked, connected: &[Peer]) -> Result<Enabled, Refusal> {
+        self.access.check(peer, Right::Administer)?;
+        self.end_trial_in_time();
+        self.check_no_trial()?;
+        let unloaded = self.stays_unloaded();
+        if self.config.mode == Mode::Enforce && !unloaded {
+            return Err(Refusal::Conflict("enforcement is on already; `jitctl status` shows it".to_owned()));
+        }
+        let (loaded, change) = self.with_mode(Mode::Enforce)?;
+        let delegates = self.delegates(peer, connected);
+        if !asked.console && self.config.break_glass.is_empty() && delegates.is_empty() {
+            return Err(ChangeRefusal::NoWayBack.into());
+        }
+        let own = match asked.session.as_ref() {
+            Some(session) => self.let_in(peer, session, asked.grant)?,
+            None => None,
+        };
+        self.try_out(loaded, Kind::Enable, change, asked.trial)?;
+        if unloaded && let Err(problem) = self.put_back() {
+            self.end_trial(None)?;
+            return Err(Refusal::Unavailable(format!("{problem}; nothing was enabled")));
+        }
+        let detail = json!({
+            "by": by(Some(peer)),
+            "seconds": asked.trial.as_secs(),
+            "source": asked.session.as_ref().map(|session| session.source.to_string()),
+            "number": asked.session.as_ref().map(|session| session.port),
+            "grant": own.as_ref().map(|grant| grant.id.0),
+            "way_back": { "console": asked.console, "break_glass": self.config.break_glass.iter().map(ToString::to_string).collect::<Vec<_>>(), "delegates": delegates },
+        });
+        let durable = self.note("enabled", &detail);
+        Ok(Enabled { enforcement: self.enforcement(peer, connected)?, grant: own, durable })
+    }
+
+    /// Puts the program back on the interfaces.
+    fn put_back(&mut self) -> Result<(), String> {
+        let errors = self.datapath.cover(&self.config.interfaces).err().unwrap_or_default();
+        for error in &errors {
+            tracing::error!(%error, "not covered");
+        }
+        let attached = self.datapath.interfaces().iter().any(|interface| interface.attached.is_some());
+        let first = errors.first().filter(|_| !attached);
+        first.map_or(Ok(()), |error| Err(format!("no interface could be covered: {error}")))
+    }
+
+    /// The configuration of the files with another mode, and the file to write for that; `None`: they have it already.
+    fn with_mode(&self, mode: Mode) -> Result<(files::Loaded, Option<(std::path::PathBuf, String)>), Refusal> {
+        let Some(origin) = &self.origin.files else {
+            let path = self.origin.path.display();
+            let text = format!("{path} is not what is in force; correct it, and run `jitctl reload` first");
+            return Err(ChangeRefusal::Edited(text).into());
+        };
+        let mut parts = origin.unchanged().map_err(|error| not_changed(&error))?;
+        let by_hand = |problem: String| {
+            Refusal::Unavailable(format!(
+                "{problem}; set mode = \"{}\" in the file by hand, and run `jitctl reload`",
+                mode.name()
+            ))
+        };
+        let (place, text) = set_mode(&parts, mode).map_err(|error| by_hand(error.to_string()))?;
+        let Some(part) = parts.get_mut(place) else { return Err(by_hand("there is no file to change".to_owned())) };
+        let change = (part.text != text).then(|| (part.path.clone(), text.clone()));
+        part.text = text;
+        let loaded = files::parse(&parts).map_err(|error| by_hand(error.to_string()))?;
+        if loaded.config != (Config { mode, ..self.config.clone() }) {
+            return Err(by_hand("the files can't be changed to another mode alone".to_owned()));
+        }
+        Ok((loaded, change))
+    }
+
+    /// Opens the port of the operator's session for the operator's address, unless it is open for that anyway.
+    fn let_in(
+        &mut self,
+        peer: &Peer,
+        session: &Session,
+        length: Option<Duration>,
+    ) -> Result<Option<GrantView>, Refusal> {
+        let Session { source, port } = session;
+        let tcp = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&Transport::Tcp);
+        let Some(policy) = self.config.ports.for_number(*port).find(tcp).cloned() else { return Ok(None) };
+        if self.config.break_glass.iter().any(|prefix| prefix.contains(source)) {
+            return Ok(None);
+        }
+        let prefix = IpNet::from(*source);
+        if !policy.allows_source(&prefix) {
+            let allowed: Vec<String> = policy.allowed_sources.iter().map(ToString::to_string).collect();
+            let allowed = format!(
+                "{}, as allowed_sources of port {} says; add {prefix} there, or to break_glass, or connect from one of \
+                 these",
+                allowed.join(", "),
+                policy.id
+            );
+            let violation =
+                Violation { port: policy.id.to_string(), field: "session.source", given: source.to_string(), allowed };
+            return Err(Refusal::Violations(vec![violation]));
+        }
+        let length = length.unwrap_or(OWN_GRANT).min(policy.max_duration);
+        let asked = RequestedPort {
+            number: policy.id.number.into(),
+            protocol: Some(policy.id.protocol),
+            sources: vec![prefix],
+            until: Until::For(length),
+        };
+        let justification = "the operator's own session, while enforcement is turned on".to_owned();
+        let request = NewRequest { ports: vec![asked], justification };
+        let submission = Submission { request, named: None, key: None };
+        let made = self.open_one(|reply| Opening::Submit(peer.clone(), submission, reply))?.request;
+        // An admin stands outside the two-person rule.
+        let made: RequestView = match made.status {
+            RequestState::Pending => self.open_one(|reply| Opening::Approve(peer.clone(), made.id, reply))?,
+            _ => made,
+        };
+        Ok(made.grants.into_iter().next())
+    }
+
+    fn open_one<T>(&mut self, opening: impl FnOnce(super::handle::Reply<T>) -> Opening) -> Result<T, Refusal> {
+        let (reply, mut answer) = oneshot::channel();
+        self.open_all(vec![opening(reply)]);
+        answer.try_recv().unwrap_or_else(|_| Err(Refusal::Unavailable("the request was not answered".to_owned())))
+    }
+
+    /// Ends the trial that runs; if none does, lets all packets pass from now on, and writes that into the file.
+    pub(super) fn disable(&mut self, peer: &Peer, connected: &[Peer]) -> Result<(EnforcementView, bool), Refusal> {
+        self.access.check(peer, Right::Administer)?;
+        let durable = if self.enforcement.trial.is_some() { self.end_trial(Some(peer))? } else { self.observe(peer)? };
+        Ok((self.enforcement(peer, connected)?, durable))
+    }
+
+    fn observe(&mut self, peer: &Peer) -> Result<bool, Refusal> {
+        if self.config.mode == Mode::Observe {
+            return Err(Refusal::Conflict("enforcement is off already; `jitctl status` shows it".to_owned()));
+        }
+        let (loaded, change) = self.with_mode(Mode::Observe)?;
+        // What opens must be in the audit log.
+        self.store()?;
+        let mut old = None;
+        if let Some((path, text)) = &change {
+            let parts = self.origin.files.as_ref().map(files::Origin::unchanged).transpose();
+            let parts = parts.map_err(|error| not_changed(&error))?.unwrap_or_default();
+            old = parts.into_iter().find(|part| part.path == *path);
+            files::replace(path, text).map_err(|error| not_changed(&error))?;
+        }
+        match self.take_over_files(loaded) {
+            Ok((_, durable)) => Ok(self.note("disabled", &json!({ "by": by(Some(peer)) })) && durable),
+            Err(refusal) => {
+                if let Some(old) = old
+                    && let Err(error) = files::replace(&old.path, &old.text)
+                {
+                    return Err(Refusal::Unavailable(format!(
+                        "{refusal}; {error}, so it still says mode = \"observe\""
+                    )));
+                }
+                Err(refusal)
+            }
+        }
+    }
+}

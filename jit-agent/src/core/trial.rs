@@ -1,0 +1,317 @@
+//! A configuration in force for a time: unless it is confirmed, the one before comes back, agent alive or not.
+//!
+//! It is written down before the kernel is told, and the kernel itself knows when it ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{
+    Access, Core, RETRY_INTERVAL,
+    change::ChangeRefusal,
+    policies::{by, not_changed},
+    reconfigure::strictest,
+    view::{Peer, Refusal, Session, TrialView},
+};
+use crate::{
+    clock::BootTime,
+    config::{
+        Config, accepted,
+        files::{self, Loaded},
+        trial::{self, Kind, Record},
+        unloaded,
+    },
+    datapath::Protection,
+    policy::{GrantId, Right},
+};
+
+/// The shortest trial.
+pub const SHORTEST_TRIAL: Duration = Duration::from_secs(10);
+/// The longest one.
+pub const LONGEST_TRIAL: Duration = Duration::from_secs(3600);
+/// How long a trial of a change lasts.
+pub const CHANGE_TRIAL: Duration = Duration::from_secs(600);
+/// How much later the kernel ends a trial by itself than the agent does, where the configuration before enforces too: an
+/// agent that lives goes back to that one without letting everybody in meanwhile.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A trial that runs.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// As it is written down.
+    pub record: Record,
+    /// The configuration to which its end leads back.
+    pub before: Config,
+}
+
+impl Trial {
+    /// What the kernel is to enforce of a configuration that is tried.
+    #[must_use]
+    pub fn protection(&self, tried: &Config) -> Protection {
+        let grace = if self.before.mode == jit_common::abi::Mode::Enforce { GRACE } else { Duration::ZERO };
+        Protection { trial_until: Some(self.record.end().after(grace)), ..tried.protection() }
+    }
+}
+
+impl Core {
+    /// What the kernel is to enforce now.
+    pub(super) fn protection(&self) -> Protection {
+        match &self.enforcement.trial {
+            Some(trial) => trial.protection(&self.config),
+            None => self.config.protection(),
+        }
+    }
+
+    pub(super) fn trial_view(&self) -> Option<TrialView> {
+        let record = &self.enforcement.trial.as_ref()?.record;
+        let remaining = record.end().since(self.clock.boot());
+        let until = self.clock.wall().saturating_add(remaining).unwrap_or(jiff::Timestamp::MAX);
+        Some(TrialView { kind: record.kind, until, remaining })
+    }
+
+    /// Refuses what must not happen while a trial runs.
+    pub(super) fn check_no_trial(&self) -> Result<(), Refusal> {
+        match self.trial_view() {
+            None => Ok(()),
+            Some(trial) => Err(ChangeRefusal::TrialRuns(trial.until).into()),
+        }
+    }
+
+    /// Puts a configuration in force until then, or until it is confirmed. Nothing of it is in the files yet, unless
+    /// they were edited by hand.
+    ///
+    /// # Errors
+    /// It can't be written down, or the kernel refuses it. All is as before then.
+    pub(super) fn try_out(
+        &mut self,
+        loaded: Loaded,
+        kind: Kind,
+        change: Option<(std::path::PathBuf, String)>,
+        length: Duration,
+    ) -> Result<(), Refusal> {
+        let Some(files) = (if kind == Kind::Reload { Some(loaded.origin) } else { self.origin.files.clone() }) else {
+            return Err(Refusal::Unavailable("there are no files that a trial could begin with".to_owned()));
+        };
+        let shut: Vec<i64> = self.ended_by(&loaded.config.ports).iter().map(|id| id.0).collect();
+        let record = Record {
+            kind,
+            boot_id: self.boot.boot_id.clone(),
+            until: self.clock.boot().after(length).0,
+            files,
+            tried: loaded.text,
+            change,
+            shut,
+        };
+        let trial = Trial { record, before: self.before_trial() };
+        let state = self.config.places.state.clone();
+        trial::keep(&state, &trial.record)
+            .map_err(|error| Refusal::Unavailable(format!("{error:#}; nothing was changed")))?;
+        let (now, wanted) = (self.protection(), trial.protection(&loaded.config));
+        let done = self.datapath.configure(&strictest(&now, &wanted)).and_then(|()| {
+            self.shut(&trial.record.shut);
+            self.datapath.configure(&wanted)
+        });
+        if let Err(error) = done {
+            let error = self.go_back(&now, &error);
+            self.open_again(&trial.record.shut);
+            self.forget_trial(&trial.record);
+            return Err(Refusal::Unavailable(format!("{error}; the configuration before stays in force")));
+        }
+        self.config = loaded.config;
+        self.enforcement.trial = Some(trial);
+        Ok(())
+    }
+
+    /// The configuration to which a trial that begins now would lead back.
+    fn before_trial(&self) -> Config {
+        let mode = if self.enforcement.unloaded.is_some() { jit_common::abi::Mode::Observe } else { self.config.mode };
+        Config { mode, ..self.config.clone() }
+    }
+
+    /// Makes the trial permanent.
+    pub(super) fn confirm_trial(&mut self, peer: &Peer) -> Result<bool, Refusal> {
+        self.access.check(peer, Right::Administer)?;
+        self.end_trial_in_time();
+        let Some(trial) = self.enforcement.trial.clone() else {
+            let text = "no trial runs, so there is nothing to confirm; `jit-agent enable` starts one";
+            return Err(Refusal::Conflict(text.to_owned()));
+        };
+        let record = &trial.record;
+        let mut parts = record.files.unchanged().map_err(|error| not_changed(&error))?;
+        let mut before = None;
+        if let Some((path, text)) = &record.change {
+            let Some(part) = parts.iter_mut().find(|part| part.path == *path) else {
+                return Err(Refusal::Unavailable(format!("{} is not there any more", path.display())));
+            };
+            before = Some(std::mem::replace(&mut part.text, text.clone()));
+        }
+        let loaded = files::parse(&parts).map_err(|error| ChangeRefusal::Invalid(error.to_string()))?;
+        if let Some((path, text)) = &record.change {
+            files::replace(path, text).map_err(|error| not_changed(&error))?;
+        }
+        let state = self.config.places.state.clone();
+        let unmarked = unloaded::clear(&state).map_err(|error| format!("{error:#}"));
+        // From here on nothing is a trial, unless the kernel refuses.
+        self.enforcement.trial = None;
+        let done = unmarked.and_then(|()| self.reconfigure_from(&trial.protection(&self.config), self.config.clone()));
+        let (_, mut durable) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                if let Some(((path, _), text)) = record.change.as_ref().zip(before)
+                    && let Err(error) = files::replace(path, &text)
+                {
+                    tracing::error!(%error, "a trial is not confirmed, but the file has what it tries");
+                }
+                self.enforcement.trial = Some(trial);
+                return Err(Refusal::Unavailable(format!("{error}; the trial goes on")));
+            }
+        };
+        durable &= self.forget_trial(record);
+        self.enforcement.unloaded = None;
+        let Loaded { config, origin, text } = loaded;
+        (self.access, self.origin.unknown) = Access::resolve(&config.roles);
+        self.origin.files = Some(origin);
+        self.origin.fault = None;
+        self.origin.not_kept = accepted::remember(&state, &text).err().map(|error| accepted::not_kept(&error));
+        let detail = json!({ "by": by(Some(peer)), "tried": record.kind, "mode": self.config.mode.name() });
+        Ok(self.note("confirmed", &detail) && durable)
+    }
+
+    /// Ends a trial whose time is over, at the latest now. Tried again later where the kernel refuses; the program lets
+    /// all packets pass from that moment on anyway.
+    pub(super) fn end_trial_in_time(&mut self) {
+        let now = self.clock.boot();
+        let is_over = |trial: &Trial| now >= trial.record.end() && now >= self.enforcement.next_try;
+        if !self.enforcement.trial.as_ref().is_some_and(is_over) {
+            return;
+        }
+        if let Err(refusal) = self.end_trial(None) {
+            tracing::error!(%refusal, "the configuration from before the trial can't be put in force; tried again later");
+            self.enforcement.next_try = now.after(RETRY_INTERVAL);
+        }
+    }
+
+    /// When the core has to look after the trial.
+    pub(super) fn next_trial_step(&self) -> Option<BootTime> {
+        let trial = self.enforcement.trial.as_ref()?;
+        Some(trial.record.end().max(self.enforcement.next_try))
+    }
+
+    /// Goes back to the configuration from before the trial. Says whether that is written.
+    pub(super) fn end_trial(&mut self, peer: Option<&Peer>) -> Result<bool, Refusal> {
+        let Some(trial) = self.enforcement.trial.take() else { return Ok(true) };
+        let (now, wanted) = (trial.protection(&self.config), trial.before.protection());
+        let done = self.datapath.configure(&strictest(&now, &wanted)).and_then(|()| {
+            self.open_again(&trial.record.shut);
+            self.datapath.configure(&wanted)
+        });
+        if let Err(error) = done {
+            let error = self.go_back(&now, &error);
+            self.shut(&trial.record.shut);
+            self.enforcement.trial = Some(trial);
+            return Err(Refusal::Unavailable(format!("the trial can't be ended: {error}; it ends by itself")));
+        }
+        let Trial { record, before } = trial;
+        self.config = before;
+        if record.kind == Kind::Reload {
+            self.origin.files = None;
+            self.origin.fault = Some(unconfirmed_files(&self.origin.path.display().to_string()));
+        }
+        let forgotten = self.forget_trial(&record);
+        let detail = json!({
+            "by": peer.map(|peer| by(Some(peer))), "tried": record.kind, "mode": self.config.mode.name(),
+            "grants": record.shut,
+        });
+        Ok(self.note("trial_ended", &detail) && forgotten)
+    }
+
+    /// Sees to it that no start takes the trial up again. Edited files are remembered, so that none takes them for
+    /// wanted. Says whether that is written.
+    fn forget_trial(&mut self, record: &Record) -> bool {
+        let state = &self.config.places.state;
+        let unconfirmed = record.kind == Kind::Reload && self.origin.files.as_ref() != Some(&record.files);
+        let done = if unconfirmed {
+            let now = self.clock.boot().0;
+            trial::keep(state, &Record { until: record.until.min(now), ..record.clone() })
+        } else {
+            trial::forget(state)
+        };
+        self.enforcement.fault = done.err().map(|error| {
+            tracing::error!(%error, "the trial has ended, but stays written down");
+            format!("the trial has ended, but stays written down until its time is over: {error:#}")
+        });
+        self.enforcement.fault.is_none()
+    }
+
+    /// Whether these files were tried and not confirmed.
+    pub(super) fn were_not_confirmed(&self, loaded: &Loaded) -> bool {
+        let record = trial::recall(&self.config.places.state).ok().flatten();
+        record.is_some_and(|record| record.kind == Kind::Reload && record.began_with(loaded))
+    }
+
+    /// Once other files are in force, or these were taken over from the console.
+    pub(super) fn forget_unconfirmed_files(&mut self) {
+        if let Err(error) = trial::forget(&self.config.places.state) {
+            self.enforcement.fault = Some(format!("what was tried last stays written down: {error:#}"));
+        }
+    }
+
+    /// Whether a configuration would cut off a session that is let in now.
+    pub(super) fn would_cut(&self, session: &Session, new: &Config) -> bool {
+        self.lets_in(session, &self.config) && !self.lets_in(session, new)
+    }
+
+    /// Whether a configuration lets a session in, with the live grants as far as it allows them.
+    pub(super) fn lets_in(&self, session: &Session, config: &Config) -> bool {
+        let Session { source, port } = session;
+        let is_protected = config.protection().ports.contains(&(*port, jit_common::abi::Transport::Tcp));
+        config.mode == jit_common::abi::Mode::Observe
+            || !is_protected
+            || config.break_glass.iter().any(|prefix| prefix.contains(source))
+            || self.granted(session).is_some_and(|id| !self.ended_by(&config.ports).contains(&id))
+    }
+
+    /// A live grant that lets a session in: the one that ends last.
+    pub(super) fn granted(&self, session: &Session) -> Option<GrantId> {
+        let now = self.clock.boot();
+        let covers = |entry: crate::policy::EntryKey| {
+            (entry.number, entry.transport) == (session.port, jit_common::abi::Transport::Tcp)
+                && entry.source.contains(&session.source)
+        };
+        let covering = self.book.iter().filter(|grant| grant.end > now && grant.entries().any(covers));
+        covering.max_by_key(|grant| grant.end).map(|grant| grant.id)
+    }
+
+    /// Takes grants out of the kernel for the time of the trial.
+    fn shut(&mut self, grants: &[i64]) {
+        let mut without = self.book.clone();
+        for id in grants {
+            if let Some((_, changes)) = without.remove(GrantId(*id)) {
+                self.enforce(&changes);
+            }
+        }
+    }
+
+    /// Puts those of them back that live still.
+    fn open_again(&mut self, grants: &[i64]) {
+        for id in grants {
+            let entries: Vec<_> = self.book.get(GrantId(*id)).into_iter().flat_map(|grant| grant.entries()).collect();
+            let changes: Vec<_> = entries.into_iter().map(|entry| self.intended(entry)).collect();
+            self.enforce(&changes);
+        }
+    }
+
+    /// Shuts again, after a restart, what the trial shuts.
+    pub(super) fn go_on_with_trial(&mut self) {
+        let shut = self.enforcement.trial.as_ref().map(|trial| trial.record.shut.clone()).unwrap_or_default();
+        self.shut(&shut);
+    }
+}
+
+/// Why files that were tried are not in force.
+pub(crate) fn unconfirmed_files(path: &str) -> String {
+    format!(
+        "{path}: these files were tried and not confirmed, so the configuration before them is in force; edit them, or \
+         take them over from the console with `jitctl reload`, then `jit-agent confirm` where it asks for that"
+    )
+}

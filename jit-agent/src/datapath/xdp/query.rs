@@ -1,0 +1,33 @@
+//! Which TCX programs an interface has. aya asks for more than their ids, which takes CAP_SYS_ADMIN for those of others.
+
+#![expect(unsafe_code, reason = "a system call that nobody wraps so")]
+
+use std::{io, mem};
+
+use aya_obj::generated::{bpf_attach_type::BPF_TCX_INGRESS, bpf_attr, bpf_cmd::BPF_PROG_QUERY};
+
+/// More programs than that on one interface are not looked at: ours is to be the first.
+const MOST: usize = 64;
+
+/// The ids of the programs in the order in which they see packets that come in.
+pub(super) fn tcx_programs(index: u32) -> io::Result<Vec<u32>> {
+    let mut ids = [0_u32; MOST];
+    // SAFETY: all fields are integers, of which zeroes are valid values.
+    let mut attributes: bpf_attr = unsafe { mem::zeroed() };
+    attributes.query.__bindgen_anon_1.target_ifindex = index;
+    attributes.query.attach_type = BPF_TCX_INGRESS as u32;
+    attributes.query.prog_ids = ids.as_mut_ptr() as u64;
+    attributes.query.__bindgen_anon_2.prog_cnt = MOST as u32;
+    // SAFETY: the attributes live and have the size that is told; the kernel writes up to `prog_cnt` ids and the fields
+    // that answer.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY as libc::c_int, &raw mut attributes, mem::size_of::<bpf_attr>())
+    };
+    // Where there are more, the kernel fills what there is room for.
+    if result != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSPC) {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel wrote the number, or it is the one from above.
+    let count = unsafe { attributes.query.__bindgen_anon_2.prog_cnt } as usize;
+    Ok(ids.into_iter().take(count).collect())
+}
