@@ -177,22 +177,13 @@ impl Config {
             alone.try_into::<RawConfig>().is_ok()
         };
         let mut usable: toml::Table = table.into_iter().filter(|(key, value)| is_usable(key, value)).collect();
-        let defaults = Self::defaults(Mode::Observe, places.clone());
-        let named = usable.contains_key("interfaces");
-        if !named {
-            // Any will do here.
-            usable.insert("interfaces".to_owned(), vec!["lo"].into());
-        }
         let parsed = |table: &toml::Table| Self::parse(&table.to_string(), "").ok();
         // What can't be used together is mostly ports.
         let found = parsed(&usable).or_else(|| {
             usable.remove("port");
             parsed(&usable)
         });
-        let mut found = found.unwrap_or_else(|| defaults.clone());
-        if !named {
-            found.interfaces = defaults.interfaces;
-        }
+        let found = found.unwrap_or_else(|| Self::defaults(Mode::Observe, places.clone()));
         Self { places, ..found }
     }
 

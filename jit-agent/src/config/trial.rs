@@ -106,8 +106,6 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn record() -> Record {
-        let loaded = super::super::files::parse(&[]).err();
-        assert!(loaded.is_some());
         Record {
             kind: Kind::Enable,
             boot_id: "boot-1".to_owned(),
@@ -140,12 +138,8 @@ mod tests {
             fs::write(&path, broken).unwrap();
             assert!(recall(state.path()).is_err());
         }
-        for broken in
-            [Record { tried: "interfaces = 7".to_owned(), ..record() }, Record { tried: String::new(), ..record() }]
-        {
-            keep(state.path(), &broken).unwrap();
-            assert!(recall(state.path()).is_err());
-        }
+        keep(state.path(), &Record { tried: "interfaces = 7".to_owned(), ..record() }).unwrap();
+        assert!(recall(state.path()).is_err());
         kept::write(state.path(), NAME, "{\"kind\":\"enable\"}").unwrap();
         assert!(recall(state.path()).is_err());
     }

@@ -21,7 +21,7 @@ pub(super) fn tcx_programs(index: u32) -> io::Result<Vec<u32>> {
     // SAFETY: the attributes live and have the size that is told; the kernel writes up to `prog_cnt` ids and the fields
     // that answer.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY as libc::c_int, &raw mut attributes, mem::size_of::<bpf_attr>())
+        libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY as libc::c_int, &raw mut attributes, size_of::<bpf_attr>())
     };
     // Where there are more, the kernel fills what there is room for.
     if result != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSPC) {
