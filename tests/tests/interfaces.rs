@@ -250,7 +250,7 @@ fn a_program_that_gets_before_ours_is_noticed_and_overtaken() -> Result<()> {
     wait(&agent, start, COVERED, "tun0")?;
     let lost = last_row(&agent, "detached", "tun0")?;
     let reason = lost["detail"]["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains("(jit_tc_l3) of somebody else sees packets first"), "{reason}");
+    assert!(reason.contains("of somebody else sees packets first"), "{reason}");
     assert_eq!((interface(&agent, "tun0")?["attached"].as_str(), agent.faults()?.as_str()), (Some("tcx"), ""));
     let index = index(&net.server, "tun0")?;
     assert!(agent.bpffs_dir().join(format!("tcx-{index}")).exists());

@@ -68,7 +68,7 @@ fn a_configuration_that_can_not_be_is_refused_by_check_and_at_a_first_start_what
         agent.unload()?.success()?;
         fs::remove_dir_all(agent.state_dir())?;
     }
-    assert_eq!(locked, 7, "all but those that are unclear in mode or interfaces");
+    assert_eq!(locked, 9, "all but the one that is unclear in mode");
     agent.configure(ssh_only())?;
     let checked = agent.subcommand("check")?.success()?;
     expect_all(&checked.stdout, &["1 ports, mode Enforce", "interface srv0", "native XDP"])?;

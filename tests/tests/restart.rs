@@ -258,7 +258,7 @@ fn unloading_under_a_running_daemon_opens_everything_and_the_status_says_so() ->
     let status = agent.jitctl(&["status"])?;
     assert_eq!(status.code(), Some(7), "{status:?}");
     assert!(status.stdout.contains("NOT ATTACHED"), "{status:?}");
-    assert!(status.stdout.contains("no longer attached; restart jit-agent"), "{status:?}");
+    assert!(status.stdout.contains("no longer attached; `jit-agent enable` loads it again"), "{status:?}");
     Ok(())
 }
 

@@ -217,7 +217,8 @@ pub(super) fn status(status: &Status) -> String {
         (enforced < intended).then(|| format!("{} of {intended} grants not enforced", intended - enforced));
     let uncovered = interfaces
         .iter()
-        .filter_map(|Interface { name, fault, .. }| fault.as_ref().map(|fault| format!("interface {name}: {fault}")));
+        .filter_map(|Interface { name, fault, .. }| fault.as_ref().map(|fault| format!("interface {name}: {fault}")))
+        .filter(|fault| !faults.contains(fault));
     for fault in not_enforced.into_iter().chain(uncovered).chain(faults.iter().cloned()) {
         text.push_str(&format!("- {}\n", sanitised(&fault)));
     }

@@ -77,9 +77,9 @@ impl MemoryDatapath {
     }
 
     /// What [`Datapath::interfaces`] shall say. The difference is what [`Datapath::reconcile`] tells next.
-    pub fn set_interfaces(&self, interfaces: Vec<InterfaceView>) {
+    pub fn set_interfaces(&self, interfaces: &[InterfaceView]) {
         let mut state = self.state();
-        let before = std::mem::replace(&mut state.interfaces, interfaces.clone());
+        let before = std::mem::replace(&mut state.interfaces, interfaces.to_vec());
         let change = |interface: &InterfaceView, coverage| CoverageChange {
             interface: interface.name.clone(),
             index: interface.index.unwrap_or_default(),
@@ -88,7 +88,7 @@ impl MemoryDatapath {
         let is_in = |all: &[InterfaceView], one: &InterfaceView| {
             all.iter().any(|other| (&other.name, other.attached) == (&one.name, one.attached))
         };
-        for one in before.iter().filter(|one| !is_in(&interfaces, one)) {
+        for one in before.iter().filter(|one| !is_in(interfaces, one)) {
             let fault = interfaces.iter().find(|other| other.name == one.name).and_then(|other| other.fault.clone());
             if let Some(how) = one.attached {
                 let reason = fault.unwrap_or_default();

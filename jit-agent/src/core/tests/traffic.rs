@@ -93,7 +93,7 @@ fn an_interface_that_is_no_longer_covered_is_in_the_audit_log_and_so_is_its_retu
         (eth0(None, Some("someone took it off")), "detached"),
         (eth0(Some("generic"), None), "attached"),
     ] {
-        world.kernel.set_interfaces(interfaces);
+        world.kernel.set_interfaces(&interfaces);
         world.pass(5);
         world.pass(5);
         assert_eq!(

@@ -233,7 +233,7 @@ impl Attachments {
             if was.is_some_and(|attached| attached.way == Way::Clsact) || !self.has_looked {
                 match ways::detach_clsact(interface, kernel.handle()) {
                     Ok(true) => {
-                        tracing::info!(name = interface.name, "interface is no longer to be covered: detaching")
+                        tracing::info!(name = interface.name, "interface is no longer to be covered: detaching");
                     }
                     Ok(false) => {}
                     Err(problem) => {

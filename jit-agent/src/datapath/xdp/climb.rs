@@ -150,7 +150,7 @@ impl Kernel<'_> {
             match ways::update_tcx(&path, program) {
                 Ok(()) if is_first()? => return Ok(id),
                 Ok(()) => {
-                    tracing::warn!(name = interface.name, "the pinned link is for another interface: attaching anew")
+                    tracing::warn!(name = interface.name, "the pinned link is for another interface: attaching anew");
                 }
                 Err(problem) => {
                     tracing::warn!(name = interface.name, problem, "the pinned link is of no use: attaching anew");
