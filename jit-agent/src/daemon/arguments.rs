@@ -50,7 +50,7 @@ pub(super) enum Command {
     ///
     ///   2. If that fails, or the binary is missing: systemctl disable --now jit-agent; rm -rf /sys/fs/bpf/jit-agent.
     ///      Removing these files removes the program from the interfaces and opens the ports. On kernels before 6.6 an
-    ///      interface may have it as a filter instead: tc filter del dev NAME ingress.
+    ///      interface may have it as a filter instead: tc filter del dev NAME ingress pref 1.
     ///
     ///   3. If the host must be rebooted: nothing is loaded before the daemon starts. Add
     ///      systemd.mask=jit-agent.service to the kernel's command line, and it does not.
