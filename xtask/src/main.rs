@@ -10,6 +10,7 @@ mod launch;
 mod paths;
 mod setup;
 mod suite;
+mod vm;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -33,18 +34,22 @@ enum Task {
     },
     /// Run the demo: a real OpenSSH server behind the agent, in two network namespaces.
     Demo,
-    /// Run all tests, then boot Debian's kernels 5.10, 6.1 and 6.12 under QEMU and check the program there.
+    /// Run all tests, then boot Debian's kernels 5.10, 6.1 and 6.12 under QEMU and check the program there, then a Debian
+    /// with systemd, and check the package.
     Test {
         /// Only boot the kernels.
         #[arg(long, conflicts_with = "harness")]
         kernels: bool,
+        /// Only boot the Debian, with the package.
+        #[arg(long, conflicts_with_all = ["harness", "kernels"])]
+        vm: bool,
         /// How many generated frames the host's code and the loaded program judge [default: a million].
-        #[arg(long, value_name = "N", conflicts_with = "kernels")]
+        #[arg(long, value_name = "N", conflicts_with_all = ["kernels", "vm"])]
         frames: Option<u64>,
         /// Which sequence of frames is generated: a number, which a failure names [default: 1].
-        #[arg(long, value_name = "SEED", conflicts_with = "kernels")]
+        #[arg(long, value_name = "SEED", conflicts_with_all = ["kernels", "vm"])]
         seed: Option<u64>,
-        /// Arguments for the test harness, such as a name to filter by; then no kernels are booted.
+        /// Arguments for the test harness, such as a name to filter by; then nothing is booted.
         #[arg(last = true, value_name = "FILTER")]
         harness: Vec<OsString>,
     },
@@ -66,7 +71,16 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup { linker } => setup::run(linker.as_deref()).map(|()| true),
         Task::Demo => launch::demo(&[]).map(|never| match never {}),
-        Task::Test { kernels, frames, seed, harness } => suite::run(kernels, &suite::Extent { frames, seed }, &harness),
+        Task::Test { kernels, vm, frames, seed, harness } => {
+            let only = if kernels {
+                Some(suite::Part::Kernels)
+            } else if vm {
+                Some(suite::Part::Vm)
+            } else {
+                None
+            };
+            suite::run(only, &suite::Extent { frames, seed }, &harness)
+        }
         Task::Dist { revision } => dist::run(revision).map(|()| true),
         Task::Bench { arguments } => launch::bench(&arguments).map(|never| match never {}),
     };

@@ -12,7 +12,7 @@ use super::{KEYRING, series::Series};
 use crate::{exec, paths};
 
 /// The main archive and the one for security updates.
-type Mirror = (String, String);
+pub(crate) type Mirror = (String, String);
 
 /// The kernel image of a series that an earlier run fetched. Remove the directory to have a newer one fetched.
 pub(crate) fn cached(series: &Series) -> Result<Option<PathBuf>> {
@@ -149,7 +149,7 @@ fn configuration(base: &Path) -> String {
 }
 
 /// The mirrors of this machine if it is a Debian, then Debian's own.
-fn mirrors() -> Vec<Mirror> {
+pub(crate) fn mirrors() -> Vec<Mirror> {
     let format = ["indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"];
     let targets = exec::output(Command::new("apt-get").args(format)).unwrap_or_default();
     let labelled = |wanted: &str| {

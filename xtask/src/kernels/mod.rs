@@ -11,6 +11,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use self::apt::mirrors;
 use self::{apt::Archive, series::Series};
 use crate::{paths, suite::Summary};
 
@@ -37,8 +38,8 @@ pub(crate) fn run(summary: &mut Summary) {
     }
 }
 
-/// Why no kernel can be booted here.
-fn unsupported() -> Option<String> {
+/// Why no machine with a kernel of Debian's can be booted here.
+pub(crate) fn unsupported() -> Option<String> {
     if !cfg!(target_arch = "x86_64") {
         return Some("only Debian's amd64 kernels are tried, and this machine is of another architecture".to_owned());
     }

@@ -8,7 +8,7 @@ use super::apt::Apt;
 use crate::paths;
 
 /// Executable and Debian package. What every installation has (tar, and dpkg on Debian) is left out.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
@@ -18,6 +18,9 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("setpriv", "util-linux"),
     ("ethtool", "ethtool"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("mke2fs", "e2fsprogs"),
     // What packages and the unit are tried with.
     ("rpm", "rpm"),
     ("systemd-analyze", "systemd"),

@@ -8,7 +8,7 @@ use std::{ffi::OsString, process::Command};
 use anyhow::{Context, Result};
 
 pub(crate) use self::summary::Summary;
-use crate::{dist, exec, kernels, paths, setup};
+use crate::{dist, exec, kernels, paths, setup, vm};
 
 /// How far the tests with generated frames go; see `Extent` of the test package, which reads it from the environment.
 pub(crate) struct Extent {
@@ -26,24 +26,41 @@ impl Extent {
     }
 }
 
+/// What can be run alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Kernels,
+    Vm,
+}
+
 /// Runs the tests and shows a summary; true if nothing failed.
-pub(crate) fn run(only_kernels: bool, extent: &Extent, arguments: &[OsString]) -> Result<bool> {
+pub(crate) fn run(only: Option<Part>, extent: &Extent, arguments: &[OsString]) -> Result<bool> {
     setup::run(None)?;
     let mut summary = Summary::default();
-    if !only_kernels {
+    if only != Some(Part::Kernels) {
         exec::run(exec::cargo("build").arg("--locked"))?;
+    }
+    // Not for a few tests that were asked for.
+    let packages = (only != Some(Part::Kernels) && arguments.is_empty())
+        .then(|| dist::for_tests().context("making packages for the tests"))
+        .transpose()?;
+    if only.is_none() {
         let mut command = cargo_test(arguments)?;
-        // Not for a few tests that were asked for.
-        if arguments.is_empty() {
-            command.env("JIT_TEST_PACKAGES", dist::for_tests().context("making packages for the tests")?);
+        if let Some(packages) = &packages {
+            command.env("JIT_TEST_PACKAGES", packages);
         }
         extent.apply(&mut command);
         harness::run(&mut command, &mut summary)?;
     }
     if arguments.is_empty() {
-        kernels::run(&mut summary);
+        if only != Some(Part::Vm) {
+            kernels::run(&mut summary);
+        }
+        if let Some(packages) = &packages {
+            vm::run(packages, &mut summary);
+        }
     } else {
-        summary.skip("kernels under QEMU: not booted, since the tests were given a filter or options");
+        summary.skip("kernels and a Debian under QEMU: not booted, since the tests were given a filter or options");
     }
     summary.print();
     Ok(summary.success())

@@ -1,0 +1,120 @@
+//! Reboots of a machine on which something is broken: the ports stay shut, and it is said aloud.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    Check,
+    wire::{CLIENT, STRANGER},
+    world::World,
+};
+
+/// In the order in which they run. Each mends what it broke.
+pub(crate) const CHECKS: [Check; 6] = [
+    ("with a broken configuration, port 22 is shut from the boot on", broken_configuration),
+    ("with a corrupt store and a group that doesn't exist, port 22 is shut from the boot on", corrupt_store),
+    ("with a full disk, port 22 is shut from the boot on", full_disk),
+    ("with an empty /var that can't be written, port 22 is shut from the boot on", missing_var),
+    ("where the program can't be loaded, that is loud, and the network stays down if the owner chose so", not_loaded),
+    ("the network comes up once the program can be loaded after all", loaded_after_all),
+];
+
+/// Reboots and looks on: the stranger must never be answered. The network may need help to come up, without which
+/// nothing would be shown.
+fn shut_after_reboot(world: &mut World) -> Result<()> {
+    let begin = Instant::now();
+    world.machine.reboot_and_wait()?;
+    world.done("ip address add 192.0.2.1/24 dev eth0 2>/dev/null; ip link set eth0 up")?;
+    world.wire.wait_for_control(Instant::now())?;
+    world.wire.silent(STRANGER)?;
+    world.wire.shut_since(begin)
+}
+
+/// What the agent wrote to the journal in this boot must contain it.
+fn says(world: &mut World, wanted: &str) -> Result<()> {
+    let said = world.done("journalctl -b -u jit-agent --no-pager -o cat")?;
+    ensure!(said.contains(wanted), "the journal doesn't have '{wanted}': {said}");
+    Ok(())
+}
+
+fn broken_configuration(world: &mut World) -> Result<()> {
+    world.done("cp -p /etc/jit-agent/config.toml /root/ && echo 'mode = [' >> /etc/jit-agent/config.toml")?;
+    let outcome = shut_after_reboot(world).and_then(|()| {
+        says(world, "config.toml")?;
+        world.wire.open(CLIENT)
+    });
+    world.done("cp -p /root/config.toml /etc/jit-agent/config.toml && systemctl restart jit-agent")?;
+    outcome
+}
+
+fn corrupt_store(world: &mut World) -> Result<()> {
+    world.done("cp -a /var/lib/jit-agent /root/store")?;
+    world.done("sed -i 's/^requester = .*/requester = [\"@nobody-has-made-this\"]/' /etc/jit-agent/config.toml")?;
+    // Also what the agent writes when it is stopped must be gone.
+    world.done(
+        "systemctl stop jit-agent && find /var/lib/jit-agent -type f -name '*.sqlite*' | grep . && \
+         find /var/lib/jit-agent -type f -name '*.sqlite*' -exec sh -c 'head -c 65536 /dev/urandom > \"$1\"' sh {} ';'",
+    )?;
+    let outcome = shut_after_reboot(world).and_then(|()| {
+        says(world, "nobody-has-made-this")?;
+        // Without knowing what was granted, nothing is open.
+        world.wire.silent(CLIENT)
+    });
+    world.done(
+        "systemctl stop jit-agent && rm -rf /var/lib/jit-agent && mv /root/store /var/lib/jit-agent && \
+         cp -p /root/config.toml /etc/jit-agent/config.toml && systemctl start jit-agent",
+    )?;
+    outcome
+}
+
+fn full_disk(world: &mut World) -> Result<()> {
+    // Root may take the last blocks too.
+    world.done("dd if=/dev/zero of=/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/filler2 bs=4k 2>/dev/null; true")?;
+    let outcome = shut_after_reboot(world);
+    world.done("rm /filler /filler2 && systemctl restart jit-agent")?;
+    outcome
+}
+
+fn missing_var(world: &mut World) -> Result<()> {
+    world.done("echo 'tmpfs /var tmpfs ro 0 0' >> /etc/fstab")?;
+    let outcome = shut_after_reboot(world);
+    world.done("sed -i '/^tmpfs/d' /etc/fstab")?;
+    outcome
+}
+
+/// Where the owner's choices go, with the examples of the package, and the fault.
+const CHOICES: &str = "
+    set -e
+    examples=/usr/share/doc/jit-agent/examples
+    mkdir -p /etc/systemd/system/systemd-networkd.service.d /etc/systemd/system/jit-agent.service.d
+    cp $examples/network-needs-jit-agent.conf /etc/systemd/system/systemd-networkd.service.d/
+    cp $examples/network-after-jit-agent.conf /etc/systemd/system/jit-agent.service.d/
+    printf '[Service]\\nSystemCallFilter=~bpf\\n' > /etc/systemd/system/jit-agent.service.d/fault.conf";
+
+fn not_loaded(world: &mut World) -> Result<()> {
+    world.done(CHOICES)?;
+    let begin = Instant::now();
+    world.machine.reboot()?;
+    // An assertion that fails leaves the unit inactive, with what it asserted in the journal.
+    let judged = "[ \"$(systemctl show -P AssertTimestampMonotonic systemd-networkd)\" != 0 ]";
+    world.until(judged, Duration::from_secs(240))?;
+    says(world, "creating the program's maps")?;
+    let network = world.done("journalctl -b -u systemd-networkd --no-pager -o cat")?;
+    ensure!(network.contains("Assertion failed"), "the journal doesn't say why the network is down: {network}");
+    world.done("! systemctl is-active systemd-networkd")?;
+    ensure!(world.wire.control_since(begin + Duration::from_secs(1)) == 0, "the network is up");
+    Ok(())
+}
+
+fn loaded_after_all(world: &mut World) -> Result<()> {
+    let begin = Instant::now();
+    world.done("rm /etc/systemd/system/jit-agent.service.d/fault.conf && systemctl daemon-reload")?;
+    world.until("systemctl is-active systemd-networkd", Duration::from_secs(240))?;
+    world.wire.wait_for_control(begin)?;
+    world.wire.silent(STRANGER)?;
+    world.wire.open(CLIENT)?;
+    world.done("rm -r /etc/systemd/system/systemd-networkd.service.d /etc/systemd/system/jit-agent.service.d")?;
+    world.done("systemctl daemon-reload")?;
+    world.wire.shut_since(begin)
+}

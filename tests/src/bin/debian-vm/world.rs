@@ -1,0 +1,117 @@
+//! What the checks work with: the machine, the wire, and the words for what is done with them again and again.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use jit_tests::Namespace;
+use serde_json::Value;
+
+use crate::{
+    machine::Machine,
+    traffic::Traffic,
+    wire::{CLIENT, Wire},
+};
+
+/// Between two looks at something that has no event.
+const PACE: Duration = Duration::from_millis(200);
+
+/// The machine and what is outside.
+pub(crate) struct World {
+    pub(crate) machine: Machine,
+    pub(crate) wire: Wire,
+    files: PathBuf,
+    /// The packages' names, the earlier one first.
+    names: Vec<String>,
+}
+
+impl World {
+    /// Starts the machine with `packages` at hand.
+    pub(crate) fn new(image: &Path, packages: &[PathBuf]) -> Result<Self> {
+        let wire = Wire::new()?;
+        let files = env::temp_dir().join(format!("jit-agent-vm-{}", process::id()));
+        fs::create_dir(&files).with_context(|| format!("cannot create {}", files.display()))?;
+        let names = packages.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+        let machine = Machine::start(image, packages, &files, &wire.outside);
+        let machine = machine.inspect_err(|_| drop(fs::remove_dir_all(&files)))?;
+        Ok(Self { machine, wire, files, names })
+    }
+
+    pub(crate) fn outside(&self) -> &Namespace {
+        &self.wire.outside
+    }
+
+    /// Runs a command that must succeed, and returns what it said.
+    pub(crate) fn done(&mut self, command: &str) -> Result<String> {
+        self.machine.done(command)
+    }
+
+    /// Installs the package of that number, from 0, over what is there, as an administrator would.
+    pub(crate) fn install(&mut self, number: usize) -> Result<String> {
+        let name = self.names[number].clone();
+        self.done(&format!("DEBIAN_FRONTEND=noninteractive dpkg --install /run/packages/{name}"))
+    }
+
+    /// What `jitctl --json` says.
+    pub(crate) fn jitctl(&mut self, arguments: &str) -> Result<Value> {
+        let said = self.done(&format!("jitctl --json {arguments} 2>/dev/null"))?;
+        serde_json::from_str(&said).with_context(|| format!("`jitctl {arguments}` wrote no JSON: {said}"))
+    }
+
+    /// Requests access to a port for the client, and waits until it is there.
+    pub(crate) fn grant(&mut self, port: u16, source: &str, time: &str) -> Result<()> {
+        self.done(&format!("jitctl request --port {port} --from {source} --for {time} -m test")).map(drop)
+    }
+
+    /// Waits until a command succeeds.
+    pub(crate) fn until(&mut self, command: &str, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        loop {
+            let answer = self.machine.run(command)?;
+            if answer.status == 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "`{command}` still ends with {}: {}", answer.status, answer.output);
+            std::thread::sleep(PACE);
+        }
+    }
+
+    /// Waits until the agent answers.
+    pub(crate) fn agent_answers(&mut self) -> Result<()> {
+        self.until("jitctl status >/dev/null 2>&1 || [ $? = 7 ]", Duration::from_secs(120))
+    }
+
+    /// Does something while the client and the stranger send: nothing with a grant is lost, nothing else gets through.
+    pub(crate) fn without_gap(&mut self, body: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let begin = Instant::now();
+        let traffic = Traffic::start(self.outside())?;
+        let done = body(self);
+        let kept = traffic.finish();
+        done?;
+        kept?;
+        self.wire.open(CLIENT)?;
+        self.wire.shut_since(begin)
+    }
+
+    /// What the machine knows about a failure.
+    #[expect(clippy::print_stdout, reason = "where the results go")]
+    pub(crate) fn explain(&mut self) {
+        let asked =
+            "systemctl --failed --no-legend --plain; jitctl status; journalctl -b -u jit-agent -n 15 --no-pager -o cat";
+        match self.machine.run(asked) {
+            Ok(answer) => println!("{}", answer.output),
+            Err(error) => println!("{error:#}"),
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // What can't be removed is a sparse file in the directory for temporary ones.
+        let _ = fs::remove_dir_all(&self.files);
+    }
+}
