@@ -1,5 +1,5 @@
-//! What the service's rights cost: the program loaded as root and as the service, by turns. Without CAP_PERFMON, the kernel
-//! builds a guard against speculation into each program.
+//! What the service's rights cost: the program loaded as root and as the service, by turns. The kernel builds guards against
+//! speculation into the programs of who lacks CAP_PERFMON; that the service has it must show as no difference.
 
 use anyhow::{Context, Result};
 use jit_agent::datapath::xdp::XdpDatapath;
