@@ -101,17 +101,23 @@ pub(super) fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
     let attempt = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
+        configure(&connection)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(connection)
     };
     attempt().map_err(|failure: Failure| failure.report(path, "opening the store for reading"))
 }
 
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // The service has no directory for temporary files, so that whatever needed one would be refused.
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    configure(&connection)?;
     Ok(connection)
 }
 

@@ -54,6 +54,29 @@ fn a_new_store_is_for_the_owner_only() {
     assert_eq!(modes, expected);
 }
 
+/// A request for grants to `count` hosts, far apart among all addresses.
+fn spread(count: u32, first: u32) -> NewRequestRow {
+    let host = |number: u32| std::net::Ipv4Addr::from(number.wrapping_mul(0x9e37_79b9)).to_string();
+    let grants = (first..first + count).map(|number| row(&host(number), Protocol::Tcp, 3600)).collect();
+    NewRequestRow { outcome: NewOutcome::Grants(grants), ..new_request() }
+}
+
+/// The service has no directory for them: there, a request that needed one would be refused.
+#[test]
+fn a_large_request_needs_no_temporary_file() {
+    let (_dir, mut store) = store();
+    store.batch(|batch| batch.begin_request(&spread(4000, 0)).unwrap()).unwrap();
+    store
+        .batch(|batch| {
+            batch.begin_request(&spread(500, 4000)).unwrap();
+            let open =
+                fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|file| fs::read_link(file.path()).ok());
+            let temporary: Vec<_> = open.filter(|path| path.to_string_lossy().contains("etilqs_")).collect();
+            assert!(temporary.is_empty(), "{temporary:?}");
+        })
+        .unwrap();
+}
+
 #[test]
 fn a_store_opened_up_to_others_is_closed_again() {
     let dir = filled();
