@@ -1,9 +1,20 @@
-//! The agent's log: to the journal with its fields where there is one, else as text.
+//! The agent's log: text, and where there is a journal, the audit log in it with its fields.
 
 use std::os::fd::AsFd;
 
 use serde_json::Value;
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::filter_fn,
+    fmt::{
+        self, FmtContext,
+        format::{FormatEvent, FormatFields, Writer},
+    },
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
 
 use crate::hex;
 
@@ -14,8 +25,9 @@ const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 /// Before the names of fields in the journal, with an underscore.
 const PREFIX: &str = "JIT";
 
-/// Sends what the agent logs to the journal, if standard error leads there, else to standard error as text. What to log
-/// says RUST_LOG; the audit log's rows are always sent to the journal, and as text only where RUST_LOG names `audit`.
+/// Sends what the agent logs to standard error as text. If that leads to the journal, the rows and heads of the audit log
+/// go there with their fields instead, and each line of text has its priority. What to log says RUST_LOG; the audit log's
+/// rows are always sent to the journal, and as text only where RUST_LOG names `audit`.
 pub fn init() {
     let journal = leads_to_journal(std::env::var(JOURNAL_STREAM).ok().as_deref(), std::io::stderr())
         .then(tracing_journald::layer)
@@ -27,11 +39,43 @@ pub fn init() {
         Err(_) => None,
     };
     let filter = filter.unwrap_or_else(|| EnvFilter::new(format!("info,{TARGET}={rows}")));
-    let layer = match journal {
-        Some(journal) => journal.with_field_prefix(Some(PREFIX.to_owned())).boxed(),
-        None => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
-    };
-    tracing_subscriber::registry().with(layer).with(filter).init();
+    let registry = tracing_subscriber::registry().with(filter);
+    match journal {
+        Some(journal) => {
+            let journal = journal.with_field_prefix(Some(PREFIX.to_owned())).with_filter(filter_fn(is_of_audit));
+            // Not the journal's fields for these, which nobody who reads it line by line would see.
+            let text = fmt::layer().with_writer(std::io::stderr).event_format(WithPriority).with_ansi(false);
+            let text = text.with_filter(filter_fn(|of| !is_of_audit(of)));
+            registry.with(journal).with(text).init();
+        }
+        None => registry.with(fmt::layer().with_writer(std::io::stderr)).init(),
+    }
+}
+
+/// Whether it is a row of the audit log, or its head.
+fn is_of_audit(of: &Metadata<'_>) -> bool {
+    [TARGET, module_path!()].contains(&of.target())
+}
+
+/// A line for the journal: its priority as sd-daemon(3) has it, message and fields.
+struct WithPriority;
+
+impl<S, N> FormatEvent<S, N> for WithPriority
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            _ => 7,
+        };
+        write!(to, "<{priority}>")?;
+        context.format_fields(to.by_ref(), event)?;
+        writeln!(to)
+    }
 }
 
 /// Whether `file` is the stream to the journal that the service manager speaks of. A program may have been given the
@@ -88,7 +132,7 @@ mod tests {
     };
 
     use serde_json::json;
-    use tracing::{Event, Subscriber, field::Field, field::Visit};
+    use tracing::{field::Field, field::Visit};
     use tracing_subscriber::{Layer, layer::Context};
 
     use super::*;
@@ -127,6 +171,31 @@ mod tests {
 
     fn fields<const N: usize>(pairs: [(&str, &str); N]) -> Fields {
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_line_for_the_journal_has_its_priority_and_what_is_wrong() {
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let writer = Arc::clone(&written);
+        let layer =
+            fmt::layer().event_format(WithPriority).with_ansi(false).with_writer(move || Shared(writer.clone()));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::error!(fault = "config.toml: line 7", "starting all the same");
+        });
+        let written = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert_eq!(written, "<3>starting all the same fault=\"config.toml: line 7\"\n");
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]
