@@ -86,7 +86,7 @@ fn leads_to_journal(variable: Option<&str>, file: impl AsFd) -> bool {
 
 /// Whether anybody wants to be told of rows.
 pub fn is_wanted() -> bool {
-    tracing::enabled!(target: TARGET, tracing::Level::INFO)
+    tracing::enabled!(target: TARGET, Level::INFO)
 }
 
 /// Notes a row of the audit log, whose fields can be searched for where the log is kept.
