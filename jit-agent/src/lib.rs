@@ -10,6 +10,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
+#[cfg(test)]
+mod crash;
 pub mod daemon;
 pub mod datapath;
 pub mod events;

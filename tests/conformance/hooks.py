@@ -40,8 +40,6 @@ UNSAYABLE = {
     ("approvalTimeout", "PT1M to P7D"),
     ("trial", "PT10S to PT1H"),
     ("grant", "PT1M to PT24H"),
-    ("session.source", "an IPv4 or IPv6 address"),
-    ("session.port", "1 to 65535"),
 }
 
 

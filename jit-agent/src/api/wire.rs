@@ -11,6 +11,7 @@ mod packet;
 mod ports;
 mod query;
 mod request;
+mod status;
 
 use std::time::Duration;
 
@@ -20,9 +21,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::document::schema,
-    core::view::{
-        GrantStatus, GrantView, InterfaceView, Page, PortView, Revocation as Revoked, StatusView, UncoveredView,
-    },
+    core::view::{GrantStatus, GrantView, Page, PortView, Revocation as Revoked},
     policy::PortPolicy,
 };
 
@@ -40,6 +39,7 @@ pub use self::{
     ports::{Confirmation, Effects, PortChange, PortPath, PutPort, Reload, Reloaded, port_of_path},
     query::{GrantQuery, RequestQuery},
     request::{Pending, PendingPort, Request, RequestState},
+    status::{Counter, GrantCounts, Interface, Status, Uncovered},
 };
 
 /// A list, or a part of one.
@@ -68,158 +68,6 @@ impl<T> List<T> {
     {
         let Page { value, next } = page;
         Self { value: value.into_iter().map(T::from).collect(), next_link: next.map(next_link) }
-    }
-}
-
-/// The agent as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// `enforce` or `observe`.
-    #[schema(value_type = schema::Mode)]
-    pub mode: String,
-    /// Version of the agent.
-    pub version: String,
-    /// The interfaces that are to be covered.
-    pub interfaces: Vec<Interface>,
-    /// The interfaces with an address over which packets come in unseen.
-    #[serde(default)]
-    pub uncovered: Vec<Uncovered>,
-    /// How many grants there are and how many are in force.
-    pub grants: GrantCounts,
-    /// Packets by mode and reason.
-    pub counters: Vec<Counter>,
-    /// What is broken; empty when all is well.
-    pub faults: Vec<String>,
-    /// What is well, but may not be meant so.
-    #[serde(default)]
-    pub warnings: Vec<String>,
-    /// The trial that runs; null if none does.
-    #[serde(default)]
-    pub trial: Option<Trial>,
-}
-
-/// One interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Interface {
-    /// Its name, or an entry of `interfaces` that stands for none.
-    pub name: String,
-    /// Its index; null if there is no such interface now.
-    pub index: Option<u32>,
-    /// `native`, `tcx`, `clsact` or `generic`; null if the program is not attached.
-    #[schema(value_type = Option<schema::Attachment>)]
-    pub attached: Option<String>,
-    /// What its packets begin with.
-    #[serde(default)]
-    #[schema(value_type = Option<schema::Layer>)]
-    pub layer: Option<String>,
-    /// Why the program is not attached in a better way; null if it is attached in the best one.
-    #[serde(default)]
-    pub note: Option<String>,
-    /// For how many milliseconds it was uncovered when it last became covered, if that was while the agent ran.
-    #[serde(default)]
-    pub covered_after_ms: Option<u64>,
-    /// What is wrong; null if nothing is.
-    pub fault: Option<String>,
-}
-
-/// An interface over which packets come in unseen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Uncovered {
-    /// Its name.
-    pub name: String,
-    /// Its index.
-    pub index: u32,
-    /// Its addresses with prefix lengths.
-    pub addresses: Vec<String>,
-    /// Why.
-    pub reason: String,
-}
-
-/// Live grants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GrantCounts {
-    /// By the agent's book.
-    pub intended: u64,
-    /// With all their kernel entries in place.
-    pub enforced: u64,
-}
-
-/// Packets counted since the kernel's tables were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Counter {
-    /// `enforce` or `observe`.
-    #[schema(value_type = schema::Mode)]
-    pub mode: String,
-    /// Name of the cause.
-    #[schema(value_type = schema::Cause)]
-    pub reason: String,
-    /// `pass` or `drop`: what is done to such packets while enforcing.
-    #[schema(value_type = schema::Verdict)]
-    pub verdict: String,
-    /// How many.
-    pub packets: u64,
-}
-
-impl From<StatusView> for Status {
-    fn from(view: StatusView) -> Self {
-        let StatusView {
-            mode,
-            version,
-            interfaces,
-            uncovered,
-            intended_grants,
-            enforced_grants,
-            counters,
-            faults,
-            warnings,
-            trial,
-        } = view;
-        Self {
-            mode: mode.to_owned(),
-            version: version.to_owned(),
-            interfaces: interfaces.into_iter().map(Interface::from).collect(),
-            uncovered: uncovered.into_iter().map(Uncovered::from).collect(),
-            grants: GrantCounts { intended: intended_grants as u64, enforced: enforced_grants as u64 },
-            counters: counters
-                .into_iter()
-                .map(|(mode, reason, packets)| Counter {
-                    mode: mode.to_owned(),
-                    reason: reason.name().to_owned(),
-                    verdict: reason.verdict().name().to_owned(),
-                    packets,
-                })
-                .collect(),
-            faults,
-            warnings,
-            trial: trial.map(Trial::from),
-        }
-    }
-}
-
-impl From<InterfaceView> for Interface {
-    fn from(view: InterfaceView) -> Self {
-        let InterfaceView { name, index, attached, layer, note, covered_after, fault } = view;
-        Self {
-            name,
-            index,
-            attached: attached.map(str::to_owned),
-            layer: layer.map(str::to_owned),
-            note,
-            covered_after_ms: covered_after.map(|after| after.as_micros().div_ceil(1000) as u64),
-            fault,
-        }
-    }
-}
-
-impl From<UncoveredView> for Uncovered {
-    fn from(view: UncoveredView) -> Self {
-        let UncoveredView { name, index, addresses, reason, is_chosen: _ } = view;
-        Self { name, index, addresses: addresses.iter().map(ToString::to_string).collect(), reason }
     }
 }
 

@@ -16,10 +16,14 @@ pub(crate) fn not_kept(error: &anyhow::Error) -> String {
     format!("the accepted configuration could not be kept for a start with a broken one: {error:#}")
 }
 
+/// The text kept last.
+pub(crate) fn text(state: &Path) -> anyhow::Result<String> {
+    kept::read(state, NAME)
+}
+
 /// The configuration kept last.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Config> {
-    let text = kept::read(state, NAME)?;
-    Ok(Config::parse(&text, &state.join(NAME).display().to_string())?)
+    Ok(Config::parse(&text(state)?, &state.join(NAME).display().to_string())?)
 }
 
 #[cfg(test)]

@@ -253,6 +253,8 @@ impl Origin {
 /// # Errors
 /// The file can't be replaced, or not surely for good: then nothing but a loss of power would bring back the old text.
 pub fn replace(path: &Path, text: &str) -> Result<(), ChangeError> {
+    #[cfg(test)]
+    crate::crash::step();
     write_beside(path, text).map_err(|source| ChangeError::Write { path: path.to_owned(), source })
 }
 

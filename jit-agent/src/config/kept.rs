@@ -16,6 +16,8 @@ const LARGEST: u64 = 64 << 20;
 
 /// Writes a file: whoever reads it finds the old one or the new one, also after a loss of power.
 pub(super) fn write(state: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+    #[cfg(test)]
+    crate::crash::step();
     let path = state.join(name);
     let content = format!("{}\n{text}", checksum_line(text));
     if fs::read_to_string(&path).is_ok_and(|old| old == content) {
@@ -46,8 +48,13 @@ pub(super) fn write(state: &Path, name: &str, text: &str) -> anyhow::Result<()> 
 pub(super) fn read(state: &Path, name: &str) -> anyhow::Result<String> {
     let path = state.join(name);
     let shown = || path.display().to_string();
-    if fs::symlink_metadata(&path).with_context(shown)?.len() > LARGEST {
-        bail!("{} is larger than anything that is kept there", path.display());
+    let metadata = fs::symlink_metadata(&path).with_context(shown)?;
+    // To read a pipe could take for ever.
+    if !metadata.is_file() {
+        bail!("{} is no file, but {}", path.display(), kind(metadata.file_type()));
+    }
+    if metadata.len() > LARGEST {
+        bail!("{} has {} bytes, more than anything that is kept there", path.display(), metadata.len());
     }
     let content = fs::read_to_string(&path).with_context(shown)?;
     let Some((checksum, text)) = content.split_once('\n') else { bail!("{} is cut short", path.display()) };
@@ -59,12 +66,24 @@ pub(super) fn read(state: &Path, name: &str) -> anyhow::Result<String> {
 
 /// Removes a file for good, if it is there.
 pub(super) fn remove(state: &Path, name: &str) -> anyhow::Result<()> {
+    #[cfg(test)]
+    crate::crash::step();
     let path = state.join(name);
     match fs::remove_file(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         done => done
             .and_then(|()| fs::File::open(state)?.sync_all())
             .with_context(|| format!("removing {}", path.display())),
+    }
+}
+
+fn kind(found: fs::FileType) -> &'static str {
+    if found.is_dir() {
+        "a directory"
+    } else if found.is_symlink() {
+        "a symbolic link"
+    } else {
+        "a pipe, a socket or a device"
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Record {
     pub change: Option<(PathBuf, String)>,
     /// The live grants that it shuts, which open again if it is not confirmed.
     pub shut: Vec<i64>,
+    /// The mark of removal by hand under which it began. Another one ends it.
+    pub unloaded: Option<String>,
 }
 
 impl Record {
@@ -58,6 +60,12 @@ impl Record {
     #[must_use]
     pub fn runs(&self, boot_id: &str, now: BootTime, longest: std::time::Duration) -> bool {
         self.boot_id == boot_id && (now < self.end()) && self.end() <= now.after(longest)
+    }
+
+    /// The same when it is over, and nothing is left to be done for it.
+    #[must_use]
+    pub fn concluded(&self) -> Self {
+        Self { until: 0, shut: Vec::new(), ..self.clone() }
     }
 
     /// The configuration that is tried.
@@ -75,6 +83,11 @@ impl Record {
     }
 }
 
+/// Where it is written down.
+pub(crate) fn path(state: &Path) -> PathBuf {
+    state.join(NAME)
+}
+
 /// Writes it down.
 pub(crate) fn keep(state: &Path, record: &Record) -> anyhow::Result<()> {
     let text = serde_json::to_string(record).context("writing down the trial")?;
@@ -83,7 +96,7 @@ pub(crate) fn keep(state: &Path, record: &Record) -> anyhow::Result<()> {
 
 /// The one that was written down last.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Record>> {
-    let path = state.join(NAME);
+    let path = path(state);
     if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(None);
     }
@@ -114,6 +127,7 @@ mod tests {
             tried: "interfaces = ['eth0']\nmode = 'enforce'".to_owned(),
             change: None,
             shut: vec![7],
+            unloaded: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{
-    trial::Trial,
+    trial::{Over, Trial},
     view::{GrantView, PortView, Session, TrialView},
 };
 use crate::{
@@ -28,6 +28,8 @@ pub struct Origin {
     pub not_kept: Option<String>,
     /// The trial of what is in force.
     pub trial: Option<Trial>,
+    /// One that is over, though it is written down still.
+    pub over: Option<Over>,
     /// Who removed all enforcement by hand, and when.
     pub unloaded: Option<String>,
 }

@@ -13,10 +13,10 @@ use super::{
     handle::Opening,
     policies::{by, not_changed},
     sockets,
-    trial::Trial,
+    trial::{Over, Trial},
     view::{
-        Cover, EnableAsked, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, Session, SessionView,
-        Submission,
+        Cover, EnableAsked, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, Selection, Session,
+        SessionView, Submission,
     },
 };
 use crate::{
@@ -36,6 +36,8 @@ type ConnectedTo = fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, String>;
 pub(super) struct Enforcement {
     /// The trial that runs.
     pub(super) trial: Option<Trial>,
+    /// One that was over before this start.
+    pub(super) over: Option<Over>,
     /// When its end is tried again.
     pub(super) next_try: BootTime,
     /// Who removed enforcement by hand, and when.
@@ -47,13 +49,14 @@ pub(super) struct Enforcement {
 }
 
 impl Enforcement {
-    pub(super) fn new(trial: Option<Trial>) -> Self {
+    pub(super) fn new(trial: Option<Trial>, over: Option<Over>) -> Self {
         let next_try = BootTime::default();
-        Self { trial, next_try, unloaded: None, fault: None, connected_to: sockets::connected_to }
+        Self { trial, over, next_try, unloaded: None, fault: None, connected_to: sockets::connected_to }
     }
 
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
-        let unloaded = self.unloaded.as_ref().filter(|_| self.trial.is_none()).map(|by| {
+        let under_a_trial = self.trial.as_ref().is_some_and(|trial| trial.record.unloaded == self.unloaded);
+        let unloaded = self.unloaded.as_ref().filter(|_| !under_a_trial).map(|by| {
             format!("enforcement was unloaded {by}, so nothing is attached; `jit-agent enable` loads it again")
         });
         unloaded.into_iter().chain(self.fault.clone())
@@ -63,10 +66,11 @@ impl Enforcement {
 impl Core {
     /// Whether nothing may be attached, since someone removed all by hand.
     pub(super) fn stays_unloaded(&mut self) -> bool {
-        if self.enforcement.trial.is_some() {
+        let marked = crate::config::unloaded::marked(&self.config.places.state);
+        // A trial of enforcement begins under the mark, which is for its end. What is unloaded later is meant.
+        if self.enforcement.trial.as_ref().is_some_and(|trial| marked.is_none() || trial.record.unloaded == marked) {
             return false;
         }
-        let marked = crate::config::unloaded::marked(&self.config.places.state);
         if marked.is_some() && self.enforcement.unloaded.is_none() {
             tracing::error!(by = marked, "enforcement was unloaded: nothing is attached until it is enabled again");
             self.note("unloaded", &json!({ "by": marked }));
@@ -78,7 +82,7 @@ impl Core {
     /// Enforcement, who is connected, and which ways back there are. `connected` are those connected to the socket.
     pub(super) fn enforcement(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementView, Refusal> {
         self.access.check(peer, Right::ReadAll)?;
-        self.stays_unloaded();
+        let unloaded = if self.stays_unloaded() { self.enforcement.unloaded.clone() } else { None };
         let mut numbers: Vec<u16> =
             self.config.protection().ports.iter().filter(|port| port.1 == Transport::Tcp).map(|port| port.0).collect();
         numbers.dedup();
@@ -94,7 +98,6 @@ impl Core {
             let session = Session { source, port };
             SessionView { covered: covered(&session), session }
         });
-        let unloaded = self.enforcement.unloaded.clone().filter(|_| self.enforcement.trial.is_none());
         let mode = if unloaded.is_some() { Mode::Observe } else { self.config.mode };
         Ok(EnforcementView {
             mode: mode.name(),
@@ -135,10 +138,8 @@ impl Core {
             Some(session) => self.let_in(peer, session, asked.grant)?,
             None => None,
         };
-        self.try_out(loaded, Kind::Enable, change, asked.trial)?;
-        if unloaded && let Err(problem) = self.put_back() {
-            self.end_trial(None)?;
-            return Err(Refusal::Unavailable(format!("{problem}; nothing was enabled")));
+        if let Err(refusal) = self.shut_on_trial(loaded, change, asked.trial, unloaded) {
+            return Err(self.without_own_grant(peer, own.as_ref(), refusal));
         }
         let detail = json!({
             "by": by(Some(peer)),
@@ -150,6 +151,42 @@ impl Core {
         });
         let durable = self.note("enabled", &detail);
         Ok(Enabled { enforcement: self.enforcement(peer, connected)?, grant: own, durable })
+    }
+
+    fn shut_on_trial(
+        &mut self,
+        loaded: files::Loaded,
+        change: Option<(std::path::PathBuf, String)>,
+        length: Duration,
+        unloaded: bool,
+    ) -> Result<(), Refusal> {
+        self.try_out(loaded, Kind::Enable, change, length)?;
+        if unloaded && let Err(problem) = self.put_back() {
+            self.end_trial(None)?;
+            return Err(Refusal::Unavailable(format!("{problem}; nothing was enabled")));
+        }
+        Ok(())
+    }
+
+    /// Takes the operator's own grant back, since nothing was enabled for which it would be needed. The refusal says
+    /// which one stays, if one does.
+    pub(super) fn without_own_grant(&mut self, peer: &Peer, own: Option<&GrantView>, refusal: Refusal) -> Refusal {
+        let Some(grant) = own else { return refusal };
+        let (id, source, port) = (grant.id, &grant.source, grant.port);
+        let stays = |why: String| {
+            Refusal::Unavailable(format!(
+                "{refusal}; grant {id} of {source} for port {port} stays ({why}); `jitctl revoke {id}` ends it",
+                id = id.0
+            ))
+        };
+        // Whoever is in by it must not be cut off.
+        if self.enforcement.trial.is_some() {
+            return stays("the trial runs".to_owned());
+        }
+        match self.revoke(peer, &Selection::Ids(vec![id]), "enforcement could not be turned on") {
+            Ok(_) => refusal,
+            Err(error) => stays(error.to_string()),
+        }
     }
 
     /// Puts the program back on the interfaces.

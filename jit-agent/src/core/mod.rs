@@ -44,7 +44,7 @@ pub use self::{
     access::Access,
     change::Origin,
     handle::{Command, CoreHandle},
-    trial::{CHANGE_TRIAL, LONGEST_TRIAL, SHORTEST_TRIAL, Trial},
+    trial::{CHANGE_TRIAL, LONGEST_TRIAL, Over, SHORTEST_TRIAL, Trial},
 };
 use self::{
     backlog::Closing,
@@ -173,7 +173,7 @@ impl Core {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin } = parts;
-        let enforcement = Enforcement::new(origin.trial.take());
+        let enforcement = Enforcement::new(origin.trial.take(), origin.over.take());
         Self {
             config,
             access,

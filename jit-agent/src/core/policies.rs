@@ -6,7 +6,6 @@ use super::{
     Access, CHANGE_TRIAL, Core,
     change::{ChangeRefusal, Changed, Effects, PortEdit, PortList, Reload},
     reconfigure::Opened,
-    trial::unconfirmed_files,
     view::{Peer, PortView, Refusal},
 };
 use crate::{
@@ -112,8 +111,10 @@ impl Core {
         self.check_no_trial()?;
         let loaded = files::load(&self.origin.path).map_err(|error| ChangeRefusal::Invalid(error.to_string()))?;
         // A signal comes from anybody, and says nothing of who would be cut off.
-        if peer.is_none() && self.were_not_confirmed(&loaded) {
-            return Err(ChangeRefusal::Edited(unconfirmed_files(&self.origin.path.display().to_string())).into());
+        if peer.is_none()
+            && let Some(problem) = self.not_confirmed(&loaded)
+        {
+            return Err(ChangeRefusal::Edited(problem).into());
         }
         let fixed = changed_fixed_keys(&self.config, &loaded.config);
         if !fixed.is_empty() {

@@ -62,6 +62,7 @@ impl Core {
             tracing::error!(%error, "a successor can't take over the kernel's tables and will start from the store");
         }
         self.note("started", &json!({}));
+        self.conclude_trial();
         self.stays_unloaded();
         self.checkpoint();
     }
@@ -136,9 +137,7 @@ impl Core {
             if row.state == GrantState::Opening {
                 return Fate::Unanswered;
             }
-            let trial = self.enforcement.trial.as_ref();
-            let is_shut = trial.is_some_and(|trial| trial.record.shut.contains(&row.id.0));
-            if !is_shut && adopted.is_some_and(lacking) {
+            if !self.was_shut_by_trial(row.id) && adopted.is_some_and(lacking) {
                 return Fate::Ends(GrantState::Ended, "closed just before the agent stopped".to_owned());
             }
             end

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     Access, Core, RETRY_INTERVAL,
     change::ChangeRefusal,
+    enforcement::Enforcement,
     policies::{by, not_changed},
     reconfigure::strictest,
     view::{Peer, Refusal, Session, TrialView},
@@ -34,6 +35,15 @@ pub const CHANGE_TRIAL: Duration = Duration::from_secs(600);
 /// How much later the kernel ends a trial by itself than the agent does, where the configuration before enforces too: an
 /// agent that lives goes back to that one without letting everybody in meanwhile.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// A trial that was over before the agent started, but is written down still.
+#[derive(Clone, Debug)]
+pub struct Over {
+    /// As it is written down.
+    pub record: Record,
+    /// Whether what it tried has become what the files say. Whoever confirmed it may have got no answer.
+    pub confirmed: bool,
+}
 
 /// A trial that runs.
 #[derive(Clone, Debug)]
@@ -101,6 +111,7 @@ impl Core {
             tried: loaded.text,
             change,
             shut,
+            unloaded: self.enforcement.unloaded.clone(),
         };
         let trial = Trial { record, before: self.before_trial() };
         let state = self.config.places.state.clone();
@@ -137,6 +148,15 @@ impl Core {
             return Err(Refusal::Conflict(text.to_owned()));
         };
         let record = &trial.record;
+        let state = self.config.places.state.clone();
+        let mark = unloaded::marked(&state);
+        if let Some(by) = mark.as_ref().filter(|_| mark != record.unloaded) {
+            let text = format!(
+                "enforcement was unloaded {by}, after the trial had begun; `jit-agent disable` ends the trial, then \
+                 `jit-agent enable` starts another one"
+            );
+            return Err(Refusal::Conflict(text));
+        }
         let mut parts = record.files.unchanged().map_err(|error| not_changed(&error))?;
         let mut before = None;
         if let Some((path, text)) = &record.change {
@@ -149,14 +169,27 @@ impl Core {
         if let Some((path, text)) = &record.change {
             files::replace(path, text).map_err(|error| not_changed(&error))?;
         }
-        let state = self.config.places.state.clone();
+        // What a start would put in force has now to become what is tried, and this before the kernel and the grants
+        // follow: an agent that is killed in between is followed by one that takes the trial for confirmed.
         let unmarked = unloaded::clear(&state).map_err(|error| format!("{error:#}"));
+        let accepted = accepted::text(&state);
+        let kept = unmarked.is_ok().then(|| accepted::remember(&state, &loaded.text));
         // From here on nothing is a trial, unless the kernel refuses.
         self.enforcement.trial = None;
         let done = unmarked.and_then(|()| self.reconfigure_from(&trial.protection(&self.config), self.config.clone()));
         let (_, mut durable) = match done {
             Ok(done) => done,
             Err(error) => {
+                if let Some(by) = mark
+                    && let Err(error) = unloaded::mark(&state, &by)
+                {
+                    tracing::error!(%error, "a trial is not confirmed, but the mark of the removal by hand is gone");
+                }
+                if let Ok(text) = accepted
+                    && let Err(error) = accepted::remember(&state, &text)
+                {
+                    tracing::error!(%error, "a trial is not confirmed, but what it tries is kept for broken files");
+                }
                 if let Some(((path, _), text)) = record.change.as_ref().zip(before)
                     && let Err(error) = files::replace(path, &text)
                 {
@@ -166,15 +199,15 @@ impl Core {
                 return Err(Refusal::Unavailable(format!("{error}; the trial goes on")));
             }
         };
-        durable &= self.forget_trial(record);
         self.enforcement.unloaded = None;
-        let Loaded { config, origin, text } = loaded;
+        let Loaded { config, origin, text: _ } = loaded;
         (self.access, self.origin.unknown) = Access::resolve(&config.roles);
         self.origin.files = Some(origin);
         self.origin.fault = None;
-        self.origin.not_kept = accepted::remember(&state, &text).err().map(|error| accepted::not_kept(&error));
+        self.origin.not_kept = kept.and_then(Result::err).map(|error| accepted::not_kept(&error));
         let detail = json!({ "by": by(Some(peer)), "tried": record.kind, "mode": self.config.mode.name() });
-        Ok(self.note("confirmed", &detail) && durable)
+        durable &= self.note("confirmed", &detail);
+        Ok(self.forget_trial(record) && durable)
     }
 
     /// Ends a trial whose time is over, at the latest now. Tried again later where the kernel refuses; the program lets
@@ -230,12 +263,7 @@ impl Core {
     fn forget_trial(&mut self, record: &Record) -> bool {
         let state = &self.config.places.state;
         let unconfirmed = record.kind == Kind::Reload && self.origin.files.as_ref() != Some(&record.files);
-        let done = if unconfirmed {
-            let now = self.clock.boot().0;
-            trial::keep(state, &Record { until: record.until.min(now), ..record.clone() })
-        } else {
-            trial::forget(state)
-        };
+        let done = if unconfirmed { trial::keep(state, &record.concluded()) } else { trial::forget(state) };
         self.enforcement.fault = done.err().map(|error| {
             tracing::error!(%error, "the trial has ended, but stays written down");
             format!("the trial has ended, but stays written down until its time is over: {error:#}")
@@ -243,10 +271,42 @@ impl Core {
         self.enforcement.fault.is_none()
     }
 
-    /// Whether these files were tried and not confirmed.
-    pub(super) fn were_not_confirmed(&self, loaded: &Loaded) -> bool {
-        let record = trial::recall(&self.config.places.state).ok().flatten();
-        record.is_some_and(|record| record.kind == Kind::Reload && record.began_with(loaded))
+    /// Tells what became of a trial that was over before this start, now that the grants which it shut are back.
+    pub(super) fn conclude_trial(&mut self) {
+        // Without a store neither has happened.
+        if self.store.is_err() {
+            return;
+        }
+        let Some(Over { record, confirmed }) = self.enforcement.over.take() else { return };
+        let detail = json!({ "by": null, "tried": record.kind, "mode": self.config.mode.name() });
+        if confirmed {
+            tracing::warn!("a trial was confirmed just before the agent stopped: what it tried is in force for good");
+            self.note("confirmed", &detail);
+        } else if record != record.concluded() {
+            tracing::warn!("a trial ended without having been confirmed while no agent ran");
+            self.note("trial_ended", &detail);
+        }
+        self.forget_trial(&record);
+    }
+
+    /// Whether the kernel lacks a grant because of a trial, be it one that is over.
+    pub(super) fn was_shut_by_trial(&self, grant: GrantId) -> bool {
+        let Enforcement { trial, over, .. } = &self.enforcement;
+        let records = trial.iter().map(|trial| &trial.record).chain(over.iter().map(|over| &over.record));
+        records.into_iter().any(|record| record.shut.contains(&grant.0))
+    }
+
+    /// Why nobody can be said to want these files: they were tried and not confirmed, or that is not known.
+    pub(super) fn not_confirmed(&self, loaded: &Loaded) -> Option<String> {
+        match trial::recall(&self.config.places.state) {
+            Ok(record) => record
+                .filter(|record| record.kind == Kind::Reload && record.began_with(loaded))
+                .map(|_| unconfirmed_files(&self.origin.path.display().to_string())),
+            Err(error) => Some(format!(
+                "what is said of a trial can't be used, so it is not known whether these files were tried and not \
+                 confirmed: {error:#}; remove that first"
+            )),
+        }
     }
 
     /// Once other files are in force, or these were taken over from the console.
@@ -257,8 +317,9 @@ impl Core {
     }
 
     /// Whether a configuration would cut off a session that is let in now.
-    pub(super) fn would_cut(&self, session: &Session, new: &Config) -> bool {
-        self.lets_in(session, &self.config) && !self.lets_in(session, new)
+    pub(super) fn would_cut(&mut self, session: &Session, new: &Config) -> bool {
+        // What is unloaded lets everybody in, and a change of the configuration loads nothing.
+        !self.stays_unloaded() && self.lets_in(session, &self.config) && !self.lets_in(session, new)
     }
 
     /// Whether a configuration lets a session in, with the live grants as far as it allows them.

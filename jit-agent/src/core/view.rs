@@ -1,14 +1,16 @@
 //! What the core tells those who ask: the state as values, ready to be shown.
 
-use std::{net::IpAddr, time::Duration};
+mod enforcement;
+
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jit_common::reason::{Reason, Verdict};
 
+pub use self::enforcement::{Cover, EnableAsked, Enabled, EnforcementView, Session, SessionView, TrialView};
 use crate::{
     clock::BootTime,
-    config::trial::Kind,
     datapath::{Packet, PortCounts},
     events::Totals,
     policy::{GrantId, NewRequest, Person, PortId, PortPolicy, RequestId, RequestedPort, Violation},
@@ -309,89 +311,6 @@ pub struct StatusView {
     pub warnings: Vec<String>,
     /// The trial that runs.
     pub trial: Option<TrialView>,
-}
-
-/// Someone's connection to a TCP port of this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// Where it comes from.
-    pub source: IpAddr,
-    /// The port.
-    pub port: u16,
-}
-
-/// A trial that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrialView {
-    /// What is tried.
-    pub kind: Kind,
-    /// When it ends, by the wall clock.
-    pub until: Timestamp,
-    /// How long it still runs.
-    pub remaining: Duration,
-}
-
-/// What lets a session in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cover {
-    /// A source that always gets in.
-    BreakGlass,
-    /// A live grant.
-    Grant(GrantId),
-}
-
-/// A session that is there now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionView {
-    /// Whose.
-    pub session: Session,
-    /// What lets it in; `None`: enforcement cuts it off.
-    pub covered: Option<Cover>,
-}
-
-/// A wish to have enforcement turned on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnableAsked {
-    /// How long the trial lasts.
-    pub trial: Duration,
-    /// The session of who asks.
-    pub session: Option<Session>,
-    /// How long its source is to be let in; `None`: as long as may be.
-    pub grant: Option<Duration>,
-    /// Whether someone can reach the console.
-    pub console: bool,
-}
-
-/// Enforcement, who is connected, and which ways back there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnforcementView {
-    /// `enforce` or `observe`.
-    pub mode: &'static str,
-    /// The trial that runs.
-    pub trial: Option<TrialView>,
-    /// Who removed all enforcement by hand, and when.
-    pub unloaded: Option<String>,
-    /// The ports that are shut when it is on.
-    pub ports: Vec<PortId>,
-    /// Who is connected to them by TCP.
-    pub sessions: Vec<SessionView>,
-    /// Why that is not known.
-    pub sessions_fault: Option<String>,
-    /// The sources that always get in.
-    pub break_glass: Vec<IpNet>,
-    /// The names of the delegates that are connected.
-    pub delegates: Vec<String>,
-}
-
-/// The answer to who turns enforcement on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enabled {
-    /// Enforcement now.
-    pub enforcement: EnforcementView,
-    /// The grant for the session of who asked.
-    pub grant: Option<GrantView>,
-    /// Whether all of it is written.
-    pub durable: bool,
 }
 
 /// Why a command was not carried out.

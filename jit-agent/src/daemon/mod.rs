@@ -16,6 +16,8 @@ use tokio::{
     sync::oneshot,
 };
 
+#[cfg(test)]
+pub(crate) use self::start::configuration_at;
 use self::start::{Start, configuration};
 pub use self::{arguments::command, main::main};
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
     core::{Access, Core, CoreHandle, Origin, Parts},
     datapath::{
         Datapath as _, DatapathError,
-        xdp::{EventSource, LinkWatch, XdpDatapath, probe, unload},
+        xdp::{EventSource, Incomplete, LinkWatch, XdpDatapath, probe, unload},
     },
     events::EventHub,
     store::Store,
@@ -106,9 +108,20 @@ pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
 pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
     // Whatever is wrong with the configuration, this must work; it only says where the pins are.
     let places = files::salvage_places(config);
+    let mark_before = unloaded::marked(&places.state);
     // First, so that a running agent does not put back what is removed.
     let marked = unloaded::mark(&places.state, &host::who_and_when());
-    let removed = unload(&places.bpffs).map_err(|errors| anyhow::anyhow!(join(&errors)));
+    let done = unload(&places.bpffs);
+    if let Err(Incomplete { removed, errors }) = &done
+        && removed.is_empty()
+    {
+        let unmarked = match mark_before {
+            Some(by) => unloaded::mark(&places.state, &by),
+            None => unloaded::clear(&places.state),
+        };
+        let also = unmarked.err().map(|error| format!("\n  {error:#}, so an agent that is started loads nothing"));
+        bail!("nothing was removed:\n  {}{}", join(errors), also.unwrap_or_default());
+    }
     let warning = match marked {
         Ok(()) => "this holds until `jit-agent enable`, over restarts and reboots".to_owned(),
         Err(error) => format!(
@@ -116,12 +129,13 @@ pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
              `systemctl disable --now jit-agent`"
         ),
     };
-    let removed = removed.with_context(|| warning.clone())?;
-    if removed.is_empty() {
-        return Ok(format!("nothing is loaded in {}\n{warning}", places.bpffs.display()));
+    match done {
+        Ok(removed) if removed.is_empty() => Ok(format!("nothing is loaded in {}\n{warning}", places.bpffs.display())),
+        Ok(removed) => Ok(format!("removed:\n  {}\nthe ports are open\n{warning}", removed.join("\n  "))),
+        Err(Incomplete { removed, errors }) => {
+            bail!("not removed:\n  {}\nremoved:\n  {}\n{warning}", join(&errors), removed.join("\n  "))
+        }
     }
-    let removed: Vec<_> = removed.iter().map(|path| path.display().to_string()).collect();
-    Ok(format!("removed:\n  {}\nthe ports are open\n{warning}", removed.join("\n  ")))
 }
 
 fn lock_ports(datapath: &mut XdpDatapath, config: &Config, origin: &Origin) -> anyhow::Result<()> {

@@ -5,76 +5,112 @@ use std::path::Path;
 
 use super::host;
 use crate::{
-    clock::{Clock as _, SystemClock},
+    clock::{BootTime, Clock as _, SystemClock},
     config::{Config, accepted, files, trial, trial::Kind, unloaded},
-    core::{LONGEST_TRIAL, Origin, Trial, unconfirmed_files},
+    core::{LONGEST_TRIAL, Origin, Over, Trial, unconfirmed_files},
     datapath::xdp::pinned_enforces,
 };
 
 /// What to start with.
-pub(super) struct Start {
+pub(crate) struct Start {
     /// The configuration.
-    pub(super) config: Config,
+    pub(crate) config: Config,
     /// Its text, if it is to be kept for a start with broken files.
-    pub(super) text: Option<String>,
+    pub(crate) text: Option<String>,
     /// Where it is from.
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     /// What else is broken.
-    pub(super) faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 /// The configuration of the files, of the trial that runs, the one accepted last, or the defaults.
 pub(super) fn configuration(path: &Path) -> Start {
+    let boot_id = host::boot().map(|boot| boot.boot_id).unwrap_or_default();
+    configuration_at(path, &boot_id, SystemClock.boot())
+}
+
+/// The same at a moment of a boot. Changes nothing.
+pub(crate) fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
     let mut faults = Vec::new();
     let loaded = files::load(path);
     let state = match &loaded {
         Ok(loaded) => loaded.config.places.state.clone(),
         Err(_) => files::salvage_places(path).state,
     };
-    let record = trial::recall(&state).unwrap_or_else(|error| {
-        faults.push(format!("what is said of a trial can't be used, so none runs: {error:#}"));
-        None
-    });
-    let boot_id = host::boot().map(|boot| boot.boot_id).unwrap_or_default();
-    let running = record.clone().filter(|record| record.runs(&boot_id, SystemClock.boot(), LONGEST_TRIAL));
+    let (record, doubt) = match trial::recall(&state) {
+        Ok(record) => (record, None),
+        Err(error) => {
+            let doubt = format!("what is said of a trial can't be used, so none runs: {error:#}");
+            faults.push(format!("{doubt}; remove it, then restart the agent"));
+            (None, Some(doubt))
+        }
+    };
     let mut start = match loaded {
-        Ok(loaded) if record.as_ref().is_some_and(|record| was_not_confirmed(record, &loaded)) => {
-            // Those are tried still, or were and have not been confirmed.
-            let problem = unconfirmed_files(&path.display().to_string());
-            instead(path, &state, &problem, &mut faults)
-        }
-        Ok(files::Loaded { config, origin, text }) => {
-            Start { config, text: Some(text), origin: Origin::loaded(path, origin), faults: Vec::new() }
-        }
-        Err(error) => instead(path, &state, &error.to_string(), &mut faults),
+        Ok(loaded) => match not_wanted(path, &state, record.as_ref(), doubt, &loaded) {
+            Some(problem) => instead(path, &state, &problem, now, &mut faults),
+            None => Start {
+                config: loaded.config,
+                text: Some(loaded.text),
+                origin: Origin::loaded(path, loaded.origin),
+                faults: Vec::new(),
+            },
+        },
+        Err(error) => instead(path, &state, &error.to_string(), now, &mut faults),
     };
     start.origin.unloaded = unloaded::marked(&state);
-    match running.as_ref().map(|record| (record, record.config())) {
-        Some((record, Ok(tried))) => resume(&mut start, &state, record, tried, &mut faults),
-        _ => forget(&state, record.as_ref(), &mut faults),
+    if let Some(record) = record {
+        if record.boot_id == boot_id && record.until > now.after(LONGEST_TRIAL).0 {
+            faults.push(format!(
+                "{}: until = {} is {} s from now, and no trial lasts longer than {} s, so none runs; `jit-agent enable` \
+                 starts another one",
+                trial::path(&state).display(),
+                record.until,
+                record.end().since(now).as_secs(),
+                LONGEST_TRIAL.as_secs()
+            ));
+        }
+        go_on(&mut start, record, (boot_id, now), &mut faults);
     }
     start.faults.extend(faults);
     start
 }
 
-/// Edited files that are tried, or were.
-fn was_not_confirmed(record: &trial::Record, loaded: &files::Loaded) -> bool {
-    record.kind == Kind::Reload && record.began_with(loaded)
+/// Why files that could be in force must not be: they are tried still, or were and have not been confirmed, or nobody
+/// can tell.
+fn not_wanted(
+    path: &Path,
+    state: &Path,
+    record: Option<&trial::Record>,
+    doubt: Option<String>,
+    loaded: &files::Loaded,
+) -> Option<String> {
+    let accepted = accepted::recall(state).ok();
+    if let Some(doubt) = doubt {
+        let remedy = "so it is not known whether these files were tried and not confirmed";
+        let is_other = accepted.is_some_and(|accepted| accepted != loaded.config);
+        return is_other.then(|| format!("{}: {doubt}, {remedy}; remove that", path.display()));
+    }
+    let is_tried = record.is_some_and(|record| record.kind == Kind::Reload && record.began_with(loaded));
+    // An agent that was killed while it confirmed them had accepted them already.
+    (is_tried && accepted.as_ref() != Some(&loaded.config)).then(|| unconfirmed_files(&path.display().to_string()))
 }
 
-/// Goes on with a trial, unless the files were changed since it began: then these count.
-fn resume(start: &mut Start, state: &Path, record: &trial::Record, tried: Config, faults: &mut Vec<String>) {
-    let same = start.origin.files.as_ref().is_none_or(|files| *files == record.files);
-    if !same {
-        let done = trial::forget(state);
-        faults.extend(done.err().map(|error| format!("a trial that is over stays written down: {error:#}")));
-        // An agent that was killed while it confirmed the trial had written this already.
-        if start.config == tried {
-            return;
+/// Goes on with a trial, unless it is over: by its time, by a confirmation, or since the files were changed or all was
+/// unloaded while it ran.
+fn go_on(start: &mut Start, record: trial::Record, (boot_id, now): (&str, BootTime), faults: &mut Vec<String>) {
+    let Ok(tried) = record.config() else { return };
+    // What the files say is what was tried: an agent was killed while it confirmed the trial.
+    let confirmed = start.text.is_some() && start.origin.unloaded.is_none() && start.config == tried;
+    let runs = record.runs(boot_id, now, LONGEST_TRIAL);
+    let same_files = start.origin.files.as_ref().is_none_or(|files| *files == record.files);
+    let same_mark = start.origin.unloaded == record.unloaded;
+    if confirmed || !runs || !same_files || !same_mark {
+        if runs && !confirmed && same_mark {
+            faults.push(
+                "the configuration files were changed during a trial, so it is over, and they are in force".to_owned(),
+            );
         }
-        faults.push(
-            "the configuration files were changed during a trial, so it is over, and they are in force".to_owned(),
-        );
+        start.origin.over = Some(Over { record, confirmed });
         return;
     }
     let before = std::mem::replace(&mut start.config, tried);
@@ -86,20 +122,11 @@ fn resume(start: &mut Start, state: &Path, record: &trial::Record, tried: Config
         start.origin.files = Some(record.files.clone());
         start.origin.fault = None;
     }
-    start.origin.trial = Some(Trial { record: record.clone(), before });
-}
-
-/// A trial that is over need not be remembered, bar the files that were tried.
-fn forget(state: &Path, record: Option<&trial::Record>, faults: &mut Vec<String>) {
-    if record.is_some_and(|record| record.kind != Kind::Reload)
-        && let Err(error) = trial::forget(state)
-    {
-        faults.push(format!("a trial that is over stays written down: {error:#}"));
-    }
+    start.origin.trial = Some(Trial { record, before });
 }
 
 /// What is in force in place of files that can't be used.
-fn instead(path: &Path, state: &Path, problem: &str, faults: &mut Vec<String>) -> Start {
+fn instead(path: &Path, state: &Path, problem: &str, now: BootTime, faults: &mut Vec<String>) -> Start {
     let (config, origin) = match accepted::recall(state) {
         Ok(config) => {
             let fault = format!("{problem}; the last accepted configuration stays in force");
@@ -107,7 +134,7 @@ fn instead(path: &Path, state: &Path, problem: &str, faults: &mut Vec<String>) -
         }
         Err(missing) => {
             let mut config = files::salvage(path);
-            if pinned_enforces(&config.places.bpffs, SystemClock.boot()) {
+            if pinned_enforces(&config.places.bpffs, now) {
                 config.mode = jit_common::abi::Mode::Enforce;
             }
             faults.push(format!("no configuration was accepted before: {missing:#}"));

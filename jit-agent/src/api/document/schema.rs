@@ -37,6 +37,8 @@ schemas! {
     Address: text("ip", "192.0.2.7");
     /// An IPv4 or IPv6 address, or a prefix without host bits; neither link-local nor IPv4-mapped.
     Source: text("ip-prefix", "192.0.2.0/24");
+    /// A source address and the port to which it is connected, with a blank between.
+    Connection: text_like(connection(), "192.0.2.7 22");
     /// An ISO 8601 duration.
     Duration: text("duration", "PT1H30M");
     /// A time in RFC 3339.
@@ -81,6 +83,37 @@ schemas! {
 fn text(format: &str, example: &str) -> ObjectBuilder {
     let format = SchemaFormat::Custom(format.to_owned());
     ObjectBuilder::new().schema_type(Type::String).format(Some(format)).examples([example])
+}
+
+/// A text with a pattern, and one that is like it.
+fn text_like(pattern: String, example: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples([example])
+}
+
+/// What [`Session::of_header`](crate::api::wire::Session::of_header) reads, and nothing else.
+fn connection() -> String {
+    const BYTE: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    const PORT: &str = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+    const GROUP: &str = "[0-9A-Fa-f]{1,4}";
+    let v4 = format!(r"{BYTE}(\.{BYTE}){{3}}");
+    // By how many groups come before `::`; each way may end in an IPv4 address, which takes two groups' place.
+    let mut v6 = vec![format!("({GROUP}:){{7}}{GROUP}"), format!("({GROUP}:){{6}}{v4}")];
+    for before in 0..=7_usize {
+        let head = match before {
+            0 => "::".to_owned(),
+            before => format!("{GROUP}(:{GROUP}){{{}}}::", before - 1),
+        };
+        let after = 7 - before;
+        let mut ends = Vec::new();
+        if after > 0 {
+            ends.push(format!("{GROUP}(:{GROUP}){{0,{}}}", after - 1));
+        }
+        if after > 1 {
+            ends.push(format!("({GROUP}:){{0,{}}}{v4}", after - 2));
+        }
+        v6.push(if ends.is_empty() { head } else { format!("{head}({})?", ends.join("|")) });
+    }
+    format!("^({v4}|{}) {PORT}$", v6.join("|"))
 }
 
 fn line() -> ObjectBuilder {

@@ -32,7 +32,7 @@ pub const SESSION_HEADER: &str = "jit-session";
 pub struct SessionHeader {
     /// Source and port of the TCP connection over which you work, like `192.0.2.7 22`. A change that would cut it off is
     /// put on trial.
-    #[param(rename = "JIT-Session", required = false, pattern = r"^[0-9]{1,3}(\.[0-9]{1,3}){3} [0-9]{1,5}$")]
+    #[param(rename = "JIT-Session", required = false, inline, value_type = schema::Connection)]
     pub session: Option<String>,
 }
 
@@ -74,8 +74,10 @@ impl Session {
     /// # Errors
     /// What of it can't be used.
     pub fn of_header(text: &str) -> Result<Seen, Vec<Violation>> {
-        let (source, port) = text.trim().split_once(' ').unwrap_or((text, ""));
-        let session = Self { source: source.to_owned(), port: port.trim().parse().unwrap_or(0) };
+        let (source, port) = text.split_once(' ').unwrap_or((text, ""));
+        // One way to write a number, as the document has it.
+        let number = port.parse().ok().filter(|number: &u16| number.to_string() == port);
+        let session = Self { source: source.to_owned(), port: number.unwrap_or_default().into() };
         let mut faults = Faults::default();
         let seen = session.check(&mut faults);
         faults.into_result(seen)

@@ -4,10 +4,14 @@ use hyper::Method;
 
 use super::plan::Step;
 use crate::{
-    api::{problem::Code, wire::PortChange},
+    api::{
+        problem::Code,
+        wire::{PortChange, Session},
+    },
     cli::{
         Agent, Exit, Outcome, Surroundings, changes,
         client::{Answer, Call, ClientError},
+        parse::ssh_session,
         unanswered,
     },
 };
@@ -73,13 +77,15 @@ fn set(
     surroundings: &Surroundings,
 ) -> Result<Set, Outcome> {
     let id = step.id;
-    let mut answer = put(agent, step, version, yes)?;
+    let session = ssh_session(surroundings);
+    let put = |confirm| put(agent, step, version, confirm, session.clone());
+    let mut answer = put(yes)?;
     if let (Answer::Problem(problem), _) = &answer
         && let Some(effects) = problem.effects.as_deref().filter(|_| problem.code == Code::NeedsConfirmation && !yes)
     {
         let effects = changes::expected(effects, surroundings);
         match ask(&format!("setting {id} has effects:\n{effects}")) {
-            Some(true) => answer = put(agent, step, version, true)?,
+            Some(true) => answer = put(true)?,
             Some(false) => return Err(failed(format!("error: {id} was not confirmed\n"))),
             None => {
                 let remedy = "nobody is there to confirm them; add --yes to accept them";
@@ -110,11 +116,18 @@ fn set(
     })
 }
 
-fn put(agent: &Agent, step: &Step, version: &str, confirm: bool) -> Result<(Answer, Option<String>), Outcome> {
+fn put(
+    agent: &Agent,
+    step: &Step,
+    version: &str,
+    confirm: bool,
+    session: Option<Session>,
+) -> Result<(Answer, Option<String>), Outcome> {
     let path = step.path() + if confirm { "?confirm=true" } else { "" };
     // Strings and numbers always serialise.
     let body = serde_json::to_vec(&step.policy).unwrap_or_default();
-    let call = Call { body: Some(body), if_match: Some(version.to_owned()), ..Call::new(Method::PUT, path) };
+    let if_match = Some(version.to_owned());
+    let call = Call { body: Some(body), if_match, session, ..Call::new(Method::PUT, path) };
     agent.client.send(&call).map_err(|error| unanswered(&error))
 }
 

@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 
 use self::server::{Scripted, Server};
 use super::{import, policies};
-use crate::cli::{Agent, Exit, Outcome, Surroundings, args::ImportAzure, client::Client};
+use crate::{
+    api::fake,
+    cli::{Agent, Exit, Outcome, Surroundings, args::ImportAzure, client::Client},
+    core::view::Session,
+};
 
 /// `az security jit-policy list`: flattened, `null` for the source field that is not set.
 fn az_list() -> Value {
@@ -353,4 +357,19 @@ fn a_file_that_is_missing_or_too_large_is_refused() {
     assert!(import().stderr.contains("policy.json: No such file"));
     std::fs::write(&file, vec![b' '; 4 * 1024 * 1024 + 1]).unwrap();
     assert!(import().stderr.contains("larger than 4 MiB"));
+}
+
+#[test]
+fn each_change_names_the_session_of_who_imports_so_that_one_that_cuts_it_off_is_on_trial() {
+    let served = fake::Agent::start(fake::Script::default());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("policy.json");
+    std::fs::write(&file, az_list().to_string()).unwrap();
+    let agent = Agent { client: Client::new(&served.socket()), json: false };
+    let arguments = ImportAzure { file, vm: None, apply: true, yes: true };
+    let over_ssh = Surroundings { ssh_session: Some("192.0.2.10 51234 192.0.2.1 22".to_owned()), ..surroundings() };
+    let outcome = import(&agent, &arguments, &mut |_| None, &over_ssh).unwrap();
+    assert_eq!((outcome.exit, outcome.stderr.as_str()), (Exit::Done, ""));
+    let sessions: Vec<_> = served.asked().edits.iter().map(|edit| edit.session).collect();
+    assert_eq!(sessions, [Some(Session { source: "192.0.2.10".parse().unwrap(), port: 22 }); 3]);
 }

@@ -15,14 +15,20 @@ use crate::{
 };
 
 /// Lets the agent die at a change to the kernel, before or after it is made.
-struct Deadly {
+pub(super) struct Deadly {
     kernel: MemoryDatapath,
     changes_left: usize,
     after: bool,
 }
 
 impl Deadly {
+    /// Dies only where [`crate::crash`] says so.
+    pub(super) fn at_steps(kernel: MemoryDatapath) -> Self {
+        Self { kernel, changes_left: usize::MAX, after: false }
+    }
+
     fn around<T>(&mut self, change: impl FnOnce(&mut MemoryDatapath) -> T) -> T {
+        crate::crash::step();
         let dies = self.changes_left == 0;
         self.changes_left = self.changes_left.wrapping_sub(1);
         // Unwinds without a word: this is no failure.
@@ -40,6 +46,7 @@ impl Deadly {
 
 impl Datapath for Deadly {
     fn configure(&mut self, protection: &Protection) -> Result<(), DatapathError> {
+        crate::crash::step();
         self.kernel.configure(protection)
     }
 
@@ -80,6 +87,7 @@ impl Datapath for Deadly {
     }
 
     fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        crate::crash::step();
         self.kernel.cover(interfaces)
     }
 

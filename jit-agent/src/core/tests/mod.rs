@@ -6,6 +6,7 @@ mod crash;
 mod delegation;
 mod denials;
 mod extension;
+mod host;
 mod idempotency;
 mod model;
 mod opening;
@@ -14,6 +15,8 @@ mod policies;
 mod recovery;
 mod traffic;
 mod trial;
+mod trial_change;
+mod trial_crash;
 mod trouble;
 
 use std::net::IpAddr;
@@ -187,10 +190,15 @@ impl World {
 
     /// Another boot, at this moment of the wall clock; tables and BOOTTIME start anew.
     fn reboot(&mut self, now: Timestamp) {
+        self.renew(now);
+        self.start(false);
+    }
+
+    /// Clock, tables and boot as a reboot at this moment leaves them.
+    fn renew(&mut self, now: Timestamp) {
         self.clock = ManualClock::new(BootTime(10 * 1_000_000_000), now);
         self.kernel = MemoryDatapath::new(Arc::new(self.clock.clone()), 20_000);
         self.boot.boot_id.push('+');
-        self.start(false);
     }
 
     fn core(&mut self) -> &mut Core {

@@ -1,73 +1,21 @@
 //! Policies that change while grants live.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use jit_common::abi::Mode;
 
 use super::{
     change::{ChangeRefusal, Changed, PortEdit, Reload},
-    view::{GrantView, Session},
+    host::{Host, SSH},
+    view::GrantView,
     *,
 };
 use crate::{
-    config::{accepted, edit::Edit, files},
+    config::{accepted, edit::Edit},
     policy::{PortPolicy, Protocol},
 };
 
-pub(super) const SSH: PortId = PortId { number: 22, protocol: Protocol::Tcp };
 const RDP: PortId = PortId { number: 3389, protocol: Protocol::Any };
-
-/// A world whose configuration is in a file.
-pub(super) struct Host {
-    pub(super) world: World,
-    pub(super) file: PathBuf,
-    /// Of whoever changes something.
-    pub(super) session: Option<Session>,
-}
-
-impl Host {
-    pub(super) fn new() -> Self {
-        let mut world = World::new();
-        let file = world.dir.path().join("config.toml");
-        let places = format!("state_dir = '{}'\n", world.dir.path().display());
-        fs::write(&file, format!("# of this host\n{places}{CONFIG}")).unwrap();
-        let loaded = files::load(&file).unwrap();
-        world.core().config = loaded.config;
-        world.core().origin = Origin::loaded(&file, loaded.origin);
-        Self { world, file, session: None }
-    }
-
-    pub(super) fn text(&self) -> String {
-        fs::read_to_string(&self.file).unwrap()
-    }
-
-    pub(super) fn rewrite(&self, from: &str, to: &str) {
-        assert!(self.text().contains(from));
-        fs::write(&self.file, self.text().replace(from, to)).unwrap();
-    }
-
-    pub(super) fn grant(&mut self, number: u32, source: &str, seconds: u64) {
-        self.world.submit(vec![port(number, &[source], seconds)]).unwrap();
-    }
-
-    pub(super) fn version(&mut self) -> String {
-        self.world.core().port_list(&root()).unwrap().version
-    }
-
-    pub(super) fn change(&mut self, edit: Edit, confirm: bool) -> Result<Changed, Refusal> {
-        let version = self.version();
-        self.world.core().change_port(&root(), &PortEdit { edit, version, confirm, session: self.session })
-    }
-
-    pub(super) fn reload(&mut self, allow_open: &[&str], confirm: bool) -> Result<Changed, Refusal> {
-        let allow_open = allow_open.iter().map(|name| (*name).to_owned()).collect();
-        self.world.core().reload(Some(&root()), &Reload { allow_open, confirm, session: self.session })
-    }
-
-    pub(super) fn policy(&mut self, id: PortId) -> PortPolicy {
-        self.world.core().config.ports.for_port(id).unwrap().clone()
-    }
-}
 
 /// What a change wants confirmed: what opens, and the numbers of grants that end and that are shortened.
 #[track_caller]

@@ -1,102 +1,19 @@
-//! What is in force for a time only.
+//! Enforcement that is in force for a time only.
 
 use std::fs;
 
 use jit_common::abi::Mode;
 
 use super::{
-    change::{ChangeRefusal, Reload},
-    policies::{Host, SSH},
-    view::{Cover, EnableAsked, Enabled, Session, StatusView},
+    change::ChangeRefusal,
+    host::{Host, LENGTH, OPERATOR, SSH, asked, is_open, is_shut, passes, session},
+    view::{Cover, EnableAsked, Session},
     *,
 };
 use crate::{
-    config::{accepted, edit::Edit, files, trial, unloaded},
+    config::{accepted, edit::Edit, unloaded},
     policy::PortPolicy,
 };
-
-const LENGTH: u64 = 600;
-const OPERATOR: &str = "192.0.2.7";
-
-fn session(source: &str) -> Session {
-    Session { source: source.parse().unwrap(), port: 22 }
-}
-
-fn asked() -> EnableAsked {
-    EnableAsked { trial: secs(LENGTH), session: Some(session(OPERATOR)), grant: None, console: true }
-}
-
-impl Host {
-    /// A host whose agent observes.
-    fn observing() -> Self {
-        let mut host = Self::new();
-        host.rewrite("mode = 'enforce'", "mode = 'observe' # for now");
-        host.begin(true);
-        host
-    }
-
-    /// Starts the agent with what the daemon would start it with; it has not been told of the files before.
-    fn begin(&mut self, adopted: bool) {
-        let loaded = files::load(&self.file).unwrap();
-        let state = loaded.config.places.state.clone();
-        self.world.config = loaded.config;
-        accepted::remember(&state, &loaded.text).unwrap();
-        let mut origin = Origin::loaded(&self.file, loaded.origin);
-        let record = trial::recall(&state).unwrap();
-        let now = self.world.clock.boot();
-        if let Some(record) = record.filter(|record| record.runs(&self.world.boot.boot_id, now, LONGEST_TRIAL)) {
-            let before = self.world.config.clone();
-            self.world.config = record.config().unwrap();
-            origin.trial = Some(Trial { record, before });
-        }
-        origin.unloaded = unloaded::marked(&state);
-        let kernel = self.world.kernel.clone();
-        self.world.origin = origin;
-        self.world.start_on(Box::new(kernel), adopted);
-    }
-
-    fn enable(&mut self, asked: EnableAsked) -> Result<Enabled, Refusal> {
-        self.world.ask(|reply| Command::Enable(root(), asked, Vec::new(), reply))
-    }
-
-    fn confirm(&mut self) -> Result<bool, Refusal> {
-        self.world.ask(|reply| Command::Confirm(root(), Vec::new(), reply)).map(|(_, durable)| durable)
-    }
-
-    fn disable(&mut self) -> Result<bool, Refusal> {
-        self.world.ask(|reply| Command::Disable(root(), Vec::new(), reply)).map(|(_, durable)| durable)
-    }
-
-    fn status(&mut self) -> StatusView {
-        self.world.core().status(&root()).unwrap()
-    }
-
-    fn written(&self) -> bool {
-        trial::recall(self.world.dir.path()).unwrap().is_some()
-    }
-}
-
-/// Whether a TCP packet passes, be it that nothing is dropped at all.
-fn passes(host: &Host, number: u16, source: &str) -> bool {
-    let packet = crate::datapath::Packet {
-        source: source.parse().unwrap(),
-        number,
-        transport: Transport::Tcp,
-        destination: None,
-        interface: None,
-    };
-    let trace = host.world.kernel.trace(&packet).unwrap();
-    trace.mode == Mode::Observe || trace.reason.verdict() == Verdict::Pass
-}
-
-/// Whether only the operator gets in.
-fn is_shut(host: &Host) -> bool {
-    passes(host, 22, OPERATOR) && !passes(host, 22, "192.0.2.8") && !passes(host, 3389, "192.0.2.8")
-}
-
-fn is_open(host: &Host) -> bool {
-    passes(host, 22, "192.0.2.8") && passes(host, 3389, "203.0.113.1")
-}
 
 #[test]
 fn a_trial_shuts_the_ports_for_all_but_the_operator_and_opens_them_again_at_its_end() {
@@ -305,84 +222,6 @@ fn whatever_fails_while_a_trial_begins_or_ends_leaves_one_of_the_two_configurati
 }
 
 #[test]
-fn a_change_that_cuts_off_who_asks_for_it_is_undone_unless_it_is_confirmed() {
-    let mut host = Host::new();
-    host.session = Some(session(OPERATOR));
-    host.grant(22, OPERATOR, 7200);
-    host.grant(22, "10.0.0.1", 7200);
-    let narrow = |host: &mut Host| {
-        Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) })
-    };
-    let before = host.text();
-    let edit = narrow(&mut host);
-    let changed = host.change(edit, true).unwrap();
-    assert!(changed.trial.is_some());
-    assert!(!passes(&host, 22, OPERATOR) && passes(&host, 22, "10.0.0.1"));
-    assert_eq!(host.text(), before);
-    host.begin(true);
-    assert!(!passes(&host, 22, OPERATOR), "also after a restart");
-    host.world.pass(CHANGE_TRIAL.as_secs());
-    assert!(passes(&host, 22, OPERATOR) && !passes(&host, 22, "192.0.2.9"));
-    assert_eq!((host.text(), host.world.live()), (before, vec![1, 2]));
-
-    let edit = narrow(&mut host);
-    host.change(edit, true).unwrap();
-    host.confirm().unwrap();
-    assert!(host.text().contains("10.0.0.0/8\"]") && host.world.live() == [2]);
-    host.world.pass(CHANGE_TRIAL.as_secs() + 10);
-    assert!(!passes(&host, 22, OPERATOR) && passes(&host, 22, "10.0.0.1"));
-
-    host.session = Some(session("10.0.0.1"));
-    let edit = Edit::Set(PortPolicy { quota: 7, ..host.policy(SSH) });
-    assert_eq!(host.change(edit, true).unwrap().trial, None, "one that cuts off nobody is for good at once");
-}
-
-#[test]
-fn a_change_on_trial_lets_nobody_in_between_while_the_agent_lives() {
-    let mut host = Host::new();
-    host.session = Some(session(OPERATOR));
-    host.grant(22, OPERATOR, 7200);
-    let edit = Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) });
-    host.change(edit, true).unwrap();
-    host.world.clock.advance(CHANGE_TRIAL);
-    assert!(!passes(&host, 22, "192.0.2.9"), "the agent comes first");
-    host.world.core().sweep();
-    assert!(!passes(&host, 22, "192.0.2.9") && passes(&host, 22, OPERATOR));
-}
-
-#[test]
-fn a_grant_revoked_during_a_trial_does_not_come_back_with_its_end() {
-    let mut host = Host::new();
-    host.session = Some(session(OPERATOR));
-    host.grant(22, OPERATOR, 7200);
-    let edit = Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) });
-    host.change(edit, true).unwrap();
-    host.world.revoke(&Selection::All);
-    host.world.pass(CHANGE_TRIAL.as_secs());
-    assert!(!passes(&host, 22, OPERATOR));
-}
-
-#[test]
-fn edited_files_that_were_tried_and_not_confirmed_are_not_taken_over_by_a_signal() {
-    let mut host = Host::new();
-    host.session = Some(session(OPERATOR));
-    host.grant(22, OPERATOR, 7200);
-    host.rewrite("'192.0.2.0/24', ", "");
-    assert!(host.reload(&[], true).unwrap().trial.is_some());
-    assert!(!passes(&host, 22, OPERATOR));
-    host.world.pass(CHANGE_TRIAL.as_secs());
-    assert!(passes(&host, 22, OPERATOR));
-    assert!(host.world.faults().iter().any(|fault| fault.contains("tried and not confirmed")));
-    let by_signal = Reload { allow_open: Vec::new(), confirm: true, session: None };
-    assert!(host.world.core().reload(None, &by_signal).is_err());
-    assert!(passes(&host, 22, OPERATOR));
-    host.session = None;
-    assert_eq!(host.reload(&[], true).unwrap().trial, None, "from the console they are");
-    assert!(!passes(&host, 22, OPERATOR) && !host.written());
-    host.world.core().reload(None, &by_signal).unwrap();
-}
-
-#[test]
 fn what_was_unloaded_stays_so_until_it_is_enabled_and_confirmed() {
     let mut host = Host::new();
     unloaded::mark(host.world.dir.path(), "by root").unwrap();
@@ -399,4 +238,60 @@ fn what_was_unloaded_stays_so_until_it_is_enabled_and_confirmed() {
     host.world.pass(LENGTH);
     assert!(is_shut(&host));
     assert!(fs::read_to_string(&host.file).unwrap().contains("mode = 'enforce'"));
+}
+
+#[test]
+fn a_failed_enable_takes_the_operators_own_grant_back_unless_the_trial_goes_on() {
+    let mut host = Host::observing();
+    let operations = {
+        let mut host = Host::observing();
+        let before = host.world.kernel.operations();
+        host.grant(22, OPERATOR, 3600);
+        host.world.kernel.operations() - before
+    };
+    host.world.kernel.fail(operations..operations + 1);
+    let refusal = host.enable(asked()).unwrap_err();
+    assert!(refusal.to_string().contains("the configuration before stays in force"), "{refusal}");
+    assert_eq!((host.world.states(), host.world.live()), (vec!["revoked".to_owned()], vec![]));
+
+    // Where the trial goes on all the same, the operator may be in by the grant.
+    let enabled = host.enable(asked()).unwrap();
+    let failed = Refusal::Unavailable("no interface".to_owned());
+    let refusal = host.world.core().without_own_grant(&root(), enabled.grant.as_ref(), failed);
+    assert!(refusal.to_string().contains("no interface; grant 2 of 192.0.2.7/32"), "{refusal}");
+    assert!(refusal.to_string().contains("`jitctl revoke 2` ends it"), "{refusal}");
+    assert_eq!(host.world.live(), [2]);
+}
+
+#[test]
+fn a_confirmation_that_fails_leaves_the_mark_of_what_was_unloaded() {
+    for failing in 0..3 {
+        let mut host = Host::new();
+        unloaded::mark(host.world.dir.path(), "by root").unwrap();
+        host.begin(true);
+        host.enable(asked()).unwrap();
+        host.world.kernel.fail(failing..failing + 1);
+        if host.confirm().is_err() {
+            assert_eq!(unloaded::marked(host.world.dir.path()).as_deref(), Some("by root"));
+            host.world.pass(LENGTH + 60);
+            host.begin(true);
+            assert!(host.world.core().stays_unloaded() && host.status().trial.is_none(), "{failing}");
+        } else {
+            assert!(failing > 1, "{failing}");
+        }
+    }
+}
+
+#[test]
+fn what_is_unloaded_while_a_trial_runs_stays_so_over_a_restart_and_can_not_be_confirmed() {
+    let mut host = Host::observing();
+    host.enable(asked()).unwrap();
+    unloaded::mark(host.world.dir.path(), "by root").unwrap();
+    let refusal = host.confirm().unwrap_err();
+    assert!(refusal.to_string().contains("was unloaded by root, after the trial had begun"), "{refusal}");
+    host.world.pass(10);
+    assert!(host.world.faults().iter().any(|fault| fault.contains("unloaded by root")), "{:?}", host.world.faults());
+    host.begin(true);
+    assert_eq!((host.status().trial, host.world.core().stays_unloaded()), (None, true));
+    assert_eq!(host.world.count("confirmed"), 0);
 }

@@ -46,7 +46,7 @@ use self::{
 };
 pub use self::{
     events::EventSource,
-    pins::{pinned_enforces, unload},
+    pins::{Incomplete, pinned_enforces, unload},
     probe::probe,
     run::{Entry, Runner},
     watch::LinkWatch,

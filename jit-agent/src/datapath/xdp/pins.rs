@@ -210,63 +210,81 @@ pub fn pinned_enforces(directory: &Path, now: BootTime) -> bool {
     pinned_settings(directory).is_ok_and(|settings| settings.mode(|| now.0) == Mode::Enforce)
 }
 
+/// What could not be removed, and what was.
+#[derive(Debug)]
+pub struct Incomplete {
+    /// Gone.
+    pub removed: Vec<String>,
+    /// One error for each thing that is still there.
+    pub errors: Vec<DatapathError>,
+}
+
 /// Removes all enforcement whose pins are in `directory`: the interfaces are as if there were no agent. Tells what was
 /// removed. Works without configuration, store or daemon; a running daemon notices and reports it.
 ///
 /// # Errors
-/// One error for each thing that could not be removed; the rest is removed all the same.
-pub fn unload(directory: &Path) -> Result<Vec<PathBuf>, Vec<DatapathError>> {
+/// Something could not be removed; the rest is removed all the same.
+pub fn unload(directory: &Path) -> Result<Vec<String>, Incomplete> {
     let (mut removed, mut errors) = (Vec::new(), Vec::new());
     let pins = Pins { directory: directory.to_owned(), _lock: None };
-    if !directory.exists() {
-        return Ok(removed);
-    }
-    match is_on_bpffs(directory) {
-        Ok(true) => {}
-        Ok(false) => {
-            let nothing = "is not on a BPF file system, so no jit-agent has its pins there; nothing was removed";
-            return Err(vec![problem(directory, nothing.to_owned())]);
+    let exists = directory.exists();
+    if exists {
+        match is_on_bpffs(directory) {
+            Ok(true) => {}
+            Ok(false) => {
+                let nothing = "is not on a BPF file system, so no jit-agent has its pins there; nothing was removed";
+                return Err(Incomplete { removed, errors: vec![problem(directory, nothing.to_owned())] });
+            }
+            Err(error) => return Err(Incomplete { removed, errors: vec![error] }),
         }
-        Err(error) => return Err(vec![error]),
+        unpin_links(&pins, &mut removed, &mut errors);
     }
+    // They outlive the directory.
+    remove_filters(&pins, &mut removed, &mut errors);
+    if exists {
+        for tree in [pins.maps(), pins.new_maps()] {
+            let existed = tree.exists();
+            match remove_tree(&tree) {
+                Ok(()) if existed => removed.push(tree.display().to_string()),
+                Ok(()) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        if let Err(error) = fs::remove_dir(directory) {
+            errors.push(problem(directory, format!("can't be removed: {error}")));
+        }
+    }
+    if errors.is_empty() { Ok(removed) } else { Err(Incomplete { removed, errors }) }
+}
+
+fn unpin_links(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
     // Links first: a program without its maps' pins is merely unmanageable, but maps without links do nothing.
     match pins.links() {
         Ok(links) => {
             for (_, path) in links {
                 match fs::remove_file(&path) {
-                    Ok(()) => removed.push(path),
+                    Ok(()) => removed.push(path.display().to_string()),
                     Err(error) => errors.push(problem(&path, format!("can't be removed: {error}"))),
                 }
             }
         }
         Err(error) => errors.push(error),
     }
-    errors.extend(remove_filters(&pins));
-    for tree in [pins.maps(), pins.new_maps()] {
-        let existed = tree.exists();
-        match remove_tree(&tree) {
-            Ok(()) if existed => removed.push(tree),
-            Ok(()) => {}
-            Err(error) => errors.push(error),
-        }
-    }
-    if let Err(error) = fs::remove_dir(directory) {
-        errors.push(problem(directory, format!("can't be removed: {error}")));
-    }
-    if errors.is_empty() { Ok(removed) } else { Err(errors) }
 }
 
 /// Removes our filters of traffic control, which no pin tells of.
-fn remove_filters(pins: &Pins) -> Vec<DatapathError> {
+fn remove_filters(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
     let interfaces = match netlink::interfaces() {
         Ok(interfaces) => interfaces,
-        Err(error) => return vec![DatapathError::kernel("asking netlink for the interfaces", error)],
+        Err(error) => return errors.push(DatapathError::kernel("asking netlink for the interfaces", error)),
     };
-    let remove = |interface: &netlink::Interface| {
-        let problem = ways::detach_clsact(interface, pins.filter_handle()).err()?;
-        Some(DatapathError::Interface { name: interface.name.clone(), problem })
-    };
-    interfaces.iter().filter_map(remove).collect()
+    for interface in interfaces {
+        match ways::detach_clsact(&interface, pins.filter_handle()) {
+            Ok(true) => removed.push(format!("the filter on what comes in over {} (clsact)", interface.name)),
+            Ok(false) => {}
+            Err(problem) => errors.push(DatapathError::Interface { name: interface.name, problem }),
+        }
+    }
 }
 
 fn is_on_bpffs(directory: &Path) -> Result<bool, DatapathError> {

@@ -1,0 +1,151 @@
+//! A host whose configuration is in a file, and what can be seen of its enforcement.
+
+use std::{fs, path::PathBuf};
+
+use jit_common::abi::Mode;
+
+use super::{
+    change::{Changed, PortEdit, Reload},
+    view::{EnableAsked, Enabled, Session, StatusView},
+    *,
+};
+use crate::{
+    config::{accepted, edit::Edit, files, trial},
+    daemon::configuration_at,
+    policy::{PortPolicy, Protocol},
+};
+
+pub(super) const SSH: PortId = PortId { number: 22, protocol: Protocol::Tcp };
+pub(super) const LENGTH: u64 = 600;
+pub(super) const OPERATOR: &str = "192.0.2.7";
+
+pub(super) fn session(source: &str) -> Session {
+    Session { source: source.parse().unwrap(), port: 22 }
+}
+
+pub(super) fn asked() -> EnableAsked {
+    EnableAsked { trial: secs(LENGTH), session: Some(session(OPERATOR)), grant: None, console: true }
+}
+
+/// A world whose configuration is in a file.
+pub(super) struct Host {
+    pub(super) world: World,
+    pub(super) file: PathBuf,
+    /// Of whoever changes something.
+    pub(super) session: Option<Session>,
+}
+
+impl Host {
+    pub(super) fn new() -> Self {
+        let mut world = World::new();
+        let file = world.dir.path().join("config.toml");
+        let places = format!("state_dir = '{}'\n", world.dir.path().display());
+        fs::write(&file, format!("# of this host\n{places}{CONFIG}")).unwrap();
+        let loaded = files::load(&file).unwrap();
+        world.core().config = loaded.config;
+        world.core().origin = Origin::loaded(&file, loaded.origin);
+        Self { world, file, session: None }
+    }
+
+    pub(super) fn text(&self) -> String {
+        fs::read_to_string(&self.file).unwrap()
+    }
+
+    pub(super) fn rewrite(&self, from: &str, to: &str) {
+        assert!(self.text().contains(from));
+        fs::write(&self.file, self.text().replace(from, to)).unwrap();
+    }
+
+    pub(super) fn grant(&mut self, number: u32, source: &str, seconds: u64) {
+        self.world.submit(vec![port(number, &[source], seconds)]).unwrap();
+    }
+
+    pub(super) fn version(&mut self) -> String {
+        self.world.core().port_list(&root()).unwrap().version
+    }
+
+    pub(super) fn change(&mut self, edit: Edit, confirm: bool) -> Result<Changed, Refusal> {
+        let version = self.version();
+        self.world.core().change_port(&root(), &PortEdit { edit, version, confirm, session: self.session })
+    }
+
+    pub(super) fn reload(&mut self, allow_open: &[&str], confirm: bool) -> Result<Changed, Refusal> {
+        let allow_open = allow_open.iter().map(|name| (*name).to_owned()).collect();
+        self.world.core().reload(Some(&root()), &Reload { allow_open, confirm, session: self.session })
+    }
+
+    pub(super) fn policy(&mut self, id: PortId) -> PortPolicy {
+        self.world.core().config.ports.for_port(id).unwrap().clone()
+    }
+}
+
+impl Host {
+    /// A host whose agent observes.
+    pub(super) fn observing() -> Self {
+        let mut host = Self::new();
+        host.rewrite("mode = 'enforce'", "mode = 'observe' # for now");
+        host.begin(true);
+        host
+    }
+
+    /// Starts the agent with what the daemon would start it with.
+    pub(super) fn begin(&mut self, adopted: bool) {
+        drop(self.world.core.take());
+        let start = configuration_at(&self.file, &self.world.boot.boot_id, self.world.clock.boot());
+        (self.world.config, self.world.origin) = (start.config, start.origin);
+        if let Some(text) = start.text {
+            accepted::remember(self.world.dir.path(), &text).unwrap();
+        }
+        let kernel = self.world.kernel.clone();
+        self.world.start_on(Box::new(kernel), adopted);
+    }
+
+    /// The same in another boot, which begins at this moment.
+    pub(super) fn reboot(&mut self) {
+        drop(self.world.core.take());
+        self.world.renew(self.world.clock.wall());
+        self.begin(false);
+    }
+
+    pub(super) fn enable(&mut self, asked: EnableAsked) -> Result<Enabled, Refusal> {
+        self.world.ask(|reply| Command::Enable(root(), asked, Vec::new(), reply))
+    }
+
+    pub(super) fn confirm(&mut self) -> Result<bool, Refusal> {
+        self.world.ask(|reply| Command::Confirm(root(), Vec::new(), reply)).map(|(_, durable)| durable)
+    }
+
+    pub(super) fn disable(&mut self) -> Result<bool, Refusal> {
+        self.world.ask(|reply| Command::Disable(root(), Vec::new(), reply)).map(|(_, durable)| durable)
+    }
+
+    pub(super) fn status(&mut self) -> StatusView {
+        self.world.core().status(&root()).unwrap()
+    }
+
+    pub(super) fn written(&self) -> bool {
+        trial::recall(self.world.dir.path()).unwrap().is_some()
+    }
+}
+
+/// Whether a TCP packet passes, be it that nothing is dropped at all.
+pub(super) fn passes(host: &Host, number: u16, source: &str) -> bool {
+    let packet = crate::datapath::Packet {
+        source: source.parse().unwrap(),
+        number,
+        transport: Transport::Tcp,
+        destination: None,
+        interface: None,
+    };
+    let trace = host.world.kernel.trace(&packet).unwrap();
+    trace.mode == Mode::Observe || trace.reason.verdict() == Verdict::Pass
+}
+
+/// Whether only the operator gets in.
+pub(super) fn is_shut(host: &Host) -> bool {
+    passes(host, 22, OPERATOR) && !passes(host, 22, "192.0.2.8") && !passes(host, 3389, "192.0.2.8")
+}
+
+pub(super) fn is_open(host: &Host) -> bool {
+    passes(host, 22, "192.0.2.8") && passes(host, 3389, "203.0.113.1")
+}

@@ -1,0 +1,115 @@
+//! Changes that are in force for a time only, since they cut off who asks for them.
+
+use super::{
+    change::Reload,
+    host::{Host, OPERATOR, SSH, passes, session},
+    *,
+};
+use crate::{
+    config::{edit::Edit, unloaded},
+    policy::PortPolicy,
+};
+
+#[test]
+fn a_change_that_cuts_off_who_asks_for_it_is_undone_unless_it_is_confirmed() {
+    let mut host = Host::new();
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    host.grant(22, "10.0.0.1", 7200);
+    let narrow = |host: &mut Host| {
+        Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) })
+    };
+    let before = host.text();
+    let edit = narrow(&mut host);
+    let changed = host.change(edit, true).unwrap();
+    assert!(changed.trial.is_some());
+    assert!(!passes(&host, 22, OPERATOR) && passes(&host, 22, "10.0.0.1"));
+    assert_eq!(host.text(), before);
+    host.begin(true);
+    assert!(!passes(&host, 22, OPERATOR), "also after a restart");
+    host.world.pass(CHANGE_TRIAL.as_secs());
+    assert!(passes(&host, 22, OPERATOR) && !passes(&host, 22, "192.0.2.9"));
+    assert_eq!((host.text(), host.world.live()), (before, vec![1, 2]));
+
+    let edit = narrow(&mut host);
+    host.change(edit, true).unwrap();
+    host.confirm().unwrap();
+    assert!(host.text().contains("10.0.0.0/8\"]") && host.world.live() == [2]);
+    host.world.pass(CHANGE_TRIAL.as_secs() + 10);
+    assert!(!passes(&host, 22, OPERATOR) && passes(&host, 22, "10.0.0.1"));
+
+    host.session = Some(session("10.0.0.1"));
+    let edit = Edit::Set(PortPolicy { quota: 7, ..host.policy(SSH) });
+    assert_eq!(host.change(edit, true).unwrap().trial, None, "one that cuts off nobody is for good at once");
+}
+
+#[test]
+fn a_change_on_trial_lets_nobody_in_between_while_the_agent_lives() {
+    let mut host = Host::new();
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    let edit = Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) });
+    host.change(edit, true).unwrap();
+    host.world.clock.advance(CHANGE_TRIAL);
+    assert!(!passes(&host, 22, "192.0.2.9"), "the agent comes first");
+    host.world.core().sweep();
+    assert!(!passes(&host, 22, "192.0.2.9") && passes(&host, 22, OPERATOR));
+}
+
+#[test]
+fn a_grant_revoked_during_a_trial_does_not_come_back_with_its_end() {
+    let mut host = Host::new();
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    let edit = Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) });
+    host.change(edit, true).unwrap();
+    host.world.revoke(&Selection::All);
+    host.world.pass(CHANGE_TRIAL.as_secs());
+    assert!(!passes(&host, 22, OPERATOR));
+}
+
+#[test]
+fn edited_files_that_were_tried_and_not_confirmed_are_not_taken_over_by_a_signal() {
+    let mut host = Host::new();
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    host.rewrite("'192.0.2.0/24', ", "");
+    assert!(host.reload(&[], true).unwrap().trial.is_some());
+    assert!(!passes(&host, 22, OPERATOR));
+    host.world.pass(CHANGE_TRIAL.as_secs());
+    assert!(passes(&host, 22, OPERATOR));
+    assert!(host.world.faults().iter().any(|fault| fault.contains("tried and not confirmed")));
+    let by_signal = Reload { allow_open: Vec::new(), confirm: true, session: None };
+    assert!(host.world.core().reload(None, &by_signal).is_err());
+    assert!(passes(&host, 22, OPERATOR));
+    host.session = None;
+    assert_eq!(host.reload(&[], true).unwrap().trial, None, "from the console they are");
+    assert!(!passes(&host, 22, OPERATOR) && !host.written());
+    host.world.core().reload(None, &by_signal).unwrap();
+}
+
+#[test]
+fn edited_files_that_were_confirmed_are_in_force_after_a_restart_without_a_fault() {
+    let mut host = Host::new();
+    host.begin(true);
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    host.rewrite("'192.0.2.0/24', ", "");
+    assert!(host.reload(&[], true).unwrap().trial.is_some());
+    host.confirm().unwrap();
+    host.begin(true);
+    assert!(!passes(&host, 22, OPERATOR) && !host.written());
+    assert_eq!(host.world.faults(), Vec::<String>::new());
+    assert_eq!(host.world.count("confirmed"), 1);
+}
+
+#[test]
+fn a_change_of_what_is_unloaded_loads_nothing_and_needs_no_trial() {
+    let mut host = Host::new();
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    unloaded::mark(host.world.dir.path(), "by root").unwrap();
+    let edit = Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) });
+    assert_eq!(host.change(edit, true).unwrap().trial, None);
+    assert!(host.world.core().stays_unloaded());
+}

@@ -1,0 +1,203 @@
+//! The agent is killed at each step of a trial: what follows is that trial until its end, or what was before it, unless
+//! it was being confirmed, and then that is told.
+
+use super::{
+    crash::Deadly,
+    host::{Host, LENGTH, OPERATOR, SSH, asked, passes, session},
+    *,
+};
+use crate::{config::edit::Edit, config::unloaded, crash::killed_after, policy::PortPolicy};
+
+/// More steps than anything here takes.
+const MANY: usize = 100;
+
+/// What can be done to a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Begin,
+    Confirm,
+    Disable,
+    Expire,
+}
+
+/// How a successor comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Successor {
+    AtOnce,
+    AfterTheEnd,
+    AfterAReboot,
+}
+
+/// A kind of trial: the host before it, and how it begins.
+struct Kind {
+    host: fn() -> Host,
+    begin: fn(&mut Host),
+    is_of_edited_files: bool,
+}
+
+fn unloaded_host() -> Host {
+    let mut host = Host::new();
+    unloaded::mark(host.world.dir.path(), "by root").unwrap();
+    host.begin(true);
+    host
+}
+
+fn granted_host() -> Host {
+    let mut host = Host::new();
+    host.begin(true);
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    host.grant(22, "10.0.0.1", 7200);
+    host
+}
+
+fn edited_host() -> Host {
+    let host = granted_host();
+    host.rewrite("'192.0.2.0/24', ", "");
+    host
+}
+
+fn narrow(host: &mut Host) {
+    let sources = vec![parse_source("10.0.0.0/8").unwrap()];
+    let edit = Edit::Set(PortPolicy { allowed_sources: sources, ..host.policy(SSH) });
+    drop(host.change(edit, true));
+}
+
+/// Who gets in, as far as the kernel's tables say.
+fn admitted(host: &Host) -> [bool; 4] {
+    [(22, OPERATOR), (22, "10.0.0.1"), (22, "192.0.2.8"), (3389, "192.0.2.8")]
+        .map(|(port, source)| passes(host, port, source))
+}
+
+/// Who gets in.
+fn seen(host: &mut Host) -> [bool; 4] {
+    if host.world.core().stays_unloaded() { [true; 4] } else { admitted(host) }
+}
+
+/// Who gets in before a trial and during it.
+#[derive(Clone, Copy)]
+struct Expected {
+    before: [bool; 4],
+    tried: [bool; 4],
+}
+
+fn expected(kind: &Kind) -> Expected {
+    let mut host = (kind.host)();
+    let before = seen(&mut host);
+    (kind.begin)(&mut host);
+    let tried = seen(&mut host);
+    assert_ne!(before, tried);
+    Expected { before, tried }
+}
+
+/// Prepares a host for some work; returns it with the moment when the trial ends.
+fn prepared(kind: &Kind, work: Work) -> (Host, BootTime) {
+    let mut host = (kind.host)();
+    let until = host.world.clock.boot().after(secs(LENGTH));
+    if work != Work::Begin {
+        (kind.begin)(&mut host);
+        assert!(host.status().trial.is_some());
+        host.world.clock.advance(secs(if work == Work::Expire { LENGTH } else { 100 }));
+    }
+    let kernel = host.world.kernel.clone();
+    host.world.core().datapath = Box::new(Deadly::at_steps(kernel));
+    (host, until)
+}
+
+fn done(host: &mut Host, kind: &Kind, work: Work) {
+    match work {
+        Work::Begin => (kind.begin)(host),
+        Work::Confirm => drop(host.confirm()),
+        Work::Disable => drop(host.disable()),
+        Work::Expire => host.world.core().sweep(),
+    }
+}
+
+/// Kills the agent at each step of all that can be done to a trial.
+fn kill_everywhere(kind: &Kind) {
+    let expected = expected(kind);
+    for work in [Work::Begin, Work::Confirm, Work::Disable, Work::Expire] {
+        // Before a trial is written down, a start takes edited files for wanted.
+        let first = usize::from(kind.is_of_edited_files && work == Work::Begin);
+        let mut steps = first;
+        while steps < MANY {
+            let mut killed = false;
+            for successor in [Successor::AtOnce, Successor::AfterTheEnd, Successor::AfterAReboot] {
+                let (mut host, until) = prepared(kind, work);
+                killed = killed_after(steps, || done(&mut host, kind, work));
+                if killed {
+                    let place = format!("{work:?}, {steps} steps, {successor:?}");
+                    follow(&mut host, (until, expected), (successor, work), &place);
+                }
+            }
+            if !killed {
+                break;
+            }
+            steps += 1;
+        }
+        assert!((2..MANY).contains(&steps), "{work:?} has {steps} steps");
+    }
+}
+
+#[test]
+fn an_agent_killed_at_any_step_of_enabling_tells_of_a_confirmation_or_observes_in_the_end() {
+    let begin: fn(&mut Host) = |host| drop(host.enable(asked()));
+    kill_everywhere(&Kind { host: Host::observing, begin, is_of_edited_files: false });
+}
+
+#[test]
+fn an_agent_killed_at_any_step_of_enabling_what_was_unloaded_tells_of_a_confirmation_or_is_unloaded_in_the_end() {
+    let begin: fn(&mut Host) = |host| drop(host.enable(asked()));
+    kill_everywhere(&Kind { host: unloaded_host, begin, is_of_edited_files: false });
+}
+
+#[test]
+fn an_agent_killed_at_any_step_of_a_ports_trial_tells_of_a_confirmation_or_lets_back_in_who_was_cut_off() {
+    kill_everywhere(&Kind { host: granted_host, begin: narrow, is_of_edited_files: false });
+}
+
+#[test]
+fn an_agent_killed_at_any_step_of_a_trial_of_edited_files_tells_of_a_confirmation_or_puts_the_old_ones_in_force() {
+    let begin: fn(&mut Host) = |host| drop(host.reload(&[], true));
+    kill_everywhere(&Kind { host: edited_host, begin, is_of_edited_files: true });
+}
+
+/// What a successor finds, and what becomes of it.
+fn follow(
+    host: &mut Host,
+    (until, Expected { before, tried }): (BootTime, Expected),
+    (successor, work): (Successor, Work),
+    place: &str,
+) {
+    drop(host.world.core.take());
+    match successor {
+        Successor::AtOnce => host.begin(true),
+        Successor::AfterTheEnd => {
+            host.world.clock.advance(secs(LENGTH + 10));
+            // What is not attached drops nothing, whatever the tables say.
+            let is_unloaded = unloaded::marked(host.world.dir.path()).is_some();
+            let by_kernel = if is_unloaded { [true; 4] } else { admitted(host) };
+            let ended = by_kernel == [true; 4] || by_kernel == before;
+            host.begin(true);
+            assert!(ended || host.world.count("confirmed") > 0, "{place}: without an agent, {by_kernel:?}");
+        }
+        Successor::AfterAReboot => host.reboot(),
+    }
+    let trial = host.status().trial;
+    let now = host.world.clock.boot();
+    if let Some(trial) = trial {
+        assert_eq!(trial.remaining, until.since(now), "{place}: the original end");
+        assert_eq!((successor, seen(host)), (Successor::AtOnce, tried), "{place}");
+        host.world.pass(until.since(now).as_secs());
+    }
+    let confirmed = host.world.count("confirmed");
+    assert!(confirmed == 0 || (trial.is_none() && work == Work::Confirm), "{place}: {confirmed} times confirmed");
+    let expected = if confirmed > 0 { tried } else { before };
+    assert_eq!(seen(host), expected, "{place}: confirmed {confirmed} times, trial {trial:?}");
+    host.world.pass(LENGTH + 10);
+    host.begin(true);
+    assert_eq!((seen(host), host.status().trial), (expected, None), "{place}: later");
+    host.reboot();
+    assert_eq!((seen(host), host.status().trial), (expected, None), "{place}: after a reboot");
+    assert_eq!(host.world.count("confirmed"), confirmed, "{place}: told already");
+}
