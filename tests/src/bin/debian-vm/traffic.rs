@@ -21,6 +21,8 @@ pub(crate) const PORT: u16 = 5000;
 
 /// The bytes of one datagram, a number.
 const LENGTH: usize = size_of::<u64>();
+/// How many each sends at least, however fast that is over to which they are sent meanwhile.
+const ENOUGH: u64 = 50;
 /// Between two datagrams.
 const PACE: Duration = Duration::from_millis(20);
 /// What an answer may take. Long, since the machine has no KVM and is busy with what happens to the agent.
@@ -52,7 +54,6 @@ impl Traffic {
         self.stop.store(true, Ordering::Relaxed);
         let joined = |thread: JoinHandle<_>| thread.join().map_err(|_| anyhow!("the thread that sends panicked"))?;
         let ((sent, answered), (knocks, heard)) = (joined(self.client)?, joined(self.stranger)?);
-        ensure!(sent > 20 && knocks > 20, "only {sent} and {knocks} datagrams were sent");
         ensure!(answered == sent, "{} of {sent} datagrams with a grant were lost", sent - answered);
         ensure!(heard == 0, "{heard} of {knocks} datagrams without a grant were answered");
         Ok(())
@@ -65,13 +66,14 @@ fn socket(outside: &Namespace, from: &str) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Sends until it is stopped, and counts what was sent and what came back. If all should come back, that is waited for.
+/// Sends until it is stopped and has sent enough, and counts what was sent and what came back. If all should come back,
+/// that is waited for.
 fn sender(socket: UdpSocket, stop: &Arc<AtomicBool>, all: bool) -> JoinHandle<Result<(u64, u64)>> {
     let stop = Arc::clone(stop);
     thread::spawn(move || {
         let (mut sent, mut answered) = (0, 0);
         socket.set_read_timeout(Some(PACE))?;
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) || sent < ENOUGH {
             sent += 1;
             socket.send(&u64::to_be_bytes(sent))?;
             answered += take(&socket)?;
