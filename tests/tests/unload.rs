@@ -55,6 +55,8 @@ fn filters_of_traffic_control_are_removed_and_named_also_without_the_directory_o
     for loaded in [false, true] {
         if loaded {
             agent.launch()?;
+            // One that runs would remove a filter of its own that it has no use for.
+            agent.stop()?;
         }
         let add = ["filter", "add", "dev", "srv0", "ingress", "prio", "7", "handle", &handle];
         tc(&[&add[..], &["bpf", "da", "bytecode", "1,6 0 0 4294967295,"]].concat())?;
