@@ -33,7 +33,7 @@ pub fn check(datapath: &mut XdpDatapath, release: &str) -> Result<Vec<String>> {
     for entry in Entry::ALL {
         datapath.load_entry(entry)?;
         let name = datapath.entry_name(entry);
-        let Some(count) = datapath.verified_instructions_of(entry) else {
+        let Some(count) = datapath.info(entry).and_then(|info| info.verified_instruction_count()) else {
             ensure!(recorded.is_none(), "Linux {release} tells no counts any more, but {FILE} has some for {series}");
             return Ok(vec![format!(
                 "Linux {release} does NOT TELL how many instructions the verifier walked through"

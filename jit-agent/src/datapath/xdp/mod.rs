@@ -160,12 +160,6 @@ impl XdpDatapath {
         self.attachments.reconcile(&mut kernel, &mut self.local, &self.settings, told, &self.held_back)
     }
 
-    /// How many instructions the verifier walked through; `None` where the kernel does not tell.
-    #[must_use]
-    pub fn verified_instructions(&self) -> Option<u32> {
-        self.object.loaded_xdp(Layer::Ethernet).ok()?.info().ok()?.verified_instruction_count()
-    }
-
     fn read_counters(&self, element: u8) -> Result<Vec<Counters>, DatapathError> {
         let values = self
             .counters

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use aya::programs::{TestRun, TestRunOptions, TestRunResult, Xdp};
+use aya::programs::{ProgramInfo, TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya_obj::programs::XdpAttachType;
 
 use super::{XdpDatapath, object::Layer};
@@ -115,14 +115,13 @@ impl XdpDatapath {
         Ok(run(self.object.loaded_xdp(Layer::Ethernet)?, options)?.0)
     }
 
-    /// How many instructions the verifier walked through for a loaded program; `None` where the kernel does not tell.
+    /// What the kernel tells of a program; `None` if that isn't loaded.
     #[must_use]
-    pub fn verified_instructions_of(&self, entry: Entry) -> Option<u32> {
-        let info = match entry {
-            Entry::Xdp => self.object.loaded_xdp(entry.layer()).ok()?.info(),
-            Entry::Tc | Entry::TcNetwork => self.object.loaded_tc(entry.layer()).ok()?.info(),
-        };
-        info.ok()?.verified_instruction_count()
+    pub fn info(&self, entry: Entry) -> Option<ProgramInfo> {
+        match entry {
+            Entry::Xdp => self.object.loaded_xdp(entry.layer()).ok()?.info().ok(),
+            Entry::Tc | Entry::TcNetwork => self.object.loaded_tc(entry.layer()).ok()?.info().ok(),
+        }
     }
 
     /// A handle that runs this program, with these maps.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use jit_agent::datapath::Datapath;
-use jit_agent::datapath::xdp::XdpDatapath;
+use jit_agent::datapath::xdp::{Entry, XdpDatapath};
 use jit_common::abi::Mode;
 use jit_common::reason::{Reason, Verdict};
 use jit_tests::Sandbox;
@@ -81,7 +81,7 @@ pub(crate) fn run(cases: Vec<Case>, rounds: u32, repeat: u32) -> Result<Costs> {
     });
     let locked_above_unprotected = locked_above_unprotected.collect();
     let costs = cases.into_iter().zip(times).map(|(case, times)| Cost::new(case, &times)).collect();
-    let verified_instructions = datapath.verified_instructions();
+    let verified_instructions = datapath.info(Entry::Xdp).and_then(|info| info.verified_instruction_count());
     Ok(Costs { rounds, repeat, verified_instructions, costs, locked_above_unprotected })
 }
 

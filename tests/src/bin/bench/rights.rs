@@ -2,7 +2,7 @@
 //! speculation into the programs of who lacks CAP_PERFMON; that the service has it must show as no difference.
 
 use anyhow::{Context, Result};
-use jit_agent::datapath::xdp::XdpDatapath;
+use jit_agent::datapath::xdp::{Entry, XdpDatapath};
 use jit_tests::Sandbox;
 use jit_tests::rights::{SERVICE, with_only};
 use serde_json::{Value, json};
@@ -19,7 +19,11 @@ pub(crate) const NAME: &str = "rights";
 const KINDS: [&str; 3] = [cases::LOCKED_DROP, cases::UNPROTECTED_PASS, cases::HOST_GRANT_PASS];
 
 /// For each case, how many times what it takes as root it takes as the service.
-pub(crate) struct Rights(Vec<(Case, Samples)>);
+pub(crate) struct Rights {
+    ratios: Vec<(Case, Samples)>,
+    /// Bytes of machine code that the kernel made of the program for root and for the service: guards would be in them.
+    machine_code: (u32, u32),
+}
 
 /// Measures, round after round.
 ///
@@ -53,23 +57,32 @@ pub(crate) fn run(rounds: u32, repeat: u32) -> Result<Rights> {
         }
         compared.push((case, Samples::new(ratios)));
     }
-    Ok(Rights(compared))
+    let machine_code = (machine_code(&root)?, machine_code(&service)?);
+    Ok(Rights { ratios: compared, machine_code })
+}
+
+fn machine_code(datapath: &XdpDatapath) -> Result<u32> {
+    let info = datapath.info(Entry::Xdp).context("the kernel tells nothing of the program")?;
+    Ok(info.size_jitted())
 }
 
 impl Rights {
     /// For programs.
     pub(crate) fn to_json(&self) -> Value {
-        let cases = self.0.iter().map(|(case, ratio)| json!({ "name": case.name(), "ratio": ratio.to_json() }));
-        cases.collect()
+        let (root, service) = self.machine_code;
+        let cases = self.ratios.iter().map(|(case, ratio)| json!({ "name": case.name(), "ratio": ratio.to_json() }));
+        json!({ "cases": cases.collect::<Value>(), "machineCodeBytes": { "root": root, "service": service } })
     }
 
     /// For people.
     pub(crate) fn to_table(&self) -> String {
         let mut rows = vec![["packet", "", "service : root"].map(str::to_owned)];
         let row = |(case, ratio): &(Case, Samples)| [case.meaning.to_owned(), case.family.to_owned(), ratio.shown(2)];
-        rows.extend(self.0.iter().map(row));
+        rows.extend(self.ratios.iter().map(row));
+        let (root, service) = self.machine_code;
         format!(
             "The program loaded under the service's rights (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON) beside root's\n\
+             Machine code: {service} bytes beside {root}\n\
              Time of a packet in the same round: median (quartiles)\n\n{}",
             aligned(&rows, 2)
         )
