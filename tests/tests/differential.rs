@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use jit_agent::{config::Interfaces, datapath::xdp::probe};
+use jit_agent::{
+    config::Interfaces,
+    datapath::xdp::{Entry, probe},
+};
 use jit_common::{abi::Mode, reason::Reason};
 use jit_tests::{
     Sandbox,
@@ -13,44 +16,69 @@ use jit_tests::{
 /// A reason that is met less often, in a run of the usual extent, is hardly tested.
 const LEAST: u64 = 100;
 
+/// What is judged by which program.
+#[derive(Clone, Copy, Debug)]
+struct World {
+    mode: Mode,
+    drop_fragments: bool,
+    entry: Entry,
+    buffers: Buffers,
+}
+
+/// What is usual.
+const USUAL: World = World { mode: Mode::Enforce, drop_fragments: false, entry: Entry::Xdp, buffers: Buffers::Full };
+
 /// Judges a share of all frames, in percent, in one world. Each world has frames of its own.
-fn agree(share: u64, mode: Mode, drop_fragments: bool, buffers: Buffers, impossible: &[Reason]) -> anyhow::Result<()> {
+fn agree(share: u64, world: World, impossible: &[Reason]) -> anyhow::Result<()> {
+    let World { mode, drop_fragments, entry, buffers } = world;
     let extent = Extent::from_environment()?;
     let sandbox = Sandbox::new()?;
-    let world = protection(mode, drop_fragments);
-    let kernel = KernelJudge::new(&sandbox.bpffs().join("jit-agent"), &world)?;
+    let protection = protection(mode, drop_fragments);
+    let kernel = KernelJudge::new(&sandbox.bpffs().join("jit-agent"), &protection)?.of(entry)?;
     if let Some(why) = kernel.cannot_split().filter(|_| buffers == Buffers::Split) {
         println!("SKIP: host and kernel agree wherever the first buffer ends: {why}");
         return Ok(());
     }
-    let comparison = Comparison { host: &HostJudge::new(&world)?, kernel: &kernel };
-    let generator = Generator::new(extent.seed.wrapping_mul(100).wrapping_add(share));
+    let comparison = Comparison { host: &HostJudge::new(&protection)?.of(entry), kernel: &kernel };
+    let generator = Generator::new(extent.seed.wrapping_mul(100).wrapping_add(share)).of(entry);
     let frames = extent.frames * share / 100;
     let tally = comparison.run(&generator, frames, buffers)?;
-    println!("NOTE: host and kernel agree ({mode:?}, {buffers:?}, drop_fragments {drop_fragments}) on {tally}");
+    println!("NOTE: host and kernel agree ({world:?}) on {tally}");
     assert_eq!(tally.rarer_than(LEAST.min(frames / 1000), impossible), [""; 0]);
     Ok(())
 }
 
 #[test]
 fn host_and_kernel_agree_on_generated_frames() -> anyhow::Result<()> {
-    agree(45, Mode::Enforce, false, Buffers::Full, &[Reason::FragmentRefused, Reason::Forwarded])
+    agree(35, USUAL, &[Reason::FragmentRefused, Reason::Forwarded])
 }
 
 #[test]
 fn host_and_kernel_agree_where_fragments_are_refused() -> anyhow::Result<()> {
     let impossible = [Reason::LaterFragment, Reason::OtherFragment, Reason::Forwarded];
-    agree(20, Mode::Enforce, true, Buffers::Full, &impossible)
+    agree(16, World { drop_fragments: true, ..USUAL }, &impossible)
 }
 
 #[test]
 fn host_and_kernel_agree_in_observe_mode() -> anyhow::Result<()> {
-    agree(10, Mode::Observe, false, Buffers::Full, &[Reason::FragmentRefused, Reason::Forwarded])
+    agree(10, World { mode: Mode::Observe, ..USUAL }, &[Reason::FragmentRefused, Reason::Forwarded])
 }
 
 #[test]
 fn host_and_kernel_agree_wherever_the_first_buffer_ends() -> anyhow::Result<()> {
-    agree(25, Mode::Enforce, false, Buffers::Split, &[Reason::FragmentRefused, Reason::Forwarded])
+    agree(15, World { buffers: Buffers::Split, ..USUAL }, &[Reason::FragmentRefused, Reason::Forwarded])
+}
+
+#[test]
+fn host_and_kernel_agree_about_what_a_classifier_gets() -> anyhow::Result<()> {
+    agree(13, World { entry: Entry::Tc, ..USUAL }, &[Reason::FragmentRefused, Reason::Forwarded])
+}
+
+#[test]
+fn host_and_kernel_agree_about_what_a_classifier_gets_from_a_tunnel() -> anyhow::Result<()> {
+    let ethernet = [Reason::TruncatedEthernet, Reason::TooManyVlanTags, Reason::BadIpVersion];
+    let impossible = [&ethernet[..], &[Reason::FragmentRefused, Reason::Forwarded]].concat();
+    agree(11, World { entry: Entry::TcNetwork, ..USUAL }, &impossible)
 }
 
 /// A kernel that knows packets in several buffers (5.18) and refuses the program for them would leave interfaces with

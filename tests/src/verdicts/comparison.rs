@@ -85,7 +85,7 @@ pub struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Has both judge the frames with the numbers from 0 on.
+    /// Has both judge the frames with the numbers from 0 on, without those that the kernel can't be asked about.
     ///
     /// # Errors
     /// They differ over a frame: the text has it, as it was and cut down to what makes the difference.
@@ -94,6 +94,9 @@ impl Comparison<'_> {
         let mut waiting: [Vec<Case>; Reason::COUNT] = Default::default();
         for number in 0..frames {
             let frame = generator.frame(number);
+            if !self.kernel.takes(&frame) {
+                continue;
+            }
             let first_buffer = match buffers {
                 Buffers::Full => frame.len(),
                 Buffers::Split => Random::new(!number, 0).below(frame.len().min(200) + 1),

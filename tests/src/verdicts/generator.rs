@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use jit_agent::datapath::xdp::Entry;
+
 use super::{
     frame::{
         Ipv4, Ipv6, authentication, ethernet, ethertype, extension, fragment,
@@ -16,10 +18,11 @@ use super::{
     world::{SOURCES4, SOURCES6},
 };
 
-/// The kernel runs no program on less than an Ethernet header.
-pub const SHORTEST: usize = 14;
+const ETHERNET_HEADER: usize = 14;
+/// The kernel runs no program on less, also where there is no Ethernet header.
+pub const SHORTEST: usize = ETHERNET_HEADER;
 /// About as much as BPF_PROG_TEST_RUN puts into the first buffer.
-const ONE_BUFFER: usize = 3500;
+pub const ONE_BUFFER: usize = 3500;
 /// The largest IP packet.
 const LARGEST: usize = 65_535;
 
@@ -27,13 +30,20 @@ const LARGEST: usize = 65_535;
 pub struct Generator {
     seed: u64,
     known: Vec<Vec<u8>>,
+    entry: Entry,
 }
 
 impl Generator {
     /// The sequence of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, known: fixtures().into_iter().map(|fixture| fixture.frame).collect() }
+        Self { seed, known: fixtures().into_iter().map(|fixture| fixture.frame).collect(), entry: Entry::Xdp }
+    }
+
+    /// The same sequence as such a program gets it.
+    #[must_use]
+    pub fn of(self, entry: Entry) -> Self {
+        Self { entry, ..self }
     }
 
     /// Its seed.
@@ -52,6 +62,9 @@ impl Generator {
         };
         if random.one_in(3) {
             damage(random, &mut frame);
+        }
+        if self.entry.is_network() {
+            frame.drain(..frame.len().min(ETHERNET_HEADER));
         }
         if frame.len() < SHORTEST {
             frame.resize(SHORTEST, 0);

@@ -27,7 +27,7 @@ use jit_common::{
 use self::table::Fixture;
 pub use self::{
     comparison::{Buffers, Comparison, Extent, Tally},
-    generator::{Generator, SHORTEST},
+    generator::{Generator, ONE_BUFFER, SHORTEST},
     random::Random,
     world::{entries, protection},
 };
@@ -201,16 +201,16 @@ impl KernelJudge {
 }
 
 impl Judge for KernelJudge {
-    /// For classifiers, Linux 6.18 refuses IP packets without a whole
-    /// header; earlier ones run on them.
+    /// For classifiers, Linux 6.18 refuses what does not fit into one buffer and IP packets without a whole header; earlier
+    /// ones run on the latter.
     fn takes(&self, frame: &[u8]) -> bool {
         let header = match frame.get(12..14) {
             Some([0x08, 0x00]) => 20,
             Some([0x86, 0xdd]) => 40,
             _ => 0,
         };
-        let is_whole = frame.len() >= SHORTEST + header;
-        is_whole || !self.entry.is_tc() || (self.run(frame, frame.len()).is_ok() && self.grown().is_ok())
+        let is_usual = (SHORTEST + header..=ONE_BUFFER).contains(&frame.len());
+        is_usual || !self.entry.is_tc() || (self.run(frame, frame.len()).is_ok() && self.grown().is_ok())
     }
 
     fn judge(&self, frame: &[u8]) -> Result<Reason> {
