@@ -1,4 +1,4 @@
-//! Frames of odd sizes over a real veth, with the program attached: shorter than a header, and larger than a buffer.
+//! Frames of odd sizes over a real veth, with a program attached: shorter than a header, and larger than a buffer.
 
 use std::{
     fs,
@@ -28,7 +28,18 @@ use jit_tests::{
     },
 };
 
-/// A veth with the program on the server's end and the packet table's world behind it.
+/// Where the program is.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// XDP on the server's end of the veth.
+    Veth,
+    /// A classifier on a bridge over it, which gets large frames with their Ethernet header alone in the first buffer.
+    Bridge,
+}
+
+const BOTH: [At; 2] = [At::Veth, At::Bridge];
+
+/// A veth with a program on the server's side and the packet table's world behind it.
 struct Wire {
     _sandbox: Sandbox,
     server: Namespace,
@@ -39,25 +50,41 @@ struct Wire {
 
 impl Wire {
     /// A wire on which nobody speaks unasked, so that counters tell about a single frame.
-    fn new(mtu: u32) -> anyhow::Result<Self> {
+    fn new(mtu: u32, at: At) -> anyhow::Result<Self> {
         let sandbox = Sandbox::new()?;
         let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);
         for namespace in [&server, &client] {
             namespace.enter(|| fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"))??;
         }
-        Link::new(&server, "srv0", &client, "cli0")
-            .address_a("192.0.2.1/24")
-            .address_b("192.0.2.10/24")
-            .mtu(mtu)
-            .up()?;
+        let link = Link::new(&server, "srv0", &client, "cli0").address_b("192.0.2.10/24").mtu(mtu);
+        let (interface, way) = match at {
+            At::Veth => {
+                link.address_a("192.0.2.1/24").up()?;
+                ("srv0", "native")
+            }
+            At::Bridge => {
+                link.up()?;
+                // Where the kernel has iptables for bridges, it drops damaged packets before any program of ours.
+                for family in ["iptables", "ip6tables"] {
+                    let switch = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+                    server.enter(|| if fs::exists(&switch)? { fs::write(&switch, "0") } else { Ok(()) })??;
+                }
+                // It keeps to itself what isn't for its own address.
+                server.ip("link add br0 address 02:00:00:00:00:02 type bridge")?;
+                server.ip("link set srv0 master br0")?;
+                server.ip("address add 192.0.2.1/24 dev br0")?;
+                server.ip("link set br0 up")?;
+                ("br0", "tcx")
+            }
+        };
         let world = protection(Mode::Enforce, false);
         let pins: PathBuf = sandbox.bpffs().join("jit-agent");
         let mut datapath = XdpDatapath::load(&pins)?;
         populate(&mut datapath, &world)?;
-        let interfaces = Interfaces::parse(&["srv0"]).map_err(anyhow::Error::msg)?;
+        let interfaces = Interfaces::parse(&[interface]).map_err(anyhow::Error::msg)?;
         server.enter(|| datapath.attach(&interfaces))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
         let view = server.enter(|| datapath.interfaces())?;
-        ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
+        ensure!(view.iter().all(|view| view.attached == Some(way)), "not attached by {way}: {view:?}");
         Ok(Self { _sandbox: sandbox, server, client, datapath, host: HostJudge::new(&world)? })
     }
 
@@ -108,7 +135,7 @@ fn growth(before: &[Counter], after: &[Counter]) -> Vec<Counter> {
 
 #[test]
 fn the_kernel_sends_nothing_shorter_than_an_ethernet_header_and_the_rest_is_judged() -> anyhow::Result<()> {
-    let wire = Wire::new(1500)?;
+    let wire = Wire::new(1500, At::Veth)?;
     let whole = Ipv4::new("192.0.2.12".parse()?, protocol::TCP, segment(22)).frame();
     // Nothing at all is no frame: write(2) does not hand it on.
     for length in 1..14 {
@@ -116,8 +143,11 @@ fn the_kernel_sends_nothing_shorter_than_an_ethernet_header_and_the_rest_is_judg
         let error = wire.count(&whole[..length]).expect_err("the kernel sent it");
         assert!(format!("{error:#}").contains("Invalid argument"), "{length} bytes: {error:#}");
     }
-    for length in 14..=whole.len() {
-        wire.is_counted_as_the_host_judges("cut", &whole[..length])?;
+    for at in BOTH {
+        let wire = Wire::new(1500, at)?;
+        for length in 14..=whole.len() {
+            wire.is_counted_as_the_host_judges("cut", &whole[..length]).with_context(|| format!("{at:?}"))?;
+        }
     }
     Ok(())
 }
@@ -125,13 +155,15 @@ fn the_kernel_sends_nothing_shorter_than_an_ethernet_header_and_the_rest_is_judg
 #[test]
 fn ports_beyond_the_first_buffer_are_found() -> anyhow::Result<()> {
     // The largest frame of each MTU; a veth's first buffer takes some 3,500 bytes.
-    for (mtu, headers) in [(9000, 4), (65_535, 8)] {
-        let wire = Wire::new(mtu)?;
+    for (mtu, headers, at) in
+        [(9000, 4, At::Veth), (65_535, 8, At::Veth), (9000, 4, At::Bridge), (65_535, 8, At::Bridge)]
+    {
+        let wire = Wire::new(mtu, at)?;
         for (source, admitted) in [("2001:db8::10", Reason::HostGrant), ("2001:db8::12", Reason::NoGrant)] {
             for count in 1..=headers {
                 let chain = vec![extension(protocol::DESTINATION, 255); count];
                 let packet = Ipv6::new(source.parse()?, &chain, protocol::TCP, &segment(22));
-                let what = format!("{count} headers of 2,048 bytes from {source}");
+                let what = format!("{at:?}: {count} headers of 2,048 bytes from {source}");
                 assert_eq!(wire.is_counted_as_the_host_judges(&what, &packet.frame())?, admitted);
                 // Its end anywhere around the ports, and around the first buffer's end.
                 let whole = packet.payload.len();
@@ -151,13 +183,13 @@ fn ports_beyond_the_first_buffer_are_found() -> anyhow::Result<()> {
 
 #[test]
 fn large_ipv4_packets_are_judged_whole() -> anyhow::Result<()> {
-    for mtu in [9000_u16, 65_535] {
-        let wire = Wire::new(u32::from(mtu))?;
+    for (mtu, at) in [(9000_u16, At::Veth), (65_535, At::Veth), (9000, At::Bridge), (65_535, At::Bridge)] {
+        let wire = Wire::new(u32::from(mtu), at)?;
         for source in ["192.0.2.10", "192.0.2.12"] {
             let mut packet = Ipv4::new(source.parse()?, protocol::TCP, segment(22));
             for length in [3400, 3500, 3520, 4096, usize::from(mtu) - 20] {
                 packet.payload.resize(length, 0xa5);
-                wire.is_counted_as_the_host_judges(&format!("{length} bytes"), &packet.frame())?;
+                wire.is_counted_as_the_host_judges(&format!("{at:?}, {length} bytes"), &packet.frame())?;
             }
             let frame = packet.frame();
             let cut = wire.is_counted_as_the_host_judges("the last byte missing", &frame[..frame.len() - 1])?;
@@ -169,8 +201,8 @@ fn large_ipv4_packets_are_judged_whole() -> anyhow::Result<()> {
 
 #[test]
 fn large_datagrams_need_a_grant_as_small_ones_do() -> anyhow::Result<()> {
-    for (mtu, length) in [(9000, 8000), (65_535, 60_000)] {
-        let mut wire = Wire::new(mtu)?;
+    for (mtu, length, at) in [(9000, 8000, At::Veth), (65_535, 60_000, At::Veth), (65_535, 60_000, At::Bridge)] {
+        let mut wire = Wire::new(mtu, at)?;
         let _server = UdpServer::echo(&wire.server, "192.0.2.1:3389")?;
         assert_eq!(wire.datagram_echoes(length, SILENCE)?, Reach::Silent, "MTU {mtu}");
         let entry = EntryKey { number: 3389, transport: Transport::Udp, source: parse_source("192.0.2.10")? };
