@@ -59,7 +59,7 @@ pub use sandbox::Sandbox;
 pub use servers::{TcpServer, UdpServer};
 pub use session::{Cut, Tally, TcpSession, Traffic, UdpSession};
 pub use ssh::SshServer;
-pub use tun::Tun;
+pub use tun::{Tun, datagram};
 
 /// The longest wait for something that should happen; reached only when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(10);

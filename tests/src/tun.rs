@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::verdicts::frame::{Ipv4, protocol};
 use crate::{Namespace, sys};
 
 /// A `tun` device, which exists as long as this.
@@ -52,4 +54,18 @@ impl Tun {
             }
         }
     }
+}
+
+/// An IP packet with two bytes for a UDP port.
+#[must_use]
+pub fn datagram(source: Ipv4Addr, destination: Ipv4Addr, port: u16) -> Vec<u8> {
+    // Without a checksum of its own, which is allowed over IPv4.
+    let payload = [&4000_u16.to_be_bytes()[..], &port.to_be_bytes(), &[0, 10, 0, 0], b"hi"].concat();
+    let mut packet = Ipv4::new(source, protocol::UDP, payload).bytes();
+    packet[16..20].copy_from_slice(&destination.octets());
+    let words = packet[..20].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum: u32 = words.sum();
+    let checksum = !((sum >> 16) + (sum & 0xffff)) as u16;
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet
 }

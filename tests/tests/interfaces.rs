@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{
-    Agent, Config, Link, Namespace, PATIENCE, Port, Reach, SILENCE, Stream, Topology, Tun, UdpServer, tcp_connects,
-    verdicts::frame::{Ipv4, protocol},
+    Agent, Config, Link, Namespace, PATIENCE, Port, Reach, SILENCE, Stream, Topology, Tun, UdpServer, datagram,
+    tcp_connects, verdicts::frame::protocol,
 };
 use serde_json::Value;
 
@@ -65,18 +65,6 @@ fn index(namespace: &Namespace, device: &str) -> Result<u64> {
 
 fn has_xdp(namespace: &Namespace, device: &str) -> Result<bool> {
     Ok(namespace.ip(&format!("-json link show dev {device}"))?.json()?[0].get("xdp").is_some())
-}
-
-/// An IP packet to 192.0.2.1 with two bytes for a UDP port.
-fn datagram(source: Ipv4Addr, port: u16) -> Vec<u8> {
-    // Without a checksum of its own, which is allowed over IPv4.
-    let payload = [&4000_u16.to_be_bytes()[..], &port.to_be_bytes(), &[0, 10, 0, 0], b"hi"].concat();
-    let mut packet = Ipv4::new(source, protocol::UDP, payload).bytes();
-    let words = packet[..20].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
-    let sum: u32 = words.sum();
-    let checksum = !((sum >> 16) + (sum & 0xffff)) as u16;
-    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    packet
 }
 
 #[test]
@@ -182,7 +170,7 @@ fn packets_without_ethernet_headers_are_filtered_too() -> Result<()> {
     wait(&agent, 0, COVERED, "tun0")?;
     let view = interface(&agent, "tun0")?;
     assert_eq!((view["attached"].as_str(), view["layer"].as_str()), (Some("tcx"), Some("network")), "{view}");
-    let packet = datagram(CLIENT, 3389);
+    let packet = datagram(CLIENT, Ipv4Addr::new(192, 0, 2, 1), 3389);
     let is_answer =
         |packet: &[u8]| packet.get(9) == Some(&protocol::UDP) && packet.get(16..20) == Some(&CLIENT.octets());
     let before = agent.counted("no_grant")?;

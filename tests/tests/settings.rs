@@ -1,6 +1,6 @@
 //! Settings that change while packets flow: mode, fragments, scope, sources of break-glass.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Result, ensure};
 use jit_agent::{
@@ -13,8 +13,8 @@ use jit_common::{
     reason::Reason,
 };
 use jit_tests::{
-    Agent, Config, FrameSender, Link, Namespace, PATIENCE, Port, Reach, SILENCE, Sandbox, Topology, UdpServer,
-    tcp_connects, udp_echoes,
+    Agent, Config, FrameSender, Link, Namespace, PATIENCE, Port, Reach, SILENCE, Sandbox, Topology, Tun, UdpServer,
+    datagram, tcp_connects, udp_echoes,
     verdicts::frame::{Ipv4, protocol, segment},
 };
 
@@ -232,6 +232,36 @@ fn an_interface_of_local_scope_lets_pass_what_the_host_forwards_and_nothing_for_
     net.set_forwarding(true)?;
     net.router.enter(|| datapath.tend())??;
     assert_eq!(udp_echoes(&net.client, ALICE, INNER, PATIENCE)?, Reach::Open);
+    Ok(())
+}
+
+#[test]
+fn classifiers_know_what_the_host_forwards_too() -> Result<()> {
+    const FAR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+    let net = Routed::new()?;
+    let _own = UdpServer::echo(&net.router, ROUTER)?;
+    net.set_forwarding(true)?;
+    let mut tun = Tun::new(&net.router, "tun0", "203.0.113.1/24")?;
+    // It has the place of XDP, and lets all pass.
+    let mut rival = XdpDatapath::load(&net.sandbox.bpffs().join("rival"))?;
+    let rivals = Interfaces::parse(&["out0"]).map_err(anyhow::Error::msg)?;
+    net.router.enter(|| rival.attach(&rivals))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+    let datapath = on(&net.sandbox, &net.router, &["out0", "tun0"], &enforcing())?;
+    let ways: Vec<_> = net.router.enter(|| datapath.interfaces())?.iter().map(|view| view.attached).collect();
+    assert_eq!(ways, [Some("tcx"); 2]);
+
+    assert_eq!(udp_echoes(&net.client, ALICE, INNER, PATIENCE)?, Reach::Open, "forwarded");
+    assert_eq!(udp_echoes(&net.client, "2001:db8:1::10", INNER6, PATIENCE)?, Reach::Open, "forwarded");
+    assert_eq!((counted(&datapath, Reason::Forwarded)?, counted(&datapath, Reason::NoGrant)?), (2, 0));
+    assert_eq!(udp_echoes(&net.client, ALICE, ROUTER, SILENCE)?, Reach::Silent, "for the router");
+    assert_eq!((counted(&datapath, Reason::Forwarded)?, counted(&datapath, Reason::NoGrant)?), (2, 1));
+
+    let is_answer = |packet: &[u8]| packet.get(16..20) == Some(&FAR.octets()) && packet.ends_with(b"hi");
+    tun.send(&datagram(FAR, Ipv4Addr::new(198, 51, 100, 2), 3389))?;
+    assert!(tun.receive(is_answer, PATIENCE)?.is_some(), "forwarded");
+    tun.send(&datagram(FAR, Ipv4Addr::new(192, 0, 2, 1), 3389))?;
+    assert_eq!(tun.receive(is_answer, SILENCE)?, None, "for the router");
+    assert_eq!((counted(&datapath, Reason::Forwarded)?, counted(&datapath, Reason::NoGrant)?), (3, 2));
     Ok(())
 }
 
