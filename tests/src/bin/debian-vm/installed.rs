@@ -15,9 +15,10 @@ use crate::{
 };
 
 /// In the order in which they run.
-pub(crate) const CHECKS: [Check; 11] = [
+pub(crate) const CHECKS: [Check; 12] = [
     ("before the package is installed, port 22 answers everyone", nothing_is_installed),
     ("installing starts the service, which observes and shuts nothing", install),
+    ("the check names an offload of the card that may be in the way of native XDP", offload),
     ("the service runs as its own user, with three capabilities", own_user),
     ("systemd finds the service's exposure to be 2.0 at most", exposure),
     ("the configuration is read again on reload", configure),
@@ -56,6 +57,17 @@ fn nothing_is_installed(world: &mut World) -> Result<()> {
     world.wire.open(STRANGER)?;
     // Or what follows would show nothing.
     ensure!(world.wire.shut_since(begin).is_err(), "the answers of port {SSH} are not seen");
+    Ok(())
+}
+
+/// The card is one of virtio. What the kernel tells of it can't be had from a virtual interface.
+fn offload(world: &mut World) -> Result<()> {
+    let checked = world.done("jit-agent check")?;
+    let card = checked.lines().find(|line| line.contains("driver virtio_net, MTU 1500")).context("no card")?;
+    ensure!(card.contains("which may be: rx-gro-hw is on"), "{card}");
+    let status = world.jitctl("status")?;
+    // This driver does without it by itself.
+    ensure!(status["interfaces"][0]["attached"] == "native", "{status}");
     Ok(())
 }
 
