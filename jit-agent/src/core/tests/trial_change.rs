@@ -89,6 +89,23 @@ fn edited_files_that_were_tried_and_not_confirmed_are_not_taken_over_by_a_signal
 }
 
 #[test]
+fn a_grant_that_is_closed_after_the_trial_that_shut_it_does_not_come_back() {
+    let mut host = Host::new();
+    host.begin(true);
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    host.rewrite("'192.0.2.0/24', ", "");
+    host.reload(&[], true).unwrap();
+    host.world.pass(CHANGE_TRIAL.as_secs());
+    assert!(passes(&host, 22, OPERATOR) && host.written(), "the files are remembered as not confirmed");
+    // As an agent does that is killed before the store has it.
+    host.world.kernel.remove(&entry(22, OPERATOR), None).unwrap();
+    host.begin(true);
+    assert_eq!(host.world.count("ended"), 1);
+    assert!(!passes(&host, 22, OPERATOR));
+}
+
+#[test]
 fn edited_files_that_were_confirmed_are_in_force_after_a_restart_without_a_fault() {
     let mut host = Host::new();
     host.begin(true);
