@@ -184,6 +184,28 @@ fn packets_without_ethernet_headers_are_filtered_too() -> Result<()> {
 }
 
 #[test]
+fn what_is_covered_by_tcx_stays_so_without_the_agent_and_with_its_successor() -> Result<()> {
+    const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 8);
+    let net = Topology::new()?;
+    let _echo = UdpServer::echo(&net.server, "0.0.0.0:3389")?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, of(&["auto"]).port(Port::udp(3389)))?;
+    let mut tun = Tun::new(&net.server, "tun0", "198.51.100.1/24")?;
+    wait(&agent, 0, COVERED, "tun0")?;
+    let is_answer =
+        |packet: &[u8]| packet.get(9) == Some(&protocol::UDP) && packet.get(16..20) == Some(&STRANGER.octets());
+    agent.kill9();
+    for _ in 0..3 {
+        tun.send(&datagram(STRANGER, Ipv4Addr::new(192, 0, 2, 1), 3389))?;
+        assert_eq!(tun.receive(is_answer, SILENCE)?, None);
+    }
+    agent.launch()?;
+    assert_eq!(interface(&agent, "tun0")?["attached"], "tcx");
+    tun.send(&datagram(STRANGER, Ipv4Addr::new(192, 0, 2, 1), 3389))?;
+    assert_eq!(tun.receive(is_answer, SILENCE)?, None);
+    Ok(())
+}
+
+#[test]
 fn what_somebody_takes_off_is_put_on_again_and_both_are_in_the_audit_log() -> Result<()> {
     let net = Topology::new()?;
     let agent = Agent::start(&net.sandbox, &net.server, of(&["auto"]))?;

@@ -7,7 +7,10 @@ use anyhow::{Context, Result};
 use super::initramfs::Archive;
 use crate::{exec, paths};
 
-/// Builds the program, and an initramfs with it, the `ip` tool, and the shared libraries they need.
+/// Tools of iproute2 that the checks call.
+const TOOLS: [&str; 2] = ["ip", "tc"];
+
+/// Builds the program, and an initramfs with it, the tools, and the shared libraries they need.
 ///
 /// It is the program that the ordinary build makes. Linking it statically would spare the libraries, but needs flags for
 /// which everything is built once more.
@@ -16,11 +19,13 @@ pub(crate) fn build() -> Result<Vec<u8>> {
     let program = paths::target().join("debug/kernel-guest");
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut archive = Archive::default();
-    let ip = paths::executable("ip").context("there is no ip tool: install iproute2")?;
     archive.add_file("init", &read(&program)?);
-    archive.add_file("bin/ip", &read(&ip)?);
-    let needed = [&program, &ip].map(|file| exec::output(Command::new("ldd").arg(file)));
-    let needed = needed.into_iter().collect::<Result<String>>()?;
+    let mut needed = exec::output(Command::new("ldd").arg(&program))?;
+    for name in TOOLS {
+        let tool = paths::executable(name).with_context(|| format!("there is no {name} tool: install iproute2"))?;
+        archive.add_file(&format!("bin/{name}"), &read(&tool)?);
+        needed += &exec::output(Command::new("ldd").arg(&tool))?;
+    }
     for library in BTreeSet::from_iter(libraries(&needed)) {
         archive.add_file(library.trim_start_matches('/'), &read(Path::new(library))?);
     }

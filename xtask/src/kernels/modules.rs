@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::initramfs::Archive;
 use crate::{exec, paths};
 
-/// In the order in which they depend on each other: VLANs, SCTP, veth, IPIP and classifiers.
-const MODULES: [&str; 16] = [
+/// In the order in which they depend on each other: VLANs, SCTP, veth, IPIP, classifiers and bonds.
+const MODULES: [&str; 18] = [
     "net/llc/llc",
     "net/802/stp",
     "net/802/garp",
@@ -28,6 +28,8 @@ const MODULES: [&str; 16] = [
     "net/ipv4/ipip",
     "net/sched/sch_ingress",
     "net/sched/cls_bpf",
+    "net/tls/tls",
+    "drivers/net/bonding/bonding",
 ];
 
 /// An archive that has the modules in `/modules`, uncompressed, with names that sort in the order of loading. The kernel
@@ -37,15 +39,16 @@ pub(crate) fn archive(image: &Path) -> Result<Vec<u8>> {
     let version = directory.file_name().and_then(|name| name.to_str()).context("a kernel's directory has no name")?;
     let mut archive = Archive::default();
     for (number, module) in MODULES.iter().enumerate() {
-        let content = read(directory, &format!("./lib/modules/{version}/kernel/{module}.ko"))?;
+        // Some series have it built in or need none of it. If it should be there, a check finds that.
+        let Some(content) = read(directory, &format!("./lib/modules/{version}/kernel/{module}.ko"))? else { continue };
         let name = module.rsplit('/').next().unwrap_or(module);
         archive.add_file(&format!("modules/{number:02}-{name}.ko"), &content);
     }
     Ok(archive.finish())
 }
 
-/// A module from the package that stayed beside the image. Newer kernels have them compressed.
-fn read(directory: &Path, module: &str) -> Result<Vec<u8>> {
+/// A module from the package that stayed beside the image, if that has it. Newer kernels have them compressed.
+fn read(directory: &Path, module: &str) -> Result<Option<Vec<u8>>> {
     let package = super::apt::package(directory)?;
     let compressed = format!("{module}.xz");
     let script = r#"dpkg-deb --fsys-tarfile "$1" | tar --extract --to-stdout "$2""#;
@@ -54,12 +57,10 @@ fn read(directory: &Path, module: &str) -> Result<Vec<u8>> {
         Ok((output.status.success() && !output.stdout.is_empty()).then_some(output.stdout))
     };
     if let Some(content) = extract(module)? {
-        return Ok(content);
+        return Ok(Some(content));
     }
-    let Some(content) = extract(&compressed)? else {
-        bail!("{} has neither {module} nor {compressed}", package.display());
-    };
-    decompressed(&content).with_context(|| format!("cannot decompress {compressed}"))
+    let Some(content) = extract(&compressed)? else { return Ok(None) };
+    decompressed(&content).map(Some).with_context(|| format!("cannot decompress {compressed}"))
 }
 
 fn decompressed(content: &[u8]) -> Result<Vec<u8>> {

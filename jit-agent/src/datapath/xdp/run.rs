@@ -1,6 +1,6 @@
 //! The loaded programs, run on frames without an interface.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use aya::programs::{ProgramInfo, TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya_obj::programs::XdpAttachType;
@@ -57,18 +57,6 @@ impl XdpDatapath {
             Entry::Xdp => self.object.xdp(entry.layer()).map(drop),
             Entry::Tc | Entry::TcNetwork => self.object.tc(entry.layer()).map(drop),
         }
-    }
-
-    /// Pins a program, loaded if need be, for others to attach it.
-    ///
-    /// # Errors
-    /// The kernel refuses it, or it can't be pinned there.
-    pub fn pin_entry(&mut self, entry: Entry, path: &Path) -> Result<(), DatapathError> {
-        let pinned = match entry {
-            Entry::Xdp => self.object.xdp(entry.layer())?.pin(path),
-            Entry::Tc | Entry::TcNetwork => self.object.tc(entry.layer())?.pin(path),
-        };
-        pinned.map_err(|error| DatapathError::kernel(format!("pinning a program to {}", path.display()), error))
     }
 
     /// Name of a program, as it is in the object.

@@ -4,7 +4,9 @@
 //! and powers the machine off.
 #![expect(clippy::print_stdout, reason = "the console is where the results go")]
 
+mod bonds;
 mod programs;
+mod tunnel;
 mod wire;
 
 use std::{
@@ -12,6 +14,7 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -59,7 +62,21 @@ const CHECKS: &[(&str, Check)] = &[
     ("tagged connections need a grant", wire::tagged_connections_need_a_grant),
     ("doubly tagged connections need a grant", wire::doubly_tagged_connections_need_a_grant),
     ("SCTP associations need a grant", wire::sctp_associations_need_a_grant),
-    ("connections through a tunnel without Ethernet headers need a grant", wire::tunnelled_connections_need_a_grant),
+    (
+        "a tunnel is covered by TCX, or by a filter before Linux 6.6, once, and connections need a grant",
+        tunnel::is_covered,
+    ),
+    ("on a tunnel, a second load takes the place of the first", tunnel::a_successor_takes_over),
+    (
+        "on a tunnel, who comes before us is overtaken and left alone, and who takes us off is noticed",
+        tunnel::what_others_do_is_noticed,
+    ),
+    (
+        "a tunnel left to itself, or unloaded, has the filters of others still, and none of ours",
+        tunnel::is_left_as_it_was,
+    ),
+    ("a bond's members are covered, whether they joined before or after the start", bonds::members_stay_covered),
+    ("a bond that is named stands for its members as they come and go", bonds::a_bond_stands_for_its_members),
     ("under the service's rights connections need a grant", wire::connections_need_a_grant_under_the_services_rights),
     ("a second load takes over the pinned maps and their grants", second_load_adopts),
 ];
@@ -83,9 +100,10 @@ fn main() -> ExitCode {
     }
     println!("Linux {}", release().unwrap_or_else(|error| format!("{error:#}")));
     for &(name, check) in CHECKS {
+        let begin = Instant::now();
         match check() {
             Ok(()) => {
-                println!("ok {name}");
+                println!("ok {name} ({} s)", begin.elapsed().as_secs());
                 passed += 1;
             }
             Err(error) => {

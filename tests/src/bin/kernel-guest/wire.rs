@@ -1,14 +1,18 @@
 //! What needs devices and protocols that the kernels of build hosts often lack: 802.1Q, 802.1ad and SCTP.
 
-use std::{fs, net::SocketAddr, os::fd::OwnedFd, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::programs::{SchedClassifier, TcAttachType, tc::qdisc_add_clsact};
 use jit_agent::{
     config::Interfaces,
     datapath::{
         Datapath as _,
-        xdp::{Entry, XdpDatapath, unload},
+        xdp::{XdpDatapath, unload},
     },
 };
 use jit_common::abi::Mode;
@@ -27,20 +31,43 @@ use rustix::{
 use crate::BPFFS;
 
 /// In the packet table's world this source has live grants for 22/tcp and 3389/sctp.
-const GRANTED: &str = "192.0.2.10";
+pub(crate) const GRANTED: &str = "192.0.2.10";
 /// This one has none.
-const STRANGER: &str = "192.0.2.12";
+pub(crate) const STRANGER: &str = "192.0.2.12";
 
 /// A veth with the program on the server's end.
-struct Wire {
-    server: Namespace,
-    client: Namespace,
-    datapath: XdpDatapath,
-    classifier: Option<SchedClassifier>,
+pub(crate) struct Wire {
+    pub(crate) server: Namespace,
+    pub(crate) client: Namespace,
+    pub(crate) datapath: XdpDatapath,
+}
+
+/// Where the programs and tables of a check are.
+pub(crate) fn pins() -> PathBuf {
+    Path::new(BPFFS).join("jit-agent")
+}
+
+/// Loads the programs, with the packet table's world, and covers these interfaces, which is what the namespace is for.
+pub(crate) fn cover(interfaces: &[&str]) -> Result<XdpDatapath> {
+    let mut datapath = XdpDatapath::load(&pins())?;
+    populate(&mut datapath, &protection(Mode::Enforce, false))?;
+    choose(&mut datapath, interfaces)?;
+    Ok(datapath)
+}
+
+/// Covers these interfaces from now on.
+pub(crate) fn choose(datapath: &mut XdpDatapath, interfaces: &[&str]) -> Result<()> {
+    let interfaces = Interfaces::parse(interfaces).map_err(anyhow::Error::msg)?;
+    datapath.attach(&interfaces).map_err(|errors| anyhow::anyhow!("{errors:?}"))
+}
+
+/// Removes what an earlier check left.
+pub(crate) fn clean() -> Result<()> {
+    unload(&pins()).map(drop).map_err(|left| anyhow::anyhow!("{left:?}"))
 }
 
 impl Wire {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Self::made_under(None)
     }
 
@@ -48,23 +75,14 @@ impl Wire {
     fn made_under(rights: Option<CapabilitySet>) -> Result<Self> {
         let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);
         Link::new(&server, "srv0", &client, "cli0").up()?;
-        let directory = Path::new(BPFFS).join("jit-agent");
-        unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-        let make = || {
-            let mut datapath = XdpDatapath::load(&directory)?;
-            populate(&mut datapath, &protection(Mode::Enforce, false))?;
-            datapath
-                .attach(&Interfaces::parse(&["srv0"]).map_err(anyhow::Error::msg)?)
-                .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-            anyhow::Ok(datapath)
-        };
+        clean()?;
         let datapath = server.enter(|| match rights {
-            None => make(),
-            Some(rights) => with_only(rights, make)?,
+            None => cover(&["srv0"]),
+            Some(rights) => with_only(rights, || cover(&["srv0"]))?,
         })??;
         let view = server.enter(|| datapath.interfaces())?;
         ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
-        Ok(Self { server, client, datapath, classifier: None })
+        Ok(Self { server, client, datapath })
     }
 
     /// Stacks VLAN devices, given by protocol and number, outermost first, on both ends, and addresses the innermost.
@@ -86,50 +104,25 @@ impl Wire {
         Ok(())
     }
 
-    /// Puts a tunnel without Ethernet headers over the veth, with its own program on the server's end, and the addresses
-    /// on the tunnel. The program on the veth lets the tunnel's packets pass, which are neither TCP nor UDP nor SCTP.
-    fn tunnel(&mut self) -> Result<()> {
-        let ends = [
-            (&self.server, "srv0", "198.18.0.1", "198.18.0.2", &["192.0.2.1"][..]),
-            (&self.client, "cli0", "198.18.0.2", "198.18.0.1", &[GRANTED, STRANGER]),
-        ];
-        for (namespace, device, local, remote, addresses) in ends {
-            namespace.ip(&format!("address add {local}/24 dev {device}"))?;
-            namespace.ip(&format!("link add tun9 type ipip local {local} remote {remote}"))?;
-            namespace.ip("link set tun9 up")?;
-            for address in addresses {
-                namespace.ip(&format!("address add {address}/24 dev tun9"))?;
-            }
-        }
-        let pin = Path::new(BPFFS).join("network");
-        self.datapath.pin_entry(Entry::TcNetwork, &pin)?;
-        let program = SchedClassifier::from_pin(&pin);
-        fs::remove_file(&pin)?;
-        let mut program = program?;
-        self.server.enter(|| -> Result<()> {
-            qdisc_add_clsact("tun9")?;
-            program.attach("tun9", TcAttachType::Ingress)?;
-            Ok(())
-        })??;
-        // It is detached where this is dropped.
-        self.classifier = Some(program);
-        Ok(())
-    }
-
     fn connections_need_a_grant(&self) -> Result<()> {
-        let _server = TcpServer::echo(&self.server, "192.0.2.1:22")?;
-        let unprotected = TcpServer::echo(&self.server, "192.0.2.1:80")?;
-        let reach = |from, port, within| tcp_connects(&self.client, from, &format!("192.0.2.1:{port}"), within);
-        // The way there and back is well, so silence is a drop.
-        is(reach(STRANGER, 80, PATIENCE)?, Reach::Open, "a stranger at an unprotected port")?;
-        is(reach(STRANGER, 22, SILENCE)?, Reach::Silent, "a stranger")?;
-        is(reach(GRANTED, 22, PATIENCE)?, Reach::Open, "a granted host")?;
-        drop(unprotected);
-        Ok(())
+        connections_need_a_grant(&self.server, &self.client)
     }
 }
 
-fn is(found: Reach, expected: Reach, who: &str) -> Result<()> {
+/// At the server's 192.0.2.1.
+pub(crate) fn connections_need_a_grant(server: &Namespace, client: &Namespace) -> Result<()> {
+    let _server = TcpServer::echo(server, "192.0.2.1:22")?;
+    let unprotected = TcpServer::echo(server, "192.0.2.1:80")?;
+    let reach = |from, port, within| tcp_connects(client, from, &format!("192.0.2.1:{port}"), within);
+    // The way there and back is well, so silence is a drop.
+    is(reach(STRANGER, 80, PATIENCE)?, Reach::Open, "a stranger at an unprotected port")?;
+    is(reach(STRANGER, 22, SILENCE)?, Reach::Silent, "a stranger")?;
+    is(reach(GRANTED, 22, PATIENCE)?, Reach::Open, "a granted host")?;
+    drop(unprotected);
+    Ok(())
+}
+
+pub(crate) fn is(found: Reach, expected: Reach, who: &str) -> Result<()> {
     ensure!(found == expected, "{who}: {found:?} instead of {expected:?}");
     Ok(())
 }
@@ -143,12 +136,6 @@ pub(crate) fn tagged_connections_need_a_grant() -> Result<()> {
 pub(crate) fn connections_need_a_grant_under_the_services_rights() -> Result<()> {
     let wire = Wire::made_under(Some(SERVICE))?;
     wire.address(&[])?;
-    wire.connections_need_a_grant()
-}
-
-pub(crate) fn tunnelled_connections_need_a_grant() -> Result<()> {
-    let mut wire = Wire::new()?;
-    wire.tunnel()?;
     wire.connections_need_a_grant()
 }
 
