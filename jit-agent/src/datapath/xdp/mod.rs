@@ -20,6 +20,7 @@ mod select;
 mod settings;
 mod slots;
 mod tables;
+mod verify;
 mod watch;
 mod ways;
 
