@@ -224,6 +224,12 @@ impl Attachments {
             Vec::new()
         });
         for (index, path) in pinned.into_iter().filter(|(index, _)| !is_chosen(*index)) {
+            // Not every kernel says that a list lacks something, and a mistake would open the ports.
+            let is_listed = all.iter().any(|interface| interface.index == index);
+            if !is_listed && !netlink::is_gone(index).is_ok_and(|is_gone| is_gone) {
+                tracing::warn!(index, "interface is not in the list, but not gone: not detaching");
+                continue;
+            }
             tracing::info!(index, "interface is gone or no longer to be covered: detaching");
             if let Err(problem) = remove_pin(&path) {
                 tracing::error!(problem, "still attached");

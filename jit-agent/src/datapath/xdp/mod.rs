@@ -2,6 +2,7 @@
 
 mod attach;
 mod climb;
+mod dump;
 mod events;
 mod genetlink;
 mod live;

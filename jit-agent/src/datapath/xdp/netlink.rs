@@ -8,12 +8,15 @@ use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_core::{DefaultNla, Nla as _},
     packet_route::{
+        RouteNetlinkMessage,
         address::{AddressAttribute, AddressMessage},
         link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
         route::{RouteAttribute, RouteMessage, RouteType},
-        tc::{TcAttribute, TcMessage, TcOption},
+        tc::{TcAttribute, TcHandle, TcMessage, TcOption},
     },
 };
+
+use super::dump::dump;
 
 /// An interface as netlink reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,21 +41,36 @@ pub(super) struct Interface {
 
 /// All interfaces of this network namespace.
 pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
-    ask(async |handle| {
-        let mut messages = handle.link().get().execute();
-        let mut all = Vec::new();
-        while let Some(message) = messages.try_next().await.map_err(io::Error::other)? {
-            all.push(interface(message));
-        }
+    ask(async |mut handle| {
+        let links = dump(&mut handle, RouteNetlinkMessage::GetLink(LinkMessage::default())).await?;
+        let listed = dump(&mut handle, RouteNetlinkMessage::GetAddress(AddressMessage::default())).await?;
         let mut addresses: HashMap<u32, Vec<IpNet>> = HashMap::new();
-        let mut messages = handle.address().get().execute();
-        while let Some(message) = messages.try_next().await.map_err(io::Error::other)? {
-            addresses.entry(message.header.index).or_default().extend(address(&message));
+        for message in listed {
+            if let RouteNetlinkMessage::NewAddress(message) = message {
+                addresses.entry(message.header.index).or_default().extend(address(&message));
+            }
         }
-        for interface in &mut all {
-            interface.addresses = addresses.remove(&interface.index).unwrap_or_default();
+        let links = links.into_iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(message) => Some(interface(message)),
+            _ => None,
+        });
+        let with_addresses = |interface: Interface| {
+            let addresses = addresses.remove(&interface.index).unwrap_or_default();
+            Interface { addresses, ..interface }
+        };
+        Ok(links.map(with_addresses).collect())
+    })
+}
+
+/// Whether there is no interface of that index, by a question for it alone.
+pub(super) fn is_gone(index: u32) -> io::Result<bool> {
+    ask(async |handle| {
+        let mut answers = handle.link().get().match_index(index).execute();
+        match answers.try_next().await {
+            Ok(_) => Ok(false),
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(true),
+            Err(error) => Err(io::Error::other(error)),
         }
-        Ok(all)
     })
 }
 
@@ -68,19 +86,20 @@ pub(super) struct Filter {
 
 /// The filters on what comes in over an interface, in the order in which they see packets.
 pub(super) fn ingress_filters(index: u32) -> io::Result<Vec<Filter>> {
-    ask(async move |handle| {
-        let index = i32::try_from(index).map_err(io::Error::other)?;
-        let mut messages = handle.traffic_filter(index).get().ingress().execute();
-        let mut all = Vec::new();
-        loop {
-            match messages.try_next().await {
-                Ok(Some(message)) => all.extend(filter(&message)),
-                Ok(None) => return Ok(all),
-                // There is no such queueing discipline.
-                Err(rtnetlink::Error::NetlinkError(_)) => return Ok(all),
-                Err(error) => return Err(io::Error::other(error)),
-            }
-        }
+    ask(async move |mut handle| {
+        let mut request = TcMessage::default();
+        request.header.index = i32::try_from(index).map_err(io::Error::other)?;
+        request.header.parent = TcHandle { major: 0xffff, minor: TcHandle::MIN_INGRESS };
+        let filters = match dump(&mut handle, RouteNetlinkMessage::GetTrafficFilter(request)).await {
+            // There is no such queueing discipline.
+            Err(error) if error.raw_os_error().is_some() => return Ok(Vec::new()),
+            filters => filters?,
+        };
+        let all = filters.into_iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewTrafficFilter(message) => filter(&message),
+            _ => None,
+        });
+        Ok(all.collect())
     })
 }
 
@@ -146,7 +165,8 @@ pub(super) fn forwards(interface: &str, source: IpAddr, destination: IpAddr) -> 
 fn ask<T, F: Future<Output = io::Result<T>>>(question: impl FnOnce(Handle) -> F) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let (mut connection, handle, _) = rtnetlink::new_connection()?;
+        connection.set_forward_done(true);
         let connection = tokio::spawn(connection);
         let answer = question(handle).await;
         connection.abort();
@@ -213,4 +233,18 @@ fn program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {
         _ => None,
     });
     Some((id.unwrap_or_default(), mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_is_listed_and_not_gone() {
+        let all = interfaces().unwrap();
+        let loopback = all.iter().find(|interface| interface.is_loopback).unwrap();
+        assert_eq!((loopback.name.as_str(), is_gone(loopback.index).unwrap()), ("lo", false));
+        assert!(is_gone(i32::MAX as u32).unwrap());
+        assert_eq!(ingress_filters(loopback.index).unwrap(), []);
+    }
 }
