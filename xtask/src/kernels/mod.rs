@@ -7,18 +7,23 @@ mod modules;
 mod qemu;
 mod series;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 pub(crate) use self::apt::mirrors;
-use self::{apt::Archive, series::Series};
+use self::{apt::Archive, qemu::Report, series::Series};
 use crate::{paths, suite::Summary};
 
 /// Debian's archive keys, which sign the kernels' packages.
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Boots one kernel of each series, one after another.
+/// Boots one kernel of each series, all at once: an emulated machine whose checks run one after another keeps one
+/// processor busy.
 pub(crate) fn run(summary: &mut Summary) {
     if let Some(reason) = unsupported() {
         summary.skip(format!("kernels under QEMU: {reason}"));
@@ -28,14 +33,20 @@ pub(crate) fn run(summary: &mut Summary) {
         Ok(guest) => guest,
         Err(error) => return summary.fail(format!("the guest for the kernels: {error:#}")),
     };
-    for series in &series::ALL {
-        match boot(series, &guest, summary) {
-            Ok((passed, 0)) if passed > 0 => summary.part(format!("kernel {}: {passed} passed", series.name)),
-            Ok((0, 0)) => summary.fail(format!("kernel {}: it booted but checked nothing", series.name)),
-            Ok((_, failed)) => summary.part(format!("kernel {}: {failed} FAILED", series.name)),
-            Err(error) => summary.fail(format!("kernel {}: {error:#}", series.name)),
+    // One after another, since two may come from the same archive.
+    let machines = series::ALL.map(|series| (series.name, prepare(&series, &guest)));
+    thread::scope(|scope| {
+        let boots = machines.map(|(name, machine)| {
+            let boot = move || machine.and_then(|(image, initramfs)| qemu::boot(name, &image, &initramfs));
+            (name, scope.spawn(boot))
+        });
+        for (name, boot) in boots {
+            match boot.join() {
+                Ok(report) => count(name, report, summary),
+                Err(_) => summary.fail(format!("kernel {name}: the thread that watched it panicked")),
+            }
         }
-    }
+    });
 }
 
 /// Why no machine with a kernel of Debian's can be booted here.
@@ -49,8 +60,8 @@ pub(crate) fn unsupported() -> Option<String> {
     None
 }
 
-/// Boots the kernel and returns how many of the guest's checks passed and failed.
-fn boot(series: &Series, guest: &[u8], summary: &mut Summary) -> Result<(u64, u64)> {
+/// The kernel, and what it unpacks: the guest with the modules of that kernel.
+fn prepare(series: &Series, guest: &[u8]) -> Result<(PathBuf, PathBuf)> {
     let image = match apt::cached(series)? {
         Some(image) => image,
         None => Archive::open(series)?.fetch(series)?,
@@ -58,17 +69,31 @@ fn boot(series: &Series, guest: &[u8], summary: &mut Summary) -> Result<(u64, u6
     let initramfs = paths::target().join(format!("kernel-guest-{}.cpio", series.name));
     fs::write(&initramfs, [guest, &modules::archive(&image)?].concat())
         .with_context(|| format!("cannot write {}", initramfs.display()))?;
-    let report = qemu::boot(series.name, &image, &initramfs)?;
+    Ok((image, initramfs))
+}
+
+fn count(name: &str, report: Result<Report>, summary: &mut Summary) {
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => return summary.fail(format!("kernel {name}: {error:#}")),
+    };
     // These kernels have all that the checks need, so one that can't be made is one that failed.
     for skip in &report.skips {
-        summary.fail(format!("kernel {}: skipped {skip}", series.name));
+        summary.fail(format!("kernel {name}: skipped {skip}"));
     }
     for failure in &report.failures {
-        summary.name_failure(format!("kernel {}: {failure}", series.name));
+        summary.name_failure(format!("kernel {name}: {failure}"));
     }
-    let Some((passed, failed)) = report.result else {
-        bail!("the guest ended without its result; it last said:\n{}", report.last_lines());
-    };
-    summary.count(passed, failed);
-    Ok((passed, failed))
+    match report.result {
+        Some((0, 0)) => summary.fail(format!("kernel {name}: it booted but checked nothing")),
+        Some((passed, failed)) => {
+            summary.count(passed, failed);
+            let failed = if failed > 0 { format!(", {failed} FAILED") } else { String::new() };
+            summary.part(format!("kernel {name}: {passed} passed{failed}"));
+        }
+        None => {
+            let last = report.last_lines();
+            summary.fail(format!("kernel {name}: the guest ended without its result; it last said:\n{last}"));
+        }
+    }
 }

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{exec, paths};
 
-/// From power on to power off; about 30 s are usual without KVM, several times as many on a busy machine.
-const LIMIT: Duration = Duration::from_secs(900);
+/// From power on to power off; two to six minutes are usual without KVM, several times as many on a busy machine.
+const LIMIT: Duration = Duration::from_secs(1500);
 
 /// How much is repeated of a guest that went wrong.
 const LAST_LINES: usize = 25;

@@ -17,15 +17,6 @@ impl Summary {
         self.failed += failed;
     }
 
-    /// Adds all that another one has.
-    pub(crate) fn add(&mut self, other: Self) {
-        let Self { passed, failed, failures, skips, parts } = other;
-        self.count(passed, failed);
-        self.failures.extend(failures);
-        self.skips.extend(skips);
-        self.parts.extend(parts);
-    }
-
     /// Notes what failed, without counting it.
     pub(crate) fn name_failure(&mut self, what: impl Into<String>) {
         self.failures.push(what.into());
@@ -93,19 +84,5 @@ mod tests {
         assert!(summary.success());
         summary.fail("kernel 5.10 hangs");
         assert!(!summary.success());
-    }
-
-    #[test]
-    fn what_failed_in_a_part_fails_the_whole() {
-        let (mut whole, mut part) = (Summary::default(), Summary::default());
-        whole.count(3, 0);
-        part.count(2, 1);
-        part.skip("a kernel");
-        part.name_failure("kernel 5.10: tagged connections");
-        part.part("kernel 5.10: 2 passed, 1 FAILED");
-        whole.add(part);
-        assert!(!whole.success());
-        assert_eq!((whole.passed, whole.failed), (5, 1));
-        assert_eq!((whole.skips().len(), whole.parts().len(), whole.failures().len()), (1, 1, 1));
     }
 }

@@ -20,18 +20,25 @@ pub(crate) const CHECKS: [Check; 2] = [
 const NOTED: u64 = 60;
 
 fn reboot(world: &mut World) -> Result<()> {
-    let (begin, before) = (Instant::now(), left(world)?);
+    let begin = Instant::now();
+    let (then, before) = (clock(world)?, left(world)?);
     world.machine.reboot()?;
     world.wire.wait_for_control(Instant::now())?;
     world.wire.open(CLIENT)?;
     world.machine.started()?;
     world.wire.silent(crate::wire::STRANGER)?;
     world.wire.shut_since(begin)?;
-    let (after, passed) = (left(world)?, begin.elapsed().as_secs());
-    // Both are rounded up, and the machine's clock is in whole seconds at its start.
-    let right = before.saturating_sub(passed + NOTED)..=(before + 2).saturating_sub(passed);
+    let (after, passed) = (left(world)?, clock(world)?.saturating_sub(then));
+    // All are rounded, and the machine's clock is in whole seconds at its start.
+    let right = before.saturating_sub(passed + NOTED + 1)..=(before + 3).saturating_sub(passed);
     ensure!(right.contains(&after), "{before} s were left {passed} s ago, and {after} s are now: not in {right:?}");
     Ok(())
+}
+
+/// The machine's own clock, in seconds. It may fall behind that outside.
+fn clock(world: &mut World) -> Result<u64> {
+    let said = world.done("date +%s")?;
+    said.parse().with_context(|| format!("date says {said}"))
 }
 
 /// The seconds left of the client's grant for SSH.
