@@ -1,11 +1,8 @@
 //! The kernel modules that the guest needs, out of the kernel's own package.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use super::initramfs::Archive;
 use crate::{exec, paths};
@@ -37,48 +34,51 @@ const MODULES: [&str; 18] = [
 pub(crate) fn archive(image: &Path) -> Result<Vec<u8>> {
     let directory = image.parent().context("the kernel's image is in no directory")?;
     let version = directory.file_name().and_then(|name| name.to_str()).context("a kernel's directory has no name")?;
+    let files = paths::target().join(format!("kernel-modules-{version}"));
+    extract(directory, version, &files)?;
     let mut archive = Archive::default();
     for (number, module) in MODULES.iter().enumerate() {
+        let file = files.join(path(version, module));
         // Some series have it built in or need none of it. If it should be there, a check finds that.
-        let Some(content) = read(directory, &format!("./lib/modules/{version}/kernel/{module}.ko"))? else { continue };
+        let Some(content) = read(&file)? else { continue };
         let name = module.rsplit('/').next().unwrap_or(module);
         archive.add_file(&format!("modules/{number:02}-{name}.ko"), &content);
     }
     Ok(archive.finish())
 }
 
-/// A module from the package that stayed beside the image, if that has it. Newer kernels have them compressed.
-fn read(directory: &Path, module: &str) -> Result<Option<Vec<u8>>> {
-    let package = super::apt::package(directory)?;
-    let compressed = format!("{module}.xz");
-    let script = r#"dpkg-deb --fsys-tarfile "$1" | tar --extract --to-stdout "$2""#;
-    let extract = |member: &str| -> Result<Option<Vec<u8>>> {
-        let output = Command::new("sh").args(["-c", script, "sh"]).arg(&package).arg(member).output()?;
-        Ok((output.status.success() && !output.stdout.is_empty()).then_some(output.stdout))
-    };
-    if let Some(content) = extract(module)? {
-        return Ok(Some(content));
-    }
-    let Some(content) = extract(&compressed)? else { return Ok(None) };
-    decompressed(&content).map(Some).with_context(|| format!("cannot decompress {compressed}"))
+/// Where a package has a module.
+fn path(version: &str, module: &str) -> String {
+    format!("lib/modules/{version}/kernel/{module}.ko")
 }
 
-fn decompressed(content: &[u8]) -> Result<Vec<u8>> {
-    use std::io::Write as _;
-    let xz = paths::executable("xz").context("there is no xz: install xz-utils")?;
-    let mut command = Command::new(xz);
-    command.args(["--decompress", "--stdout"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot start {}", exec::shown(&command)))?;
-    let mut input = child.stdin.take().context("xz has no input")?;
-    let output = std::thread::scope(|scope| {
-        // Both ends at once, since a pipe holds less than a module.
-        let writer = scope.spawn(move || input.write_all(content));
-        let output = child.wait_with_output();
-        writer.join().map_err(|_| anyhow::anyhow!("the thread that writes to xz panicked"))??;
-        Ok::<_, anyhow::Error>(output?)
-    })?;
-    if !output.status.success() {
-        bail!("xz failed ({})", output.status);
+/// Unpacks the modules that the package beside the image has, all in one go, since it is large.
+fn extract(directory: &Path, version: &str, into: &Path) -> Result<()> {
+    fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
+    let members = MODULES.iter().flat_map(|module| {
+        // Newer kernels have them compressed.
+        let member = format!("./{}", path(version, module));
+        [format!("{member}.xz"), member]
+    });
+    // tar fails where it misses one of them.
+    let script = r#"package=$1 into=$2; shift 2
+        dpkg-deb --fsys-tarfile "$package" | tar --extract --directory "$into" "$@" 2>/dev/null || true"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(super::apt::package(directory)?).arg(into).args(members);
+    exec::run(&mut command)
+}
+
+/// A module, if it is there.
+fn read(file: &Path) -> Result<Option<Vec<u8>>> {
+    let compressed = file.with_extension("ko.xz");
+    if file.exists() {
+        return fs::read(file).map(Some).with_context(|| format!("cannot read {}", file.display()));
     }
-    Ok(output.stdout)
+    if !compressed.exists() {
+        return Ok(None);
+    }
+    let xz = paths::executable("xz").context("there is no xz: install xz-utils")?;
+    let output = Command::new(xz).args(["--decompress", "--stdout"]).arg(&compressed).output()?;
+    ensure!(output.status.success(), "xz cannot decompress {} ({})", compressed.display(), output.status);
+    Ok(Some(output.stdout))
 }
