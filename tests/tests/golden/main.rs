@@ -1,0 +1,12 @@
+//! What people, programs and older versions see of the binaries, against texts in `tests/golden`: everything that must stay
+//! as it is while the code behind it changes.
+//!
+//! With `JIT_UPDATE_GOLDEN=1` the texts are written anew, to be looked through before they are committed.
+
+mod document;
+mod file;
+mod help;
+mod metrics;
+mod normal;
+mod run;
+mod schema;
