@@ -3,10 +3,16 @@
 //!
 //! With `JIT_UPDATE_GOLDEN=1` the texts are written anew, to be looked through before they are committed.
 
+mod configuration;
 mod document;
+mod exits;
 mod file;
 mod help;
 mod metrics;
 mod normal;
+mod problems;
 mod run;
 mod schema;
+mod seen;
+mod story;
+mod transcript;

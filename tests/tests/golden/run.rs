@@ -39,6 +39,12 @@ impl Host {
         Ok(Self { agent, net })
     }
 
+    /// Runs `jitctl` as a user.
+    pub(crate) fn jitctl(&self, user: &str, arguments: &[&str]) -> Result<Outcome> {
+        let program = as_user(user, &self.net.sandbox, "jitctl")?;
+        run(program.arg("--socket").arg(self.agent.socket()).args(arguments), &self.net.server)
+    }
+
     /// Runs `jit-agent` as root.
     pub(crate) fn jit_agent(&self, arguments: &[&str]) -> Result<Outcome> {
         let program = as_user("root", &self.net.sandbox, "jit-agent")?;
