@@ -53,7 +53,7 @@ fn every_key_is_taken_and_takes_effect() -> Result<()> {
     told.heading("jit-agent check");
     checked.lines().filter(about).for_each(|line| told.0.push_str(&format!("{line}\n")));
     told.0.push('\n');
-    host.agent.launch()?;
+    host.launch()?;
     play(&host, SHOWN, None, &mut told)?;
 
     let mut fragment = Ipv4::new([192, 0, 2, 10].into(), protocol::TCP, segment(22));
@@ -81,7 +81,7 @@ fn files_of_conf_d_are_put_together() -> Result<()> {
     fs::write(beside.join("20-people.toml"), "[roles]\nviewer = ['alice']\nrequester = ['alice']\n")?;
     fs::write(beside.join("30-other.conf"), "no such key = 1")?;
     fs::write(beside.join(".40-hidden.toml"), "no such key = 1")?;
-    host.agent.launch()?;
+    host.launch()?;
     play(&host, "dave ports\nalice ports\nbob ports\nalice audit --event granted\n", None, &mut told)?;
     told.heading("what is kept for a start with a broken file");
     told.0.push_str(&fs::read_to_string(host.agent.state_dir().join("accepted-config.toml"))?);

@@ -10,12 +10,18 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
+/// Where the texts are.
+pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
 const UPDATE: &str = "JIT_UPDATE_GOLDEN";
 /// Lines before and behind a difference.
 const CONTEXT: usize = 3;
 /// Lines of a difference that are shown of either text.
 const SHOWN: usize = 20;
+
+/// Whether it was asked to write anew: `1` the texts, `past` what this version leaves behind.
+pub(crate) fn updates(what: &str) -> bool {
+    env::var_os(UPDATE).is_some_and(|value| value == what)
+}
 
 /// Holds `found` against the text of this name, or puts it in its place where that was asked for.
 pub(crate) fn check(name: &str, found: &str) -> Result<()> {
@@ -24,7 +30,7 @@ pub(crate) fn check(name: &str, found: &str) -> Result<()> {
     if expected.as_deref() == Some(found) {
         return Ok(());
     }
-    if env::var_os(UPDATE).is_some_and(|value| value == "1") {
+    if updates("1") {
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
         fs::write(&path, found).with_context(|| format!("cannot write {}", path.display()))?;
         // Not by a macro, which the test harness would keep to itself.
@@ -71,7 +77,7 @@ fn a_difference_is_shown_with_the_lines_around_it() {
 
 #[test]
 fn a_text_that_is_missing_is_named_with_what_makes_it() {
-    if env::var_os(UPDATE).is_none() {
+    if !updates("1") {
         let error = check("no-such-file.txt", "").unwrap_err().to_string();
         assert!(error.contains("tests/golden/no-such-file.txt") && error.contains("JIT_UPDATE_GOLDEN=1"), "{error}");
     }

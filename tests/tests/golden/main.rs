@@ -5,11 +5,14 @@
 
 mod configuration;
 mod document;
+mod enable;
 mod exits;
 mod file;
 mod help;
+mod import;
 mod metrics;
 mod normal;
+mod past;
 mod problems;
 mod run;
 mod schema;

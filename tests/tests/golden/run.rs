@@ -1,8 +1,8 @@
 //! Programs in surroundings that are the same on every machine.
 
-use std::fs;
+use std::{fs, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use jit_tests::{Agent, Config, Namespace, Outcome, PATIENCE, Program, Sandbox, Topology};
 
 /// The program with all that its words could depend on set.
@@ -27,8 +27,22 @@ impl Host {
     /// With the agent running.
     pub(crate) fn start(config: Config) -> Result<Self> {
         let mut host = Self::prepare(config)?;
-        host.agent.launch()?;
+        host.launch()?;
         Ok(host)
+    }
+
+    /// Starts the agent, and waits until the log has its interface, a row that could come between others otherwise.
+    pub(crate) fn launch(&mut self) -> Result<()> {
+        self.agent.launch()?;
+        let begin = Instant::now();
+        let last = |event: &str| -> Result<Option<i64>> {
+            let rows = self.agent.api("GET", &format!("/v1/audit?event={event}"), None)?.json()?;
+            Ok(rows["value"].as_array().and_then(|rows| rows.last()?["seq"].as_i64()))
+        };
+        while last("attached")? < last("started")? {
+            ensure!(begin.elapsed() < PATIENCE, "no interface is covered: {}", self.agent.status()?);
+        }
+        Ok(())
     }
 
     /// With the agent's configuration written.

@@ -40,7 +40,7 @@ fn of_a_broken_file_the_same_is_in_force() -> Result<()> {
     let mut hold = |heading: &str, text: &str| -> Result<()> {
         told.heading(heading);
         fs::write(host.agent.config_file(), format!("{PLACES}{text}"))?;
-        host.agent.launch()?;
+        host.launch()?;
         play(&host, "root status\nroot ports\ndave ports\n", None, &mut told)?;
         host.agent.stop()?;
         host.agent.unload()?.success()?;
@@ -63,7 +63,7 @@ fn what_was_accepted_last_is_in_force_until_the_file_is_correct() -> Result<()> 
     let mut told = Transcript::default();
     host.agent.stop()?;
     fs::write(host.agent.config_file(), good.replace("mode", "mood"))?;
-    host.agent.launch()?;
+    host.launch()?;
     play(&host, BROKEN, None, &mut told)?;
     fs::write(host.agent.config_file(), good)?;
     play(&host, CORRECTED, None, &mut told)?;
