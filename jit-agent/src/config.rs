@@ -3,7 +3,6 @@
 pub(crate) mod accepted;
 pub mod edit;
 pub mod files;
-mod interfaces;
 mod kept;
 mod raw;
 pub(crate) mod trial;
@@ -18,12 +17,9 @@ use std::{
 use ipnet::IpNet;
 use jit_common::abi::Mode;
 
-pub use self::interfaces::{Interfaces, Pattern};
 use self::raw::{RawConfig, RawFragments};
-use crate::{
-    datapath::{Protection, Scope},
-    policy::{PolicyError, PortPolicies, PortPolicy, Role},
-};
+pub use jit_policy::{Interfaces, Pattern};
+use jit_policy::{PolicyError, PortPolicies, PortPolicy, Protection, Role, Scope};
 
 /// Where the configuration is, unless `--config` names another file.
 pub const DEFAULT_PATH: &str = "/etc/jit-agent/config.toml";

@@ -16,9 +16,10 @@ use jit_common::{
     parse::Source,
     reason::{Reason, Verdict},
 };
+use jit_policy::BootTime;
 use tokio::sync::broadcast;
 
-use crate::clock::{BootTime, Clock};
+use crate::clock::Clock;
 
 /// Packets of one source that are shown in a second.
 const PER_SOURCE: u32 = 8;

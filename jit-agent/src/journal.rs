@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use jit_policy::hex;
 use serde_json::Value;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::{
@@ -15,8 +16,6 @@ use tracing_subscriber::{
     registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
-
-use crate::hex;
 
 /// Target of what is also in the audit log.
 pub const TARGET: &str = "audit";

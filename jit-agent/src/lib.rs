@@ -1,12 +1,10 @@
-//! Just-in-time access for Linux hosts: the library behind the daemon `jit-agent` and the client `jitctl`.
+//! Just-in-time access for Linux hosts: the library behind the daemon `jit-agent`.
 //!
-//! Dependencies point downwards: `daemon` wires everything, `api` and `cli` speak HTTP, `core` owns the state and
-//! drives `store` and `datapath`, `events` leads from the datapath to those who watch, and `policy` is pure.
+//! Dependencies point downwards: `daemon` wires everything, `http` serves the API, `core` owns the state and drives
+//! `store` and `datapath`, `events` leads from the datapath to those who watch, `config` reads the files.
 
 #![deny(unsafe_code)]
 
-pub mod api;
-pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core;
@@ -15,9 +13,7 @@ mod crash;
 pub mod daemon;
 pub mod datapath;
 pub mod events;
-mod hex;
+pub mod http;
 pub mod journal;
-pub mod policy;
 pub mod store;
-mod text;
 pub mod warnings;

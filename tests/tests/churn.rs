@@ -9,14 +9,14 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use jit_agent::{
-    clock::{BootTime, Clock as _, SystemClock},
-    datapath::{Datapath, Protection, xdp::XdpDatapath},
-    policy::EntryKey,
+    clock::{Clock as _, SystemClock},
+    datapath::{Datapath, xdp::XdpDatapath},
 };
 use jit_common::{
     abi::{ENTRIES, Mode, SLOTS, Transport},
     reason::Reason,
 };
+use jit_policy::{BootTime, EntryKey, Protection};
 use jit_tests::{
     Sandbox,
     model::frame,

@@ -3,11 +3,9 @@
 
 use std::path::Path;
 
-use jit_agent::{
-    config::Interfaces,
-    datapath::xdp::{Entry, probe},
-};
+use jit_agent::datapath::xdp::{Entry, probe};
 use jit_common::{abi::Mode, reason::Reason};
+use jit_policy::Interfaces;
 use jit_tests::{
     Sandbox,
     verdicts::{Buffers, Comparison, Extent, Generator, HostJudge, KernelJudge, protection},

@@ -10,15 +10,14 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use jit_agent::{
-    clock::{BootTime, Clock as _, SystemClock},
-    config::Interfaces,
+    clock::{Clock as _, SystemClock},
     datapath::{Counter, Datapath as _, xdp::XdpDatapath},
-    policy::{EntryKey, parse_source},
 };
 use jit_common::{
     abi::{Mode, Transport},
     reason::Reason,
 };
+use jit_policy::{BootTime, EntryKey, Interfaces, parse_source};
 use jit_tests::{
     FrameSender, Link, Namespace, PATIENCE, Reach, SILENCE, Sandbox, UdpServer,
     verdicts::{

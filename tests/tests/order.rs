@@ -7,14 +7,14 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use jit_agent::{
-    clock::{BootTime, Clock as _, SystemClock},
-    datapath::{Datapath as _, Protection, xdp::XdpDatapath},
-    policy::{Book, Change, GrantId, LiveGrant, PortId, Protocol},
+    clock::{Clock as _, SystemClock},
+    datapath::{Datapath as _, xdp::XdpDatapath},
 };
 use jit_common::{
     abi::{Mode, Transport},
     reason::Reason,
 };
+use jit_policy::{Book, BootTime, Change, GrantId, LiveGrant, PortId, Protection, Protocol};
 use jit_tests::{
     Sandbox,
     model::frame,

@@ -4,14 +4,14 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Result, ensure};
 use jit_agent::{
-    clock::{BootTime, Clock, SystemClock},
-    config::Interfaces,
-    datapath::{Datapath, Packet, Protection, xdp::XdpDatapath},
+    clock::{Clock, SystemClock},
+    datapath::{Datapath, xdp::XdpDatapath},
 };
 use jit_common::{
     abi::{Mode, Transport},
     reason::Reason,
 };
+use jit_policy::{BootTime, Interfaces, Packet, Protection};
 use jit_tests::{
     Agent, Config, FrameSender, Link, Namespace, PATIENCE, Port, Reach, SILENCE, Sandbox, Topology, Tun, UdpServer,
     datagram, tcp_connects, udp_echoes,
@@ -283,11 +283,8 @@ fn a_forwarded_packet_that_no_route_leads_on_is_dropped() -> Result<()> {
 fn a_moment_before_its_end_a_grant_counts_and_from_then_on_it_does_not() -> Result<()> {
     let net = Topology::new()?;
     let mut datapath = on(&net.sandbox, &net.server, &["srv0"], &enforcing())?;
-    let entry = jit_agent::policy::EntryKey {
-        number: 22,
-        transport: Transport::Tcp,
-        source: jit_agent::policy::parse_source(ALICE)?,
-    };
+    let entry =
+        jit_policy::EntryKey { number: 22, transport: Transport::Tcp, source: jit_policy::parse_source(ALICE)? };
     let (source, transport) = (ALICE.parse()?, Transport::Tcp);
     let packet = Packet { source, number: 22, transport, destination: None, interface: None };
     datapath.set(&entry, SystemClock.boot().after(Duration::from_secs(60)))?;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jit_common::abi::Mode;
+use jit_policy::{PortId, PortPolicies, PortPolicy, Protocol};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
 use super::{files::Part, raw};
-use crate::policy::{PortId, PortPolicies, PortPolicy, Protocol};
 
 const PORT: &str = "port";
 const MODE: &str = "mode";

@@ -8,11 +8,11 @@ use std::{
 };
 
 use jit_common::abi::Mode;
+use jit_policy::PortPolicies;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Config, ConfigError, Places};
-use crate::policy::PortPolicies;
 
 /// The directory beside the main file.
 const DIRECTORY: &str = "conf.d";

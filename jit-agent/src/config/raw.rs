@@ -4,16 +4,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
 use jit_common::abi::Mode;
+use jit_policy::{
+    Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Interfaces, Justification, PolicyError, PortId,
+    PortPolicy, Protocol, Role, Scope, any_source, parse_source,
+};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE, Interfaces};
-use crate::{
-    datapath::Scope,
-    policy::{
-        Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Justification, PolicyError, PortId,
-        PortPolicy, Protocol, Role, any_source, parse_source,
-    },
-};
+use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE};
 
 /// How long records are kept where the configuration does not say.
 pub(super) const DEFAULT_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use jit_policy::{BootTime, TrialKind};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,28 +12,15 @@ use super::{
     files::{Loaded, Origin},
     kept,
 };
-use crate::clock::BootTime;
 
 const NAME: &str = "trial.json";
-
-/// What is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Enforcement.
-    Enable,
-    /// A change of a port policy, which is not in the files yet.
-    Ports,
-    /// Files that were edited by hand.
-    Reload,
-}
 
 /// A trial as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     /// What is tried.
-    pub kind: Kind,
+    pub kind: TrialKind,
     /// The boot in which it runs.
     pub boot_id: String,
     /// When it ends, on CLOCK_BOOTTIME in nanoseconds.
@@ -120,7 +108,7 @@ mod tests {
 
     fn record() -> Record {
         Record {
-            kind: Kind::Enable,
+            kind: TrialKind::Enable,
             boot_id: "boot-1".to_owned(),
             until: 100,
             files: serde_json::from_str("[[\"/etc/x\", \"00\"]]").unwrap(),

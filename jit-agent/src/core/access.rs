@@ -2,10 +2,10 @@
 
 use std::ffi::CString;
 
+use jit_policy::{Right, Role};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use super::view::{Peer, Refusal};
-use crate::policy::{Right, Role};
 
 /// The roles, with names resolved to ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

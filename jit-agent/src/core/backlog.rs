@@ -1,13 +1,10 @@
 //! What is in force but could not be written yet.
 
 use jiff::Timestamp;
+use jit_policy::{BootTime, GrantId, RequestId};
 
 use super::{Core, RETRY_INTERVAL, view::Peer};
-use crate::{
-    clock::BootTime,
-    policy::{GrantId, RequestId},
-    store::{EndedGrant, Ending, GrantState, RequestState, StoreError},
-};
+use crate::store::{EndedGrant, Ending, GrantState, RequestState, StoreError};
 
 /// Something that was closed, for the store.
 #[derive(Clone, Debug)]

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use jit_policy::{PortId, Session};
 
 use super::{
     trial::{Over, Trial},
-    view::{GrantView, PortView, Session, TrialView},
+    view::{GrantView, PortView, TrialView},
 };
-use crate::{
-    config::{edit::Edit, files},
-    policy::PortId,
-};
+use crate::config::{edit::Edit, files};
 
 /// Where the configuration in force is from, and what is amiss with that.
 #[derive(Clone, Debug, Default)]
@@ -70,17 +68,6 @@ pub struct PortEdit {
     /// The version of the list on which this was decided.
     pub version: String,
     /// Whether to do it even if it opens something or ends grants.
-    pub confirm: bool,
-    /// The session of who asks, which must not be cut off for good by it.
-    pub session: Option<Session>,
-}
-
-/// A wish to have the files read again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reload {
-    /// What may be unprotected by it, as [`Effects::opened`] names it.
-    pub allow_open: Vec<String>,
-    /// Whether to do it even if it ends or shortens grants.
     pub confirm: bool,
     /// The session of who asks, which must not be cut off for good by it.
     pub session: Option<Session>,

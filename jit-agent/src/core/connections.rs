@@ -4,13 +4,10 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
+use jit_policy::{BootTime, GrantId, LiveGrant};
 
 use super::Core;
-use crate::{
-    clock::BootTime,
-    policy::{GrantId, LiveGrant},
-    store::{Connections, EndedGrant},
-};
+use crate::store::{Connections, EndedGrant};
 
 /// For how long further uses of a break-glass source belong to the one that was noted.
 const ONE_USE: std::time::Duration = std::time::Duration::from_secs(60);

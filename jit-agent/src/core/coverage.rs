@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
+use jit_policy::Interfaces;
 use serde_json::json;
 
 use super::{COVERAGE_INTERVAL, Core};
-use crate::{
-    config::Interfaces,
-    datapath::{Coverage, CoverageChange},
-};
+use crate::datapath::{Coverage, CoverageChange};
 
 impl Core {
     /// Brings the attachments in line with the interfaces, and notes what has changed. `told` is when netlink spoke of

@@ -1,14 +1,13 @@
 //! Requests that wait for approval and don't get it: denied, cancelled, or not decided in time.
 
+use jit_policy::{RequestId, Right};
+
 use super::{
     Core,
     backlog::Closing,
     view::{Peer, Refusal, RequestView},
 };
-use crate::{
-    policy::{RequestId, Right},
-    store::{GrantState, RequestRow, RequestState},
-};
+use crate::store::{GrantState, RequestRow, RequestState};
 
 /// What the audit log says of a request that nobody decided.
 const UNDECIDED: &str = "nobody approved it in time";

@@ -4,14 +4,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
+use jit_policy::{BootTime, Person, Submission, Violation};
 use serde_json::{Value, json};
 
-use super::view::{Peer, Refusal, Submission};
-use crate::{
-    clock::BootTime,
-    policy::{Person, Violation},
-    store::{asked_ports, person},
-};
+use super::view::{Peer, Refusal};
+use crate::store::{asked_ports, person};
 
 /// How many violations of one request are listed before the rest is only counted.
 const LISTED_VIOLATIONS: usize = 20;

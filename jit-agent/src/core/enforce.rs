@@ -1,10 +1,9 @@
 //! Changes to the kernel's entries, and what to do about those that it refuses.
 
+use jit_policy::{Change, EntryKey};
+
 use super::Core;
-use crate::{
-    datapath::DatapathError,
-    policy::{Change, EntryKey},
-};
+use crate::datapath::DatapathError;
 
 impl Core {
     /// Makes one change.

@@ -4,6 +4,10 @@ use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use jit_common::abi::{Mode, Transport};
+use jit_policy::{
+    BootTime, EnableAsked, NewRequest, PortPolicy, RequestedPort, Right, Selection, Session, Submission, TrialKind,
+    Until, Violation,
+};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -14,15 +18,10 @@ use super::{
     policies::{by, not_changed},
     sockets,
     trial::{Over, Trial},
-    view::{
-        Cover, EnableAsked, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, Selection, Session,
-        SessionView, Submission,
-    },
+    view::{Cover, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, SessionView},
 };
 use crate::{
-    clock::BootTime,
-    config::{Config, edit::set_mode, files, trial::Kind},
-    policy::{NewRequest, PortPolicy, RequestedPort, Right, Until, Violation},
+    config::{Config, edit::set_mode, files},
     store::RequestState,
 };
 
@@ -160,7 +159,7 @@ impl Core {
         length: Duration,
         unloaded: bool,
     ) -> Result<(), Refusal> {
-        self.try_out(loaded, Kind::Enable, change, length)?;
+        self.try_out(loaded, TrialKind::Enable, change, length)?;
         if unloaded && let Err(problem) = self.put_back() {
             self.end_trial(None)?;
             return Err(Refusal::Unavailable(format!("{problem}; nothing was enabled")));

@@ -6,20 +6,17 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use super::opening::Opening;
 use super::view::{
-    EnableAsked, Enabled, EnforcementView, Extended, GrantFilter, GrantView, MetricsView, Page, Peer, Refusal,
-    RequestFilter, RequestView, Revocation, Selection, StatusView, Submission, Submitted, WhyView,
+    Enabled, EnforcementView, Extended, GrantView, MetricsView, Peer, Refusal, RequestView, Revocation, StatusView,
+    Submitted, WhyView,
 };
 use super::{
-    change::{Changed, PortEdit, PortList, Reload},
+    change::{Changed, PortEdit, PortList},
     presence::Presence,
 };
-use crate::{
-    clock::BootTime,
-    datapath::Packet,
-    events::News,
-    policy::{GrantId, RequestId},
-    store::AuditReader,
-};
+use crate::{events::News, store::AuditReader};
+use jit_policy::Reload;
+use jit_policy::{BootTime, GrantId, Packet, RequestId};
+use jit_policy::{EnableAsked, GrantFilter, Page, RequestFilter, Selection, Submission};
 
 /// Where the answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;

@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{
-    clock::BootTime,
-    policy::{ApprovedPort, GrantId, PortId, PortPolicy, Protocol, RequestId},
-};
+use jit_policy::{ApprovedPort, BootTime, GrantId, PortId, PortPolicy, Protocol, RequestId};
 
 /// Numbers of grants by user id and port.
 #[derive(Clone, Debug, Default)]

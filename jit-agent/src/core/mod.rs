@@ -44,7 +44,7 @@ pub use self::{
     access::Access,
     change::Origin,
     handle::{Command, CoreHandle},
-    trial::{CHANGE_TRIAL, LONGEST_TRIAL, Over, SHORTEST_TRIAL, Trial},
+    trial::{Over, Trial},
 };
 use self::{
     backlog::Closing,
@@ -52,16 +52,18 @@ use self::{
     denials::Denials,
     enforcement::Enforcement,
     held::{Held, WaitingRequests},
-    view::{Refusal, Selection},
+    view::Refusal,
 };
 use crate::{
-    clock::{BootTime, Clock},
+    clock::Clock,
     config::{Config, edit::Edit},
     datapath::Datapath,
     events::EventHub,
-    policy::{Book, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Right},
     store::{Connections, Store},
 };
+use jit_policy::Selection;
+use jit_policy::{Book, BootTime, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Right};
+pub use jit_policy::{CHANGE_TRIAL, LONGEST_TRIAL, SHORTEST_TRIAL};
 
 /// How many commands are carried out together at most: as many requests share one wait for the disk.
 const BATCH: usize = 256;

@@ -5,17 +5,18 @@
 
 use std::{collections::HashSet, mem, time::Duration};
 
+use jit_policy::{GrantId, LiveGrant, RequestId, Right, Submission};
+
 use super::{
     Core, Particulars,
     backlog::Closing,
     handle::Reply,
     held::Held,
     planning::Plan,
-    view::{Extended, GrantView, Peer, Refusal, RequestView, Submission, Submitted},
+    view::{Extended, GrantView, Peer, Refusal, RequestView, Submitted},
 };
 use crate::{
     datapath::DatapathError,
-    policy::{GrantId, LiveGrant, RequestId, Right},
     store::{Batch, Deadline, NewGrantRow, StoreError},
 };
 

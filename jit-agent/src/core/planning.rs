@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use jit_policy::{
+    Approval, ApprovedPort, GrantId, NewRequest, PortId, RequestId, RequestedPort, Requestor, Right, Submission, Until,
+};
+
 use super::{
     Core, Particulars,
     held::{Waiting, count},
     opening::{Opening, Planned, not_recorded},
-    view::{Peer, PendingView, Refusal, RequestView, Submission},
+    view::{Peer, PendingView, Refusal, RequestView},
 };
-use crate::{
-    policy::{Approval, ApprovedPort, GrantId, NewRequest, PortId, RequestId, RequestedPort, Requestor, Right, Until},
-    store::{
-        Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, PendingRow, RequestRow,
-        RequestState,
-    },
+use crate::store::{
+    Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, PendingRow, RequestRow,
+    RequestState,
 };
 
 /// What is to be done about a command that was allowed and recorded.

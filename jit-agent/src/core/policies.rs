@@ -1,10 +1,11 @@
 //! Port policies as people change them, and the files read again.
 
+use jit_policy::{CHANGE_TRIAL, PortId, PortPolicies, PortPolicy, Reload, Right, TrialKind};
 use serde_json::{Value, json};
 
 use super::{
-    Access, CHANGE_TRIAL, Core,
-    change::{ChangeRefusal, Changed, Effects, PortEdit, PortList, Reload},
+    Access, Core,
+    change::{ChangeRefusal, Changed, Effects, PortEdit, PortList},
     reconfigure::Opened,
     view::{Peer, PortView, Refusal},
 };
@@ -13,9 +14,7 @@ use crate::{
         Config, accepted,
         edit::{Edit, edit},
         files::{self, ChangeError, Loaded},
-        trial::Kind,
     },
-    policy::{PortId, PortPolicies, PortPolicy, Right},
     store::person,
 };
 
@@ -69,7 +68,7 @@ impl Core {
         {
             let before = self.config.clone();
             let change = (path, new.swap_remove(place).text);
-            self.try_out(loaded, Kind::Ports, Some(change), CHANGE_TRIAL)?;
+            self.try_out(loaded, TrialKind::Ports, Some(change), CHANGE_TRIAL)?;
             let (changed, noted) = self.note_changes(Some(peer), &before);
             return Ok(self.changed(Some(id), changed, effects, noted));
         }
@@ -133,7 +132,7 @@ impl Core {
         if let Some(session) = &asked.session
             && self.would_cut(session, &loaded.config)
         {
-            self.try_out(loaded, Kind::Reload, None, CHANGE_TRIAL)?;
+            self.try_out(loaded, TrialKind::Reload, None, CHANGE_TRIAL)?;
             let (changed, noted) = self.note_changes(peer, &before);
             let durable = self.note_reload(peer, &before, &changed) && noted;
             return Ok(self.changed(None, changed, effects, durable));
@@ -285,8 +284,8 @@ fn other_keys(config: &Config) -> Value {
         "mode": config.mode.name(),
         "interfaces": config.interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "scope": match config.scope {
-            crate::datapath::Scope::All => "all",
-            crate::datapath::Scope::Local => "local",
+            jit_policy::Scope::All => "all",
+            jit_policy::Scope::Local => "local",
         },
         "fragments": if config.drop_fragments { "drop" } else { "pass" },
         "break_glass": sources,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 use jit_common::abi::{Mode, Transport};
+use jit_policy::{BootTime, GrantId, PortId, PortPolicies, Protection, Protocol, Scope};
 use serde_json::json;
 
 use super::{
@@ -13,10 +14,8 @@ use super::{
     view::{GrantStatus, GrantView},
 };
 use crate::{
-    clock::BootTime,
     config::Config,
-    datapath::{DatapathError, Protection, Scope},
-    policy::{GrantId, PortId, PortPolicies, Protocol},
+    datapath::DatapathError,
     store::{EndedGrant, GrantState},
 };
 

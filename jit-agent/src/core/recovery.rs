@@ -5,14 +5,13 @@ use std::{
     time::Duration,
 };
 
+use jit_policy::{
+    Book, BootTime, EntryKey, GrantId, LiveGrant, PortId, RequestId, RequestedPort, remaining_after_reboot,
+};
 use serde_json::json;
 
 use super::{Core, Particulars, backlog::Closing, held::Waiting, reconfigure::latest_end};
-use crate::{
-    clock::BootTime,
-    policy::{Book, EntryKey, GrantId, LiveGrant, PortId, RequestId, RequestedPort, remaining_after_reboot},
-    store::{Checkpoint, Deadline, EndedGrant, GrantRow, GrantState, StoreError},
-};
+use crate::store::{Checkpoint, Deadline, EndedGrant, GrantRow, GrantState, StoreError};
 
 /// Why the grants of an unanswered request end.
 const UNANSWERED: &str = "the agent stopped before it answered the request";

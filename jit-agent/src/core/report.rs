@@ -2,17 +2,14 @@
 
 use std::collections::HashMap;
 
+use jit_policy::{BootTime, EntryKey, GrantFilter, GrantId, LiveGrant, Page, RequestFilter, RequestId, Right};
+
 use super::{
     Core, Particulars,
-    view::{
-        GrantFilter, GrantStatus, GrantView, Page, Peer, PendingView, PortView, Refusal, RequestFilter, RequestView,
-        StatusView, UncoveredView,
-    },
+    view::{GrantStatus, GrantView, Peer, PendingView, PortView, Refusal, RequestView, StatusView},
 };
 use crate::{
-    clock::BootTime,
-    datapath::DatapathError,
-    policy::{EntryKey, GrantId, LiveGrant, RequestId, Right},
+    datapath::{DatapathError, UncoveredView},
     store::{AuditReader, GrantRow, GrantState, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
     warnings,
 };

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
+use jit_policy::{EntryKey, GrantId, Right, Selection, is_of};
 use serde_json::json;
 
 use super::{
     Core, Ended, Particulars,
     backlog::Closing,
-    view::{GrantStatus, GrantView, Peer, Refusal, Revocation, Selection},
+    view::{GrantStatus, GrantView, Peer, Refusal, Revocation},
 };
-use crate::{
-    policy::{EntryKey, GrantId, Right, is_of},
-    store::GrantState,
-};
+use crate::store::GrantState;
 
 impl Core {
     pub(super) fn revoke(&mut self, peer: &Peer, selection: &Selection, reason: &str) -> Result<Revocation, Refusal> {

@@ -5,6 +5,7 @@ use jit_common::{
     abi::{Activity, Mode},
     reason::{Reason, Verdict},
 };
+use jit_policy::{BootTime, LiveGrant, PortPolicy, Right};
 use tokio::sync::broadcast;
 
 use super::{
@@ -12,10 +13,8 @@ use super::{
     view::{MetricsView, Peer, PortView, Refusal},
 };
 use crate::{
-    clock::BootTime,
     datapath::{DatapathError, PortCounts},
     events::News,
-    policy::{LiveGrant, PortPolicy, Right},
 };
 
 /// By how much the two clocks move apart when one was set. Less is what passes between reading one and the other, or what

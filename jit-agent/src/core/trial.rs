@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jit_policy::{BootTime, GrantId, Protection, Right, Session, TrialKind};
 use serde_json::json;
 
 use super::{
@@ -12,26 +13,15 @@ use super::{
     enforcement::Enforcement,
     policies::{by, not_changed},
     reconfigure::strictest,
-    view::{Peer, Refusal, Session, TrialView},
+    view::{Peer, Refusal, TrialView},
 };
-use crate::{
-    clock::BootTime,
-    config::{
-        Config, accepted,
-        files::{self, Loaded},
-        trial::{self, Kind, Record},
-        unloaded,
-    },
-    datapath::Protection,
-    policy::{GrantId, Right},
+use crate::config::{
+    Config, accepted,
+    files::{self, Loaded},
+    trial::{self, Record},
+    unloaded,
 };
 
-/// The shortest trial.
-pub const SHORTEST_TRIAL: Duration = Duration::from_secs(10);
-/// The longest one.
-pub const LONGEST_TRIAL: Duration = Duration::from_secs(3600);
-/// How long a trial of a change lasts.
-pub const CHANGE_TRIAL: Duration = Duration::from_secs(600);
 /// How much later the kernel ends a trial by itself than the agent does, where the configuration before enforces too: an
 /// agent that lives goes back to that one without letting everybody in meanwhile.
 const GRACE: Duration = Duration::from_secs(5);
@@ -95,11 +85,12 @@ impl Core {
     pub(super) fn try_out(
         &mut self,
         loaded: Loaded,
-        kind: Kind,
+        kind: TrialKind,
         change: Option<(std::path::PathBuf, String)>,
         length: Duration,
     ) -> Result<(), Refusal> {
-        let Some(files) = (if kind == Kind::Reload { Some(loaded.origin) } else { self.origin.files.clone() }) else {
+        let Some(files) = (if kind == TrialKind::Reload { Some(loaded.origin) } else { self.origin.files.clone() })
+        else {
             return Err(Refusal::Unavailable("there are no files that a trial could begin with".to_owned()));
         };
         let shut: Vec<i64> = self.ended_by(&loaded.config.ports).iter().map(|id| id.0).collect();
@@ -246,7 +237,7 @@ impl Core {
         }
         let Trial { record, before } = trial;
         self.config = before;
-        if record.kind == Kind::Reload {
+        if record.kind == TrialKind::Reload {
             self.origin.files = None;
             self.origin.fault = Some(unconfirmed_files(&self.origin.path.display().to_string()));
         }
@@ -262,7 +253,7 @@ impl Core {
     /// wanted. Says whether that is written.
     fn forget_trial(&mut self, record: &Record) -> bool {
         let state = &self.config.places.state;
-        let unconfirmed = record.kind == Kind::Reload && self.origin.files.as_ref() != Some(&record.files);
+        let unconfirmed = record.kind == TrialKind::Reload && self.origin.files.as_ref() != Some(&record.files);
         let done = if unconfirmed { trial::keep(state, &record.concluded()) } else { trial::forget(state) };
         self.enforcement.fault = done.err().map(|error| {
             tracing::error!(%error, "the trial has ended, but stays written down");
@@ -300,7 +291,7 @@ impl Core {
     pub(super) fn not_confirmed(&self, loaded: &Loaded) -> Option<String> {
         match trial::recall(&self.config.places.state) {
             Ok(record) => record
-                .filter(|record| record.kind == Kind::Reload && record.began_with(loaded))
+                .filter(|record| record.kind == TrialKind::Reload && record.began_with(loaded))
                 .map(|_| unconfirmed_files(&self.origin.path.display().to_string())),
             Err(error) => Some(format!(
                 "what is said of a trial can't be used, so it is not known whether these files were tried and not \
@@ -335,7 +326,7 @@ impl Core {
     /// A live grant that lets a session in: the one that ends last.
     pub(super) fn granted(&self, session: &Session) -> Option<GrantId> {
         let now = self.clock.boot();
-        let covers = |entry: crate::policy::EntryKey| {
+        let covers = |entry: jit_policy::EntryKey| {
             (entry.number, entry.transport) == (session.port, jit_common::abi::Transport::Tcp)
                 && entry.source.contains(&session.source)
         };

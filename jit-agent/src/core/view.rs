@@ -8,14 +8,14 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use jit_common::reason::{Reason, Verdict};
 
-pub use self::enforcement::{Cover, EnableAsked, Enabled, EnforcementView, Session, SessionView, TrialView};
+pub use self::enforcement::{Cover, Enabled, EnforcementView, SessionView, TrialView};
 use crate::{
-    clock::BootTime,
-    datapath::{Packet, PortCounts},
+    datapath::PortCounts,
+    datapath::{InterfaceView, UncoveredView},
     events::Totals,
-    policy::{GrantId, NewRequest, Person, PortId, PortPolicy, RequestId, RequestedPort, Violation},
-    store::{IdempotencyKey, RequestState},
+    store::RequestState,
 };
+use jit_policy::{GrantId, Packet, Person, PortId, PortPolicy, RequestId, RequestedPort, Violation};
 
 /// A local user, by the kernel's word on the socket's peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,17 +39,6 @@ impl Peer {
     }
 }
 
-/// A request as it comes in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submission {
-    /// What is asked for, and why.
-    pub request: NewRequest,
-    /// In whose name, if a delegate sends it.
-    pub named: Option<String>,
-    /// By what a repetition is told from another request.
-    pub key: Option<IdempotencyKey>,
-}
-
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
@@ -66,35 +55,6 @@ pub enum Extended {
     Grant(GrantView),
     /// The extension waits for approval.
     Waits(RequestView),
-}
-
-/// Which requests to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestFilter {
-    /// Only those that wait for approval.
-    pub pending: bool,
-    /// Older than this one.
-    pub before: Option<RequestId>,
-    /// How many at most.
-    pub limit: usize,
-}
-
-/// Which grants to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GrantFilter {
-    /// After this one, in the order in which they end.
-    pub after: Option<(BootTime, GrantId)>,
-    /// How many at most.
-    pub limit: usize,
-}
-
-/// Part of a list, and where it goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T, C> {
-    /// The elements.
-    pub value: Vec<T>,
-    /// From where to go on; `None`: that was all.
-    pub next: Option<C>,
 }
 
 /// What became of a grant.
@@ -196,17 +156,6 @@ pub struct PortView {
     pub last_user: Option<String>,
 }
 
-/// Which grants to revoke.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
-    /// These; all must be known.
-    Ids(Vec<GrantId>),
-    /// All of one user, by name.
-    User(String),
-    /// All.
-    All,
-}
-
 /// What a revocation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
@@ -218,40 +167,6 @@ pub struct Revocation {
     /// Whether all closings so far are written; if not, they still hold until the host or the agent restarts, and
     /// expiry holds after that.
     pub durable: bool,
-}
-
-/// How an interface is attached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InterfaceView {
-    /// Name of the interface, or an entry of `interfaces` that stands for none.
-    pub name: String,
-    /// Its index; `None` if there is no such interface now.
-    pub index: Option<u32>,
-    /// How the program is attached: `native`, `tcx`, `clsact` or `generic`; `None`: it is not, and the fault says why.
-    pub attached: Option<&'static str>,
-    /// What its packets begin with: `ethernet` or `network`.
-    pub layer: Option<&'static str>,
-    /// Why not in a better way.
-    pub note: Option<String>,
-    /// For how long it was uncovered when it last became covered, if that was while the agent ran.
-    pub covered_after: Option<Duration>,
-    /// What is wrong.
-    pub fault: Option<String>,
-}
-
-/// An interface with an address over which packets come in unseen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UncoveredView {
-    /// Its name.
-    pub name: String,
-    /// Its index.
-    pub index: u32,
-    /// Its addresses.
-    pub addresses: Vec<IpNet>,
-    /// Why packets come in unseen.
-    pub reason: String,
-    /// Whether it was to be covered; else the owner left it out.
-    pub is_chosen: bool,
 }
 
 /// What would become of a packet, and why.

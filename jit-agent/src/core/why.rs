@@ -5,15 +5,13 @@ use jit_common::{
     abi::{Mode, Transport},
     reason::{Reason, Verdict},
 };
+use jit_policy::{EntryKey, Packet, PortPolicy, Protocol, Right};
 
 use super::{
     Core,
     view::{GrantView, Peer, Refusal, WhyView},
 };
-use crate::{
-    datapath::{Packet, Trace},
-    policy::{EntryKey, PortPolicy, Protocol, Right},
-};
+use crate::datapath::Trace;
 
 impl Core {
     pub(super) fn why(&self, peer: &Peer, packet: Packet) -> Result<WhyView, Refusal> {

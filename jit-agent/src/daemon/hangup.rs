@@ -1,9 +1,10 @@
 //! SIGHUP: the configuration is read again.
 
+use jit_policy::Reload;
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 
-use crate::core::{CoreHandle, change::Reload};
+use crate::core::CoreHandle;
 
 /// Reloads at each signal, for as long as there is a core.
 pub(super) async fn reload_at(mut signals: Signal, core: CoreHandle) {

@@ -7,12 +7,9 @@ use clap::Parser as _;
 use super::{
     arguments::{Arguments, Command, Disable, Enable, Location},
     check, remove_enforcement, run,
+    switch::{EnableOptions, Switch, switch},
 };
-use crate::{
-    cli::{EnableOptions, Switch, switch},
-    config::files,
-    journal,
-};
+use crate::{config::files, journal};
 
 /// The commands that don't ask a running agent.
 enum Local {

@@ -5,6 +5,7 @@ mod hangup;
 mod host;
 mod main;
 mod start;
+mod switch;
 mod watchdog;
 
 use std::{io, net::TcpListener, path::Path, sync::Arc};
@@ -21,7 +22,6 @@ pub(crate) use self::start::configuration_at;
 use self::start::{Start, configuration};
 pub use self::{arguments::command, main::main};
 use crate::{
-    api,
     clock::{Clock, SystemClock},
     config::{Config, accepted, files, unloaded},
     core::{Access, Core, CoreHandle, Origin, Parts},
@@ -30,6 +30,7 @@ use crate::{
         xdp::{EventSource, Incomplete, LinkWatch, XdpDatapath, probe, unload},
     },
     events::EventHub,
+    http,
     store::Store,
     warnings,
 };
@@ -205,7 +206,7 @@ fn serve(
         .build()
         .context("starting the asynchronous runtime")?;
     runtime.block_on(async {
-        let listener = api::bind(socket)?;
+        let listener = http::bind(socket)?;
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
@@ -232,7 +233,7 @@ fn serve(
         if let Some(listener) = metrics {
             let listener = tokio::net::TcpListener::from_std(listener).context("serving metrics")?;
             let until = async { drop(stopped.await) };
-            tokio::spawn(api::serve_metrics(listener, handle.clone(), until));
+            tokio::spawn(http::serve_metrics(listener, handle.clone(), until));
         }
         let stopping = async move {
             tokio::select! {
@@ -244,7 +245,7 @@ fn serve(
             drop(stop);
             events.close();
         };
-        let served = api::serve(listener, handle.clone(), stopping).await;
+        let served = http::serve(listener, handle.clone(), stopping).await;
         handle.stop().await;
         let finished = tokio::task::spawn_blocking(move || core.join()).await.context("waiting for the core")?;
         served.context("serving the socket")?;

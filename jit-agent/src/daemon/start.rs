@@ -3,11 +3,13 @@
 
 use std::path::Path;
 
+use jit_policy::{BootTime, LONGEST_TRIAL, TrialKind};
+
 use super::host;
 use crate::{
-    clock::{BootTime, Clock as _, SystemClock},
-    config::{Config, accepted, files, trial, trial::Kind, unloaded},
-    core::{LONGEST_TRIAL, Origin, Over, Trial, unconfirmed_files},
+    clock::{Clock as _, SystemClock},
+    config::{Config, accepted, files, trial, unloaded},
+    core::{Origin, Over, Trial, unconfirmed_files},
     datapath::xdp::pinned_enforces,
 };
 
@@ -90,7 +92,7 @@ fn not_wanted(
         let is_other = accepted.is_some_and(|accepted| accepted != loaded.config);
         return is_other.then(|| format!("{}: {doubt}, {remedy}; remove that", path.display()));
     }
-    let is_tried = record.is_some_and(|record| record.kind == Kind::Reload && record.began_with(loaded));
+    let is_tried = record.is_some_and(|record| record.kind == TrialKind::Reload && record.began_with(loaded));
     // An agent that was killed while it confirmed them had accepted them already.
     (is_tried && accepted.as_ref() != Some(&loaded.config)).then(|| unconfirmed_files(&path.display().to_string()))
 }
@@ -118,7 +120,7 @@ fn go_on(start: &mut Start, record: trial::Record, (boot_id, now): (&str, BootTi
         Some(_) => Config { mode: jit_common::abi::Mode::Observe, ..before },
         None => before,
     };
-    if record.kind == Kind::Reload {
+    if record.kind == TrialKind::Reload {
         start.origin.files = Some(record.files.clone());
         start.origin.fault = None;
     }

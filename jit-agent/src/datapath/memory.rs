@@ -15,16 +15,14 @@ use jit_common::{
     parse::{Flow, Source, parse, parse_network},
     reason::Reason,
 };
+use jit_policy::{BootTime, EntryKey, Interfaces, Packet, Pattern, Protection};
 
 use super::{
-    Coverage, CoverageChange, Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter, source_of,
-    trace::trace,
+    Coverage, CoverageChange, Datapath, DatapathError, PortCounts, Trace, every_counter, source_of, trace::trace,
 };
 use crate::{
-    clock::{BootTime, Clock},
-    config::{Interfaces, Pattern},
-    core::view::{InterfaceView, UncoveredView},
-    policy::EntryKey,
+    clock::Clock,
+    datapath::{InterfaceView, UncoveredView},
 };
 
 /// A datapath without a kernel. Its clones share one state, so a test can look at what the core does with another.
@@ -343,7 +341,8 @@ mod tests {
     use jit_common::abi::{Mode, Transport};
 
     use super::{super::address_of, *};
-    use crate::{clock::ManualClock, policy::parse_source};
+    use crate::clock::ManualClock;
+    use jit_policy::parse_source;
 
     const SECOND: u64 = 1_000_000_000;
 

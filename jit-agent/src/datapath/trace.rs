@@ -7,35 +7,19 @@ use std::{
 
 use ipnet::IpNet;
 use jit_common::{
-    abi::{MAPPED_BITS, Mode, PortEntry, Settings, Slot, Transport},
+    abi::{MAPPED_BITS, Mode, PortEntry, Settings, Slot},
     decide::{Decision, Tables, decide},
     parse::{Flow, Source},
     reason::Reason,
 };
+use jit_policy::{BootTime, Packet};
 
 use super::address_of;
-use crate::clock::BootTime;
 
-/// A packet that someone asks about: whole, well-formed, the first of its connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// Where it comes from.
-    pub source: IpAddr,
-    /// Destination port.
-    pub number: u16,
-    /// Transport protocol.
-    pub transport: Transport,
-    /// Destination address; `None`: one of this host's.
-    pub destination: Option<IpAddr>,
-    /// Where it arrives; `None`: on any covered interface of scope `all`.
-    pub interface: Option<String>,
-}
-
-impl Packet {
-    pub(super) fn flow(&self) -> Flow {
-        let Self { source, number, transport, .. } = *self;
-        Flow { source: address_of(source), port: number, transport, fragment: false, transport_header: 0 }
-    }
+/// The packet as the program has it.
+pub(super) fn flow_of(packet: &Packet) -> Flow {
+    let Packet { source, number, transport, .. } = *packet;
+    Flow { source: address_of(source), port: number, transport, fragment: false, transport_header: 0 }
 }
 
 /// What would become of it.
@@ -54,7 +38,7 @@ pub struct Trace {
 
 /// Decides about the packet, and tells what decided.
 pub(super) fn trace<T: Tables>(packet: &Packet, tables: &T) -> Trace {
-    let flow = packet.flow();
+    let flow = flow_of(packet);
     let watched = Watched { tables, seen: Cell::new(None) };
     let Decision { reason, .. } = decide(Ok(flow), &watched);
     let decisive = !matches!(reason, Reason::NoGrant | Reason::UnprotectedPort | Reason::Forwarded);

@@ -1,9 +1,8 @@
 //! What a request asks for, as text: kept while it waits for approval, which checks it again.
 
 use jiff::{SignedDuration, Timestamp};
+use jit_policy::{NewRequest, Protocol, RequestedPort, Until, parse_source};
 use serde::{Deserialize, Serialize};
-
-use crate::policy::{NewRequest, Protocol, RequestedPort, Until, parse_source};
 
 #[derive(Deserialize, Serialize)]
 struct Asked {

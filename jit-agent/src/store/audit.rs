@@ -10,6 +10,7 @@ mod verify;
 use std::fmt;
 
 use jiff::Timestamp;
+use jit_policy::hex;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -19,11 +20,11 @@ use super::{
     error::{Failure, StoreError},
     rows::wall_column,
 };
-use crate::{hex, journal};
+use crate::journal;
 
 pub use self::{
-    read::{AuditFilter, AuditReader, AuditRow, AuditRows},
-    verify::{NotedHead, Verification},
+    read::{AuditReader, AuditRow, AuditRows},
+    verify::Verification,
 };
 
 /// Sets these hashes apart from all others, and changes with what is hashed.

@@ -1,6 +1,7 @@
 //! What opens, in batches: one wait for the disk for as many requests as came in meanwhile.
 
 use jiff::Timestamp;
+use jit_policy::{GrantId, IdempotencyKey, Person, RequestId, RequestedPort, Requestor, Until};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde_json::{Value, json};
 
@@ -8,12 +9,11 @@ use super::{
     Durability, Store, asked,
     audit::AuditWriter,
     error::{Failure, StoreError},
-    new::{Deadline, IdempotencyKey, NewGrantRow, NewOutcome, NewRequestRow},
+    new::{Deadline, NewGrantRow, NewOutcome, NewRequestRow},
     read,
     rows::{Checkpoint, GrantState, RequestRow, RequestState, boot_column, wall_column},
     write::{insert_checkpoint, person},
 };
-use crate::policy::{GrantId, Person, RequestId, RequestedPort, Requestor, Until};
 
 /// How many sources of one port the audit log lists before it only counts the rest.
 const LISTED_SOURCES: usize = 16;

@@ -23,15 +23,16 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::journal;
 
 pub use self::{
-    audit::{AuditFilter, AuditHead, AuditReader, AuditRow, AuditRows, ChainFault, NotedHead, Verification},
+    audit::{AuditHead, AuditReader, AuditRow, AuditRows, ChainFault, Verification},
     batch::{Batch, Extension},
     error::StoreError,
-    new::{Deadline, IdempotencyKey, NewGrantRow, NewOutcome, NewRequestRow},
+    new::{Deadline, NewGrantRow, NewOutcome, NewRequestRow},
     read::{PortUse, RequestPage},
     rows::{Checkpoint, Connections, EndedGrant, Ending, GrantRow, GrantState, PendingRow, RequestRow, RequestState},
 };
 pub(crate) use self::{batch::ports as asked_ports, write::person};
 use self::{error::Failure, reserve::Reserve};
+pub use jit_policy::{AuditFilter, IdempotencyKey, NotedHead};
 
 /// The open store.
 #[derive(Debug)]

@@ -2,12 +2,9 @@
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use jit_policy::{BootTime, GrantId, IdempotencyKey, NewRequest, PortId, Requestor};
 
 use super::rows::Checkpoint;
-use crate::{
-    clock::BootTime,
-    policy::{GrantId, NewRequest, PortId, Requestor},
-};
 
 /// A request that is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,15 +44,6 @@ pub struct Deadline {
     pub boot: BootTime,
     /// By the wall clock.
     pub wall: Timestamp,
-}
-
-/// What tells a repeated request from a new one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdempotencyKey {
-    /// As the client calls it.
-    pub key: String,
-    /// SHA-256 of what the request says.
-    pub body: [u8; 32],
 }
 
 /// A grant of a request that was approved.

@@ -1,16 +1,13 @@
 //! What the core reads back.
 
 use jiff::Timestamp;
+use jit_policy::{BootTime, GrantId, PortId, RequestId};
 use rusqlite::{Connection, Params, params};
 
 use super::{
     Store,
     error::{Failure, StoreError},
     rows::{Checkpoint, Fields, GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow, wall_column},
-};
-use crate::{
-    clock::BootTime,
-    policy::{GrantId, PortId, RequestId},
 };
 
 /// Which requests to read.

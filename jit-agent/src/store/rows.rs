@@ -2,16 +2,13 @@
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use jit_policy::{BootTime, GrantId, Person, PortId, Protocol, RequestId, RequestedPort, Requestor, parse_source};
 use rusqlite::{
     Row,
     types::{FromSql, ValueRef},
 };
 
 use super::{asked, error::StoreError, new::Deadline};
-use crate::{
-    clock::BootTime,
-    policy::{GrantId, Person, PortId, Protocol, RequestId, RequestedPort, Requestor, parse_source},
-};
 
 /// Longest part of a bad value that an error shows.
 const SHOWN: usize = 80;

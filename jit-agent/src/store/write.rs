@@ -1,6 +1,7 @@
 //! What the core records.
 
 use jiff::Timestamp;
+use jit_policy::{BootTime, GrantId, Person, RequestId};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::{Value, json};
 
@@ -9,10 +10,6 @@ use super::{
     audit::AuditWriter,
     error::{Failure, StoreError},
     rows::{Checkpoint, Connections, EndedGrant, Ending, GrantState, RequestState, boot_column, optional, wall_column},
-};
-use crate::{
-    clock::BootTime,
-    policy::{GrantId, Person, RequestId},
 };
 
 impl Store {

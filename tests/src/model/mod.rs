@@ -3,7 +3,7 @@
 mod probe;
 mod twin;
 
-use jit_agent::{clock::BootTime, policy::LiveGrant};
+use jit_policy::{BootTime, LiveGrant};
 
 pub use self::{
     probe::{Probe, frame, probes},

@@ -9,16 +9,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jit_agent::{
-    clock::{BootTime, Clock, ManualClock, SystemClock},
-    config::Interfaces,
-    core::view::{InterfaceView, UncoveredView},
+    clock::{Clock, ManualClock, SystemClock},
     datapath::{
-        CoverageChange, Datapath, DatapathError, MemoryDatapath, Packet, PortCounts, Protection, Trace,
+        CoverageChange, Datapath, DatapathError, InterfaceView, MemoryDatapath, PortCounts, Trace, UncoveredView,
         xdp::{XdpDatapath, unload},
     },
-    policy::{EntryKey, LiveGrant},
 };
 use jit_common::{abi::Activity, reason::Verdict};
+use jit_policy::{BootTime, EntryKey, Interfaces, LiveGrant, Packet, Protection};
 
 use super::{Probe, admits};
 use crate::verdicts::XDP_PASS;

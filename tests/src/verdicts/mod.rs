@@ -13,9 +13,9 @@ use std::{cell::RefCell, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jit_agent::{
-    clock::{BootTime, Clock, SystemClock},
+    clock::{Clock, SystemClock},
     datapath::{
-        Counter, Datapath, MemoryDatapath, Protection,
+        Counter, Datapath, MemoryDatapath,
         xdp::{Entry, XdpDatapath},
     },
 };
@@ -23,6 +23,7 @@ use jit_common::{
     abi::Mode,
     reason::{Reason, Verdict},
 };
+use jit_policy::{BootTime, Protection};
 
 use self::table::Fixture;
 pub use self::{

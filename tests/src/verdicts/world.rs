@@ -2,12 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use jit_agent::{
-    clock::BootTime,
-    datapath::Protection,
-    policy::{EntryKey, parse_source},
-};
 use jit_common::abi::{Mode, Transport};
+use jit_policy::{BootTime, EntryKey, Protection, parse_source};
 
 /// Protected for TCP only, with entries of each kind.
 pub(super) const PORT: u16 = 22;

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use jit_agent::{
-    clock::{BootTime, Clock as _, ManualClock, SystemClock},
+    clock::{Clock as _, ManualClock, SystemClock},
     config::Config,
-    policy::{GrantId, LiveGrant, PortId, Protocol},
 };
 use jit_common::abi::Transport;
+use jit_policy::{BootTime, GrantId, LiveGrant, PortId, Protocol};
 use jit_tests::{
     Sandbox,
     model::{Twin, probes},

@@ -10,19 +10,22 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use jit_agent::{
-    clock::{BootTime, Clock as _, SystemClock},
+    clock::{Clock as _, SystemClock},
     config::Config,
     core::{
         Access, Boot, Command, Core, Origin, Parts,
         handle::Opening,
-        view::{Extended, Peer, Refusal, Selection, Submission},
+        view::{Extended, Peer, Refusal},
     },
-    datapath::{Datapath as _, Protection, xdp::XdpDatapath},
+    datapath::{Datapath as _, xdp::XdpDatapath},
     events::EventHub,
-    policy::{Book, Change, EntryKey, GrantId, LiveGrant, NewRequest, RequestedPort, Until},
     store::Store,
 };
 use jit_common::abi::{Mode, Transport};
+use jit_policy::{
+    Book, BootTime, Change, EntryKey, GrantId, LiveGrant, NewRequest, Protection, RequestedPort, Selection, Submission,
+    Until,
+};
 use jit_tests::{
     Sandbox,
     model::{Twin, frame},

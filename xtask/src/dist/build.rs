@@ -24,7 +24,7 @@ pub(super) fn binaries(files: &Path) -> Result<()> {
     let (rust, c): (Vec<String>, Vec<String>) = (flags("--remap-path-prefix="), flags("-ffile-prefix-map="));
     let mut command = exec::cargo("build");
     command
-        .args(["--release", "--locked", "--package", "jit-agent", "--bins", "--target-dir"])
+        .args(["--release", "--locked", "--package", "jit-agent", "--package", "jitctl", "--bins", "--target-dir"])
         .arg(&target)
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))

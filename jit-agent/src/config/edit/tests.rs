@@ -1,10 +1,8 @@
+use jit_policy::{Approval, Justification};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    config::files,
-    policy::{Approval, Justification},
-};
+use crate::config::files;
 
 fn part(text: &str) -> Part {
     Part { path: "config.toml".into(), text: text.to_owned() }

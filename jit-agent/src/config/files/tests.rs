@@ -32,8 +32,8 @@ fn files_are_read_by_name_and_ports_and_roles_are_appended() {
     let ports: Vec<_> = loaded.config.ports.iter().map(|policy| policy.id.to_string()).collect();
     assert_eq!(ports, ["22/tcp", "443/tcp"]);
     let names = |role| loaded.config.roles.iter().find(|(one, _)| *one == role).unwrap().1.clone();
-    assert_eq!(names(crate::policy::Role::Admin), ["ann", "bob"]);
-    assert_eq!(names(crate::policy::Role::Viewer), ["eve"]);
+    assert_eq!(names(jit_policy::Role::Admin), ["ann", "bob"]);
+    assert_eq!(names(jit_policy::Role::Viewer), ["eve"]);
     assert_eq!(Config::parse(&loaded.text, "").unwrap(), loaded.config, "the one text says the same");
 }
 

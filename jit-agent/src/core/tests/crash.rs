@@ -6,13 +6,10 @@ use std::{
 };
 
 use jit_common::abi::Activity;
+use jit_policy::{Interfaces, Packet, Protection};
 
 use super::*;
-use crate::{
-    config::Interfaces,
-    core::view::{InterfaceView, UncoveredView},
-    datapath::{CoverageChange, DatapathError, Packet, PortCounts, Protection, Trace},
-};
+use crate::datapath::{CoverageChange, DatapathError, InterfaceView, PortCounts, Trace, UncoveredView};
 
 /// Lets the agent die at a change to the kernel, before or after it is made.
 pub(super) struct Deadly {

@@ -3,16 +3,16 @@
 use std::{fs, path::PathBuf};
 
 use jit_common::abi::Mode;
+use jit_policy::{EnableAsked, PortPolicy, Protocol, Reload, Session};
 
 use super::{
-    change::{Changed, PortEdit, Reload},
-    view::{EnableAsked, Enabled, Session, StatusView},
+    change::{Changed, PortEdit},
+    view::{Enabled, StatusView},
     *,
 };
 use crate::{
     config::{accepted, edit::Edit, files, trial},
     daemon::configuration_at,
-    policy::{PortPolicy, Protocol},
 };
 
 pub(super) const SSH: PortId = PortId { number: 22, protocol: Protocol::Tcp };
@@ -130,7 +130,7 @@ impl Host {
 
 /// Whether a TCP packet passes, be it that nothing is dropped at all.
 pub(super) fn passes(host: &Host, number: u16, source: &str) -> bool {
-    let packet = crate::datapath::Packet {
+    let packet = jit_policy::Packet {
         source: source.parse().unwrap(),
         number,
         transport: Transport::Tcp,

@@ -1,7 +1,9 @@
 //! Requests that are sent again.
 
+use jit_policy::IdempotencyKey;
+
 use super::*;
-use crate::{core::view::Submitted, store::IdempotencyKey};
+use crate::core::view::Submitted;
 
 fn send(world: &mut World, peer: &Peer, key: &str, body: u8) -> Result<Submitted, Refusal> {
     let request = request(vec![port(22, &["192.0.2.7"], 1000)]);

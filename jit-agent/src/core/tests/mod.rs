@@ -23,20 +23,18 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jit_common::{abi::Transport, reason::Verdict};
+use jit_policy::{
+    GrantFilter, NewRequest, PortId, RequestFilter, RequestedPort, Role, Selection, Submission, Until, parse_source,
+};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::{
     handle::Opening,
-    view::{Extended, GrantFilter, Peer, RequestFilter, RequestView, Revocation, Selection, Submission},
+    view::{Extended, Peer, RequestView, Revocation},
     *,
 };
-use crate::{
-    clock::ManualClock,
-    datapath::MemoryDatapath,
-    policy::{NewRequest, PortId, RequestedPort, Role, Until, parse_source},
-    store::RequestState,
-};
+use crate::{clock::ManualClock, datapath::MemoryDatapath, store::RequestState};
 
 const CONFIG: &str = "
     interfaces = ['eth0']

@@ -1,12 +1,10 @@
 //! Who has no role learns nothing and changes nothing.
 
+use jit_policy::{Protocol, Reload};
 use tokio::sync::oneshot;
 
-use super::{
-    change::{PortEdit, Reload},
-    *,
-};
-use crate::{config::edit::Edit, policy::Protocol};
+use super::{change::PortEdit, *};
+use crate::config::edit::Edit;
 
 fn refused<T: std::fmt::Debug>(core: &mut Core, command: impl FnOnce(Peer, handle::Reply<T>) -> Command) {
     let (reply, mut answer) = oneshot::channel();

@@ -3,17 +3,15 @@
 use std::fs;
 
 use jit_common::abi::Mode;
+use jit_policy::{PortPolicy, Protocol, Reload};
 
 use super::{
-    change::{ChangeRefusal, Changed, PortEdit, Reload},
+    change::{ChangeRefusal, Changed, PortEdit},
     host::{Host, SSH},
     view::GrantView,
     *,
 };
-use crate::{
-    config::{accepted, edit::Edit},
-    policy::{PortPolicy, Protocol},
-};
+use crate::config::{accepted, edit::Edit};
 
 const RDP: PortId = PortId { number: 3389, protocol: Protocol::Any };
 

@@ -1,7 +1,7 @@
 //! When grants were used, as the program noted it.
 
 use super::*;
-use crate::core::view::InterfaceView;
+use crate::datapath::InterfaceView;
 
 impl World {
     /// The moments of the last packet and the last connection of each live grant, by number.

@@ -3,17 +3,15 @@
 use std::fs;
 
 use jit_common::abi::Mode;
+use jit_policy::{EnableAsked, PortPolicy, Session};
 
 use super::{
     change::ChangeRefusal,
     host::{Host, LENGTH, OPERATOR, SSH, asked, is_open, is_shut, passes, session},
-    view::{Cover, EnableAsked, Session},
+    view::Cover,
     *,
 };
-use crate::{
-    config::{accepted, edit::Edit, unloaded},
-    policy::PortPolicy,
-};
+use crate::config::{accepted, edit::Edit, unloaded};
 
 #[test]
 fn a_trial_shuts_the_ports_for_all_but_the_operator_and_opens_them_again_at_its_end() {

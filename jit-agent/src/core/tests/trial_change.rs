@@ -1,14 +1,12 @@
 //! Changes that are in force for a time only, since they cut off who asks for them.
 
+use jit_policy::{PortPolicy, Reload};
+
 use super::{
-    change::Reload,
     host::{Host, OPERATOR, SSH, passes, session},
     *,
 };
-use crate::{
-    config::{edit::Edit, unloaded},
-    policy::PortPolicy,
-};
+use crate::config::{edit::Edit, unloaded};
 
 #[test]
 fn a_change_that_cuts_off_who_asks_for_it_is_undone_unless_it_is_confirmed() {

@@ -1,12 +1,17 @@
 //! The agent is killed at each step of a trial: what follows is that trial until its end, or what was before it, unless
 //! it was being confirmed, and then that is told.
 
+use jit_policy::PortPolicy;
+
 use super::{
     crash::Deadly,
     host::{Host, LENGTH, OPERATOR, SSH, asked, passes, session},
     *,
 };
-use crate::{config::edit::Edit, config::unloaded, crash::killed_after, policy::PortPolicy};
+use crate::{
+    config::{edit::Edit, unloaded},
+    crash::killed_after,
+};
 
 /// More steps than anything here takes.
 const MANY: usize = 100;

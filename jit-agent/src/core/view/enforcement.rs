@@ -1,30 +1,18 @@
 //! Enforcement, trials and who is connected.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use jit_policy::{GrantId, PortId, Session, TrialKind};
 
 use super::GrantView;
-use crate::{
-    config::trial::Kind,
-    policy::{GrantId, PortId},
-};
-
-/// Someone's connection to a TCP port of this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// Where it comes from.
-    pub source: IpAddr,
-    /// The port.
-    pub port: u16,
-}
 
 /// A trial that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialView {
     /// What is tried.
-    pub kind: Kind,
+    pub kind: TrialKind,
     /// When it ends, by the wall clock.
     pub until: Timestamp,
     /// How long it still runs.
@@ -47,19 +35,6 @@ pub struct SessionView {
     pub session: Session,
     /// What lets it in; `None`: enforcement cuts it off.
     pub covered: Option<Cover>,
-}
-
-/// A wish to have enforcement turned on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnableAsked {
-    /// How long the trial lasts.
-    pub trial: Duration,
-    /// The session of who asks.
-    pub session: Option<Session>,
-    /// How long its source is to be let in; `None`: as long as may be.
-    pub grant: Option<Duration>,
-    /// Whether someone can reach the console.
-    pub console: bool,
 }
 
 /// Enforcement, who is connected, and which ways back there are.

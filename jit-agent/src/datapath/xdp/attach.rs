@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jit_policy::Interfaces;
+
 use super::{
     climb::{Attached, Kernel},
     netlink::{self, Interface},
@@ -16,11 +18,7 @@ use super::{
     verify::{Lack, verify},
     ways::{self, Way},
 };
-use crate::{
-    config::Interfaces,
-    core::view::{InterfaceView, UncoveredView},
-    datapath::{Coverage, CoverageChange, DatapathError},
-};
+use crate::datapath::{Coverage, CoverageChange, DatapathError, InterfaceView, UncoveredView};
 
 /// Why the program is nowhere, and what to do.
 const UNLOADED: &str = "the pins were removed, as `jit-agent unload` does, and the program is no longer attached; \

@@ -8,11 +8,12 @@ use jit_common::{
     decide,
     parse::{Flow, Source},
 };
+use jit_policy::Packet;
 
 use super::{XdpDatapath, netlink, tables::Tables};
 use crate::{
     clock::{Clock as _, SystemClock},
-    datapath::{DatapathError, Packet, Trace, trace::trace},
+    datapath::{DatapathError, Trace, trace::trace},
 };
 
 /// What would become of a packet by the maps as they stand.

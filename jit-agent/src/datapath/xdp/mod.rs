@@ -53,13 +53,10 @@ pub use self::{
     run::{Entry, Runner},
     watch::LinkWatch,
 };
-use super::{CoverageChange, Datapath, DatapathError, Packet, PortCounts, Protection, Trace, every_counter};
-use crate::{
-    clock::BootTime,
-    config::Interfaces,
-    core::view::{InterfaceView, UncoveredView},
-    policy::EntryKey,
-};
+use super::{CoverageChange, Datapath, DatapathError, PortCounts, Trace, every_counter};
+use crate::datapath::{InterfaceView, UncoveredView};
+use jit_policy::{BootTime, EntryKey, Interfaces};
+use jit_policy::{Packet, Protection};
 
 /// The loaded program with its maps.
 pub struct XdpDatapath {

@@ -15,6 +15,7 @@ use aya::{
     programs::links::FdLink,
 };
 use jit_common::abi::{ABI_VERSION, Mode, Settings, map};
+use jit_policy::BootTime;
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -26,7 +27,7 @@ use super::{
     object::{Shape, shape},
     ways,
 };
-use crate::{clock::BootTime, datapath::DatapathError};
+use crate::datapath::DatapathError;
 
 /// `f_type` of a BPF file system, see statfs(2).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;

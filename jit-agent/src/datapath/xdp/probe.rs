@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use jit_policy::Interfaces;
+
 use super::{
     genetlink,
     netlink::{self, Interface},
@@ -10,7 +12,6 @@ use super::{
     select::{self, Chosen},
     ways,
 };
-use crate::config::Interfaces;
 
 /// The largest MTU whose packets surely fit one buffer: a page without headroom, Ethernet header and tail.
 const ONE_BUFFER: u32 = 3498;

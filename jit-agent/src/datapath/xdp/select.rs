@@ -1,7 +1,8 @@
 //! Which interfaces to cover, from what netlink says of all of them. Pure.
 
+use jit_policy::{Interfaces, Pattern};
+
 use super::{netlink::Interface, object::Layer};
-use crate::config::{Interfaces, Pattern};
 
 /// ARPHRD_*: what the packets of an interface begin with.
 mod link_type {

@@ -3,9 +3,9 @@
 use std::{mem::offset_of, sync::atomic::Ordering};
 
 use jit_common::abi::{ABI_VERSION, Settings};
+use jit_policy::Protection;
 
 use super::mapped::Mapped;
-use crate::datapath::Protection;
 
 /// Events that each CPU may report of each port in a second.
 const EVENTS_PER_SECOND: u64 = 16;

@@ -8,10 +8,10 @@ use std::{
 };
 
 use jit_common::abi::{Activity, SLOTS, Slot};
+use jit_policy::BootTime;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::mapped::Mapped;
-use crate::clock::BootTime;
 
 /// How long a program run lasts at the very most; waited for where the kernel can't tell that all have ended.
 const LONGEST_RUN: Duration = Duration::from_secs(1);

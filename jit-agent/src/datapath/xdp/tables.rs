@@ -11,14 +11,11 @@ use jit_common::{
     },
     parse::Source,
 };
+use jit_policy::{BootTime, EntryKey, single_address};
 use rustix::io::Errno;
 
 use super::{mapped::Mapped, slots::Slots};
-use crate::{
-    clock::BootTime,
-    datapath::{DatapathError, source_of},
-    policy::{EntryKey, single_address},
-};
+use crate::datapath::{DatapathError, source_of};
 
 /// The four look-up maps and the slots they point to.
 pub(super) struct Tables {

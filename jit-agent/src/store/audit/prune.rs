@@ -1,14 +1,12 @@
 //! Retention: what is old goes, always from the beginning.
 
 use jiff::Timestamp;
+use jit_policy::hex;
 use rusqlite::params;
 use serde_json::json;
 
 use super::{AuditHead, AuditWriter};
-use crate::{
-    hex,
-    store::{Durability, Store, error::StoreError, rows::wall_column},
-};
+use crate::store::{Durability, Store, error::StoreError, rows::wall_column};
 
 /// The event that confirms the anchor.
 pub(super) const PRUNED: &str = "pruned";

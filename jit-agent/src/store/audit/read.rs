@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use jit_policy::AuditFilter;
 use rusqlite::{
     Connection, OptionalExtension, Row,
     types::{Value, ValueRef},
@@ -18,21 +19,6 @@ use crate::store::{
 const ACTION: &str = "reading the audit log";
 /// Up to here it is counted how many rows a filter finds. What is walked through in a moment needs no exact count.
 const COUNTED: i64 = 20_000;
-
-/// Which rows are wanted: those that fit everything that is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuditFilter {
-    /// Written at this time by the wall clock, or later.
-    pub since: Option<Timestamp>,
-    /// Written before.
-    pub until: Option<Timestamp>,
-    /// About this person's access, or done by this person.
-    pub user: Option<String>,
-    /// About this port.
-    pub port: Option<u16>,
-    /// Of this kind.
-    pub event: Option<String>,
-}
 
 /// One row, as it is: whether it is sound tells [`AuditReader::verify`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]

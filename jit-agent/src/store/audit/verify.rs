@@ -1,46 +1,20 @@
 //! Whether the log is what was written: the chain, its anchor, a head noted elsewhere, and what filters rely on.
 
-use std::str::FromStr;
-
+use jit_policy::{NotedHead, hex};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
 use super::{AuditHead, AuditReader, ChainFault, broken, hash, highest_ever, prune::PRUNED};
-use crate::{
-    hex,
-    store::{
-        Store,
-        error::{Failure, StoreError},
-        file,
-        rows::Fields,
-    },
+use crate::store::{
+    Store,
+    error::{Failure, StoreError},
+    file,
+    rows::Fields,
 };
 
 const ACTION: &str = "verifying the audit log";
 /// Rows that are checked at a time where others use the store too.
 const BATCH: i64 = 1000;
-
-/// A head of the log that was noted elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotedHead {
-    /// The row's number, if it was noted.
-    pub seq: Option<i64>,
-    /// Its hash.
-    pub hash: [u8; 32],
-}
-
-impl FromStr for NotedHead {
-    type Err = ();
-
-    /// Reads `HASH` or `SEQ:HASH`.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (seq, hash) = match text.split_once(':') {
-            Some((seq, hash)) => (Some(seq.parse().ok().filter(|seq: &i64| *seq >= 0).ok_or(())?), hash),
-            None => (None, text),
-        };
-        Ok(Self { seq, hash: hex::decode(hash).ok_or(())? })
-    }
-}
 
 /// What a check of the log found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,13 +7,10 @@ mod retention;
 mod search;
 
 use jiff::Timestamp;
+use jit_policy::{BootTime, GrantId, NewRequest, Person, PortId, Protocol, RequestId, Requestor, parse_source};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{
-    clock::BootTime,
-    policy::{GrantId, NewRequest, Person, PortId, Protocol, RequestId, Requestor, parse_source},
-};
 
 /// A moment of the wall clock, some seconds after the first one of these tests.
 fn wall(seconds: i64) -> Timestamp {

@@ -1,13 +1,17 @@
 //! Many grants at once, written to the datapath's tables directly.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
-use jit_agent::clock::{BootTime, Clock, SystemClock};
-use jit_agent::datapath::{Datapath, Protection};
-use jit_agent::policy::{EntryKey, parse_source};
+use jit_agent::{
+    clock::{Clock, SystemClock},
+    datapath::Datapath,
+};
 use jit_common::abi::{Mode, Transport};
+use jit_policy::{BootTime, EntryKey, Protection, parse_source};
 
 /// Scatters numbers: an odd factor maps the numbers below a power of two onto themselves.
 const SCATTER: u32 = 0x9e37_79b1;

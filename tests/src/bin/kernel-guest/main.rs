@@ -18,14 +18,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use jit_agent::{
-    config::Interfaces,
-    datapath::{
-        Datapath,
-        xdp::{XdpDatapath, probe, unload},
-    },
+use jit_agent::datapath::{
+    Datapath,
+    xdp::{XdpDatapath, probe, unload},
 };
 use jit_common::abi::Mode;
+use jit_policy::Interfaces;
 use jit_tests::verdicts::{
     KernelJudge, differences, protection,
     table::{Fixture, fixtures, fixtures_with_fragments_dropped},

@@ -8,14 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use jit_agent::{
-    config::Interfaces,
-    datapath::{
-        Datapath as _,
-        xdp::{XdpDatapath, unload},
-    },
+use jit_agent::datapath::{
+    Datapath as _,
+    xdp::{XdpDatapath, unload},
 };
 use jit_common::abi::Mode;
+use jit_policy::Interfaces;
 use jit_tests::{
     Link, Namespace, PATIENCE, Reach, SILENCE, TcpServer,
     rights::{SERVICE, with_only},

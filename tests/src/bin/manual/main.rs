@@ -20,7 +20,7 @@ const CLIENT_END: &str = include_str!("../../../../dist/man/jitctl.1.end");
 fn main() -> Result<()> {
     let directory = std::env::args_os().nth(1).map(PathBuf::from).context("usage: manual DIRECTORY")?;
     for (command, section, end) in
-        [(jit_agent::daemon::command(), "8", AGENT_END), (jit_agent::cli::command(), "1", CLIENT_END)]
+        [(jit_agent::daemon::command(), "8", AGENT_END), (jit_ctl::command(), "1", CLIENT_END)]
     {
         completions(&command, &directory)?;
         // The pages say it all; there is none for `help`.

@@ -1,17 +1,18 @@
 //! What a flood meets: the agent, its peers, and the ends of the scale.
 
-use std::fmt::Write as _;
-use std::path::Path;
-use std::time::Duration;
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use jit_agent::{config::Interfaces, datapath::xdp::XdpDatapath};
+use jit_agent::datapath::xdp::XdpDatapath;
+use jit_policy::Interfaces;
 use jit_tests::{Namespace, Program};
 
 use super::traffic::Traffic;
-use crate::bpf::{self, Link};
-use crate::grants::{self, Opener};
-use crate::instructions::BARE_DROP;
+use crate::{
+    bpf::{self, Link},
+    grants::{self, Opener},
+    instructions::BARE_DROP,
+};
 
 /// Host and prefix grants on the flooded port in [`Filter::AgentGranted`].
 const HOSTS: u16 = 10_000;

@@ -1,18 +1,20 @@
 //! A million rows of the audit log: what a filter takes to find some, and an export to write all.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
-use jit_agent::clock::{Clock, SystemClock};
-use jit_agent::policy::{NewRequest, Person, PortId, Protocol, Requestor};
-use jit_agent::store::{Checkpoint, Ending, GrantState, NewGrantRow, NewOutcome, NewRequestRow, Store};
+use jit_agent::{
+    clock::{Clock, SystemClock},
+    store::{Checkpoint, Ending, GrantState, NewGrantRow, NewOutcome, NewRequestRow, Store},
+};
+use jit_policy::{NewRequest, Person, PortId, Protocol, Requestor};
 
-use super::connection::Connection;
-use super::memory;
-use crate::opening::Stage;
-use crate::samples::Samples;
+use super::{connection::Connection, memory};
+use crate::{opening::Stage, samples::Samples};
 
 /// Rows of the log, at least.
 pub(super) const ROWS: u32 = 1_000_000;

@@ -1,0 +1,131 @@
+//! Schemas of values that Rust's types say too little about: `#[schema(value_type = schema::Source)]` on a field names
+//! one. The types have no values.
+
+use jit_common::reason::Reason;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{ObjectBuilder, SchemaFormat, Type},
+    },
+};
+
+use crate::wire::{LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT};
+
+/// No control characters.
+const ONE_LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+
+macro_rules! schemas {
+    ($($(#[doc = $text:literal])+ $name:ident: $schema:expr;)+) => {$(
+        $(#[doc = $text])+
+        #[derive(Debug)]
+        pub enum $name {}
+
+        impl ToSchema for $name {}
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let description = concat!($($text),+).trim();
+                RefOr::T($schema.description(Some(description)).build().into())
+            }
+        }
+    )+};
+}
+
+schemas! {
+    /// An IPv4 or IPv6 address.
+    Address: text("ip", "192.0.2.7");
+    /// An IPv4 or IPv6 address, or a prefix without host bits; neither link-local nor IPv4-mapped.
+    Source: text("ip-prefix", "192.0.2.0/24");
+    /// A source address and the port to which it is connected, with a blank between.
+    Connection: text_like(connection(), "192.0.2.7 22");
+    /// An ISO 8601 duration.
+    Duration: text("duration", "PT1H30M");
+    /// A time in RFC 3339.
+    Time: text("date-time", "2030-01-31T17:30:00Z");
+    /// Text on one line.
+    Line: line().max_length(Some(LONGEST_TEXT));
+    /// Name of a user.
+    User: line().min_length(Some(1)).max_length(Some(LONGEST_NAME));
+    /// In whose name a delegate asks: printable characters, without spaces at the ends.
+    Requestor: printable().min_length(Some(1)).max_length(Some(LONGEST_REQUESTOR));
+    /// Which requests: those that wait for approval.
+    Waiting: word(["Pending"]);
+    /// Whether a second person is needed.
+    Approval: word(["auto", "required"]);
+    /// A protocol as paths have it.
+    PathProtocol: word(["tcp", "udp", "any"]);
+    /// How the rows of the audit log are written.
+    AuditFormat: word(["json", "csv", "jsonl"]);
+    /// Nothing but true.
+    True: ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
+    /// Number of a port.
+    PortNumber: ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u16::MAX));
+    /// What a port policy or a grant covers; `*` is TCP, UDP and SCTP.
+    Protocol: word(["TCP", "UDP", "*"]);
+    /// Protocol of a packet.
+    Transport: word(["TCP", "UDP", "SCTP"]);
+    /// Whether drops are carried out.
+    Mode: word(["enforce", "observe"]);
+    /// What is done with a packet.
+    Verdict: word(["pass", "drop"]);
+    /// Name of the cause of a verdict.
+    Cause: word(Reason::ALL.iter().map(|reason| reason.name()));
+    /// Whether a justification is needed.
+    Need: word(["required", "optional"]);
+    /// How an interface is covered.
+    Attachment: word(["native", "tcx", "clsact", "generic"]);
+    /// What the packets of an interface begin with.
+    Layer: word(["ethernet", "network"]);
+}
+
+/// A text with a format, and one that is like it.
+fn text(format: &str, example: &str) -> ObjectBuilder {
+    let format = SchemaFormat::Custom(format.to_owned());
+    ObjectBuilder::new().schema_type(Type::String).format(Some(format)).examples([example])
+}
+
+/// A text with a pattern, and one that is like it.
+fn text_like(pattern: String, example: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples([example])
+}
+
+/// What [`Session::of_header`](crate::wire::Session::of_header) reads, and nothing else.
+fn connection() -> String {
+    const BYTE: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    const PORT: &str = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+    const GROUP: &str = "[0-9A-Fa-f]{1,4}";
+    let v4 = format!(r"{BYTE}(\.{BYTE}){{3}}");
+    // By how many groups come before `::`; each way may end in an IPv4 address, which takes two groups' place.
+    let mut v6 = vec![format!("({GROUP}:){{7}}{GROUP}"), format!("({GROUP}:){{6}}{v4}")];
+    for before in 0..=7_usize {
+        let head = match before {
+            0 => "::".to_owned(),
+            before => format!("{GROUP}(:{GROUP}){{{}}}::", before - 1),
+        };
+        let after = 7 - before;
+        let mut ends = Vec::new();
+        if after > 0 {
+            ends.push(format!("{GROUP}(:{GROUP}){{0,{}}}", after - 1));
+        }
+        if after > 1 {
+            ends.push(format!("({GROUP}:){{0,{}}}{v4}", after - 2));
+        }
+        v6.push(if ends.is_empty() { head } else { format!("{head}({})?", ends.join("|")) });
+    }
+    format!("^({v4}|{}) {PORT}$", v6.join("|"))
+}
+
+fn line() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(ONE_LINE))
+}
+
+/// ASCII only: what else can be seen, no pattern says.
+fn printable() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^[!-~]([ -~]*[!-~])?$"))
+}
+
+/// One of these words.
+fn word<'a>(words: impl IntoIterator<Item = &'a str>) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words))
+}

@@ -1,0 +1,151 @@
+//! The agent as a command sees it: each answer becomes an outcome.
+
+use hyper::{Method, body::Bytes};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Exit, Outcome, table, text};
+use crate::{
+    client::{Answer, Client, ClientError},
+    problem::Problem,
+    wire::List,
+};
+
+/// The agent, and how its answers are to be shown.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Where the agent is.
+    pub client: Client,
+    /// Whether to print the agent's JSON.
+    pub json: bool,
+}
+
+impl Agent {
+    /// What the agent has at a path, shown.
+    ///
+    /// # Errors
+    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    pub fn get<T: DeserializeOwned>(&self, path: &str, show: impl FnOnce(&T) -> Outcome) -> Result<Outcome, Outcome> {
+        self.ask(Method::GET, path, None, show)
+    }
+
+    /// What the agent answers to a body, shown.
+    ///
+    /// # Errors
+    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        show: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Outcome, Outcome> {
+        // Strings and numbers always serialise.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        self.ask(Method::POST, path, Some(body), show)
+    }
+
+    /// A list that comes in parts: as many of them as it takes to get to so many elements.
+    ///
+    /// # Errors
+    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    pub fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        most: usize,
+        show: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Outcome, Outcome> {
+        let mut whole: Option<List<serde_json::Value>> = None;
+        let mut next = Some(path.to_owned());
+        while let Some(path) = next.filter(|_| whole.as_ref().is_none_or(|whole| whole.value.len() < most)) {
+            let part: List<serde_json::Value> = self.fetch(&path)?;
+            next = part.next_link.clone();
+            match &mut whole {
+                None => whole = Some(part),
+                Some(whole) => {
+                    whole.value.extend(part.value);
+                    whole.next_link = part.next_link;
+                }
+            }
+        }
+        // Strings and numbers always serialise.
+        let json = serde_json::to_vec(&whole).unwrap_or_default().into();
+        self.understand(&json, show)
+    }
+
+    /// What the agent has at a path.
+    ///
+    /// # Errors
+    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    pub fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, Outcome> {
+        self.read(&self.call(Method::GET, path, None)?)
+    }
+
+    /// What the agent answers, shown.
+    ///
+    /// # Errors
+    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    pub fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        show: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Outcome, Outcome> {
+        self.understand(&self.call(method, path, body)?, show)
+    }
+
+    /// The agent's answer, if it is no problem.
+    ///
+    /// # Errors
+    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    pub fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, Outcome> {
+        match self.client.call(method, path, body) {
+            Ok(Answer::Done(json)) => Ok(json),
+            Ok(Answer::Problem(problem)) => Err(self.problem(&problem)),
+            Err(error) => Err(unanswered(&error)),
+        }
+    }
+
+    /// An answer, shown: as `show` has it, or the agent's own JSON where that is asked for.
+    ///
+    /// # Errors
+    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    pub fn understand<T: DeserializeOwned>(
+        &self,
+        json: &Bytes,
+        show: impl FnOnce(&T) -> Outcome,
+    ) -> Result<Outcome, Outcome> {
+        let outcome = show(&self.read(json)?);
+        if !self.json {
+            return Ok(outcome);
+        }
+        // The agent's own JSON, with what this program doesn't know.
+        let value: serde_json::Value = self.read(json)?;
+        Ok(Outcome { stdout: format!("{value:#}\n"), ..outcome })
+    }
+
+    /// An answer as a value.
+    ///
+    /// # Errors
+    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    pub fn read<T: DeserializeOwned>(&self, json: &Bytes) -> Result<T, Outcome> {
+        serde_json::from_slice(json)
+            .map_err(|error| unanswered(&ClientError::NotUnderstood { status: 200, reason: error.to_string() }))
+    }
+
+    /// The outcome of a command that the agent answered with a problem.
+    #[must_use]
+    pub fn problem(&self, problem: &Problem) -> Outcome {
+        let stderr = if self.json {
+            serde_json::to_string_pretty(problem).unwrap_or_default() + "\n"
+        } else {
+            table::problem(problem)
+        };
+        Outcome::failed(Exit::from(problem), stderr)
+    }
+}
+
+/// The outcome of a command that got no answer.
+#[must_use]
+pub fn unanswered(error: &ClientError) -> Outcome {
+    Outcome::failed(Exit::from(error), format!("error: {}\n", text::sanitised(&error.to_string())))
+}

@@ -1,0 +1,89 @@
+//! Writing to the terminal: the one place that does.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use super::{Exit, Outcome, Surroundings};
+
+/// Prints what there is to print. Returns how to end: as the outcome says, unless its output got lost.
+#[must_use]
+pub fn emit(outcome: &Outcome) -> Exit {
+    let Outcome { exit, stdout, stderr } = outcome;
+    let printed = write(&mut io::stdout().lock(), stdout);
+    // Where standard error is closed there is nobody to tell.
+    drop(write(&mut io::stderr().lock(), stderr));
+    match printed {
+        Ok(()) => *exit,
+        Err(error) => {
+            let message = format!("error: can't write to standard output: {error}; part of it is missing\n");
+            drop(write(&mut io::stderr().lock(), &message));
+            if *exit == Exit::Done { Exit::Failed } else { *exit }
+        }
+    }
+}
+
+/// Writes all of `text`. A reader who has seen enough, like `head`, is no error.
+fn write(to: &mut impl Write, text: &str) -> io::Result<()> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// A way to ask whoever sits at the terminal, if anybody does.
+pub(super) fn ask() -> Option<fn(&str) -> bool> {
+    io::stdin().is_terminal().then_some(goes_on)
+}
+
+fn goes_on(text: &str) -> bool {
+    let mut answer = String::new();
+    // Without an answer it is no.
+    write(&mut io::stderr().lock(), &format!("{text}go on? [y/N] ")).is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Shows a text to whoever sits at the terminal and asks whether to go on, unless `yes` says so already.
+///
+/// # Errors
+/// The outcome where nobody is there or the answer is no: `shown` with what to add to the command, `remedy` included.
+pub fn agree(shown: &str, yes: bool, remedy: &str, surroundings: &Surroundings) -> Result<(), Outcome> {
+    if yes {
+        return Ok(());
+    }
+    let Some(ask) = surroundings.ask else {
+        return Err(Outcome::failed(Exit::Refused, format!("{shown}add --yes to go on{remedy}\n")));
+    };
+    if ask(shown) { Ok(()) } else { Err(Outcome::failed(Exit::Refused, "nothing was changed\n".to_owned())) }
+}
+
+/// The outcome of a change that is in force: done if it is written too, else with a warning.
+#[must_use]
+pub fn in_force(stdout: String, durable: bool, warning: &str) -> Outcome {
+    if durable {
+        return Outcome::done(stdout);
+    }
+    Outcome { exit: Exit::Failed, stdout, stderr: format!("warning: {warning}\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Failing(io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_who_leaves_is_no_error_and_a_full_disk_is() {
+        assert!(write(&mut Failing(io::ErrorKind::BrokenPipe), "text").is_ok());
+        assert!(write(&mut Failing(io::ErrorKind::StorageFull), "text").is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! Tables, and what several commands show alike.
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+
+use super::{
+    Surroundings,
+    text::{iso_span, moment, sanitised},
+};
+use crate::{problem::Problem, wire::Trial};
+
+/// Rows under headings, aligned; columns whose heading begins with `>` are numbers and go to the right.
+#[must_use]
+pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(headings.map(|heading| heading.trim_start_matches('>')));
+    for row in rows {
+        table.add_row(row);
+    }
+    for (column, heading) in table.column_iter_mut().zip(headings) {
+        column.set_padding((0, 2));
+        if heading.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// When a trial ends, and what to do.
+#[must_use]
+pub fn trial_lines(trial: &Trial, surroundings: &Surroundings) -> String {
+    let end = match trial.kind.as_str() {
+        "enable" => "the ports open again",
+        _ => "the configuration from before comes back",
+    };
+    format!(
+        "the trial ends at {} (in {}): {end} then\nopen a second connection now to see that you get in, and keep it: \
+         jit-agent confirm\n",
+        moment(trial.until_utc, surroundings),
+        iso_span(&trial.remaining)
+    )
+}
+
+/// A problem, with its violations one a line.
+#[must_use]
+pub fn problem(problem: &Problem) -> String {
+    let mut text = format!("error: {}\n", sanitised(&problem.detail));
+    if problem.violations.is_empty() {
+        return text;
+    }
+    let rows = problem.violations.iter().map(|violation| {
+        [violation.port.as_deref().unwrap_or("-"), &violation.field, &violation.given, &violation.allowed]
+            .map(sanitised)
+    });
+    for line in table(["port", "field", "given", "allowed"], rows).lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text
+}

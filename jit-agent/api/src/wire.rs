@@ -1,0 +1,181 @@
+//! What goes over the socket, in the vocabulary of Azure just-in-time access. Server and client share these types.
+//!
+//! Bodies that are sent to the agent refuse unknown fields. Answers are read leniently, so that a client understands an
+//! agent that says more than it knows.
+
+mod audit;
+mod body;
+mod decision;
+mod enforcement;
+mod packet;
+mod ports;
+mod query;
+mod request;
+mod status;
+
+use jiff::Timestamp;
+use jit_policy::Page;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::schema;
+
+pub use self::{
+    audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
+    body::{
+        LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT, MOST_IDS, MOST_PORTS, MOST_SOURCES, NewRequest, RequestedPort,
+        Revoke,
+    },
+    decision::{Extend, Nothing, Reason},
+    enforcement::{
+        Connected, Enable, Enforcement, EnforcementChange, SESSION_HEADER, Session, SessionHeader, Trial, WaysBack,
+    },
+    packet::{NotShown, PacketEvent, Why, WhyQuery, transport_name},
+    ports::{Confirmation, Effects, PortChange, PortPath, PutPort, Reload, Reloaded, port_of_path},
+    query::{GrantQuery, RequestQuery},
+    request::{Pending, PendingPort, Request, RequestState},
+    status::{Counter, GrantCounts, Interface, Status, Uncovered},
+};
+
+/// A list, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct List<T> {
+    /// Its elements.
+    pub value: Vec<T>,
+    /// Path of the next part; left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_link: Option<String>,
+}
+
+impl<V, T: From<V>> From<Vec<V>> for List<T> {
+    fn from(views: Vec<V>) -> Self {
+        Self { value: views.into_iter().map(T::from).collect(), next_link: None }
+    }
+}
+
+impl<T> List<T> {
+    /// A part of a list, with the path of what follows.
+    #[must_use]
+    pub fn part<V, C>(page: Page<V, C>, next_link: impl FnOnce(C) -> String) -> Self
+    where
+        T: From<V>,
+    {
+        let Page { value, next } = page;
+        Self { value: value.into_iter().map(T::from).collect(), next_link: next.map(next_link) }
+    }
+}
+
+/// One port policy and what is open there now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// 1 to 65535.
+    #[schema(value_type = schema::PortNumber)]
+    pub number: u16,
+    /// `TCP`, `UDP` or `*` (TCP, UDP and SCTP).
+    #[schema(value_type = schema::Protocol)]
+    pub protocol: String,
+    /// Prefixes within which a request's sources lie.
+    #[schema(value_type = Vec<schema::Source>)]
+    pub allowed_source_address_prefixes: Vec<String>,
+    /// Longest duration of a request, ISO 8601.
+    #[schema(value_type = schema::Duration)]
+    pub max_request_access_duration: String,
+    /// `auto` or `required`: whether a request needs a second person.
+    #[serde(default)]
+    pub approval: String,
+    /// How long a request waits for that person, ISO 8601.
+    #[serde(default)]
+    pub approval_timeout: String,
+    /// `required` or `optional`.
+    #[schema(value_type = schema::Need)]
+    pub justification: String,
+    /// How many live grants one person may have.
+    #[serde(default)]
+    pub quota: u32,
+    /// How many grants are live.
+    pub live_grants: u64,
+    /// Packets to the number, of whatever protocol it is protected for, that passed since the kernel's tables were made.
+    #[serde(default)]
+    pub passed_packets: u64,
+    /// Packets to it that were dropped.
+    #[serde(default)]
+    pub dropped_packets: u64,
+    /// Packets to it that would have been dropped, had the agent not only observed.
+    #[serde(default)]
+    pub observed_packets: u64,
+    /// How many requests opened it in the last seven days; null: unknown, or not for who asks to know.
+    #[serde(default)]
+    pub approved_requests: Option<u64>,
+    /// When a grant last let a new connection pass; null: never.
+    pub last_connection_time_utc: Option<Timestamp>,
+    /// Whose grant that was; null: nobody's.
+    #[serde(default)]
+    pub last_user: Option<String>,
+}
+
+/// One grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Grant {
+    /// Its number.
+    pub id: i64,
+    /// Number of the request it came from.
+    pub request_id: i64,
+    /// Port number.
+    #[schema(value_type = schema::PortNumber)]
+    pub number: u16,
+    /// `TCP`, `UDP` or `*` (TCP, UDP and SCTP).
+    #[schema(value_type = schema::Protocol)]
+    pub protocol: String,
+    /// The source prefix, like `192.0.2.7/32`.
+    #[schema(value_type = schema::Source)]
+    pub source: String,
+    /// Who asked for it.
+    pub requestor: String,
+    /// When it was made.
+    pub start_time_utc: Timestamp,
+    /// When it ends or has ended, by the wall clock.
+    pub end_time_utc: Timestamp,
+    /// Seconds for which packets will still pass, rounded up; 0 when it is over.
+    pub remaining_seconds: u64,
+    /// What became of it.
+    pub status: GrantState,
+    /// Why it ended; null while it is live and if it simply expired.
+    pub status_reason: Option<String>,
+    /// When it last let a packet pass; null: never, or it is over.
+    pub last_packet_time_utc: Option<Timestamp>,
+    /// When it last let a new connection pass; null: never, or it is over.
+    pub last_connection_time_utc: Option<Timestamp>,
+}
+
+/// What became of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum GrantState {
+    /// Packets pass.
+    Live,
+    /// Its time is over.
+    Expired,
+    /// Someone ended it.
+    Revoked,
+    /// The agent ended it.
+    Ended,
+}
+
+/// What a revocation did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// The grants that ended now.
+    pub revoked: Vec<Grant>,
+    /// Open kernel entries beyond these grants that were closed too; left out if there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub other_entries: usize,
+    /// Whether the closing is written; if not, it holds until the agent restarts.
+    pub durable: bool,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}

@@ -1,0 +1,80 @@
+//! Requests as the agent shows them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Grant;
+
+/// One request with its grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Its number.
+    pub id: i64,
+    /// Who asked; `name via delegate` if a delegate asked in a name.
+    pub requestor: String,
+    /// User id of who sent it.
+    pub requestor_uid: u32,
+    /// Why; may be empty.
+    pub justification: String,
+    /// When it was made.
+    pub start_time_utc: Timestamp,
+    /// What became of it.
+    pub status: RequestState,
+    /// Why it was denied, or failed; null if it was not, or nobody said why.
+    pub status_reason: Option<String>,
+    /// Who approved, denied or cancelled it; null if nobody did.
+    #[serde(default)]
+    pub decided_by: Option<String>,
+    /// What it asks for while it waits for approval; null when it does not.
+    #[serde(default)]
+    pub pending: Option<Pending>,
+    /// Its grants, live or not.
+    pub grants: Vec<Grant>,
+}
+
+/// What a request asks for that waits for approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// Until when it waits.
+    pub until_utc: Timestamp,
+    /// Number of the grant that it would extend; null: it asks for new ones.
+    pub extends: Option<i64>,
+    /// What it would open.
+    pub ports: Vec<PendingPort>,
+}
+
+/// One port of a request that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingPort {
+    /// Port number.
+    pub number: u32,
+    /// `TCP`, `UDP` or `*`; null: the port policy's.
+    pub protocol: Option<String>,
+    /// Sources to let in.
+    pub allowed_source_address_prefixes: Vec<String>,
+    /// For how long from approval, ISO 8601; null if it says until when.
+    pub duration: Option<String>,
+    /// Until when; null if it says for how long.
+    pub end_time_utc: Option<Timestamp>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum RequestState {
+    /// It waits for approval.
+    Pending,
+    /// Its grants were made.
+    Approved,
+    /// Someone refused it.
+    Denied,
+    /// It was taken back.
+    Cancelled,
+    /// Nobody decided in time.
+    TimedOut,
+    /// It could not be carried out, and left nothing behind.
+    Failed,
+}

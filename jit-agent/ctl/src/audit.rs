@@ -1,0 +1,215 @@
+//! `jitctl audit`: the audit log as a table or whole, and its verification.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use hyper::{Method, body::Bytes};
+use jit_api::{
+    client::FollowError,
+    terminal::{
+        Agent, Exit, Outcome, Surroundings,
+        text::{count, moment, port, sanitised, source},
+        unanswered,
+    },
+    wire::{AuditEntry, AuditPage, AuditQuery, AuditVerification, VerifyQuery},
+};
+use serde_json::{Value, json};
+
+use super::{
+    args::{Audit, AuditCommand},
+    past::past,
+    unusable,
+};
+
+/// Rows that are asked for at a time.
+const PAGE: usize = 1000;
+/// How long a verification may take: millions of rows are read.
+const VERIFICATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Writes rows to `out` as they come; what is in the outcome comes after them.
+pub(super) fn carry_out(
+    agent: &Agent,
+    arguments: Audit,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+) -> Result<Outcome, Outcome> {
+    let Audit { command, since, until, user, port, event, csv, jsonl } = arguments;
+    if let Some(AuditCommand::Verify { head }) = command {
+        return verify(agent, head);
+    }
+    let time = |given: Option<String>, option: &str| {
+        let read = |given: String| past(&given, surroundings).map_err(|error| unusable(&given, option, &error));
+        given.map(read).transpose().map(|time| time.map(|time| time.to_string()))
+    };
+    let query = AuditQuery {
+        since: time(since, "--since <TIME>")?,
+        until: time(until, "--until <TIME>")?,
+        user,
+        port: port.map(|number| number.to_string()),
+        event,
+        ..AuditQuery::default()
+    };
+    if csv || jsonl {
+        let format = if csv { "csv" } else { "jsonl" };
+        return export(agent, &AuditQuery { format: Some(format.to_owned()), ..query }, out);
+    }
+    let query = AuditQuery { limit: Some(PAGE.to_string()), ..query };
+    if agent.json { merged(agent, &query) } else { table(agent, &query, surroundings, out) }
+}
+
+fn verify(agent: &Agent, head: Option<String>) -> Result<Outcome, Outcome> {
+    // Strings always serialise.
+    let query = serde_urlencoded::to_string(VerifyQuery { head }).unwrap_or_default();
+    let agent = Agent { client: agent.client.clone().waiting(VERIFICATION_TIMEOUT), json: agent.json };
+    agent.get(&format!("/v1/audit/verify?{query}"), |found: &AuditVerification| {
+        let AuditVerification { ok: _, rows, first, head, fault } = found;
+        let head = format!("{}:{}", head.seq, sanitised(&head.hash));
+        if let Some(fault) = fault {
+            let fault = sanitised(fault);
+            return Outcome::failed(Exit::Failed, format!("error: {fault}; {rows} rows up to {head} are sound\n"));
+        }
+        let rows = count(usize::try_from(*rows).unwrap_or(usize::MAX), "row", "rows");
+        Outcome::done(format!("the audit log is sound: {rows} from row {first} on, head {head}\n"))
+    })
+}
+
+/// All rows in the agent's own words, as they come.
+fn export(agent: &Agent, query: &AuditQuery, out: &mut dyn Write) -> Result<Outcome, Outcome> {
+    let mut written = Ok(());
+    let done = agent.client.download(&path(query), |bytes| {
+        written = out.write_all(bytes);
+        written.is_ok()
+    });
+    match done {
+        Ok(()) => Ok(ended(written.and_then(|()| out.flush()))),
+        Err(FollowError::Problem(problem)) => Err(agent.problem(&problem)),
+        Err(FollowError::Unanswered(error)) => Err(unanswered(&error)),
+    }
+}
+
+/// All rows as one JSON object, with what this program doesn't know.
+fn merged(agent: &Agent, query: &AuditQuery) -> Result<Outcome, Outcome> {
+    let mut rows = Vec::new();
+    each_page(agent, query, |json, _| {
+        let mut page: Value = agent.read(json)?;
+        if let Some(more) = page.get_mut("value").and_then(Value::as_array_mut) {
+            rows.append(more);
+        }
+        Ok(true)
+    })?;
+    Ok(Outcome::done(format!("{:#}\n", json!({ "value": rows }))))
+}
+
+fn table(
+    agent: &Agent,
+    query: &AuditQuery,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+) -> Result<Outcome, Outcome> {
+    let mut written = Ok(());
+    let mut is_first = true;
+    each_page(agent, query, |_, page| {
+        let mut text = String::new();
+        if is_first && page.value.is_empty() {
+            text.push_str("nothing in the audit log fits\n");
+        } else if is_first {
+            text.push_str(&columns(["time", "event", "who", "port", "source", "what"]));
+        }
+        is_first = false;
+        text.extend(page.value.iter().map(|row| line(row, surroundings)));
+        written = out.write_all(text.as_bytes());
+        Ok(written.is_ok())
+    })?;
+    Ok(ended(written.and_then(|()| out.flush())))
+}
+
+/// Asks for one page after the other, for as long as `take` wants more of them.
+fn each_page(
+    agent: &Agent,
+    query: &AuditQuery,
+    mut take: impl FnMut(&Bytes, &AuditPage) -> Result<bool, Outcome>,
+) -> Result<(), Outcome> {
+    let mut next = Some(path(query));
+    while let Some(path) = next {
+        let json = agent.call(Method::GET, &path, None)?;
+        let page: AuditPage = agent.read(&json)?;
+        next = if take(&json, &page)? { page.next_link } else { None };
+    }
+    Ok(())
+}
+
+fn path(query: &AuditQuery) -> String {
+    // Strings always serialise.
+    format!("/v1/audit?{}", serde_urlencoded::to_string(query).unwrap_or_default())
+}
+
+/// Whoever reads standard output may leave at any time; anything else that keeps it from being written is a failure.
+fn ended(written: io::Result<()>) -> Outcome {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Outcome::failed(
+            Exit::Failed,
+            format!("error: can't write to standard output: {error}; part of it is missing\n"),
+        ),
+        _ => Outcome::done(String::new()),
+    }
+}
+
+/// Columns of fixed widths, since lines are printed as they come.
+fn columns([time, event, who, port, source, what]: [&str; 6]) -> String {
+    let line = format!("{time:<19}  {event:<12}  {who:<12}  {port:<10}  {source:<20}  {what}");
+    format!("{}\n", line.trim_end())
+}
+
+fn line(row: &AuditEntry, surroundings: &Surroundings) -> String {
+    let detail = &row.detail;
+    let text = |name: &str| detail.get(name).and_then(Value::as_str);
+    let by = detail.get("by").and_then(|by| by.get("name")).and_then(Value::as_str);
+    let who = by.or(text("requestor")).unwrap_or("-");
+    columns([
+        &moment(row.time_utc, surroundings),
+        &sanitised(&row.event),
+        &sanitised(who),
+        &ports(detail),
+        &text("source").map_or_else(|| "-".to_owned(), source),
+        &what(detail, who, surroundings),
+    ])
+}
+
+/// The port, or all of several.
+fn ports(detail: &Value) -> String {
+    let several = detail.get("ports").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let one = |port_of: &Value| {
+        let number = port_of.get("number")?.as_u64().and_then(|number| u16::try_from(number).ok())?;
+        Some(match port_of.get("protocol").and_then(Value::as_str) {
+            Some(protocol) => port(number, protocol),
+            None => number.to_string(),
+        })
+    };
+    let ports: Vec<String> = std::iter::once(detail).chain(several).filter_map(one).collect();
+    if ports.is_empty() { "-".to_owned() } else { ports.join(",") }
+}
+
+/// What else is to be said of it.
+fn what(detail: &Value, who: &str, surroundings: &Surroundings) -> String {
+    let text = |name: &str| detail.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let number = |name: &str| detail.get(name).and_then(Value::as_i64);
+    let mut parts = Vec::new();
+    match (number("grant"), number("request")) {
+        (Some(grant), _) => parts.push(format!("grant {grant}")),
+        (None, Some(request)) => parts.push(format!("request {request}")),
+        (None, None) => {}
+    }
+    parts.extend(text("requestor").filter(|requestor| *requestor != who).map(|requestor| format!("of {requestor}")));
+    parts
+        .extend(text("end").and_then(|end| end.parse().ok()).map(|end| format!("until {}", moment(end, surroundings))));
+    parts.extend(number("count").filter(|count| *count > 1).map(|count| format!("{count} times")));
+    parts.extend(["reason", "justification"].into_iter().filter_map(text).map(str::to_owned));
+    let violations = detail.get("violations").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    parts.extend(violations.iter().map(|violation| {
+        let text = |name: &str| violation.get(name).and_then(Value::as_str).unwrap_or_default();
+        format!("{} {} is {}, allowed: {}", text("port"), text("field"), text("given"), text("allowed"))
+    }));
+    sanitised(parts.join("; ").trim())
+}

@@ -1,0 +1,145 @@
+//! What an import would change, compared with the policies that the agent has. Pure.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::SignedDuration;
+use jit_api::{
+    terminal::text::{source, span},
+    wire::PutPort,
+};
+use jit_policy::{PortId, parse_iso_span};
+use serde::{Deserialize, Serialize};
+
+use super::policies::{AzurePort, Fault, overlap};
+
+/// A port as the agent has it now: what the file could change, and what it can't say.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Present {
+    number: u16,
+    protocol: String,
+    allowed_source_address_prefixes: Vec<String>,
+    max_request_access_duration: String,
+    approval: Option<String>,
+    approval_timeout: Option<String>,
+    justification: Option<String>,
+    quota: Option<i64>,
+}
+
+impl Present {
+    fn id(&self) -> Option<PortId> {
+        Some(PortId { number: self.number, protocol: self.protocol.parse().ok()? })
+    }
+}
+
+/// What becomes of one port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "change")]
+pub(super) enum Change {
+    /// The agent has no policy for it.
+    New,
+    /// Its policy changes.
+    Changed {
+        /// What it was: the maximum, where that changes.
+        #[serde(rename = "maxRequestAccessDuration", skip_serializing_if = "Option::is_none")]
+        maximum: Option<String>,
+        /// What they were: the sources, where they change.
+        #[serde(rename = "allowedSourceAddressPrefixes", skip_serializing_if = "Option::is_none")]
+        sources: Option<Vec<String>>,
+    },
+    /// It already is as the file says.
+    Unchanged,
+}
+
+/// One port of an import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The port.
+    pub(super) id: PortId,
+    /// Its policy afterwards.
+    pub(super) policy: PutPort,
+    /// What that changes.
+    pub(super) change: Change,
+}
+
+impl Step {
+    /// What it changes, for people.
+    pub(super) fn change_in_words(&self) -> String {
+        let (maximum, sources) = match &self.change {
+            Change::New => return "new".to_owned(),
+            Change::Unchanged => return "unchanged".to_owned(),
+            Change::Changed { maximum, sources } => (maximum, sources),
+        };
+        let maximum =
+            maximum.iter().map(|was| format!("maximum from {}", parse_iso_span(was).map_or_else(String::new, words)));
+        let sources = sources.iter().map(|was| format!("sources from {}", listed(was)));
+        format!("changes {}", maximum.chain(sources).collect::<Vec<_>>().join(" and "))
+    }
+
+    /// Whether there is something to set.
+    pub(super) fn is_change(&self) -> bool {
+        self.change != Change::Unchanged
+    }
+
+    /// Its path in the API.
+    pub(super) fn path(&self) -> String {
+        format!("/v1/ports/{}/{}", self.id.number, self.id.protocol)
+    }
+}
+
+/// Sources, for people.
+pub(super) fn listed(sources: &[String]) -> String {
+    sources.iter().map(|prefix| source(prefix)).collect::<Vec<_>>().join(", ")
+}
+
+fn words(duration: Duration) -> String {
+    span(duration.as_secs())
+}
+
+/// One step for each port of the file.
+///
+/// # Errors
+/// The ports that overlap one that the agent has, with what to do about each.
+pub(super) fn plan(ports: &[AzurePort], present: &[Present]) -> Result<Vec<Step>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut steps = Vec::new();
+    for port in ports {
+        let others = present.iter().filter_map(Present::id);
+        for other in others.filter(|other| *other != port.id && overlap(*other, port.id)) {
+            faults.push(Fault {
+                path: port.path.clone(),
+                given: port.id.to_string(),
+                remedy: format!(
+                    "{other} as the agent has it, or no policy for {other} there: see `jitctl ports remove --help`"
+                ),
+            });
+        }
+        steps.push(step(port, present.iter().find(|one| one.id() == Some(port.id))));
+    }
+    if faults.is_empty() { Ok(steps) } else { Err(faults) }
+}
+
+fn step(port: &AzurePort, present: Option<&Present>) -> Step {
+    let policy = PutPort {
+        allowed_source_address_prefixes: Some(port.sources.iter().map(ToString::to_string).collect()),
+        max_request_access_duration: Some(
+            SignedDuration::try_from(port.maximum).unwrap_or(SignedDuration::MAX).to_string(),
+        ),
+        approval: present.and_then(|present| present.approval.clone()),
+        approval_timeout: present.and_then(|present| present.approval_timeout.clone()),
+        justification: present.and_then(|present| present.justification.clone()),
+        quota: present.and_then(|present| present.quota),
+    };
+    let change = present.map_or(Change::New, |present| {
+        let was = &present.max_request_access_duration;
+        let maximum = (parse_iso_span(was) != Some(port.maximum)).then(|| was.clone());
+        let was = &present.allowed_source_address_prefixes;
+        let mut before: Vec<IpNet> = was.iter().filter_map(|prefix| prefix.parse().ok()).collect();
+        before.sort();
+        before.dedup();
+        let sources = (before != port.sources).then(|| was.clone());
+        if maximum.is_none() && sources.is_none() { Change::Unchanged } else { Change::Changed { maximum, sources } }
+    });
+    Step { id: port.id, policy, change }
+}

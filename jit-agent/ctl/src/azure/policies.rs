@@ -1,0 +1,290 @@
+//! Azure's JSON to ports. Pure; collects everything that can't be used, with the place in the file.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jit_policy::{LONGEST_MAXIMUM, PortId, Protocol, SHORTEST_MAXIMUM, parse_iso_span, parse_source};
+use serde_json::{Map, Value};
+
+/// What a `*` as source stands for.
+const ANY_SOURCE: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
+/// One thing in the file that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Where, like `$.value[0].name`.
+    pub(super) path: String,
+    /// What is there.
+    pub(super) given: String,
+    /// What to do about it.
+    pub(super) remedy: String,
+}
+
+impl Fault {
+    fn new(path: &str, given: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), given: given.into(), remedy: remedy.into() }
+    }
+
+    fn of(path: &str, given: &Value, remedy: impl Into<String>) -> Self {
+        Self::new(path, excerpt(given), remedy)
+    }
+}
+
+/// Longest value that is shown, in characters.
+const LONGEST_EXCERPT: usize = 60;
+
+fn excerpt(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= LONGEST_EXCERPT {
+        return text;
+    }
+    text.chars().take(LONGEST_EXCERPT).chain(['…']).collect()
+}
+
+/// What Azure says of one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AzurePort {
+    /// Where in the file.
+    pub(super) path: String,
+    /// The port.
+    pub(super) id: PortId,
+    /// Sources that may be requested, in order and none twice.
+    pub(super) sources: Vec<IpNet>,
+    /// Longest duration of a request.
+    pub(super) maximum: Duration,
+}
+
+impl AzurePort {
+    fn says(&self) -> (PortId, &[IpNet], Duration) {
+        (self.id, &self.sources, self.maximum)
+    }
+}
+
+/// One virtual machine of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Machine {
+    /// Its resource id.
+    pub(super) id: String,
+    /// Its ports that can be used, in order of port.
+    pub(super) ports: Vec<AzurePort>,
+    /// What can't be.
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Machine {
+    /// The last part of its resource id.
+    pub(super) fn name(&self) -> &str {
+        self.id.rsplit('/').next().unwrap_or(&self.id)
+    }
+
+    /// Whether `id` is its resource id or the last part of that; Azure does not tell capitals apart.
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id.eq_ignore_ascii_case(id) || self.name().eq_ignore_ascii_case(id)
+    }
+
+    /// Whether it has the same port policies.
+    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+        self.faults.is_empty()
+            && other.faults.is_empty()
+            && self.ports.iter().map(AzurePort::says).eq(other.ports.iter().map(AzurePort::says))
+    }
+}
+
+/// The virtual machines of a file, each once.
+///
+/// # Errors
+/// No JSON, or not of the form that Azure prints: everything that is wrong with it. What is wrong with a port is said with
+/// its machine.
+pub(super) fn parse(text: &[u8]) -> Result<Vec<Machine>, Vec<Fault>> {
+    let root: Value = serde_json::from_slice(text).map_err(|error| {
+        vec![Fault::new("$", error.to_string(), "the JSON that `az security jit-policy list -o json` prints")]
+    })?;
+    let mut faults = Vec::new();
+    let mut machines = Vec::new();
+    for (path, policy) in policies(&root, &mut faults) {
+        read_policy(&path, policy, &mut machines, &mut faults);
+    }
+    for machine in &mut machines {
+        machine.ports.sort_by_key(|port| port.id);
+        find_overlaps(machine);
+    }
+    if faults.is_empty() { Ok(machines) } else { Err(faults) }
+}
+
+fn policies<'a>(root: &'a Value, faults: &mut Vec<Fault>) -> Vec<(String, &'a Value)> {
+    let all = |path: &str, list: &'a [Value]| -> Vec<_> {
+        list.iter().enumerate().map(|(index, policy)| (format!("{path}[{index}]"), policy)).collect()
+    };
+    match root {
+        Value::Array(list) => all("$", list),
+        Value::Object(object) => {
+            if let Some(next) = object.get("nextLink").filter(|next| !next.is_null()) {
+                let remedy = "the whole list, which has several pages: `az security jit-policy list` follows them";
+                faults.push(Fault::of("$.nextLink", next, remedy));
+            }
+            match object.get("value") {
+                Some(Value::Array(list)) => all("$.value", list),
+                Some(other) => {
+                    faults.push(Fault::of("$.value", other, "a list of policies"));
+                    Vec::new()
+                }
+                None => vec![("$".to_owned(), root)],
+            }
+        }
+        other => {
+            faults.push(Fault::of("$", other, "a policy or a list of policies"));
+            Vec::new()
+        }
+    }
+}
+
+fn read_policy(path: &str, policy: &Value, machines: &mut Vec<Machine>, faults: &mut Vec<Fault>) {
+    // The REST API nests what is of the policy, `az` doesn't.
+    let (path, properties) = match policy.get("properties") {
+        Some(properties) if !properties.is_null() => (format!("{path}.properties"), properties),
+        _ => (path.to_owned(), policy),
+    };
+    let path = format!("{path}.virtualMachines");
+    let Some(Value::Array(list)) = properties.get("virtualMachines") else {
+        let given = properties.get("virtualMachines").map_or_else(|| "nothing".to_owned(), excerpt);
+        faults.push(Fault::new(&path, given, "the list of virtual machines of a just-in-time policy"));
+        return;
+    };
+    for (index, machine) in list.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        match machine.get("id") {
+            Some(Value::String(id)) if !id.is_empty() => read_machine(&path, id, machine, machines, faults),
+            id => {
+                let given = id.map_or_else(|| "nothing".to_owned(), excerpt);
+                faults.push(Fault::new(&format!("{path}.id"), given, "the resource id of a virtual machine"));
+            }
+        }
+    }
+}
+
+/// Adds a machine, or its ports to it where another policy has named it already.
+fn read_machine(path: &str, id: &str, machine: &Value, machines: &mut Vec<Machine>, faults: &mut Vec<Fault>) {
+    let path = format!("{path}.ports");
+    let Some(Value::Array(list)) = machine.get("ports") else {
+        let given = machine.get("ports").map_or_else(|| "nothing".to_owned(), excerpt);
+        faults.push(Fault::new(&path, given, "the list of the machine's ports"));
+        return;
+    };
+    let mut ports = Vec::new();
+    let mut wrong = Vec::new();
+    for (index, port) in list.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        match port {
+            Value::Object(port) => ports.extend(read_port(&path, port, &mut wrong)),
+            other => wrong.push(Fault::of(&path, other, "an object with number, protocol, sources and maximum")),
+        }
+    }
+    match machines.iter_mut().find(|machine| machine.id.eq_ignore_ascii_case(id)) {
+        Some(machine) => {
+            machine.ports.extend(ports);
+            machine.faults.extend(wrong);
+        }
+        None => machines.push(Machine { id: id.to_owned(), ports, faults: wrong }),
+    }
+}
+
+/// Adds what is wrong to `faults`; `None` only if something is.
+fn read_port(path: &str, port: &Map<String, Value>, faults: &mut Vec<Fault>) -> Option<AzurePort> {
+    let mut field = |name: &str, remedy: &str| {
+        let value = port.get(name).filter(|value| !value.is_null());
+        if value.is_none() {
+            faults.push(Fault::new(&format!("{path}.{name}"), "nothing", remedy));
+        }
+        value
+    };
+    let numbers = "a port number from 1 to 65535";
+    let protocols = "TCP, UDP or *";
+    let durations = "5 minutes to 24 hours in ISO 8601, like PT3H";
+    let (number, protocol, maximum) =
+        (field("number", numbers), field("protocol", protocols), field("maxRequestAccessDuration", durations));
+    let mut checked = |value: Option<&Value>, name: &str, good: bool, remedy: &str| {
+        if let Some(value) = value.filter(|_| !good) {
+            faults.push(Fault::of(&format!("{path}.{name}"), value, remedy));
+        }
+    };
+    let good_number =
+        number.and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0);
+    checked(number, "number", good_number.is_some(), numbers);
+    let good_protocol = protocol.and_then(Value::as_str).and_then(azure_protocol);
+    checked(protocol, "protocol", good_protocol.is_some(), protocols);
+    let good_maximum = maximum
+        .and_then(Value::as_str)
+        .and_then(parse_iso_span)
+        .filter(|maximum| (SHORTEST_MAXIMUM..=LONGEST_MAXIMUM).contains(maximum));
+    checked(maximum, "maxRequestAccessDuration", good_maximum.is_some(), durations);
+    let sources = read_sources(path, port, faults)?;
+    let id = PortId { number: good_number?, protocol: good_protocol? };
+    Some(AzurePort { path: path.to_owned(), id, sources, maximum: good_maximum? })
+}
+
+fn azure_protocol(name: &str) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Any].into_iter().find(|one| one.wire_name().eq_ignore_ascii_case(name))
+}
+
+/// Adds what is wrong to `faults`; `None` only if something is.
+fn read_sources(path: &str, port: &Map<String, Value>, faults: &mut Vec<Fault>) -> Option<Vec<IpNet>> {
+    const ONE: &str = "allowedSourceAddressPrefix";
+    const SEVERAL: &str = "allowedSourceAddressPrefixes";
+    let before = faults.len();
+    let of = |name: &str| port.get(name).filter(|value| !value.is_null());
+    let values: Vec<(String, &Value)> = match (of(ONE), of(SEVERAL)) {
+        (Some(one), None) => vec![(format!("{path}.{ONE}"), one)],
+        (None, Some(Value::Array(list))) if !list.is_empty() => {
+            list.iter().enumerate().map(|(index, value)| (format!("{path}.{SEVERAL}[{index}]"), value)).collect()
+        }
+        (None, Some(other)) => {
+            faults.push(Fault::of(&format!("{path}.{SEVERAL}"), other, "a list of one source or more"));
+            return None;
+        }
+        (given, _) => {
+            let given = if given.is_some() { format!("{ONE} too") } else { "nothing".to_owned() };
+            faults.push(Fault::new(&format!("{path}.{SEVERAL}"), given, format!("one of {ONE} and {SEVERAL}")));
+            return None;
+        }
+    };
+    let mut sources = Vec::new();
+    for (path, value) in values {
+        match value.as_str() {
+            Some("*") => sources.extend(ANY_SOURCE.iter().filter_map(|any| parse_source(any).ok())),
+            Some(text) => match parse_source(text.trim()) {
+                Ok(source) => sources.push(source),
+                Err(error) => faults.push(Fault::of(&path, value, source_remedy(text, &error))),
+            },
+            None => faults.push(Fault::of(&path, value, "a text: an address, a prefix or *")),
+        }
+    }
+    sources.sort();
+    sources.dedup();
+    (faults.len() == before).then_some(sources)
+}
+
+fn source_remedy(text: &str, error: &jit_policy::SourceError) -> String {
+    let looks_like_tag = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '_');
+    if looks_like_tag {
+        return "the addresses or prefixes it stands for; only Azure knows what its tags mean".to_owned();
+    }
+    error.to_string()
+}
+
+/// Two policies can't hold for the same packets.
+fn find_overlaps(machine: &mut Machine) {
+    let Machine { ports, faults, .. } = machine;
+    for (index, port) in ports.iter().enumerate() {
+        let before = ports.iter().take(index).find(|other| overlap(other.id, port.id));
+        if let Some(other) = before {
+            let remedy = format!("one policy for these packets; {} has {} too", other.path, other.id);
+            faults.push(Fault::new(&port.path, port.id.to_string(), remedy));
+        }
+    }
+}
+
+/// Whether two ports share packets.
+pub(super) fn overlap(one: PortId, other: PortId) -> bool {
+    one.number == other.number && (one.protocol.includes(other.protocol) || other.protocol.includes(one.protocol))
+}

@@ -1,0 +1,377 @@
+//! Azure's files to what would be set, and that to what is sent, against a server that answers by script.
+
+mod server;
+
+use jit_agent::http::fake;
+use jit_api::{
+    client::Client,
+    terminal::{Agent, Exit, Outcome, Surroundings},
+};
+use jit_policy::Session;
+use serde_json::{Value, json};
+
+use self::server::{Scripted, Server};
+use super::{import, policies};
+use crate::args::ImportAzure;
+
+/// `az security jit-policy list`: flattened, `null` for the source field that is not set.
+fn az_list() -> Value {
+    json!([{
+        "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Security/locations/westeurope/jitNetworkAccessPolicies/default",
+        "kind": "Basic", "location": "westeurope", "name": "default", "provisioningState": "Succeeded",
+        "requests": [{"requestor": "ann", "virtualMachines": []}], "type": "Microsoft.Security/locations/jitNetworkAccessPolicies",
+        "virtualMachines": [{
+            "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1",
+            "publicIpAddress": null,
+            "ports": [
+                {"number": 22, "protocol": "tcp", "allowedSourceAddressPrefix": "198.51.100.0/24",
+                 "allowedSourceAddressPrefixes": null, "maxRequestAccessDuration": "PT1H"},
+                {"number": 3389, "protocol": "*", "allowedSourceAddressPrefix": "*",
+                 "allowedSourceAddressPrefixes": null, "maxRequestAccessDuration": "P1D"},
+                {"number": 443, "protocol": "TCP", "allowedSourceAddressPrefix": null,
+                 "allowedSourceAddressPrefixes": ["2001:db8::/32", "192.0.2.7"], "maxRequestAccessDuration": "PT3H"}
+            ]
+        }]
+    }])
+}
+
+fn machines(file: &Value) -> Vec<policies::Machine> {
+    policies::parse(file.to_string().as_bytes()).unwrap()
+}
+
+fn of_machines(machines: &Value) -> Value {
+    json!({"value": [{"name": "default", "properties": {"virtualMachines": machines}}]})
+}
+
+fn port(number: u16, protocol: &str) -> Value {
+    json!({"number": number, "protocol": protocol, "allowedSourceAddressPrefix": "*", "maxRequestAccessDuration": "PT3H"})
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        now: "2026-11-22T16:00:22Z".parse().unwrap(),
+        zone: jiff::tz::TimeZone::UTC,
+        ssh_session: None,
+        ask: None,
+    }
+}
+
+/// The ports of the agent: one that the file changes, one that it repeats.
+fn present() -> Value {
+    let port = |number, protocol: &str, sources: Value, approval: &str| {
+        json!({
+            "number": number, "protocol": protocol, "allowedSourceAddressPrefixes": sources,
+            "maxRequestAccessDuration": "PT3H", "approval": approval, "approvalTimeout": "PT2H",
+            "justification": "optional", "quota": 7, "liveGrants": 0, "lastConnectionTimeUtc": null,
+        })
+    };
+    json!({"value": [
+        port(22, "TCP", json!(["198.51.100.0/24"]), "required"),
+        port(443, "TCP", json!(["192.0.2.7/32", "2001:db8::/32"]), "auto"),
+    ]})
+}
+
+/// Imports `file` from a server with these answers; `says` is what whoever is asked answers.
+fn run(server: &Server, file: &Value, options: &[&str], says: Option<bool>) -> (Outcome, Vec<String>) {
+    let path = server.directory.path().join("policy.json");
+    std::fs::write(&path, file.to_string()).unwrap();
+    let agent = Agent { client: Client::new(&server.socket()), json: options.contains(&"--json") };
+    let arguments = ImportAzure {
+        file: path,
+        vm: options.iter().find_map(|option| option.strip_prefix("--vm=")).map(str::to_owned),
+        apply: options.contains(&"--apply"),
+        yes: options.contains(&"--yes"),
+    };
+    let mut questions = Vec::new();
+    let mut ask = |question: &str| {
+        questions.push(question.to_owned());
+        says
+    };
+    let outcome = import(&agent, &arguments, &mut ask, &surroundings()).unwrap_or_else(|outcome| outcome);
+    (outcome, questions)
+}
+
+fn ports_answer() -> Scripted {
+    (200, Some("\"1\""), present())
+}
+
+fn done(etag: &'static str) -> Scripted {
+    (200, Some(etag), json!({"port": null, "ended": [], "shortened": [], "opened": [], "durable": true}))
+}
+
+fn grant() -> Value {
+    json!({
+        "id": 17, "requestId": 9, "number": 22, "protocol": "TCP", "source": "192.0.2.10/32", "requestor": "ann",
+        "startTimeUtc": "2026-11-22T16:00:00Z", "endTimeUtc": "2026-11-22T18:00:00Z", "remainingSeconds": 7178,
+        "status": "Live", "statusReason": null, "lastPacketTimeUtc": null, "lastConnectionTimeUtc": null,
+    })
+}
+
+fn needs_confirmation() -> Scripted {
+    let effects = json!({"ended": [grant()], "shortened": [], "opened": ["22/udp"]});
+    (
+        409,
+        None,
+        json!({"type": "about:blank", "title": "", "status": 409, "detail": "it ends 1 grant", "code": "needs_confirmation", "effects": effects}),
+    )
+}
+
+#[test]
+fn every_form_that_azure_prints_says_the_same() {
+    let list = az_list();
+    let mut nested = list[0].clone();
+    let properties = json!({"virtualMachines": nested["virtualMachines"].take()});
+    nested["properties"] = properties;
+    let expected = machines(&list);
+    assert_eq!(expected[0].faults, []);
+    let said: Vec<_> =
+        expected[0].ports.iter().map(|port| format!("{} {:?} {:?}", port.id, port.sources, port.maximum)).collect();
+    assert_eq!(
+        said,
+        [
+            "22/tcp [198.51.100.0/24] 3600s",
+            "443/tcp [192.0.2.7/32, 2001:db8::/32] 10800s",
+            "3389/any [0.0.0.0/0, ::/0] 86400s"
+        ]
+    );
+    for file in [list[0].clone(), json!({"value": list}), json!([nested]), nested.clone(), json!({"value": [nested]})] {
+        assert!(machines(&file)[0].agrees_with(&expected[0]), "{file}");
+    }
+}
+
+#[test]
+fn without_apply_it_only_shows_what_it_would_set() {
+    let server = Server::start(vec![ports_answer()]);
+    let (outcome, _) = run(&server, &az_list(), &[], None);
+    let expected = "\
+ports of vm1
+port      sources                   maximum  change
+22/tcp    198.51.100.0/24               1 h  changes maximum from 3 h
+443/tcp   192.0.2.7, 2001:db8::/32      3 h  unchanged
+3389/any  0.0.0.0/0, ::/0              24 h  new
+approval, justification and quota keep their present values, new ports get the defaults; other ports stay as they are
+nothing was changed yet; add --apply to make the 2 changes
+";
+    assert_eq!(outcome, Outcome::done(expected.to_owned()));
+    assert_eq!(server.asked(), [("GET /v1/ports".to_owned(), None, Value::Null)]);
+}
+
+#[test]
+fn apply_sets_what_changes_with_the_latest_version_and_keeps_what_azure_does_not_have() {
+    let server = Server::start(vec![ports_answer(), done("\"2\""), done("\"3\"")]);
+    let (outcome, questions) = run(&server, &az_list(), &["--apply"], None);
+    assert_eq!((outcome.exit, outcome.stderr.as_str(), questions.len()), (Exit::Done, "", 0));
+    assert!(outcome.stdout.ends_with("\n22/tcp is set\n3389/any is set\n"), "{}", outcome.stdout);
+    let kept = json!({
+        "allowedSourceAddressPrefixes": ["198.51.100.0/24"], "maxRequestAccessDuration": "PT1H", "approval": "required",
+        "approvalTimeout": "PT2H", "justification": "optional", "quota": 7,
+    });
+    let new = json!({"allowedSourceAddressPrefixes": ["0.0.0.0/0", "::/0"], "maxRequestAccessDuration": "PT24H"});
+    let expected = [
+        ("GET /v1/ports".to_owned(), None, Value::Null),
+        ("PUT /v1/ports/22/tcp".to_owned(), Some("\"1\"".to_owned()), kept),
+        ("PUT /v1/ports/3389/any".to_owned(), Some("\"2\"".to_owned()), new),
+    ];
+    assert_eq!(server.asked(), expected);
+}
+
+#[test]
+fn what_ends_grants_or_opens_ports_is_shown_and_asked() {
+    let effects = "would be unprotected: 22/udp\n1 grant would end:\n";
+    let server = Server::start(vec![ports_answer(), needs_confirmation(), done("\"2\""), done("\"3\"")]);
+    let (outcome, questions) = run(&server, &az_list(), &["--apply"], Some(true));
+    assert_eq!(outcome.exit, Exit::Done, "{outcome:?}");
+    assert!(questions[0].starts_with(&format!("setting 22/tcp has effects:\n{effects}")), "{questions:?}");
+    assert!(questions[0].contains("192.0.2.10"), "{questions:?}");
+    let paths: Vec<_> = server.asked().into_iter().map(|(line, version, _)| (line, version)).collect();
+    let one = Some("\"1\"".to_owned());
+    assert_eq!(paths[1], ("PUT /v1/ports/22/tcp".to_owned(), one.clone()));
+    assert_eq!(paths[2], ("PUT /v1/ports/22/tcp?confirm=true".to_owned(), one));
+
+    let refused = "error: 22/tcp was not confirmed\n".to_owned();
+    let alone = format!(
+        "error: setting 22/tcp has effects, and nobody is there to confirm them; add --yes to accept them:\n{effects}"
+    );
+    for (says, stderr) in [(Some(false), refused), (None, alone)] {
+        let server = Server::start(vec![ports_answer(), needs_confirmation()]);
+        let (outcome, _) = run(&server, &az_list(), &["--apply"], says);
+        assert_eq!(outcome.exit, Exit::Failed);
+        assert!(outcome.stderr.starts_with(&stderr), "{outcome:?}");
+        assert!(outcome.stderr.ends_with("not set: 22/tcp, 3389/any\n"), "{outcome:?}");
+        assert_eq!(server.asked().len(), 2);
+    }
+}
+
+#[test]
+fn yes_confirms_and_says_what_it_did() {
+    let ended = json!({"port": null, "ended": [grant()], "shortened": [grant()], "opened": [], "durable": true});
+    let server = Server::start(vec![ports_answer(), (200, Some("\"2\""), ended), done("\"3\"")]);
+    let (outcome, questions) = run(&server, &az_list(), &["--apply", "--yes"], None);
+    assert_eq!((outcome.exit, questions.len()), (Exit::Done, 0), "{outcome:?}");
+    for part in ["22/tcp is set\n1 grant ended:\n", "1 grant end earlier:\n", "\n3389/any is set\n"] {
+        assert!(outcome.stdout.contains(part), "{}", outcome.stdout);
+    }
+    assert!(server.asked().iter().skip(1).all(|(line, ..)| line.ends_with("?confirm=true")));
+}
+
+#[test]
+fn a_failure_on_the_way_says_what_is_set_and_what_is_not() {
+    let problem =
+        json!({"type": "about:blank", "title": "", "status": 403, "detail": "you may not", "code": "not_permitted"});
+    let server = Server::start(vec![ports_answer(), done("\"2\""), (403, None, problem)]);
+    let (outcome, _) = run(&server, &az_list(), &["--apply"], None);
+    assert!(outcome.stdout.ends_with("22/tcp is set\n"), "{outcome:?}");
+    assert_eq!((outcome.exit, &*outcome.stderr), (Exit::NotPermitted, "error: you may not\nnot set: 3389/any\n"));
+
+    let lost = json!({"port": null, "ended": [], "shortened": [], "opened": [], "durable": false});
+    let server = Server::start(vec![ports_answer(), (200, Some("\"2\""), lost)]);
+    let (outcome, _) = run(&server, &az_list(), &["--apply"], None);
+    assert!(outcome.stdout.ends_with("22/tcp is set\n"), "{outcome:?}");
+    assert!(outcome.stderr.contains("could not be written") && outcome.stderr.ends_with("not set: 3389/any\n"));
+    assert_eq!(outcome.exit, Exit::Failed);
+}
+
+#[test]
+fn without_a_version_nothing_is_set() {
+    let server = Server::start(vec![(200, None, present())]);
+    let (outcome, _) = run(&server, &az_list(), &["--apply"], None);
+    assert!(outcome.exit == Exit::Failed && outcome.stderr.contains("has no version (header ETag)"), "{outcome:?}");
+}
+
+#[test]
+fn everything_that_can_not_be_used_is_listed_at_once_and_nothing_is_set() {
+    let one = |changes: Value| {
+        let mut port = port(1, "TCP");
+        changes.as_object().unwrap().iter().for_each(|(name, value)| port[name] = value.clone());
+        port
+    };
+    let file = of_machines(&json!([{"id": "/x/vm1", "ports": [
+        one(json!({"number": 0})),
+        one(json!({"number": 65536, "protocol": "ICMP"})),
+        one(json!({"allowedSourceAddressPrefix": "VirtualNetwork"})),
+        one(json!({"allowedSourceAddressPrefix": "192.0.2.7/24"})),
+        one(json!({"allowedSourceAddressPrefixes": ["192.0.2.7"]})),
+        one(json!({"allowedSourceAddressPrefix": null})),
+        one(json!({"allowedSourceAddressPrefix": null, "allowedSourceAddressPrefixes": ["::/0", 7]})),
+        one(json!({"maxRequestAccessDuration": "PT4M"})),
+        one(json!({"maxRequestAccessDuration": "P2D"})),
+        port(22, "*"), port(8080, "TCP"), port(8080, "tcp"), port(9000, "UDP"), port(9000, "*"), 5,
+    ]}]));
+    let server = Server::start(vec![ports_answer()]);
+    let (outcome, _) = run(&server, &file, &["--apply", "--yes"], None);
+    assert_eq!((outcome.exit, outcome.stdout.as_str()), (Exit::Failed, ""));
+    assert!(outcome.stderr.contains("policy.json can't be imported as it is; nothing was changed\n"));
+    for (place, given, remedy) in [
+        ("[0].number", "0", "from 1 to 65535"),
+        ("[1].number", "65536", "from 1 to 65535"),
+        ("[1].protocol", "\"ICMP\"", "TCP, UDP or *"),
+        ("[2].allowedSourceAddressPrefix", "\"VirtualNetwork\"", "only Azure knows what its tags mean"),
+        ("[3].allowedSourceAddressPrefix", "\"192.0.2.7/24\"", "write 192.0.2.0/24 for the network"),
+        ("[4].allowedSourceAddressPrefixes", "allowedSourceAddressPrefix too", "one of"),
+        ("[5].allowedSourceAddressPrefixes", "nothing", "one of"),
+        ("[6].allowedSourceAddressPrefixes[1]", "7", "a text"),
+        ("[7].maxRequestAccessDuration", "\"PT4M\"", "5 minutes to 24 hours"),
+        ("[8].maxRequestAccessDuration", "\"P2D\"", "5 minutes to 24 hours"),
+        ("[9]", "22/any", "22/tcp as the agent has it"),
+        ("[11]", "8080/tcp", "ports[10] has 8080/tcp too"),
+        ("[13]", "9000/any", "ports[12] has 9000/udp too"),
+        ("[14]", "5", "an object"),
+    ] {
+        let place = format!("  $.value[0].properties.virtualMachines[0].ports{place} ");
+        let line = outcome.stderr.lines().find(|line| line.starts_with(&place) && line.contains(given));
+        assert!(line.is_some_and(|line| line.contains(remedy)), "{place}: {}", outcome.stderr);
+    }
+    assert_eq!(outcome.stderr.lines().count(), 2 + 14, "{}", outcome.stderr);
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn a_file_of_another_form_is_refused_with_the_place() {
+    for (file, place) in [
+        (json!(7), "$ "),
+        (json!({"value": {}}), "$.value "),
+        (json!({"virtualMachines": 7}), "$.virtualMachines "),
+        (json!([{"properties": {}}]), "$[0].properties.virtualMachines "),
+        (json!([{"virtualMachines": [{"ports": []}]}]), "$[0].virtualMachines[0].id "),
+        (json!([{"virtualMachines": [{"id": "/x/vm"}]}]), "$[0].virtualMachines[0].ports "),
+        (json!({"value": [], "nextLink": "https://example.com/2"}), "$.nextLink "),
+    ] {
+        let faults = policies::parse(file.to_string().as_bytes()).unwrap_err();
+        assert!(faults.iter().any(|fault| format!("{} ", fault.path) == place), "{file}: {faults:?}");
+    }
+    assert!(policies::parse(b"{").unwrap_err()[0].remedy.contains("az security jit-policy list"));
+}
+
+#[test]
+fn of_several_machines_with_different_ports_one_must_be_named() {
+    let file = of_machines(&json!([
+        {"id": "/x/virtualMachines/vm1", "ports": [port(80, "TCP")]},
+        {"id": "/x/virtualMachines/vm2", "ports": [port(81, "TCP")]},
+        {"id": "/y/virtualMachines/vm2", "ports": [port(82, "TCP")]},
+        // Azure does not tell capitals apart, and one machine may stand in two policies.
+        {"id": "/X/virtualmachines/VM1", "ports": [port(83, "TCP")]},
+    ]));
+    let nobody = Server::start(Vec::new());
+    let list = "  /x/virtualMachines/vm1\n  /x/virtualMachines/vm2\n  /y/virtualMachines/vm2\n";
+    for (options, part) in [
+        (&[][..], "whose ports differ; name one by its whole id with --vm"),
+        (&["--vm=vm2"], "whose ports differ"),
+        (&["--vm=vm3"], "has no virtual machine `vm3`; it has"),
+    ] {
+        let (outcome, _) = run(&nobody, &file, options, None);
+        assert_eq!(outcome.exit, Exit::Usage, "{outcome:?}");
+        assert!(outcome.stderr.contains(part) && outcome.stderr.ends_with(list), "{outcome:?}");
+    }
+    for (vm, ports) in [("--vm=VM1", &["80/tcp", "83/tcp"][..]), ("--vm=/Y/VirtualMachines/vm2", &["82/tcp"])] {
+        let server = Server::start(vec![ports_answer()]);
+        let (outcome, _) = run(&server, &file, &[vm], None);
+        let shown: Vec<_> =
+            outcome.stdout.lines().filter_map(|line| line.split_once("  ")?.0.split_once("/tcp")).collect();
+        assert_eq!(shown.len(), ports.len(), "{outcome:?}");
+        assert!(ports.iter().all(|port| outcome.stdout.contains(port)), "{outcome:?}");
+    }
+}
+
+#[test]
+fn machines_with_the_same_ports_need_no_name_and_programs_get_json() {
+    let file = of_machines(&json!([
+        {"id": "/x/vm1", "ports": [port(80, "TCP"), port(81, "UDP")]},
+        {"id": "/x/vm2", "ports": [port(81, "udp"), port(80, "tcp")]},
+    ]));
+    let server = Server::start(vec![ports_answer()]);
+    let (outcome, _) = run(&server, &file, &["--json"], None);
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&report["vm"], &report["applied"]), (&json!("/x/vm1"), &json!(false)));
+    let expected = json!({
+        "number": 80, "protocol": "TCP", "allowedSourceAddressPrefixes": ["0.0.0.0/0", "::/0"],
+        "maxRequestAccessDuration": "PT3H", "was": {"change": "new"},
+    });
+    assert_eq!(report["ports"][0], expected);
+}
+
+#[test]
+fn a_file_that_is_missing_or_too_large_is_refused() {
+    let server = Server::start(Vec::new());
+    let agent = Agent { client: Client::new(&server.socket()), json: false };
+    let file = server.directory.path().join("policy.json");
+    let arguments = ImportAzure { file: file.clone(), vm: None, apply: false, yes: false };
+    let import = || import(&agent, &arguments, &mut |_| None, &surroundings()).unwrap_err();
+    assert!(import().stderr.contains("policy.json: No such file"));
+    std::fs::write(&file, vec![b' '; 4 * 1024 * 1024 + 1]).unwrap();
+    assert!(import().stderr.contains("larger than 4 MiB"));
+}
+
+#[test]
+fn each_change_names_the_session_of_who_imports_so_that_one_that_cuts_it_off_is_on_trial() {
+    let served = fake::Agent::start(fake::Script::default());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("policy.json");
+    std::fs::write(&file, az_list().to_string()).unwrap();
+    let agent = Agent { client: Client::new(&served.socket()), json: false };
+    let arguments = ImportAzure { file, vm: None, apply: true, yes: true };
+    let over_ssh = Surroundings { ssh_session: Some("192.0.2.10 51234 192.0.2.1 22".to_owned()), ..surroundings() };
+    let outcome = import(&agent, &arguments, &mut |_| None, &over_ssh).unwrap();
+    assert_eq!((outcome.exit, outcome.stderr.as_str()), (Exit::Done, ""));
+    let sessions: Vec<_> = served.asked().edits.iter().map(|edit| edit.session).collect();
+    assert_eq!(sessions, [Some(Session { source: "192.0.2.10".parse().unwrap(), port: 22 }); 3]);
+}

@@ -1,0 +1,5 @@
+//! The client `jitctl`.
+
+fn main() -> std::process::ExitCode {
+    jit_ctl::main()
+}

@@ -1,0 +1,294 @@
+//! `ports` and `reload`: port policies listed and changed, with what that does to live grants.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use hyper::Method;
+use jiff::SignedDuration;
+use jit_api::{
+    client::{Answer, Call},
+    problem::{Code, Problem},
+    terminal::{self, Agent, Exit, Outcome, Surroundings, unanswered},
+    wire::{Effects, List, Port, PortChange, PutPort, Reload, Reloaded},
+};
+use jit_policy::{PortId, Protocol};
+
+use super::{args::RequestedPort, changes, parse, table, unusable};
+
+/// Arguments of `ports`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Ports {
+    #[command(subcommand)]
+    change: Option<Change>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Change {
+    /// Protect a port; tcp if no protocol is given
+    Add(Policy),
+    /// Change what may be requested for a port; what is not named stays as it is
+    Set(Policy),
+    /// Protect a port no more: everybody can reach it then
+    Remove(Which),
+}
+
+#[derive(Clone, Debug, Args)]
+struct Which {
+    /// The port, like 22 or 3389/any
+    #[arg(value_name = "NUMBER[/PROTO]", value_parser = parse::port)]
+    port: RequestedPort,
+    /// Do it even if it opens a port, or ends or shortens live grants
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Policy {
+    #[command(flatten)]
+    which: Which,
+    /// Source within which requests may be: an address or a prefix (a new port without any allows all)
+    #[arg(long = "allow", value_name = "PREFIX", num_args = 1..)]
+    allowed: Vec<String>,
+    /// Longest time that may be requested, 5m to 24h
+    #[arg(long = "max", value_name = "DURATION", value_parser = jit_policy::parse_span)]
+    maximum: Option<Duration>,
+    /// Whether requests need a second person
+    #[arg(long)]
+    approval: Option<Approval>,
+    /// How long a request waits for that person, 1m to 7d
+    #[arg(long, value_name = "DURATION", value_parser = jit_policy::parse_span)]
+    approval_timeout: Option<Duration>,
+    /// Whether requests must say why
+    #[arg(long)]
+    justification: Option<Justification>,
+    /// How many live grants one person may have
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    quota: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Approval {
+    Auto,
+    Required,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Justification {
+    Required,
+    Optional,
+}
+
+/// Arguments of `reload`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ReloadArguments {
+    /// What may be left unprotected by it: a port like 22/tcp, or mode=observe
+    #[arg(long = "allow-open", value_name = "PORT", num_args = 1..)]
+    allow_open: Vec<String>,
+    /// Do it even if it ends or shortens live grants
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Lists port policies or changes one.
+pub(super) fn ports(agent: &Agent, arguments: Ports, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
+    match arguments.change {
+        None => agent.get("/v1/ports", |ports: &List<Port>| Outcome::done(table::ports(&ports.value, surroundings))),
+        Some(Change::Add(policy)) => add(agent, policy, surroundings),
+        Some(Change::Set(policy)) => set(agent, policy, surroundings),
+        Some(Change::Remove(which)) => {
+            let list = Listed::read(agent)?;
+            let id = list.find(which.port)?.1;
+            list.change(agent, id, None, which.yes, surroundings)
+        }
+    }
+}
+
+fn add(agent: &Agent, policy: Policy, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
+    let list = Listed::read(agent)?;
+    let id = match policy.which.port {
+        RequestedPort::Number(number) => PortId { number, protocol: Protocol::Tcp },
+        RequestedPort::Exact(id) => id,
+    };
+    if list.ports.iter().any(|port| port_id(port) == Some(id)) {
+        let error = format!("error: {id} has a policy already; change it with: jitctl ports set {id}\n");
+        return Err(Outcome::failed(Exit::Failed, error));
+    }
+    let yes = policy.which.yes;
+    let body = policy.over(PutPort::default())?;
+    list.change(agent, id, Some(&body), yes, surroundings)
+}
+
+fn set(agent: &Agent, policy: Policy, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
+    let list = Listed::read(agent)?;
+    let (known, id) = list.find(policy.which.port)?;
+    let present = PutPort {
+        allowed_source_address_prefixes: Some(known.allowed_source_address_prefixes.clone()),
+        max_request_access_duration: Some(known.max_request_access_duration.clone()),
+        approval: Some(known.approval.clone()),
+        approval_timeout: Some(known.approval_timeout.clone()),
+        justification: Some(known.justification.clone()),
+        quota: Some(i64::from(known.quota)),
+    };
+    let yes = policy.which.yes;
+    let body = policy.over(present)?;
+    list.change(agent, id, Some(&body), yes, surroundings)
+}
+
+impl Policy {
+    /// What is named here, and the rest from `present`.
+    fn over(self, present: PutPort) -> Result<PutPort, Outcome> {
+        let Self { which: _, allowed, maximum, approval, approval_timeout, justification, quota } = self;
+        let sources = allowed.iter().map(|given| match jit_policy::parse_source(given) {
+            Ok(source) => Ok(source.to_string()),
+            Err(error) => Err(unusable(given, "--allow <PREFIX>", &error.into())),
+        });
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
+        let iso = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX).to_string();
+        let approval = approval.map(|approval| match approval {
+            Approval::Auto => "auto",
+            Approval::Required => "required",
+        });
+        let justification = justification.map(|justification| match justification {
+            Justification::Required => "required",
+            Justification::Optional => "optional",
+        });
+        Ok(PutPort {
+            allowed_source_address_prefixes: if sources.is_empty() {
+                present.allowed_source_address_prefixes
+            } else {
+                Some(sources)
+            },
+            max_request_access_duration: maximum.map(iso).or(present.max_request_access_duration),
+            approval: approval.map(str::to_owned).or(present.approval),
+            approval_timeout: approval_timeout.map(iso).or(present.approval_timeout),
+            justification: justification.map(str::to_owned).or(present.justification),
+            quota: quota.or(present.quota),
+        })
+    }
+}
+
+/// The policies, and their version.
+struct Listed {
+    ports: Vec<Port>,
+    version: String,
+}
+
+impl Listed {
+    fn read(agent: &Agent) -> Result<Self, Outcome> {
+        let (json, version) = asked(agent, &Call::new(Method::GET, "/v1/ports"))?.map_err(|one| agent.problem(&one))?;
+        let list: List<Port> = agent.read(&json)?;
+        Ok(Self { ports: list.value, version: version.unwrap_or_default() })
+    }
+
+    /// The policy of a port as it was named.
+    fn find(&self, named: RequestedPort) -> Result<(&Port, PortId), Outcome> {
+        let known = self.ports.iter().filter_map(|port| Some((port, port_id(port)?)));
+        let found: Vec<_> = known
+            .filter(|(_, id)| match named {
+                RequestedPort::Number(number) => id.number == number,
+                RequestedPort::Exact(exact) => *id == exact,
+            })
+            .collect();
+        let named = match named {
+            RequestedPort::Number(number) => number.to_string(),
+            RequestedPort::Exact(id) => id.to_string(),
+        };
+        match found[..] {
+            [one] => Ok(one),
+            [] => {
+                let error =
+                    format!("error: there is no policy of port {named}; `jitctl ports` lists those there are\n");
+                Err(Outcome::failed(Exit::Failed, error))
+            }
+            _ => {
+                let names: Vec<String> = found.iter().map(|(_, id)| id.to_string()).collect();
+                let error = format!("error: port {named} has several policies; name one of {}\n", names.join(", "));
+                Err(Outcome::failed(Exit::Usage, error))
+            }
+        }
+    }
+
+    /// Gives the port this policy, or none.
+    fn change(
+        &self,
+        agent: &Agent,
+        id: PortId,
+        body: Option<&PutPort>,
+        yes: bool,
+        surroundings: &Surroundings,
+    ) -> Result<Outcome, Outcome> {
+        let method = if body.is_some() { Method::PUT } else { Method::DELETE };
+        // Strings and numbers always serialise.
+        let body = body.map(|body| serde_json::to_vec(body).unwrap_or_default());
+        let attempt = |confirmed: Option<&Effects>| {
+            let query = if confirmed.is_some() { "?confirm=true" } else { "" };
+            let path = format!("/v1/ports/{}/{}{query}", id.number, id.protocol);
+            let (if_match, session) = (Some(self.version.clone()), terminal::ssh_session(surroundings));
+            Call { body: body.clone(), if_match, session, ..Call::new(method.clone(), path) }
+        };
+        let first = yes.then(Effects::default);
+        let json = agreed(agent, first.as_ref(), attempt, surroundings)?;
+        agent.understand(&json, |done: &PortChange| finished(changes::of_port(id, done, surroundings), done.durable))
+    }
+}
+
+/// Has the agent read its files again.
+pub(super) fn reload(
+    agent: &Agent,
+    arguments: ReloadArguments,
+    surroundings: &Surroundings,
+) -> Result<Outcome, Outcome> {
+    let ReloadArguments { allow_open, yes } = arguments;
+    let attempt = |confirmed: Option<&Effects>| {
+        let opened = confirmed.map(|effects| effects.opened.clone()).unwrap_or_default();
+        let body = Reload {
+            allow_open: allow_open.iter().cloned().chain(opened).collect(),
+            confirm: yes || confirmed.is_some(),
+        };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let session = terminal::ssh_session(surroundings);
+        Call { body: Some(body), session, ..Call::new(Method::POST, "/v1/reload") }
+    };
+    let json = agreed(agent, None, attempt, surroundings)?;
+    agent.understand(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))
+}
+
+/// Asks the agent, and once more if it wants to be sure and whoever sits there is.
+fn agreed(
+    agent: &Agent,
+    confirmed: Option<&Effects>,
+    attempt: impl Fn(Option<&Effects>) -> Call,
+    surroundings: &Surroundings,
+) -> Result<hyper::body::Bytes, Outcome> {
+    let problem = match asked(agent, &attempt(confirmed))? {
+        Ok((json, _)) => return Ok(json),
+        Err(problem) => problem,
+    };
+    let effects = problem.effects.as_deref().filter(|_| problem.code == Code::NeedsConfirmation && !agent.json);
+    let Some(effects) = effects else { return Err(agent.problem(&problem)) };
+    let shown = format!("{}{}", terminal::table::problem(&problem), changes::expected(effects, surroundings));
+    let open = if problem.detail.contains("not named") { " (and --allow-open for what it opens)" } else { "" };
+    terminal::agree(&shown, false, open, surroundings)?;
+    asked(agent, &attempt(Some(effects)))?.map(|(json, _)| json).map_err(|problem| agent.problem(&problem))
+}
+
+/// The answer's JSON and version, or the problem in its place.
+type Asked = Result<(hyper::body::Bytes, Option<String>), Box<Problem>>;
+
+fn asked(agent: &Agent, call: &Call) -> Result<Asked, Outcome> {
+    match agent.client.send(call) {
+        Ok((Answer::Done(json), version)) => Ok(Ok((json, version))),
+        Ok((Answer::Problem(problem), _)) => Ok(Err(problem)),
+        Err(error) => Err(unanswered(&error)),
+    }
+}
+
+fn port_id(port: &Port) -> Option<PortId> {
+    Some(PortId { number: port.number, protocol: port.protocol.parse().ok()? })
+}
+
+fn finished(stdout: String, durable: bool) -> Outcome {
+    let warning = "the change is in force, but not all of it could be written to the store; see `jitctl status` for what \
+                   is broken";
+    terminal::in_force(stdout, durable, warning)
+}

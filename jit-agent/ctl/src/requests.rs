@@ -1,0 +1,104 @@
+//! Requests from the first word to the decision.
+
+use std::{thread, time::Duration};
+
+use jiff::SignedDuration;
+use jit_api::{
+    terminal::{Agent, Exit, Outcome, Surroundings},
+    wire::{Extend, Grant, List, NewRequest, Nothing, Reason, Request, RequestState},
+};
+use serde::Deserialize;
+
+use super::{args, table};
+
+/// How many requests are listed.
+const LISTED: usize = 200;
+/// How often the agent is asked whether a request is decided.
+const WAITING: Duration = Duration::from_secs(1);
+
+pub(super) fn list(agent: &Agent, arguments: &args::Requests, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
+    let (path, most) = if arguments.pending {
+        ("/v1/requests?status=Pending&limit=200", usize::MAX)
+    } else {
+        ("/v1/requests?limit=200", LISTED)
+    };
+    agent.list(path, most, |requests: &List<Request>| {
+        let mut text = table::requests(&requests.value, surroundings);
+        if requests.next_link.is_some() {
+            text.push_str("older ones: see jitctl audit --event requested\n");
+        }
+        Outcome::done(text)
+    })
+}
+
+pub(super) fn make(
+    agent: &Agent,
+    body: &NewRequest,
+    waits: bool,
+    surroundings: &Surroundings,
+) -> Result<Outcome, Outcome> {
+    let mut made = None;
+    let outcome = agent.post("/v1/requests", body, |request: &Request| {
+        made = (request.status == RequestState::Pending).then_some(request.id);
+        state(request, surroundings)
+    })?;
+    let Some(id) = made.filter(|_| waits) else { return Ok(outcome) };
+    let path = format!("/v1/requests/{id}");
+    while agent.fetch::<Request>(&path)?.status == RequestState::Pending {
+        thread::sleep(WAITING);
+    }
+    agent.get(&path, |request: &Request| state(request, surroundings))
+}
+
+pub(super) fn approve(
+    agent: &Agent,
+    arguments: args::OneRequest,
+    surroundings: &Surroundings,
+) -> Result<Outcome, Outcome> {
+    let path = format!("/v1/requests/{}/approve", arguments.id);
+    agent.post(&path, &Nothing {}, |request: &Request| Outcome::done(table::opened(request, surroundings)))
+}
+
+pub(super) fn deny(agent: &Agent, arguments: args::Deny) -> Result<Outcome, Outcome> {
+    let args::Deny { id, message } = arguments;
+    let path = format!("/v1/requests/{id}/deny");
+    agent.post(&path, &Reason { reason: message }, |request: &Request| {
+        Outcome::done(format!("request {} denied; nothing was opened\n", request.id))
+    })
+}
+
+pub(super) fn cancel(agent: &Agent, arguments: args::OneRequest) -> Result<Outcome, Outcome> {
+    let path = format!("/v1/requests/{}/cancel", arguments.id);
+    agent.post(&path, &Reason::default(), |request: &Request| {
+        Outcome::done(format!("request {} cancelled; nothing was opened\n", request.id))
+    })
+}
+
+/// What comes of an extension: the grant, or a request that waits.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Extended {
+    Grant(Grant),
+    Request(Request),
+}
+
+pub(super) fn extend(agent: &Agent, arguments: args::Extend, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
+    let args::Extend { id, duration } = arguments;
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX).to_string();
+    agent.post(&format!("/v1/grants/{id}/extend"), &Extend { duration }, |extended: &Extended| match extended {
+        Extended::Grant(grant) => Outcome::done(table::open(grant, surroundings)),
+        Extended::Request(request) => state(request, surroundings),
+    })
+}
+
+/// How a request stands.
+fn state(request: &Request, surroundings: &Surroundings) -> Outcome {
+    match request.status {
+        RequestState::Approved => Outcome::done(table::opened(request, surroundings)),
+        RequestState::Pending => Outcome { exit: Exit::Pending, ..Outcome::done(table::waits(request, surroundings)) },
+        RequestState::Denied | RequestState::Cancelled | RequestState::TimedOut => {
+            Outcome::failed(Exit::Refused, table::not_opened(request))
+        }
+        RequestState::Failed => Outcome::failed(Exit::Failed, table::not_opened(request)),
+    }
+}

@@ -1,0 +1,261 @@
+//! What people see: tables, summaries and errors. Pure text; the clock and the zone come in.
+
+use jiff::Timestamp;
+use jit_api::{
+    terminal::{
+        Surroundings,
+        table::table,
+        text::{count, iso_span, moment, port, sanitised, source, span},
+    },
+    wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, Revocation, Status, Uncovered, Why},
+};
+
+mod requests;
+
+pub(super) use self::requests::{not_opened, open, opened, requests, waits};
+
+fn end(grant: &Grant, surroundings: &Surroundings) -> String {
+    format!("{} (in {})", moment(grant.end_time_utc, surroundings), span(grant.remaining_seconds))
+}
+
+/// Live grants.
+pub(super) fn grants(grants: &[Grant], surroundings: &Surroundings) -> String {
+    if grants.is_empty() {
+        return "no live grants\n".to_owned();
+    }
+    let rows = grants.iter().map(|grant| {
+        [
+            grant.id.to_string(),
+            port(grant.number, &grant.protocol),
+            source(&grant.source),
+            end(grant, surroundings),
+            last(grant.last_connection_time_utc, surroundings),
+            sanitised(&grant.requestor),
+            grant.request_id.to_string(),
+        ]
+    });
+    table([">grant", "port", "source", "until", "last connection", "requestor", ">request"], rows)
+}
+
+/// When a grant or port was last used.
+fn last(time: Option<Timestamp>, surroundings: &Surroundings) -> String {
+    time.map_or_else(|| "never".to_owned(), |time| moment(time, surroundings))
+}
+
+/// What would become of a packet: the verdict, what decides, what to do.
+pub(super) fn why(why: &Why, surroundings: &Surroundings) -> String {
+    let verdict = match why.verdict.as_str() {
+        "drop" => "DROPPED",
+        _ => "PASSES",
+    };
+    let mut text = format!("{verdict}  {} -> {}\n", why.source, port(why.number, &why.protocol));
+    let mut say = |what: &str, value: &str| text.push_str(&format!("{what:<8} {}\n", sanitised(value)));
+    say("because", &why.explanation);
+    if let Some(reason) = &why.reason {
+        say("counted", &format!("as {reason}, mode {}", why.mode));
+    }
+    for grant in &why.grants {
+        say("grant", &format!("{} of {}, until {}", grant.id, grant.requestor, end(grant, surroundings)));
+    }
+    if let Some(advice) = &why.advice {
+        say("to do", advice);
+    }
+    text
+}
+
+/// The heading over [events](event).
+pub(super) fn event_heading() -> String {
+    event_line(["time", "verdict", "reason", "port", "source", "interface"])
+}
+
+/// One packet.
+pub(super) fn event(event: &PacketEvent, surroundings: &Surroundings) -> String {
+    let verdict = match (event.mode.as_str(), event.is_drop()) {
+        (_, false) => "pass",
+        ("observe", true) => "would drop",
+        _ => "drop",
+    };
+    let port =
+        event.number.map_or_else(|| "-".to_owned(), |number| port(number, event.protocol.as_deref().unwrap_or("?")));
+    let source = event.source.map_or_else(|| "-".to_owned(), |source| source.to_string());
+    event_line([
+        &moment(event.time_utc, surroundings),
+        verdict,
+        &sanitised(&event.reason),
+        &port,
+        &source,
+        &sanitised(&event.interface),
+    ])
+}
+
+/// How many packets there were beyond those shown.
+pub(super) fn not_shown(packets: u64) -> String {
+    let packets = count(usize::try_from(packets).unwrap_or(usize::MAX), "more packet", "more packets");
+    format!("          {packets} dropped, or would have been, and not shown\n")
+}
+
+/// Columns of fixed widths, since lines are printed as they come.
+fn event_line([time, verdict, reason, port, source, interface]: [&str; 6]) -> String {
+    format!("{time:<8}  {verdict:<10}  {reason:<16}  {port:<10}  {source:<24}  {interface}\n")
+}
+
+/// Port policies.
+pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
+    if ports.is_empty() {
+        return "no protected ports\n".to_owned();
+    }
+    let rows = ports.iter().map(|one| {
+        let sources: Vec<_> = one.allowed_source_address_prefixes.iter().map(|prefix| source(prefix)).collect();
+        [
+            port(one.number, &one.protocol),
+            iso_span(&one.max_request_access_duration),
+            sanitised(&one.approval),
+            sanitised(&one.justification),
+            one.quota.to_string(),
+            one.live_grants.to_string(),
+            one.approved_requests.map_or_else(|| "-".to_owned(), |count| count.to_string()),
+            one.passed_packets.to_string(),
+            (one.dropped_packets + one.observed_packets).to_string(),
+            last(one.last_connection_time_utc, surroundings),
+            one.last_user.as_deref().map_or_else(|| "-".to_owned(), sanitised),
+            sources.join(", "),
+        ]
+    });
+    table(
+        [
+            "port",
+            ">maximum",
+            "approval",
+            "justification",
+            ">quota",
+            ">live grants",
+            ">7 days",
+            ">passed",
+            ">dropped",
+            "last connection",
+            "last user",
+            "allowed sources",
+        ],
+        rows,
+    )
+}
+
+/// Whether something is broken: a fault, an interface that is not covered, a grant that is not in force.
+pub(super) fn is_degraded(status: &Status) -> bool {
+    let Status {
+        mode: _,
+        version: _,
+        interfaces,
+        uncovered: _,
+        grants: GrantCounts { intended, enforced },
+        counters: _,
+        faults,
+        warnings: _,
+        trial: _,
+    } = status;
+    !faults.is_empty() || enforced < intended || interfaces.iter().any(|interface| interface.fault.is_some())
+}
+
+/// The agent as a whole; what is broken comes last, where it is seen.
+pub(super) fn status(status: &Status) -> String {
+    let Status {
+        mode,
+        version,
+        interfaces,
+        uncovered,
+        grants: GrantCounts { intended, enforced },
+        counters,
+        faults,
+        warnings,
+        trial,
+    } = status;
+    let on_trial = trial
+        .as_ref()
+        .map(|trial| format!(", on trial for {} more; keep it: jit-agent confirm", iso_span(&trial.remaining)));
+    let mut text = format!(
+        "mode     {}{}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
+        sanitised(mode),
+        on_trial.unwrap_or_default(),
+        sanitised(version)
+    );
+    text.push_str(&interface_table(interfaces, uncovered));
+    text.push('\n');
+    text.push_str(&counter_table(counters));
+    if !warnings.is_empty() {
+        text.push_str("\nWARNINGS\n");
+        warnings.iter().for_each(|warning| text.push_str(&format!("- {}\n", sanitised(warning))));
+    }
+    if !is_degraded(status) {
+        return text;
+    }
+    text.push_str("\nFAULTS\n");
+    let not_enforced =
+        (enforced < intended).then(|| format!("{} of {intended} grants not enforced", intended - enforced));
+    let uncovered = interfaces
+        .iter()
+        .filter_map(|Interface { name, fault, .. }| fault.as_ref().map(|fault| format!("interface {name}: {fault}")))
+        .filter(|fault| !faults.contains(fault));
+    for fault in not_enforced.into_iter().chain(uncovered).chain(faults.iter().cloned()) {
+        text.push_str(&format!("- {}\n", sanitised(&fault)));
+    }
+    text
+}
+
+fn interface_table(interfaces: &[Interface], uncovered: &[Uncovered]) -> String {
+    let unlisted = uncovered.iter().filter(|one| !interfaces.iter().any(|interface| interface.name == one.name));
+    let unlisted: Vec<&Uncovered> = unlisted.collect();
+    if interfaces.is_empty() && unlisted.is_empty() {
+        return "no interfaces\n".to_owned();
+    }
+    let index = |index: Option<u32>| index.map_or_else(|| "none".to_owned(), |index| index.to_string());
+    let rows = interfaces.iter().map(|interface| {
+        let attached = interface.attached.as_deref().map_or_else(|| "NOT ATTACHED".to_owned(), sanitised);
+        [sanitised(&interface.name), index(interface.index), attached]
+    });
+    let more = unlisted.iter().map(|one| [sanitised(&one.name), index(Some(one.index)), "NOT COVERED".to_owned()]);
+    let mut text = table(["interface", ">index", "attached"], rows.chain(more));
+    for (interface, note) in interfaces.iter().filter_map(|one| Some((one, one.note.as_deref()?))) {
+        text.push_str(&format!("- {}: {}\n", sanitised(&interface.name), sanitised(note)));
+    }
+    for Uncovered { name, reason, addresses, .. } in unlisted {
+        let addresses = sanitised(&addresses.join(", "));
+        text.push_str(&format!("- {} ({addresses}): {}\n", sanitised(name), sanitised(reason)));
+    }
+    text
+}
+
+fn counter_table(counters: &[Counter]) -> String {
+    let mut counted: Vec<_> = counters.iter().filter(|counter| counter.packets > 0).collect();
+    if counted.is_empty() {
+        return "no packets yet\n".to_owned();
+    }
+    // Drops first: they are what one looks for.
+    counted.sort_by_key(|counter| (counter.verdict != "drop", std::cmp::Reverse(counter.packets)));
+    let rows = counted.into_iter().map(|Counter { mode, reason, verdict, packets }| {
+        let verdict = match (verdict.as_str(), mode.as_str()) {
+            ("drop", "observe") => "would be dropped".to_owned(),
+            ("drop", _) => "dropped".to_owned(),
+            ("pass", _) => "passed".to_owned(),
+            (other, _) => sanitised(other),
+        };
+        [packets.to_string(), verdict, sanitised(reason), sanitised(mode)]
+    });
+    table([">packets", "verdict", "reason", "mode"], rows)
+}
+
+/// What a revocation closed.
+pub(super) fn closed(done: &Revocation) -> String {
+    let Revocation { revoked, other_entries, durable: _ } = done;
+    if revoked.is_empty() && *other_entries == 0 {
+        return "no live grants to revoke\n".to_owned();
+    }
+    let line = |grant: &Grant| {
+        let port = port(grant.number, &grant.protocol);
+        format!("{port} closed for {}, grant {} of {}\n", source(&grant.source), grant.id, sanitised(&grant.requestor))
+    };
+    let mut text: String = revoked.iter().map(line).collect();
+    if *other_entries > 0 {
+        text.push_str(&format!("{other_entries} open entries that the agent has no grants for are closed\n"));
+    }
+    text
+}

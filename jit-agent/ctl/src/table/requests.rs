@@ -1,0 +1,130 @@
+//! Requests as tables and sentences.
+
+use jit_api::{
+    terminal::{
+        Surroundings,
+        text::{count, iso_span},
+    },
+    wire::{Grant, GrantState, Pending, PendingPort, Request, RequestState},
+};
+
+use super::{end, moment, port, sanitised, source, table};
+
+/// How many sources of a request that waits are named.
+const SHOWN_SOURCES: usize = 4;
+
+/// Requests.
+pub(crate) fn requests(requests: &[Request], surroundings: &Surroundings) -> String {
+    if requests.is_empty() {
+        return "no requests\n".to_owned();
+    }
+    let rows = requests.iter().map(|request| {
+        let mut ports: Vec<String> = match &request.pending {
+            // Whoever approves has to know what.
+            Some(pending) => pending.ports.iter().map(|one| asked(one, surroundings)).collect(),
+            None => request.grants.iter().map(|grant| port(grant.number, &grant.protocol)).collect(),
+        };
+        ports.dedup();
+        [
+            request.id.to_string(),
+            moment(request.start_time_utc, surroundings),
+            sanitised(&request.requestor),
+            ports.join(", "),
+            status(request, surroundings),
+            sanitised(&request.justification),
+        ]
+    });
+    table([">request", "time", "requestor", "ports", "status", "justification"], rows)
+}
+
+fn status(request: &Request, surroundings: &Surroundings) -> String {
+    let by = request.decided_by.as_deref().map(|name| format!(" by {}", sanitised(name))).unwrap_or_default();
+    let why = request.status_reason.as_deref().map(|reason| format!(": {}", sanitised(reason))).unwrap_or_default();
+    match request.status {
+        RequestState::Approved => {
+            let live = request.grants.iter().filter(|grant| grant.status == GrantState::Live).count();
+            format!("approved{by}, {live} of {} live", count(request.grants.len(), "grant", "grants"))
+        }
+        RequestState::Pending => match &request.pending {
+            Some(pending) => format!("waits for approval until {}", moment(pending.until_utc, surroundings)),
+            None => "waits for approval".to_owned(),
+        },
+        RequestState::Denied => format!("denied{by}{why}"),
+        RequestState::Cancelled => format!("cancelled{by}{why}"),
+        RequestState::TimedOut => "not decided in time".to_owned(),
+        RequestState::Failed => format!("failed{why}"),
+    }
+}
+
+fn pending_port(one: &PendingPort) -> String {
+    let number = u16::try_from(one.number).unwrap_or_default();
+    one.protocol.as_ref().map_or_else(|| number.to_string(), |protocol| port(number, protocol))
+}
+
+/// What a request that waits asks for at one port: the first sources, and how many more there are.
+fn asked(one: &PendingPort, surroundings: &Surroundings) -> String {
+    let sources = &one.allowed_source_address_prefixes;
+    let mut shown: Vec<_> = sources.iter().take(SHOWN_SOURCES).map(|prefix| source(prefix)).collect();
+    if sources.len() > SHOWN_SOURCES {
+        shown.push(format!("and {} more", sources.len() - SHOWN_SOURCES));
+    }
+    let long = match (&one.duration, one.end_time_utc) {
+        (Some(duration), _) => format!("for {}", iso_span(duration)),
+        (None, Some(end)) => format!("until {}", moment(end, surroundings)),
+        (None, None) => String::new(),
+    };
+    format!("{} from {} {long}", pending_port(one), shown.join(", "))
+}
+
+/// A request that waits, with everything that whoever approves it has to know.
+pub(crate) fn waits(request: &Request, surroundings: &Surroundings) -> String {
+    let Some(Pending { until_utc, extends, ports }) = &request.pending else {
+        return format!("request {} waits for approval\n", request.id);
+    };
+    let until = moment(*until_utc, surroundings);
+    let mut text = format!("request {} waits for approval until {until}; nothing is open yet\n", request.id);
+    if let Some(grant) = extends {
+        text.push_str(&format!("  it extends grant {grant}\n"));
+    }
+    for one in ports {
+        text.push_str(&format!("  {}\n", asked(one, surroundings)));
+    }
+    let id = request.id;
+    text.push_str(&format!(
+        "someone else approves it with: jitctl approve {id}; take it back with: jitctl cancel {id}\n"
+    ));
+    text
+}
+
+/// A grant that is open.
+pub(crate) fn open(grant: &Grant, surroundings: &Surroundings) -> String {
+    format!(
+        "{} open for {} until {}, grant {}\n",
+        port(grant.number, &grant.protocol),
+        source(&grant.source),
+        end(grant, surroundings),
+        grant.id
+    )
+}
+
+/// What a request opened, and how to end that.
+pub(crate) fn opened(request: &Request, surroundings: &Surroundings) -> String {
+    let mut text: String = request.grants.iter().map(|grant| open(grant, surroundings)).collect();
+    let ids: Vec<_> = request.grants.iter().map(|grant| grant.id.to_string()).collect();
+    let them = if ids.len() == 1 { "it" } else { "them" };
+    text.push_str(&format!("end {them} early with: jitctl revoke {}\n", ids.join(" ")));
+    text
+}
+
+/// A request that came to nothing.
+pub(crate) fn not_opened(request: &Request) -> String {
+    let why = sanitised(request.status_reason.as_deref().unwrap_or("nobody says why"));
+    let by = request.decided_by.as_deref().map(|name| format!(" by {}", sanitised(name))).unwrap_or_default();
+    let came_to = match request.status {
+        RequestState::Denied => format!("was denied{by}"),
+        RequestState::Cancelled => format!("was cancelled{by}"),
+        RequestState::TimedOut => "was not decided in time".to_owned(),
+        RequestState::Pending | RequestState::Approved | RequestState::Failed => "failed".to_owned(),
+    };
+    format!("error: request {} {came_to}, and nothing was opened: {why}\n", request.id)
+}

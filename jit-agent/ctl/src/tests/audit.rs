@@ -1,0 +1,96 @@
+//! `jitctl audit`.
+
+use jit_agent::store::Store;
+
+use super::*;
+
+/// What `jitctl` prints as it goes, and how it ends.
+fn jitctl_before(log: &Store, arguments: &[&str]) -> (String, Outcome) {
+    let agent = Agent::start(Script { audit: Some(log.audit_reader()), ..Script::default() });
+    let socket = agent.socket();
+    let program = ["jitctl", "--socket", socket.to_str().unwrap(), "audit"];
+    let mut printed = Vec::new();
+    let outcome = super::super::run_to(program.iter().chain(arguments).map(Into::into), &surroundings(), &mut printed);
+    (String::from_utf8(printed).unwrap(), outcome)
+}
+
+#[test]
+fn the_log_is_a_table_of_who_did_what_newest_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = fake::audit_log(directory.path(), 1);
+    let expected = "\
+time                 event         who           port        source                what
+17:00:00             granted       ann           22/tcp      192.0.2.10            grant 17; until 17:30:12
+17:00:10             revoked       root          22/tcp      192.0.2.10            grant 17; of ann; said \"no\",\\nand meant it\\u{1b}
+17:00:20             denied        =cmd()        -           -                     -1; @x
+";
+    assert_eq!(jitctl_before(&log, &[]), (expected.to_owned(), Outcome::done(String::new())));
+    let (printed, outcome) = jitctl_before(&log, &["--user", "carol"]);
+    assert_eq!((printed.as_str(), outcome.exit), ("nothing in the audit log fits\n", Exit::Done));
+}
+
+#[test]
+fn filters_are_those_of_the_log_with_times_as_people_write_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = fake::audit_log(directory.path(), 1);
+    for (arguments, events) in [
+        (&["--since", "15s"][..], &["revoked", "denied"][..]),
+        (&["--until", "17:00:10"], &["granted"]),
+        (&["--since", "2026-11-22 17:00:05", "--until", "17:00:20"], &["revoked"]),
+        (&["--user", "ann", "--port", "22", "--event", "granted"], &["granted"]),
+        (&["--user", "root"], &["revoked"]),
+    ] {
+        let (printed, _) = jitctl_before(&log, arguments);
+        let shown: Vec<_> = printed.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+        assert_eq!(shown, events, "{arguments:?}");
+    }
+}
+
+#[test]
+fn all_pages_are_followed_and_exports_have_every_row() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = fake::audit_log(directory.path(), 2200);
+    assert_eq!(jitctl_before(&log, &[]).0.lines().count(), 2203);
+    let (printed, outcome) = jitctl_before(&log, &["--json"]);
+    let merged: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((printed.as_str(), merged["value"].as_array().unwrap().len()), ("", 2202));
+    assert_eq!((&merged["value"][2201]["seq"], merged.get("nextLink")), (&Value::from(2202), None));
+    let (csv, outcome) = jitctl_before(&log, &["--csv", "--event", "denied"]);
+    assert_eq!((csv.matches("\r\n").count(), outcome), (2201, Outcome::done(String::new())));
+    let (lines, _) = jitctl_before(&log, &["--jsonl"]);
+    assert_eq!(lines.lines().count(), 2202);
+    assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}
+
+#[test]
+fn a_verification_ends_with_0_or_with_1_and_the_row() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = fake::audit_log(directory.path(), 1);
+    let head = log.verify_audit().unwrap();
+    let (_, outcome) = jitctl_before(&log, &["verify", "--head", &head.to_string()]);
+    assert_eq!(outcome, Outcome::done(format!("the audit log is sound: 3 rows from row 1 on, head {head}\n")));
+    let later = format!("9:{}", "a".repeat(64));
+    let (_, outcome) = jitctl_before(&log, &["verify", "--head", &later]);
+    let fault = "audit rows 4 to 9 were cut off: row 9 is the noted head";
+    complains(&outcome, Exit::Failed, &format!("error: {fault}; 3 rows up to {head} are sound\n"));
+    let (_, outcome) = jitctl_before(&log, &["verify", "--json", "--head", &later]);
+    let said: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((outcome.exit, &said["fault"]), (Exit::Failed, &Value::from(fault)));
+}
+
+#[test]
+fn arguments_that_can_not_be_used_say_what_to_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = fake::audit_log(directory.path(), 0);
+    for (arguments, text) in [
+        (&["--since", "yesterday"][..], "`yesterday` is not a time; write how long ago, like 2h or 7d"),
+        (&["--csv", "--jsonl"], "cannot be used with"),
+        (&["--port", "0"], "0 is not in 1.."),
+        (&["--user", "ann", "verify"], "cannot be used with"),
+        (&["verify", "--head", "12"], "64 hexadecimal digits"),
+    ] {
+        let (printed, outcome) = jitctl_before(&log, arguments);
+        assert_eq!((outcome.exit, printed.as_str()), (Exit::Usage, ""), "{arguments:?}: {outcome:?}");
+        assert!(outcome.stderr.contains(text), "{arguments:?}: {}", outcome.stderr);
+    }
+}

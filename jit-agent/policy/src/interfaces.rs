@@ -1,0 +1,142 @@
+//! Which interfaces the owner wants covered: `auto`, names and globs.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// The longest name that Linux gives an interface.
+const LONGEST_NAME: usize = 15;
+
+/// One entry of `interfaces`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// The lowest device of each path on which packets come in.
+    Auto,
+    /// This one, whether it is there or not.
+    Name(String),
+    /// All whose names match.
+    Glob(glob::Pattern),
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+        let is_glob = text.contains(['*', '?', '[']);
+        if text.is_empty() || !printable || (!is_glob && text.len() > LONGEST_NAME) {
+            return Err(format!("`{}` is not the name of an interface", text.escape_default()));
+        }
+        if !is_glob {
+            return Ok(Self::Name(text.to_owned()));
+        }
+        glob::Pattern::new(text)
+            .map(Self::Glob)
+            .map_err(|error| format!("`{text}` is no pattern: {error}; write one like \"eth*\" or \"eth[0-3]\""))
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::Name(name) => name,
+            Self::Glob(pattern) => pattern.as_str(),
+        })
+    }
+}
+
+/// The list of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interfaces(Vec<Pattern>);
+
+impl Interfaces {
+    /// Nothing.
+    pub const NONE: Self = Self(Vec::new());
+}
+
+impl Default for Interfaces {
+    fn default() -> Self {
+        Self(vec![Pattern::Auto])
+    }
+}
+
+impl Interfaces {
+    /// The list that these entries make.
+    ///
+    /// # Errors
+    /// One of them is no name or pattern, or is there twice.
+    pub fn parse(texts: &[impl AsRef<str>]) -> Result<Self, String> {
+        let mut patterns = Vec::new();
+        for text in texts.iter().map(AsRef::as_ref) {
+            let pattern = text.parse()?;
+            if patterns.contains(&pattern) {
+                return Err(format!("`{text}` is listed twice"));
+            }
+            patterns.push(pattern);
+        }
+        Ok(Self(patterns))
+    }
+
+    /// The entries, in the owner's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Pattern> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is to be covered.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All that either of two lists names.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let more = other.0.iter().filter(|pattern| !self.0.contains(pattern));
+        Self(self.0.iter().chain(more).cloned().collect())
+    }
+}
+
+impl fmt::Display for Interfaces {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(Pattern::to_string).collect();
+        formatter.write_str(&texts.join(", "))
+    }
+}
+
+impl<'de> Deserialize<'de> for Interfaces {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        Self::parse(&texts).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_names_and_globs_are_told_apart() {
+        let parse = |text: &str| text.parse::<Pattern>().unwrap();
+        assert_eq!(parse("auto"), Pattern::Auto);
+        assert_eq!(parse("eth0.5"), Pattern::Name("eth0.5".to_owned()));
+        let Pattern::Glob(glob) = parse("en*[0-1]") else { panic!("a glob") };
+        assert!(glob.matches("enp0") && glob.matches("en1") && !glob.matches("enp2"));
+    }
+
+    #[test]
+    fn what_no_interface_can_be_called_is_refused() {
+        for text in ["", "a/b", "a b", "sixteen-letters-", "eth[", "***", "\u{e4}*"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_lists_together_name_each_pattern_once() {
+        let list = |texts: &[&str]| Interfaces::parse(texts).unwrap();
+        assert_eq!(list(&["auto", "lo"]).or(&list(&["br*", "auto"])), list(&["auto", "lo", "br*"]));
+    }
+}

@@ -1,0 +1,45 @@
+//! What may be opened for whom, and for how long: vocabulary and rules, without I/O and without a clock of their own.
+
+#![forbid(unsafe_code)]
+
+mod book;
+mod boot_time;
+mod check;
+mod enforcement;
+mod grant;
+pub mod hex;
+mod interfaces;
+mod nested;
+mod occupancy;
+mod packet;
+mod person;
+mod port;
+mod protection;
+mod remaining;
+mod request;
+mod role;
+mod selection;
+mod source;
+mod span;
+pub mod text;
+
+pub use book::{Book, BookError};
+pub use boot_time::BootTime;
+pub use enforcement::{CHANGE_TRIAL, EnableAsked, LONGEST_TRIAL, Reload, SHORTEST_TRIAL, Session, TrialKind};
+pub use grant::{Change, EntryKey, GrantId, LiveGrant};
+pub use interfaces::{Interfaces, Pattern};
+pub use occupancy::Occupancy;
+pub use packet::Packet;
+pub use person::{Person, Requestor, is_of};
+pub use port::{
+    Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Justification, LARGEST_QUOTA,
+    LONGEST_APPROVAL_TIMEOUT, LONGEST_MAXIMUM, PolicyError, PortId, PortPolicies, PortPolicy, Protocol,
+    SHORTEST_APPROVAL_TIMEOUT, SHORTEST_MAXIMUM, any_source,
+};
+pub use protection::{Protection, Scope};
+pub use remaining::remaining_after_reboot;
+pub use request::{ApprovedPort, IdempotencyKey, NewRequest, RequestId, RequestedPort, Submission, Until, Violation};
+pub use role::{Right, Role};
+pub use selection::{AuditFilter, GrantFilter, NotedHead, Page, RequestFilter, Selection};
+pub use source::{SourceError, parse_source, single_address};
+pub use span::{SpanError, iso_span, parse_iso_span, parse_span};

@@ -1,0 +1,60 @@
+//! What is protected, and how strictly.
+
+use ipnet::IpNet;
+use jit_common::abi::{Mode, Settings, Transport};
+
+use crate::BootTime;
+
+/// What is protected, and how strictly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protection {
+    /// Protected (port, transport) pairs.
+    pub ports: Vec<(u16, Transport)>,
+    /// Whether drops are carried out.
+    pub mode: Mode,
+    /// Whether all fragments but atomic ones are refused.
+    pub drop_fragments: bool,
+    /// Which packets count.
+    pub scope: Scope,
+    /// Sources that are always let in.
+    pub break_glass: Vec<IpNet>,
+    /// From when on nothing is dropped, whatever the mode.
+    pub trial_until: Option<BootTime>,
+}
+
+impl Default for Protection {
+    /// Protects nothing.
+    fn default() -> Self {
+        Self {
+            ports: Vec::new(),
+            mode: Mode::Observe,
+            drop_fragments: false,
+            scope: Scope::All,
+            break_glass: Vec::new(),
+            trial_until: None,
+        }
+    }
+}
+
+impl Protection {
+    /// What of it the program's settings say in flags.
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        let flags = [
+            (Settings::OBSERVE, self.mode == Mode::Observe),
+            (Settings::DROP_FRAGMENTS, self.drop_fragments),
+            (Settings::BREAK_GLASS, !self.break_glass.is_empty()),
+            (Settings::TRIAL, self.trial_until.is_some()),
+        ];
+        flags.iter().filter(|(_, is_set)| *is_set).fold(0, |flags, (flag, _)| flags | flag)
+    }
+}
+
+/// Which packets to protected ports count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All that arrive.
+    All,
+    /// All but those that the kernel would forward.
+    Local,
+}

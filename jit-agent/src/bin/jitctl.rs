@@ -1,5 +1,0 @@
-//! The client `jitctl`.
-
-fn main() -> std::process::ExitCode {
-    jit_agent::cli::main()
-}

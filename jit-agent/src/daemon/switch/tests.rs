@@ -1,0 +1,88 @@
+//! `jit-agent enable`, `confirm` and `disable`.
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::{
+    core::{change::ChangeRefusal, view::EnforcementView},
+    http::fake::{self, Script, time},
+};
+
+/// 17:00:22 in a zone one hour ahead of UTC.
+fn surroundings() -> Surroundings {
+    Surroundings {
+        now: time("2026-11-22T16:00:22Z"),
+        zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
+        ssh_session: Some("192.0.2.10 51234 192.0.2.1 22".to_owned()),
+        ask: None,
+    }
+}
+
+#[track_caller]
+fn complains(outcome: &Outcome, exit: Exit, stderr: &str) {
+    assert_eq!(outcome.stderr, stderr);
+    assert_eq!((outcome.exit, outcome.stdout.as_str()), (exit, ""));
+}
+
+const ENABLE: EnableOptions = EnableOptions { trial: Duration::from_secs(600), grant: None, console: false, yes: true };
+
+fn observing() -> Script {
+    let enforcement = EnforcementView { mode: "observe", trial: None, ..fake::enforcement() };
+    Script { enforcement, ..Script::default() }
+}
+
+fn switched(script: Script, switch: Switch, ask: Option<fn(&str) -> bool>) -> Outcome {
+    let agent = fake::Agent::start(script);
+    run_switch(&agent.socket(), switch, &Surroundings { ask, ..surroundings() })
+}
+
+#[test]
+fn enable_shows_what_will_be_shut_and_who_is_cut_off_and_says_how_to_keep_it() {
+    let outcome = switched(Script::default(), Switch::Enable(ENABLE), None);
+    let expected = "\
+ports that will be shut: 3389/any
+2 sources are connected to them by TCP now:
+source      port  what becomes of it
+192.0.2.10    22  stays: you, with a grant for a time
+192.0.2.11    22  WILL BE CUT
+way back: break-glass sources 203.0.113.7/32
+way back: connected delegates pusher
+you work from 192.0.2.10 over port 22, so this address gets a grant for that port
+
+the ports are shut for a trial of 10 min; unless `jit-agent confirm` comes in time, they open again
+ENFORCING ON TRIAL: packets without a grant are dropped from now on
+grant 17: 192.0.2.10 is let in to port 22 until 17:30:12; `jitctl extend 17 --for 1h` makes it last
+the trial ends at 17:10:22 (in 10 min): the ports open again then
+open a second connection now to see that you get in, and keep it: jit-agent confirm
+";
+    assert_eq!(outcome.stdout, expected);
+    assert_eq!((outcome.exit, outcome.stderr.as_str()), (Exit::Done, ""));
+}
+
+#[test]
+fn nothing_is_shut_or_opened_before_whoever_sits_there_agrees() {
+    let asking = Switch::Enable(EnableOptions { yes: false, ..ENABLE });
+    let outcome = switched(observing(), asking, Some(|_| false));
+    complains(&outcome, Exit::Refused, "nothing was changed\n");
+    let outcome = switched(observing(), asking, None);
+    assert!(outcome.exit == Exit::Refused && outcome.stderr.ends_with("add --yes to go on\n"), "{outcome:?}");
+    let enforcing = EnforcementView { trial: None, ..fake::enforcement() };
+    let script = Script { enforcement: enforcing, ..Script::default() };
+    let outcome = switched(script, Switch::Disable { yes: false }, None);
+    let expected = "these ports are open to everybody from now on: 3389/any\nadd --yes to go on\n";
+    complains(&outcome, Exit::Refused, expected);
+    let outcome = switched(observing(), asking, Some(|shown| shown.contains("WILL BE CUT")));
+    assert_eq!(outcome.exit, Exit::Done, "{outcome:?}");
+}
+
+#[test]
+fn refusals_and_what_is_not_written_have_exit_codes_of_their_own() {
+    let script = Script { refusal: Some(ChangeRefusal::NoWayBack.into()), ..Script::default() };
+    let outcome = switched(script, Switch::Confirm, None);
+    assert!(outcome.exit == Exit::Refused && outcome.stderr.contains("--console"), "{outcome:?}");
+    let outcome = switched(Script { durable: false, ..Script::default() }, Switch::Confirm, None);
+    assert_eq!(outcome.exit, Exit::Failed);
+    assert!(outcome.stdout.starts_with("confirmed: enforcement is on") && outcome.stderr.contains("warning"));
+    let nobody = run_switch(Path::new("/nowhere/socket"), Switch::Confirm, &surroundings());
+    assert!(nobody.exit == Exit::Unreachable && nobody.stderr.contains("systemctl start jit-agent"), "{nobody:?}");
+}

@@ -1,0 +1,243 @@
+//! The audit log: pages, exports and its verification. Read beside the core, on threads that may wait for the disk.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    body::{Body, Bytes},
+    extract::{Query, State, rejection::QueryRejection},
+    http::{
+        HeaderMap,
+        header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use jit_api::{
+    excerpt,
+    problem::{Code, Problem},
+    wire::{AuditEntry, AuditFormat, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
+};
+use serde_json::Value;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    core::{handle::CoreHandle, view::Peer},
+    http::failure::Failure,
+    store::{AuditReader, AuditRow, AuditRows, StoreError},
+};
+
+/// Exports and verifications at a time, by root and by all others together.
+const EXPORTS: usize = 4;
+/// Rows of an export that are in memory at a time.
+const BATCH: usize = 1000;
+/// The columns of an export as CSV.
+const COLUMNS: [&str; 18] = [
+    "seq",
+    "time",
+    "event",
+    "requestor",
+    "uid",
+    "by",
+    "login_uid",
+    "request",
+    "grant",
+    "number",
+    "protocol",
+    "source",
+    "end",
+    "justification",
+    "reason",
+    "count",
+    "hash",
+    "detail",
+];
+
+/// Places for those who read the whole log. Nobody takes root's.
+#[derive(Clone)]
+struct Places {
+    of_root: Arc<Semaphore>,
+    of_others: Arc<Semaphore>,
+}
+
+/// The routes of the log.
+pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
+    let free = || Arc::new(Semaphore::new(EXPORTS));
+    let places = Places { of_root: free(), of_others: free() };
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(verify)).layer(Extension(places))
+}
+
+/// The audit log: a page of it, or with `format` or `Accept` all rows that fit as one stream.
+#[utoipa::path(
+    get, path = "/v1/audit", operation_id = "audit", params(AuditQuery),
+    responses((
+        status = 200,
+        content((AuditPage = "application/json"), (String = "text/csv"), (String = "application/jsonl"))
+    ))
+)]
+async fn list(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    Extension(places): Extension<Places>,
+    headers: HeaderMap,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query.map_err(|error| {
+        let usage = "write it like `?since=2026-01-31T17:30:00Z&user=ann&port=22`; there are `since`, `until`, `user`, \
+                     `port`, `event`, `after`, `limit` and `format`";
+        Failure::new(Code::InvalidField, format!("{}; {usage}", excerpt(&error.body_text())))
+    })?;
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let question = query.check(AuditFormat::accepted(accept)).map_err(Problem::invalid_query)?;
+    let uid = peer.uid;
+    let reader = core.audit(peer).await?;
+    match question.format {
+        AuditFormat::Page => Ok(Json(page(reader, query, question).await?).into_response()),
+        format => {
+            let place = take_place(places, uid)?;
+            let AuditQuestion { filter, after, .. } = question;
+            let rows = waiting(move || reader.rows(&filter, after)).await?;
+            Ok(export(rows, format, place))
+        }
+    }
+}
+
+async fn page(reader: AuditReader, query: AuditQuery, question: AuditQuestion) -> Result<AuditPage, Failure> {
+    let AuditQuestion { filter, after, limit, format: _ } = question;
+    // One more tells whether there are more.
+    let mut rows = waiting(move || reader.rows(&filter, after)?.next(limit + 1)).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_link = rows.last().filter(|_| more).map(|last| query.link_after(last.seq));
+    Ok(AuditPage { value: rows.into_iter().map(AuditEntry::from).collect(), next_link })
+}
+
+/// Whether the audit log is whole.
+#[utoipa::path(
+    get, path = "/v1/audit/verify", operation_id = "verify_audit", params(VerifyQuery),
+    responses((status = 200, body = AuditVerification))
+)]
+async fn verify(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    Extension(places): Extension<Places>,
+    query: Result<Query<VerifyQuery>, QueryRejection>,
+) -> Result<Json<AuditVerification>, Failure> {
+    let Query(query) = query.map_err(|error| {
+        let usage = "write it like `?head=HASH` or `?head=SEQ:HASH`, or leave it out";
+        Failure::new(Code::InvalidField, format!("{}; {usage}", excerpt(&error.body_text())))
+    })?;
+    let noted = query.check().map_err(Problem::invalid_query)?;
+    let uid = peer.uid;
+    let reader = core.audit(peer).await?;
+    let place = take_place(places, uid)?;
+    let found = waiting(move || {
+        // Held as long as the work takes, even if whoever asked has gone.
+        let _place = place;
+        reader.verify(noted)
+    });
+    Ok(Json(found.await?.into()))
+}
+
+fn take_place(places: Places, uid: u32) -> Result<OwnedSemaphorePermit, Failure> {
+    let places = if uid == 0 { places.of_root } else { places.of_others };
+    places.try_acquire_owned().map_err(|_| {
+        let detail = format!("{EXPORTS} exports or verifications of the audit log are under way; try again later");
+        Failure::new(Code::Unavailable, detail)
+    })
+}
+
+/// Does what waits for the disk.
+async fn waiting<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Failure> {
+    let failed = |detail: String| Failure::new(Code::Unavailable, detail);
+    let done =
+        spawn_blocking(work).await.map_err(|_| failed("reading the audit log failed; see the log".to_owned()))?;
+    done.map_err(|error| failed(error.to_string()))
+}
+
+/// All rows, read as fast as the client takes them.
+fn export(rows: AuditRows, format: AuditFormat, place: OwnedSemaphorePermit) -> Response {
+    let is_csv = format == AuditFormat::Csv;
+    let (media_type, file) = if is_csv {
+        ("text/csv; charset=utf-8; header=present", "audit.csv")
+    } else {
+        ("application/jsonl", "audit.jsonl")
+    };
+    let heading = is_csv.then(|| Bytes::from(records([COLUMNS.map(str::to_owned)])));
+    let heading = stream::iter(heading.map(Ok::<_, Failure>));
+    let batches = stream::try_unfold((rows, place), move |(mut rows, place)| async move {
+        let (batch, rows) = waiting(move || Ok((rows.next(BATCH)?, rows))).await?;
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        Ok::<_, Failure>(Some((Bytes::from(if is_csv { csv(batch) } else { jsonl(batch) }), (rows, place))))
+    });
+    // What is broken meanwhile breaks the answer off: it must not look whole.
+    let text = stream::StreamExt::map(stream::StreamExt::chain(heading, batches), |part| {
+        part.map_err(|failure| {
+            tracing::error!(problem = failure.0.detail, "an export of the audit log was broken off");
+            std::io::Error::other(failure.0.detail)
+        })
+    });
+    let disposition = format!("attachment; filename=\"{file}\"");
+    let headers = [(CONTENT_TYPE, media_type.to_owned()), (CONTENT_DISPOSITION, disposition)];
+    (headers, Body::from_stream(text)).into_response()
+}
+
+fn jsonl(rows: Vec<AuditRow>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for row in rows {
+        // Strings and numbers always serialise, without line breaks.
+        text.extend(serde_json::to_vec(&AuditEntry::from(row)).unwrap_or_default());
+        text.push(b'\n');
+    }
+    text
+}
+
+fn csv(rows: Vec<AuditRow>) -> Vec<u8> {
+    records(rows.into_iter().map(|row| {
+        let AuditEntry { seq, time_utc, event, detail, hash } = AuditEntry::from(row);
+        COLUMNS.map(|column| {
+            let cell = match column {
+                "seq" => seq.to_string(),
+                "time" => time_utc.to_string(),
+                "event" => event.clone(),
+                "hash" => hash.clone(),
+                "detail" => detail.to_string(),
+                "by" => text(detail.get("by").and_then(|by| by.get("name"))),
+                "login_uid" => text(detail.get("by").and_then(|by| by.get("login_uid"))),
+                other => text(detail.get(other)),
+            };
+            harmless(cell)
+        })
+    }))
+}
+
+/// Lines as RFC 4180 has them.
+fn records<const N: usize>(records: impl IntoIterator<Item = [String; N]>) -> Vec<u8> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    for record in records {
+        // Writing to memory does not fail, and all records are of one length.
+        drop(writer.write_record(record));
+    }
+    writer.into_inner().unwrap_or_default()
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// With an apostrophe before what a spreadsheet would take for a formula: others wrote it.
+fn harmless(cell: String) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
+}

@@ -1,0 +1,152 @@
+//! The OpenAPI document: what the annotations of routes and wire types say, and what holds for all of them.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::{
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use jit_api::{
+    problem::{Code, MEDIA_TYPE, Problem},
+    wire::{NotShown, PacketEvent},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+
+/// The part of the document that no route has.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "jit-agent", description = "Just-in-time access to the management ports of this host."),
+    components(schemas(Problem, PacketEvent, NotShown))
+)]
+pub(super) struct Frame;
+
+/// The document as it is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Document(Arc<str>);
+
+impl Document {
+    pub(super) fn of(derived: &utoipa::openapi::OpenApi) -> Self {
+        Self(complete(derived).to_string().into())
+    }
+}
+
+impl IntoResponse for Document {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/json")], self.0.to_string()).into_response()
+    }
+}
+
+/// Where a peer without a role, or with a wrong path or query, ends up on every route.
+const EVERYWHERE: [StatusCode; 6] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::FORBIDDEN,
+    StatusCode::URI_TOO_LONG,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+/// Added to these where there is a body.
+const WITH_BODY: [StatusCode; 3] =
+    [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE, StatusCode::UNPROCESSABLE_ENTITY];
+
+/// Fields of a body of which exactly one is given, which the derived schemas can't say.
+const EXACTLY_ONE: [(&str, &[&str]); 3] = [
+    ("RequestedPort", &["allowedSourceAddressPrefixes", "allowedSourceAddressPrefix"]),
+    ("RequestedPort", &["duration", "endTimeUtc"]),
+    ("Revoke", &["ids", "user", "all"]),
+];
+
+/// The whole document, as JSON.
+fn complete(derived: &utoipa::openapi::OpenApi) -> Value {
+    // Strings, numbers and maps with names for keys always serialise.
+    let mut document = serde_json::to_value(derived).unwrap_or_default();
+    for operation in operations(&mut document) {
+        add_problems(operation);
+    }
+    document["components"]["responses"] = problems();
+    let schemas = &mut document["components"]["schemas"];
+    schemas["Code"] = json!({
+        "type": "string",
+        "description": schemas["Code"]["description"],
+        "enum": codes().into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+    });
+    for (name, fields) in EXACTLY_ONE {
+        let schema = &mut schemas[name];
+        if !schema["allOf"].is_array() {
+            schema["allOf"] = json!([]);
+        }
+        // A field that is null counts as left out.
+        let given = |field: &&str| json!({"required": [field], "properties": {*field: {"not": {"type": "null"}}}});
+        let one = json!({"oneOf": fields.iter().map(given).collect::<Vec<_>>()});
+        schema["allOf"].as_array_mut().into_iter().for_each(|all| all.push(one.clone()));
+    }
+    document
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter_map(Value::as_object_mut)
+}
+
+/// Adds the problems that follow from what an operation takes, and the form of those that it names itself.
+fn add_problems(operation: &mut Map<String, Value>) {
+    let mut possible = EVERYWHERE.to_vec();
+    let takes = |place: &str| {
+        let parameters = operation.get("parameters").and_then(Value::as_array);
+        parameters.is_some_and(|parameters| parameters.iter().any(|parameter| parameter["in"] == place))
+    };
+    if takes("path") {
+        possible.push(StatusCode::NOT_FOUND);
+    }
+    if takes("query") {
+        possible.push(StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    if operation.contains_key("requestBody") {
+        possible.extend(WITH_BODY);
+    }
+    let Some(answers) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    for status in possible {
+        answers.entry(status.as_str()).or_insert_with(|| json!({}));
+    }
+    for (status, answer) in answers.iter_mut() {
+        match status.parse::<StatusCode>() {
+            Ok(error) if !error.is_success() => *answer = json!({"$ref": format!("#/components/responses/{status}")}),
+            Ok(success) if answer["description"].as_str().unwrap_or_default().is_empty() => {
+                answer["description"] = success.canonical_reason().unwrap_or_default().into();
+            }
+            _ => {}
+        }
+    }
+    answers.sort_keys();
+}
+
+/// The problems by status, each with the codes that it goes with.
+fn problems() -> Value {
+    let mut problems = Map::new();
+    for (name, status) in codes() {
+        let problem = problems.entry(status.as_str()).or_insert_with(|| {
+            json!({
+                "description": format!("{}. Codes:", status.canonical_reason().unwrap_or_default()),
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            })
+        });
+        let described = problem["description"].as_str().unwrap_or_default();
+        problem["description"] = format!("{described} `{name}`").into();
+    }
+    problems.sort_keys();
+    problems.into()
+}
+
+/// The codes that the agent uses, by name. The derived schema lists them all.
+fn codes() -> Vec<(String, StatusCode)> {
+    let schema = serde_json::to_value(<Code as utoipa::PartialSchema>::schema()).unwrap_or_default();
+    let names = schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let code = |name: &str| Some((name.to_owned(), Code::deserialize(Value::from(name)).ok()?));
+    let known = names.filter_map(code).filter(|(_, code)| *code != Code::Unknown);
+    known.map(|(name, code)| (name, code.status())).collect()
+}

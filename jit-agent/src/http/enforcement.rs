@@ -1,0 +1,71 @@
+//! Enforcement turned on, kept and turned off.
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+};
+use jit_api::{problem::Problem, wire};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{answers::change_of, body};
+use crate::{
+    core::{handle::CoreHandle, view::Peer},
+    http::failure::Failure,
+};
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
+    OpenApiRouter::new().routes(routes!(show)).routes(routes!(enable)).routes(routes!(confirm)).routes(routes!(disable))
+}
+
+/// Enforcement, who is connected to the ports, and which ways back there are.
+#[utoipa::path(
+    get, path = "/v1/enforcement", operation_id = "enforcement", responses((status = 200, body = wire::Enforcement))
+)]
+async fn show(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Answer<wire::Enforcement> {
+    Ok(Json(core.enforcement(peer).await?.into()))
+}
+
+/// Shuts the ports on trial: unless it is confirmed in time, they open again by themselves.
+#[utoipa::path(
+    post, path = "/v1/enforcement/enable", request_body = Option<wire::Enable>,
+    responses((status = 200, body = wire::EnforcementChange), (status = 409), (status = 507))
+)]
+async fn enable(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer<wire::EnforcementChange> {
+    let body: wire::Enable = body::json_if_any(request).await?;
+    let asked = body.check().map_err(Problem::invalid_values)?;
+    Ok(Json(core.enable(peer, asked).await?.into()))
+}
+
+/// Makes the trial that runs permanent, and writes what it tries into the configuration files.
+#[utoipa::path(
+    post, path = "/v1/enforcement/confirm", request_body = Option<wire::Nothing>,
+    responses((status = 200, body = wire::EnforcementChange), (status = 409))
+)]
+async fn confirm(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer<wire::EnforcementChange> {
+    let wire::Nothing {} = body::json_if_any(request).await?;
+    Ok(Json(change_of(core.confirm(peer).await?)))
+}
+
+/// Ends the trial that runs; if none does, lets all packets pass, and writes that into the configuration files.
+#[utoipa::path(
+    post, path = "/v1/enforcement/disable", request_body = Option<wire::Nothing>,
+    responses((status = 200, body = wire::EnforcementChange), (status = 409))
+)]
+async fn disable(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer<wire::EnforcementChange> {
+    let wire::Nothing {} = body::json_if_any(request).await?;
+    Ok(Json(change_of(core.disable(peer).await?)))
+}

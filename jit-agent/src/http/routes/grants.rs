@@ -1,0 +1,75 @@
+//! Grants.
+
+use axum::{
+    Extension, Json,
+    extract::{Query, Request, State, rejection::QueryRejection},
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use jit_api::{problem::Problem, wire};
+use jit_policy::GrantId;
+
+use super::{Answer, Number, bad_query, number_of};
+use crate::{
+    core::{
+        handle::CoreHandle,
+        view::{Extended, Peer},
+    },
+    http::{body, failure::Failure},
+};
+
+/// The live grants, first to end first: all, or one's own.
+#[utoipa::path(
+    get, path = "/v1/grants", operation_id = "grants", params(wire::GrantQuery), responses((status = 200, body = wire::List<wire::Grant>))
+)]
+pub(super) async fn list(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<wire::GrantQuery>, QueryRejection>,
+) -> Answer<wire::List<wire::Grant>> {
+    let Query(query) = query.map_err(|error| bad_query(&error, "?limit=1000"))?;
+    let filter = query.check().map_err(Problem::invalid_query)?;
+    let page = core.grants(peer, filter).await?;
+    Ok(Json(wire::List::part(page, |next| query.link(next))))
+}
+
+/// Lets a grant last for so long from now, if it would end before.
+#[utoipa::path(
+    post, path = "/v1/grants/{id}/extend", params(("id" = i64, Path, description = "Number of the grant")),
+    request_body = wire::Extend,
+    responses(
+        (status = 200, body = wire::Grant, description = "The grant as it is now"),
+        (status = 202, body = wire::Request, description = "The extension waits for approval"),
+        (status = 409), (status = 507)
+    )
+)]
+pub(super) async fn extend(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    number: Number,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, Failure> {
+    let id = number_of("grant", number, &uri)?;
+    let body: wire::Extend = body::json(request).await?;
+    let duration = body.check().map_err(Problem::invalid_values)?;
+    Ok(match core.extend(peer, GrantId(id), duration).await? {
+        Extended::Grant(grant) => Json(wire::Grant::from(grant)).into_response(),
+        Extended::Waits(request) => (StatusCode::ACCEPTED, Json(wire::Request::from(request))).into_response(),
+    })
+}
+
+/// Ends grants.
+#[utoipa::path(
+    post, path = "/v1/grants/revoke", request_body = wire::Revoke,
+    responses((status = 200, body = wire::Revocation), (status = 404))
+)]
+pub(super) async fn revoke(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer<wire::Revocation> {
+    let body: wire::Revoke = body::json(request).await?;
+    let (selection, reason) = body.check().map_err(Problem::invalid_values)?;
+    Ok(Json(core.revoke(peer, selection, reason).await?.into()))
+}

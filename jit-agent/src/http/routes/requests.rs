@@ -1,0 +1,166 @@
+//! Requests.
+
+use axum::{
+    Extension, Json,
+    extract::{Query, Request, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode, Uri},
+};
+use jit_api::{excerpt, problem::Problem, wire};
+use jit_policy::{IdempotencyKey, RequestId, Violation};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::{Answer, Number, bad_query, number_of};
+use crate::{
+    core::{
+        handle::CoreHandle,
+        view::{Peer, Submitted},
+    },
+    http::{body, failure::Failure},
+    store::RequestState,
+};
+
+/// Name of the header by which a repeated request is known.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Longest idempotency key, in characters.
+const LONGEST_KEY: usize = 128;
+
+/// Asks for access.
+#[utoipa::path(
+    post, path = "/v1/requests", request_body = wire::NewRequest,
+    params((
+        "Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 128,
+        description = "A name for the request, so that sending it again makes no second one; kept for 24 h"
+    )),
+    responses(
+        (status = 200, body = wire::Request, description = "It was made before, under the same key"),
+        (status = 201, body = wire::Request, description = "Its grants are in force"),
+        (status = 202, body = wire::Request, description = "It waits for approval"),
+        (status = 507)
+    )
+)]
+pub(super) async fn submit(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<(StatusCode, Json<wire::Request>), Failure> {
+    let key = idempotency_key(request.headers())?;
+    let body: wire::NewRequest = body::json(request).await?;
+    // What the body says, however it is spaced and spelt.
+    let key = key.map(|key| IdempotencyKey { key, body: Sha256::digest(json_of(&body)).into() });
+    let submission = body.check(key).map_err(Problem::invalid_values)?;
+    let Submitted { request, replayed } = core.submit(peer, submission).await?;
+    let status = match (replayed, request.status) {
+        (true, _) => StatusCode::OK,
+        (false, RequestState::Pending) => StatusCode::ACCEPTED,
+        (false, _) => StatusCode::CREATED,
+    };
+    Ok((status, Json(request.into())))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    let text = key.to_str().ok().filter(|key| (1..=LONGEST_KEY).contains(&key.len()) && keys.next().is_none());
+    text.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        let given = excerpt(&String::from_utf8_lossy(key.as_bytes()));
+        Failure(Problem::invalid_values(vec![Violation {
+            port: String::new(),
+            field: "Idempotency-Key",
+            given,
+            allowed: format!("one header of 1 to {LONGEST_KEY} printable ASCII characters"),
+        }]))
+    })
+}
+
+fn json_of(body: &impl Serialize) -> Vec<u8> {
+    // Strings and numbers always serialise.
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+/// Requests, newest first: all, or one's own.
+#[utoipa::path(get, path = "/v1/requests", operation_id = "requests", params(wire::RequestQuery), responses((status = 200, body = wire::List<wire::Request>)))]
+pub(super) async fn list(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<wire::RequestQuery>, QueryRejection>,
+) -> Answer<wire::List<wire::Request>> {
+    let Query(query) = query.map_err(|error| bad_query(&error, "?status=Pending&limit=50"))?;
+    let filter = query.check().map_err(Problem::invalid_query)?;
+    let page = core.requests(peer, filter).await?;
+    Ok(Json(wire::List::part(page, |next| query.link(next))))
+}
+
+/// One request.
+#[utoipa::path(
+    get, path = "/v1/requests/{id}", operation_id = "request", params(("id" = i64, Path, description = "Number of the request")),
+    responses((status = 200, body = wire::Request))
+)]
+pub(super) async fn one(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    number: Number,
+    uri: Uri,
+) -> Answer<wire::Request> {
+    let id = number_of("request", number, &uri)?;
+    Ok(Json(core.request(peer, RequestId(id)).await?.into()))
+}
+
+/// Approves a request that waits; its time counts from now.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/approve", params(("id" = i64, Path, description = "Number of the request")),
+    request_body = Option<wire::Nothing>,
+    responses((status = 200, body = wire::Request), (status = 409), (status = 507))
+)]
+pub(super) async fn approve(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    number: Number,
+    uri: Uri,
+    request: Request,
+) -> Answer<wire::Request> {
+    let id = number_of("request", number, &uri)?;
+    let _: wire::Nothing = body::json_if_any(request).await?;
+    Ok(Json(core.approve(peer, RequestId(id)).await?.into()))
+}
+
+/// Refuses a request that waits.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/deny", params(("id" = i64, Path, description = "Number of the request")),
+    request_body = Option<wire::Reason>,
+    responses((status = 200, body = wire::Request), (status = 409))
+)]
+pub(super) async fn deny(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    number: Number,
+    uri: Uri,
+    request: Request,
+) -> Answer<wire::Request> {
+    let (id, reason) = id_and_reason(number, &uri, request).await?;
+    Ok(Json(core.deny(peer, id, reason).await?.into()))
+}
+
+/// Takes back a request that waits.
+#[utoipa::path(
+    post, path = "/v1/requests/{id}/cancel", params(("id" = i64, Path, description = "Number of the request")),
+    request_body = Option<wire::Reason>,
+    responses((status = 200, body = wire::Request), (status = 409))
+)]
+pub(super) async fn cancel(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    number: Number,
+    uri: Uri,
+    request: Request,
+) -> Answer<wire::Request> {
+    let (id, reason) = id_and_reason(number, &uri, request).await?;
+    Ok(Json(core.cancel(peer, id, reason).await?.into()))
+}
+
+/// Which request is to end unapproved, and why.
+async fn id_and_reason(number: Number, uri: &Uri, request: Request) -> Result<(RequestId, String), Failure> {
+    let id = number_of("request", number, uri)?;
+    let body: wire::Reason = body::json_if_any(request).await?;
+    Ok((RequestId(id), body.check().map_err(Problem::invalid_values)?))
+}
