@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{
     Core, Ended, Particulars,
     backlog::Closing,
+    policies::by,
     view::{GrantStatus, GrantView, Peer, Refusal, Revocation},
 };
 use crate::store::GrantState;
@@ -40,8 +41,7 @@ impl Core {
             let ending = self.ending(GrantState::Revoked, Some(peer), reason);
             self.record(Closing::Ended(ended, ending));
         }
-        let by = json!({ "uid": peer.uid, "name": peer.name });
-        let detail = json!({ "entries": other_entries, "by": by, "reason": reason });
+        let detail = json!({ "entries": other_entries, "by": by(Some(peer)), "reason": reason });
         let noted = other_entries == 0 || self.note("entries_closed", &detail);
         // Whoever asks once more wants to know whether what was closed before is written by now.
         self.write_backlog();

@@ -107,3 +107,16 @@ fn records_older_than_the_retention_go_and_what_is_left_is_still_proved() {
     assert_eq!(world.core().store().unwrap().verify_audit().unwrap().seq, 5);
     assert_eq!(world.events(), ["expired", "pruned"], "never all of it");
 }
+
+#[test]
+fn who_closes_what_belongs_to_no_grant_is_told_with_who_logged_in() {
+    let mut world = World::new();
+    world.kernel.set(&entry(22, "192.0.2.66"), BootTime(u64::MAX)).unwrap();
+    let by = after_login(root(), ALICE, "alice");
+    assert_eq!(world.core().revoke(&by, &Selection::All, "incident").unwrap().other_entries, 1);
+    let expected = serde_json::json!({
+        "entries": 1, "reason": "incident",
+        "by": { "uid": 0, "name": "root", "login_uid": ALICE, "login_name": "alice" },
+    });
+    assert_eq!(world.last("entries_closed"), expected);
+}
