@@ -30,7 +30,7 @@ pub use grant::{Change, EntryKey, GrantId, LiveGrant};
 pub use interfaces::{Interfaces, Pattern};
 pub use occupancy::Occupancy;
 pub use packet::Packet;
-pub use person::{Person, Requestor, is_of};
+pub use person::{Actor, Person, Requestor, is_of};
 pub use port::{
     Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Justification, LARGEST_QUOTA,
     LONGEST_APPROVAL_TIMEOUT, LONGEST_MAXIMUM, PolicyError, PortId, PortPolicies, PortPolicy, Protocol,

@@ -12,6 +12,26 @@ pub struct Person {
     pub login: Option<(u32, String)>,
 }
 
+/// Who did something that the agent would not have done by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A local user.
+    Person(Person),
+    /// Whoever sent the agent the signal of this name; the kernel does not say who that was.
+    Signal(&'static str),
+}
+
+impl Actor {
+    /// The local user, if it is known which one.
+    #[must_use]
+    pub const fn person(&self) -> Option<&Person> {
+        match self {
+            Self::Person(person) => Some(person),
+            Self::Signal(_) => None,
+        }
+    }
+}
+
 /// Who a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requestor {

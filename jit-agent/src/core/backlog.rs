@@ -1,10 +1,10 @@
 //! What is in force but could not be written yet.
 
 use jiff::Timestamp;
-use jit_policy::{BootTime, GrantId, RequestId};
+use jit_policy::{Actor, RequestId};
 
-use super::{Core, RETRY_INTERVAL, view::Peer};
-use crate::store::{EndedGrant, Ending, GrantState, RequestState, StoreError};
+use super::{Core, RETRY_INTERVAL};
+use crate::store::{EndedGrant, Ending, GrantState, RequestState, ShortenedGrant, Shortening, StoreError};
 
 /// Something that was closed, for the store.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(super) enum Closing {
     /// A request could not be carried out, and its grants were taken back.
     Failed { request: RequestId, wall: Timestamp, reason: String },
     /// Grants end earlier than they would have.
-    Shortened(Vec<(GrantId, BootTime)>),
+    Shortened(Vec<ShortenedGrant>, Shortening),
 }
 
 impl Core {
@@ -55,8 +55,19 @@ impl Core {
         self.backlog_problem = None;
     }
 
-    pub(super) fn ending(&self, state: GrantState, by: Option<&Peer>, reason: &str) -> Ending {
-        Ending { state, wall: self.clock.wall(), by: by.map(Peer::person), reason: reason.to_owned() }
+    /// How grants or requests end now. `by`: who ends them; `None`: the agent.
+    pub(super) fn ending(&self, state: GrantState, by: Option<Actor>, reason: &str) -> Ending {
+        Ending { state, wall: self.clock.wall(), by, reason: reason.to_owned() }
+    }
+
+    /// Writes that grants end earlier than they would have, which is in force already. `by`: who caused it; `None`: the
+    /// agent.
+    pub(super) fn record_shortened(&mut self, grants: Vec<ShortenedGrant>, by: Option<Actor>, reason: &str) {
+        if grants.is_empty() {
+            return;
+        }
+        let shortening = Shortening { wall: self.clock.wall(), by, reason: reason.to_owned() };
+        self.record(Closing::Shortened(grants, shortening));
     }
 
     fn postpone(&mut self, closing: Closing, problem: String) {
@@ -76,7 +87,7 @@ impl Core {
                 Err(StoreError::NoRequest(_)) => Ok(()),
                 other => other,
             },
-            Closing::Shortened(ends) => store.rebase(ends, &clocks),
+            Closing::Shortened(grants, shortening) => store.shorten(grants, shortening, &clocks),
         };
         written.map_err(|error| error.to_string())
     }

@@ -54,7 +54,7 @@ impl Core {
         reason: &str,
     ) -> Result<RequestView, Refusal> {
         self.waiting.remove(row.id);
-        let ending = self.ending(GrantState::Ended, Some(peer), reason);
+        let ending = self.ending(GrantState::Ended, Some(peer.actor()), reason);
         if !self.record(Closing::Requests { ids: vec![row.id], status, ending }) {
             return Err(Refusal::Unavailable(
                 "the request waits no more, but that could not be written and may not outlast a restart of the agent; \

@@ -296,7 +296,7 @@ impl Core {
             old = parts.into_iter().find(|part| part.path == *path);
             files::replace(path, text).map_err(|error| not_changed(&error))?;
         }
-        match self.take_over_files(loaded) {
+        match self.take_over_files(loaded, &peer.actor()) {
             Ok((_, durable)) => Ok(self.note("disabled", &json!({ "by": by(Some(peer)) })) && durable),
             Err(refusal) => {
                 if let Some(old) = old

@@ -239,7 +239,7 @@ impl Core {
         }
         self.enforce(&changes);
         self.settle();
-        self.record(Closing::Shortened(vec![(id, before.boot)]));
+        self.record_shortened(vec![(id, before)], None, &why.to_string());
         if let Some(request) = request {
             self.record(Closing::Failed { request, wall: self.clock.wall(), reason: why.to_string() });
         }

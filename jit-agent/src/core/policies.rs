@@ -1,6 +1,6 @@
 //! Port policies as people change them, and the files read again.
 
-use jit_policy::{CHANGE_TRIAL, PortId, PortPolicies, PortPolicy, Reload, Right, TrialKind};
+use jit_policy::{Actor, CHANGE_TRIAL, PortId, PortPolicies, PortPolicy, Reload, Right, TrialKind};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
         edit::{Edit, edit},
         files::{self, ChangeError, Loaded},
     },
-    store::person,
+    store::actor,
 };
 
 impl Core {
@@ -75,7 +75,7 @@ impl Core {
         let new_text = new.get(place).map(|part| part.text.as_str()).unwrap_or_default();
         files::replace(&path, new_text).map_err(|error| not_changed(&error))?;
         let before = self.config.clone();
-        match self.take_over_files(loaded) {
+        match self.take_over_files(loaded, &peer.actor()) {
             Ok((effects, durable)) => {
                 let (changed, noted) = self.note_changes(Some(peer), &before);
                 Ok(self.changed(Some(id), changed, effects, durable && noted))
@@ -138,7 +138,7 @@ impl Core {
             return Ok(self.changed(None, changed, effects, durable));
         }
         let (access, unknown) = Access::resolve(&loaded.config.roles);
-        let (effects, durable) = self.take_over_files(loaded)?;
+        let (effects, durable) = self.take_over_files(loaded, &who(peer))?;
         (self.access, self.origin.unknown) = (access, unknown);
         let (changed, noted) = self.note_changes(peer, &before);
         let durable = self.note_reload(peer, &before, &changed) && noted && durable;
@@ -175,11 +175,11 @@ impl Core {
         if effects.opened.is_empty() { Ok(()) } else { self.store().map(drop) }
     }
 
-    /// Puts what was loaded in force, and keeps it for a start with broken files.
-    pub(super) fn take_over_files(&mut self, loaded: Loaded) -> Result<(Effects, bool), Refusal> {
+    /// Puts what was loaded in force, as `by` wants it, and keeps it for a start with broken files.
+    pub(super) fn take_over_files(&mut self, loaded: Loaded, by: &Actor) -> Result<(Effects, bool), Refusal> {
         let Loaded { config, origin, text } = loaded;
         let done = self
-            .reconfigure(config)
+            .reconfigure(config, by)
             .map_err(|error| Refusal::Unavailable(format!("{error}; the policy before stays in force")))?;
         self.origin.files = Some(origin);
         self.origin.fault = None;
@@ -261,8 +261,13 @@ fn changed_fixed_keys(now: &Config, new: &Config) -> Vec<&'static str> {
     keys.into_iter().filter_map(|(key, is_changed)| is_changed.then_some(key)).collect()
 }
 
+/// Who asked for a change. Without a peer it was a signal that asked.
+pub(super) fn who(peer: Option<&Peer>) -> Actor {
+    peer.map_or(Actor::Signal("SIGHUP"), Peer::actor)
+}
+
 pub(super) fn by(peer: Option<&Peer>) -> Value {
-    peer.map_or_else(|| json!({ "signal": "SIGHUP" }), |peer| person(&peer.person()))
+    actor(&who(peer))
 }
 
 fn described(policy: &PortPolicy) -> Value {

@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 use jit_common::abi::{Mode, Transport};
-use jit_policy::{BootTime, GrantId, PortId, PortPolicies, Protection, Protocol, Scope};
-use serde_json::json;
+use jit_policy::{Actor, BootTime, GrantId, PortId, PortPolicies, Protection, Protocol, Scope};
 
 use super::{
     Core, Ended,
@@ -16,11 +15,13 @@ use super::{
 use crate::{
     config::Config,
     datapath::DatapathError,
-    store::{EndedGrant, GrantState},
+    store::{Deadline, EndedGrant, GrantState},
 };
 
 /// The mode's name among what a change opens.
 const OBSERVE: &str = "mode=observe";
+/// Why grants are shortened.
+pub(super) const LESS_TIME: &str = "the configuration allows less time";
 
 /// Something that a change leaves unprotected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,18 +152,23 @@ impl Core {
         fates
     }
 
-    /// Puts a configuration in force: locks what is new first, then ends and shortens grants, and opens last. Returns
-    /// what it did, and whether all of that is written.
+    /// Puts a configuration in force that `by` wants: locks what is new first, then ends and shortens grants, and opens
+    /// last. Returns what it did, and whether all of that is written.
     ///
     /// # Errors
     /// The kernel refuses it. The present configuration stays in force then; grants that were ended stay so, and the
     /// text says how many.
-    pub(super) fn reconfigure(&mut self, new: Config) -> Result<(Effects, bool), String> {
-        self.reconfigure_from(&self.protection(), new)
+    pub(super) fn reconfigure(&mut self, new: Config, by: &Actor) -> Result<(Effects, bool), String> {
+        self.reconfigure_from(&self.protection(), new, by)
     }
 
     /// The same, where the kernel enforces `now`.
-    pub(super) fn reconfigure_from(&mut self, now: &Protection, new: Config) -> Result<(Effects, bool), String> {
+    pub(super) fn reconfigure_from(
+        &mut self,
+        now: &Protection,
+        new: Config,
+        by: &Actor,
+    ) -> Result<(Effects, bool), String> {
         let wanted = new.protection();
         if let Err(error) = self.datapath.configure(&strictest(now, &wanted)) {
             return Err(self.go_back(now, &error));
@@ -172,8 +178,8 @@ impl Core {
         }
         let opened = self.opened(&new).into_iter().map(|opened| opened.name).collect();
         let Fates { ended, shortened } = self.fates(&new.ports);
-        let ended = self.end(ended);
-        let shortened = self.shorten(shortened);
+        let ended = self.end(ended, by);
+        let shortened = self.shorten(shortened, by);
         if let Err(error) = self.datapath.configure(&wanted) {
             let error = self.go_back(now, &error);
             let hit = ended.len() + shortened.len();
@@ -202,7 +208,7 @@ impl Core {
         error.to_string()
     }
 
-    fn end(&mut self, fates: Vec<(GrantId, String)>) -> Vec<GrantView> {
+    fn end(&mut self, fates: Vec<(GrantId, String)>, by: &Actor) -> Vec<GrantView> {
         let mut views = Vec::new();
         let mut by_reason: BTreeMap<String, Vec<EndedGrant>> = BTreeMap::new();
         for (id, reason) in fates {
@@ -215,35 +221,28 @@ impl Core {
         }
         self.settle();
         for (reason, ids) in by_reason {
-            let ending = self.ending(GrantState::Ended, None, &reason);
+            let ending = self.ending(GrantState::Ended, Some(by.clone()), &reason);
             self.record(Closing::Ended(ids, ending));
         }
         views
     }
 
-    fn shorten(&mut self, fates: Vec<(GrantId, BootTime)>) -> Vec<GrantView> {
+    fn shorten(&mut self, fates: Vec<(GrantId, BootTime)>, by: &Actor) -> Vec<GrantView> {
         let mut views = Vec::new();
-        let mut by_port: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for (id, end) in &fates {
-            let Some(changes) = self.book.set_end(*id, *end) else { continue };
+        let mut shortened = Vec::new();
+        for (id, end) in fates {
+            let Some(changes) = self.book.set_end(id, end) else { continue };
             self.enforce(&changes);
-            let view = self.book.get(*id).zip(self.particulars.get(id));
+            let view = self.book.get(id).zip(self.particulars.get(&id));
             let Some(view) = view.map(|(grant, particulars)| self.live_view(grant, particulars)) else { continue };
-            if let Some(particulars) = self.particulars.get_mut(id) {
+            if let Some(particulars) = self.particulars.get_mut(&id) {
                 particulars.end = view.end;
             }
-            by_port.entry(view.port.to_string()).or_default().push(id.0);
+            shortened.push((id, Deadline { boot: end, wall: view.end }));
             views.push(view);
         }
-        if fates.is_empty() {
-            return views;
-        }
         self.settle();
-        self.record(Closing::Shortened(fates));
-        for (port, grants) in by_port {
-            let reason = "the configuration allows less time";
-            self.note("shortened", &json!({ "port": port, "grants": grants, "reason": reason }));
-        }
+        self.record_shortened(shortened, Some(by.clone()), LESS_TIME);
         views
     }
 }

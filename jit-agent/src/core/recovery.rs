@@ -5,23 +5,29 @@ use std::{
     time::Duration,
 };
 
-use jit_policy::{
-    Book, BootTime, EntryKey, GrantId, LiveGrant, PortId, RequestId, RequestedPort, remaining_after_reboot,
-};
+use jit_policy::{Book, BootTime, EntryKey, LiveGrant, PortId, RequestId, RequestedPort, remaining_after_reboot};
 use serde_json::json;
 
-use super::{Core, Particulars, backlog::Closing, held::Waiting, reconfigure::latest_end};
-use crate::store::{Checkpoint, Deadline, EndedGrant, GrantRow, GrantState, StoreError};
+use super::{
+    Core, Particulars,
+    backlog::Closing,
+    held::Waiting,
+    reconfigure::{LESS_TIME, latest_end},
+};
+use crate::store::{Checkpoint, Deadline, EndedGrant, GrantRow, GrantState, ShortenedGrant, StoreError};
 
 /// Why the grants of an unanswered request end.
 const UNANSWERED: &str = "the agent stopped before it answered the request";
 
+/// Why a grant has its former end again.
+const UNANSWERED_EXTENSION: &str = "the agent stopped before it answered the extension";
+
 /// What is to become of a grant in the store.
 enum Fate {
-    /// Until then, which the configuration may have brought forward.
+    /// Until then. If that is earlier than the store has it, with the reason.
     Live {
         end: BootTime,
-        shortened: bool,
+        shortened: Option<&'static str>,
     },
     Unanswered,
     Ends(GrantState, String),
@@ -31,8 +37,8 @@ enum Fate {
 #[derive(Default)]
 struct Plan {
     live: Vec<(GrantRow, BootTime)>,
-    /// Those that the configuration shortened, by port.
-    shortened: BTreeMap<String, Vec<i64>>,
+    /// Those that end earlier than the store has it, by the reason.
+    shortened: BTreeMap<&'static str, Vec<ShortenedGrant>>,
     unanswered: BTreeSet<RequestId>,
     endings: HashMap<(GrantState, String), Vec<EndedGrant>>,
 }
@@ -78,8 +84,8 @@ impl Core {
         for row in rows {
             match self.fate(&row, checkpoint.as_ref(), adopted.then_some(&entries)) {
                 Fate::Live { end, shortened } => {
-                    if shortened {
-                        plan.shortened.entry(row.port.to_string()).or_default().push(row.id.0);
+                    if let Some(reason) = shortened {
+                        plan.shortened.entry(reason).or_default().push((row.id, self.deadline(&row, end)));
                     }
                     plan.live.push((row, end));
                 }
@@ -94,7 +100,7 @@ impl Core {
             }
         }
         self.rebase(&mut plan);
-        let shortened = self.take_up(plan.live)?;
+        self.take_up(plan.live)?;
         self.take_up_waiting(checkpoint.as_ref())?;
         self.reconcile(&entries);
 
@@ -106,14 +112,17 @@ impl Core {
             let ending = self.ending(state, None, &reason);
             self.record(Closing::Ended(ids, ending));
         }
-        for (port, grants) in plan.shortened {
-            let reason = "the configuration allows less time";
-            self.note("shortened", &json!({ "port": port, "grants": grants, "reason": reason }));
-        }
-        if !shortened.is_empty() {
-            self.record(Closing::Shortened(shortened));
+        for (reason, grants) in plan.shortened {
+            self.record_shortened(grants, None, reason);
         }
         Ok(())
+    }
+
+    /// The end of a grant in both clocks.
+    fn deadline(&self, row: &GrantRow, end: BootTime) -> Deadline {
+        let former = row.prior_end.filter(|prior| prior.boot == end);
+        let by_now = || self.clock.wall().saturating_add(end.since(self.clock.boot())).unwrap_or(row.end_wall);
+        former.unwrap_or_else(|| Deadline { boot: end, wall: by_now() })
     }
 
     fn fate(
@@ -123,9 +132,11 @@ impl Core {
         adopted: Option<&HashMap<EntryKey, BootTime>>,
     ) -> Fate {
         let now = self.clock.boot();
+        let mut shortened = None;
         let end = if row.boot_id == self.boot.boot_id {
             // An extension that was not answered is as if it had not been.
             let end = row.prior_end.map_or(row.end_boot, |prior| prior.boot);
+            shortened = (end < row.end_boot).then_some(UNANSWERED_EXTENSION);
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
             let lacking = |entries: &HashMap<EntryKey, BootTime>| {
                 grant.entries().any(|entry| entries.get(&entry).is_none_or(|deadline| *deadline < grant.end))
@@ -155,7 +166,8 @@ impl Core {
         let trial = self.enforcement.trial.as_ref();
         let ports = trial.map_or(&self.config.ports, |trial| &trial.before.ports);
         match latest_end(ports, row.port, &row.source, now) {
-            Ok(latest) => Fate::Live { end: end.min(latest), shortened: latest < end },
+            Ok(latest) if latest < end => Fate::Live { end: latest, shortened: Some(LESS_TIME) },
+            Ok(_) => Fate::Live { end, shortened },
             Err(reason) => Fate::Ends(GrantState::Ended, reason),
         }
     }
@@ -193,15 +205,11 @@ impl Core {
         }
     }
 
-    /// Puts grants into the book. Returns those of this boot that end earlier than the store has it.
-    fn take_up(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<Vec<(GrantId, BootTime)>, String> {
-        let mut shortened = Vec::new();
+    /// Puts grants into the book.
+    fn take_up(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<(), String> {
         for (row, end) in live {
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
             self.book.insert(grant).map_err(|error| error.to_string())?;
-            if row.boot_id == self.boot.boot_id && end < row.end_boot {
-                shortened.push((row.id, end));
-            }
             let opened = self.made_at(&row);
             let connected = row.first_connection.is_some();
             let GrantRow { id, request, requestor, uid, port, start, end_wall, prior_end, .. } = row;
@@ -209,7 +217,7 @@ impl Core {
             self.held.add(uid, port);
             self.particulars.insert(id, Particulars { request, requestor, uid, start, end, opened, connected });
         }
-        Ok(shortened)
+        Ok(())
     }
 
     /// When a grant was made, in this boot's time: the start of the boot if that was before. Both its ends were reckoned

@@ -38,7 +38,7 @@ impl Core {
         let other_entries = if *selection == Selection::All { self.close_other_entries()? } else { 0 };
 
         if !revoked.is_empty() {
-            let ending = self.ending(GrantState::Revoked, Some(peer), reason);
+            let ending = self.ending(GrantState::Revoked, Some(peer.actor()), reason);
             self.record(Closing::Ended(ended, ending));
         }
         let detail = json!({ "entries": other_entries, "by": by(Some(peer)), "reason": reason });

@@ -167,7 +167,8 @@ impl Core {
         let kept = unmarked.is_ok().then(|| accepted::remember(&state, &loaded.text));
         // From here on nothing is a trial, unless the kernel refuses.
         self.enforcement.trial = None;
-        let done = unmarked.and_then(|()| self.reconfigure_from(&trial.protection(&self.config), self.config.clone()));
+        let done = unmarked
+            .and_then(|()| self.reconfigure_from(&trial.protection(&self.config), self.config.clone(), &peer.actor()));
         let (_, mut durable) = match done {
             Ok(done) => done,
             Err(error) => {

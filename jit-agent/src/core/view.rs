@@ -7,15 +7,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jit_common::reason::{Reason, Verdict};
+use jit_policy::{Actor, GrantId, Packet, Person, PortId, PortPolicy, RequestId, RequestedPort, Violation};
 
-pub use self::enforcement::{Cover, Enabled, EnforcementView, SessionView, TrialView};
 use crate::{
-    datapath::PortCounts,
-    datapath::{InterfaceView, UncoveredView},
+    datapath::{InterfaceView, PortCounts, UncoveredView},
     events::Totals,
     store::RequestState,
 };
-use jit_policy::{GrantId, Packet, Person, PortId, PortPolicy, RequestId, RequestedPort, Violation};
+
+pub use self::enforcement::{Cover, Enabled, EnforcementView, SessionView, TrialView};
 
 /// A local user, by the kernel's word on the socket's peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,12 @@ impl Peer {
     #[must_use]
     pub fn person(&self) -> Person {
         Person { uid: self.uid, name: self.name.clone(), login: self.login.clone() }
+    }
+
+    /// The peer as who did something.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::Person(self.person())
     }
 }
 

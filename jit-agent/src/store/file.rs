@@ -19,12 +19,12 @@ const FILE_NAME: &str = "jit-agent.sqlite";
 const APPLICATION_ID: i32 = 0x4a49_5441;
 /// An agent reads every schema of its own major version; minor versions only add what older agents may ignore.
 const SCHEMA_MAJOR: i32 = 1;
-const SCHEMA_MINOR: i32 = 1;
+const SCHEMA_MINOR: i32 = 2;
 /// `user_version` is major times this, plus minor.
 const MAJOR: i32 = 1000;
 const VERSION: i32 = SCHEMA_MAJOR * MAJOR + SCHEMA_MINOR;
-/// What minor version 1 adds. Leaves alone what is there already.
-const ADDITIONS: &str = include_str!("schema-1.sql");
+/// What each minor version adds, from 1 on. Leaves alone what is there already.
+const ADDITIONS: [&str; SCHEMA_MINOR as usize] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 /// How long to wait for another process that reads or backs up the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -91,7 +91,9 @@ fn to_check(path: &Path) -> Result<&'static [&'static str], StoreError> {
 fn migrate(connection: &Connection) -> Result<(), Failure> {
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version < VERSION {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {ADDITIONS} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+        let known = usize::try_from(version % MAJOR).unwrap_or(0);
+        let additions: String = ADDITIONS.into_iter().skip(known).collect();
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {additions} PRAGMA user_version = {VERSION}; COMMIT;"))?;
     }
     Ok(())
 }
@@ -210,8 +212,9 @@ fn write_schema(path: &Path) -> Result<(), Failure> {
     let connection = open(path)?;
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
-         {} {ADDITIONS} COMMIT; PRAGMA journal_mode = WAL;",
-        include_str!("schema.sql")
+         {} {} COMMIT; PRAGMA journal_mode = WAL;",
+        include_str!("schema.sql"),
+        ADDITIONS.concat()
     ))?;
     connection.close().map_err(|(_, error)| error)?;
     Ok(())

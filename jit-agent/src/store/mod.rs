@@ -20,6 +20,7 @@ use std::{
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use self::{error::Failure, reserve::Reserve};
 use crate::journal;
 
 pub use self::{
@@ -28,10 +29,15 @@ pub use self::{
     error::StoreError,
     new::{Deadline, NewGrantRow, NewOutcome, NewRequestRow},
     read::{PortUse, RequestPage},
-    rows::{Checkpoint, Connections, EndedGrant, Ending, GrantRow, GrantState, PendingRow, RequestRow, RequestState},
+    rows::{
+        Checkpoint, Connections, EndedGrant, Ending, GrantRow, GrantState, PendingRow, RequestRow, RequestState,
+        ShortenedGrant, Shortening,
+    },
 };
-pub(crate) use self::{batch::ports as asked_ports, write::person};
-use self::{error::Failure, reserve::Reserve};
+pub(crate) use self::{
+    batch::ports as asked_ports,
+    write::{actor, person},
+};
 pub use jit_policy::{AuditFilter, IdempotencyKey, NotedHead};
 
 /// The open store.

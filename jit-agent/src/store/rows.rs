@@ -2,7 +2,9 @@
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use jit_policy::{BootTime, GrantId, Person, PortId, Protocol, RequestId, RequestedPort, Requestor, parse_source};
+use jit_policy::{
+    Actor, BootTime, GrantId, Person, PortId, Protocol, RequestId, RequestedPort, Requestor, parse_source,
+};
 use rusqlite::{
     Row,
     types::{FromSql, ValueRef},
@@ -84,10 +86,24 @@ pub struct Ending {
     /// When, by the wall clock.
     pub wall: Timestamp,
     /// Who did it; `None`: the agent.
-    pub by: Option<Person>,
+    pub by: Option<Actor>,
     /// Why; may be empty.
     pub reason: String,
 }
+
+/// How grants come to end earlier than they would have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortening {
+    /// When that happened, by the wall clock.
+    pub wall: Timestamp,
+    /// Who caused it; `None`: the agent.
+    pub by: Option<Actor>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A grant that is shortened, with its new end in the present boot.
+pub type ShortenedGrant = (GrantId, Deadline);
 
 /// A grant that ends, with the connections that it let in.
 pub type EndedGrant = (GrantId, Option<Connections>);

@@ -1,7 +1,7 @@
 //! What the core records.
 
 use jiff::Timestamp;
-use jit_policy::{BootTime, GrantId, Person, RequestId};
+use jit_policy::{Actor, BootTime, GrantId, Person, RequestId};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::{Value, json};
 
@@ -9,7 +9,10 @@ use super::{
     Durability, Store,
     audit::AuditWriter,
     error::{Failure, StoreError},
-    rows::{Checkpoint, Connections, EndedGrant, Ending, GrantState, RequestState, boot_column, optional, wall_column},
+    rows::{
+        Checkpoint, Connections, EndedGrant, Ending, GrantState, RequestState, ShortenedGrant, Shortening, boot_column,
+        optional, wall_column,
+    },
 };
 
 impl Store {
@@ -90,7 +93,7 @@ impl Store {
             let mut audit = AuditWriter::new(transaction, ending.wall)?;
             let update = "UPDATE requests SET status = ?, status_reason = ?, decided_wall = ?, decided_uid = ?, \
                           decided_by = ?, asked = NULL WHERE id = ? AND status = 'pending' RETURNING requestor, uid";
-            let by = ending.by.as_ref();
+            let by = ending.by.as_ref().and_then(Actor::person);
             for id in ids {
                 let closed: Option<(String, i64)> = transaction
                     .prepare_cached(update)?
@@ -111,7 +114,7 @@ impl Store {
                         "request": id.0,
                         "requestor": requestor,
                         "uid": uid,
-                        "by": by.map(person),
+                        "by": ending.by.as_ref().map(actor),
                         "reason": optional(&ending.reason),
                     });
                     audit.add(status.name(), &detail)?;
@@ -171,6 +174,25 @@ impl Store {
         })
     }
 
+    /// Records that grants end earlier than they would have. Those that have ended already, or are not known, stay as
+    /// they are. The new ends count in the boot of `clocks`, and whatever happens to the clocks, no grant lasts longer by
+    /// this. Survives loss of power; on a full disk it uses space that is kept for this.
+    ///
+    /// # Errors
+    /// The store can't be written; then nothing is recorded.
+    pub fn shorten(
+        &mut self,
+        grants: &[ShortenedGrant],
+        shortening: &Shortening,
+        clocks: &Checkpoint,
+    ) -> Result<(), StoreError> {
+        self.closing("recording the ends of grants", |transaction| {
+            insert_checkpoint(transaction, clocks)?;
+            let mut audit = AuditWriter::new(transaction, shortening.wall)?;
+            grants.iter().try_for_each(|grant| shorten_grant(transaction, &mut audit, grant, shortening, clocks))
+        })
+    }
+
     /// Forgets by which keys requests were made before a moment.
     ///
     /// # Errors
@@ -223,7 +245,7 @@ fn end_grant(
                   WHERE id = ? AND state IN ('opening', 'live') \
                   RETURNING request_id, number, protocol, source, \
                   (SELECT requestor FROM requests WHERE requests.id = request_id)";
-    let by = ending.by.as_ref();
+    let by = ending.by.as_ref().and_then(Actor::person);
     let ended = transaction
         .prepare_cached(update)?
         .query_row(
@@ -246,13 +268,53 @@ fn end_grant(
                     "protocol": protocol,
                     "source": source,
                     "requestor": requestor,
-                    "by": by.map(person),
+                    "by": ending.by.as_ref().map(actor),
                     "reason": optional(&ending.reason),
                 }))
             },
         )
         .optional()?;
     ended.map_or(Ok(()), |detail| audit.add(state, &detail))
+}
+
+/// Brings the end of a grant forward if it has not ended yet. As in [`end_grant`], bad values go into the audit log as they
+/// are.
+fn shorten_grant(
+    transaction: &Transaction<'_>,
+    audit: &mut AuditWriter<'_>,
+    (id, end): &ShortenedGrant,
+    shortening: &Shortening,
+    clocks: &Checkpoint,
+) -> Result<(), Failure> {
+    let select = "SELECT end_wall FROM grants WHERE id = ? AND state IN ('opening', 'live')";
+    let before: Option<i64> = transaction.prepare_cached(select)?.query_row([id.0], |row| row.get(0)).optional()?;
+    let Some(before) = before else { return Ok(()) };
+    let update = "UPDATE grants SET boot_id = ?, end_boot = ?, end_wall = min(end_wall, ?), state = ?, \
+                  prior_end_boot = NULL, prior_end_wall = NULL WHERE id = ? \
+                  RETURNING request_id, number, protocol, source, \
+                  (SELECT requestor FROM requests WHERE requests.id = request_id)";
+    let detail = transaction.prepare_cached(update)?.query_row(
+        params![clocks.boot_id, boot_column(end.boot), wall_column(end.wall), GrantState::Live.name(), id.0],
+        |row| {
+            let (request, number): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let (protocol, source): (String, String) = (row.get(2)?, row.get(3)?);
+            let requestor: Option<String> = row.get(4)?;
+            Ok(json!({
+                "grant": id.0,
+                "request": request,
+                "number": number,
+                "protocol": protocol,
+                "source": source,
+                "end": end.wall.to_string(),
+                // Every i64 of nanoseconds is a time that there is.
+                "before": Timestamp::from_nanosecond(before.into()).unwrap_or_default().to_string(),
+                "requestor": requestor,
+                "by": shortening.by.as_ref().map(actor),
+                "reason": shortening.reason,
+            }))
+        },
+    )?;
+    audit.add("shortened", &detail)
 }
 
 /// Records the last connection that a grant let in, and for its port who that was.
@@ -312,6 +374,14 @@ fn connection_seen(
             "time": time.to_string(),
         }),
     )
+}
+
+/// Who did something, as the audit log has it.
+pub(crate) fn actor(actor: &Actor) -> Value {
+    match actor {
+        Actor::Person(one) => person(one),
+        Actor::Signal(name) => json!({ "signal": name }),
+    }
 }
 
 /// A person as the audit log has it.

@@ -13,6 +13,7 @@ mod opening;
 mod permission;
 mod policies;
 mod recovery;
+mod shortening;
 mod traffic;
 mod trial;
 mod trial_change;

@@ -1,7 +1,7 @@
 //! Whether the log is what was written: the chain, its anchor, a head noted elsewhere, and what filters rely on.
 
 use jit_policy::{NotedHead, hex};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use super::{AuditHead, AuditReader, ChainFault, broken, hash, highest_ever, prune::PRUNED};
@@ -168,10 +168,16 @@ impl Verifier {
 
     /// Whether filters find all rows after `from` that were just checked.
     fn check_terms(&self, connection: &Connection, from: i64) -> Result<(), Failure> {
-        let select = "SELECT min(seq) FROM audit_terms_due AS due WHERE seq > ? AND seq <= ? AND NOT EXISTS \
-                      (SELECT 1 FROM audit_terms WHERE term = due.term AND seq = due.seq)";
-        let hidden: Option<i64> =
-            connection.prepare_cached(select)?.query_row([from, self.head.seq], |row| row.get(0)).optional()?.flatten();
+        let mut hidden: Option<i64> = None;
+        for due in ["audit_terms_due", "audit_texts_due"] {
+            let select = format!(
+                "SELECT min(seq) FROM {due} AS due WHERE seq > ? AND seq <= ? AND NOT EXISTS \
+                 (SELECT 1 FROM audit_terms WHERE term = due.term AND seq = due.seq)"
+            );
+            let first: Option<i64> =
+                connection.prepare_cached(&select)?.query_row([from, self.head.seq], |row| row.get(0))?;
+            hidden = [hidden, first].into_iter().flatten().min();
+        }
         hidden.map_or(Ok(()), |seq| Err(broken(ChainFault::Hidden { seq })))
     }
 

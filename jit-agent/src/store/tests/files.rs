@@ -102,7 +102,7 @@ fn the_settings_that_durability_rests_on_are_in_force() {
     assert_eq!(setting("busy_timeout"), "2000");
     assert_eq!(setting("foreign_keys"), "1");
     assert_eq!(setting("application_id"), 0x4a49_5441.to_string());
-    assert_eq!(setting("user_version"), "1001");
+    assert_eq!(setting("user_version"), "1002");
 }
 
 #[test]

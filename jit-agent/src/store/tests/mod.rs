@@ -7,7 +7,7 @@ mod retention;
 mod search;
 
 use jiff::Timestamp;
-use jit_policy::{BootTime, GrantId, NewRequest, Person, PortId, Protocol, RequestId, Requestor, parse_source};
+use jit_policy::{Actor, BootTime, GrantId, NewRequest, Person, PortId, Protocol, RequestId, Requestor, parse_source};
 use tempfile::TempDir;
 
 use super::*;
@@ -58,7 +58,7 @@ fn clocks(boot_id: &str, seconds: i64) -> Checkpoint {
 }
 
 fn ending(state: GrantState, by: Option<&str>, reason: &str) -> Ending {
-    Ending { state, wall: wall(60), by: by.map(|name| person(0, name)), reason: reason.to_owned() }
+    Ending { state, wall: wall(60), by: by.map(|name| Actor::Person(person(0, name))), reason: reason.to_owned() }
 }
 
 fn store() -> (TempDir, Store) {

@@ -133,7 +133,7 @@ fn an_older_store_gets_what_it_lacks_and_an_older_agent_goes_on_writing_to_it() 
     drop(old);
     let store = Store::open(dir.path()).unwrap();
     let version: i32 = store.connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 1001);
+    assert_eq!(version, 1002);
     // As the older agent's statements are, by a connection of its own.
     let old = Connection::open(&path).unwrap();
     insert(&old, 3, r#"{"requestor":"bob","by":{"name":"alice"},"ports":[{"number":22}]}"#);
@@ -164,4 +164,86 @@ fn what_the_writer_notes_for_searches_is_what_the_database_would() {
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
     };
     assert_eq!(terms("audit_terms"), terms("audit_terms_due"));
+}
+
+/// Details as agents before schema 1.2 wrote them: ports and persons as texts.
+fn older() -> [(&'static str, Value); 5] {
+    [
+        ("shortened", json!({ "port": "22/tcp", "grants": [3, 4], "reason": "less time" })),
+        ("policy_changed", json!({ "by": { "name": "alice" }, "number": null, "ports": ["22/tcp", "3389/any"] })),
+        ("unloaded", json!({ "by": "by root (logged in as alice) at 2026-11-22T16:00:00Z" })),
+        ("unloaded", json!({ "by": "by bob at 2026-11-22T16:00:00Z" })),
+        ("unloaded", json!({ "by": "by somebody, at a time that is not known" })),
+    ]
+}
+
+/// What they must be found by.
+const OLDER_FOUND: [(Option<&str>, Option<u16>, &[i64]); 7] = [
+    (None, Some(22), &[1, 2]),
+    (None, Some(3389), &[2]),
+    (Some("alice"), None, &[2]),
+    (Some("root"), None, &[3]),
+    (Some("bob"), None, &[4]),
+    (Some("somebody,"), None, &[]),
+    (Some("alice"), Some(22), &[2]),
+];
+
+/// A store as the agent before this one made it.
+fn store_before() -> (TempDir, Connection) {
+    let dir = TempDir::new().unwrap();
+    let old = Connection::open(dir.path().join("jit-agent.sqlite")).unwrap();
+    let (schema, additions) = (include_str!("../schema.sql"), include_str!("../schema-1.sql"));
+    old.execute_batch(&format!(
+        "PRAGMA application_id = {}; PRAGMA user_version = 1001; {schema} {additions} PRAGMA journal_mode = WAL;",
+        0x4a49_5441
+    ))
+    .unwrap();
+    (dir, old)
+}
+
+/// Writes a row as that agent does: what it is found by first.
+fn write_before(old: &Connection, seq: i64, event: &str, detail: &Value) {
+    let mut terms = vec![format!("event:{event}")];
+    terms.extend(detail["by"]["name"].as_str().map(|name| format!("user:{name}")));
+    for term in terms {
+        old.execute("INSERT INTO audit_terms (term, seq) VALUES (?, ?)", (term, seq)).unwrap();
+    }
+    let insert = "INSERT INTO audit (seq, wall, event, detail, previous, hash) VALUES (?, ?, ?, ?, ?, ?)";
+    old.execute(insert, (seq, seq, event, detail.to_string(), [0; 32], [0; 32])).unwrap();
+}
+
+#[test]
+fn rows_of_older_agents_are_found_by_port_and_user_written_before_or_after_this_one_ran() {
+    for opened_first in [false, true] {
+        let (dir, old) = store_before();
+        let opened = opened_first.then(|| Store::open(dir.path()).unwrap());
+        for (seq, (event, detail)) in (1..).zip(older()) {
+            write_before(&old, seq, event, &detail);
+        }
+        drop((opened, old));
+        let store = Store::open(dir.path()).unwrap();
+        for (user, port, rows) in OLDER_FOUND {
+            assert_eq!(found(&store, &filter(user, port, None)), rows, "{user:?} {port:?} {opened_first}");
+        }
+        assert_eq!(found(&store, &AuditFilter::default()), [1, 2, 3, 4, 5]);
+    }
+}
+
+#[test]
+fn what_rows_of_older_agents_are_found_by_is_verified_and_goes_with_them() {
+    let (_dir, mut store) = store();
+    for (second, (event, detail)) in (0..).zip(older()) {
+        store.record_event(wall(second), event, &detail).unwrap();
+    }
+    let verify = |store: &Store| store.audit_reader().verify(None).unwrap().fault;
+    assert_eq!(verify(&store), None);
+    for (term, seq) in [("port:22", 1), ("port:3389", 2), ("user:root", 3), ("user:bob", 4)] {
+        let delete = "DELETE FROM audit_terms WHERE term = ? AND seq = ?";
+        assert_eq!(store.connection.execute(delete, (term, seq)).unwrap(), 1, "{term}");
+        assert_eq!(verify(&store), Some(ChainFault::Hidden { seq }), "{term}");
+        store.connection.execute("INSERT INTO audit_terms (term, seq) VALUES (?, ?)", (term, seq)).unwrap();
+    }
+    assert_eq!(store.prune_audit(wall(100), wall(50), 100).unwrap(), 4);
+    let left = "SELECT count(*) FROM audit_terms WHERE seq < 5";
+    assert_eq!(store.connection.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
