@@ -109,16 +109,14 @@ fn table(
     out: &mut dyn Write,
 ) -> Result<Outcome, Outcome> {
     let mut written = Ok(());
-    let mut is_first = true;
+    let mut columns = Columns::default();
     each_page(agent, query, |_, page| {
-        let mut text = String::new();
-        if is_first && page.value.is_empty() {
-            text.push_str("nothing in the audit log fits\n");
-        } else if is_first {
-            text.push_str(&columns(["time", "event", "who", "port", "source", "what"]));
-        }
-        is_first = false;
-        text.extend(page.value.iter().map(|row| line(row, surroundings)));
+        let rows: Vec<_> = page.value.iter().map(|row| cells(row, surroundings)).collect();
+        let text = if rows.is_empty() && columns == Columns::default() {
+            "nothing in the audit log fits\n".to_owned()
+        } else {
+            columns.print(&rows)
+        };
         written = out.write_all(text.as_bytes());
         Ok(written.is_ok())
     })?;
@@ -156,25 +154,52 @@ fn ended(written: io::Result<()>) -> Outcome {
     }
 }
 
-/// Columns of fixed widths, since lines are printed as they come.
-fn columns([time, event, who, port, source, what]: [&str; 6]) -> String {
-    let line = format!("{time:<19}  {event:<12}  {who:<12}  {port:<10}  {source:<20}  {what}");
-    format!("{}\n", line.trim_end())
+/// The headings of the table.
+const HEADINGS: [&str; 6] = ["time", "event", "who", "port", "source", "what"];
+/// The widest that a column becomes. A longer cell moves the rest of its own row only.
+const WIDEST: usize = 43;
+
+/// How wide the columns are, in characters. Zeros before the first rows are printed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Columns([usize; 6]);
+
+impl Columns {
+    /// Prints rows, with headings above the first ones and above those that need wider columns than the rows before.
+    fn print(&mut self, rows: &[[String; 6]]) -> String {
+        let mut needed = self.0;
+        for row in std::iter::once(&HEADINGS.map(str::to_owned)).chain(rows) {
+            for (width, cell) in needed.iter_mut().zip(row) {
+                *width = cell.chars().count().min(WIDEST).max(*width);
+            }
+        }
+        let mut text = String::new();
+        if needed != self.0 {
+            self.0 = needed;
+            text.push_str(&self.line(&HEADINGS.map(str::to_owned)));
+        }
+        text.extend(rows.iter().map(|row| self.line(row)));
+        text
+    }
+
+    fn line(&self, row: &[String; 6]) -> String {
+        let cells = row.iter().zip(self.0).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    }
 }
 
-fn line(row: &AuditEntry, surroundings: &Surroundings) -> String {
+fn cells(row: &AuditEntry, surroundings: &Surroundings) -> [String; 6] {
     let detail = &row.detail;
     let text = |name: &str| detail.get(name).and_then(Value::as_str);
     let by = detail.get("by").and_then(|by| by.get("name")).and_then(Value::as_str);
     let who = by.or(text("requestor")).unwrap_or("-");
-    columns([
-        &moment(row.time_utc, surroundings),
-        &sanitised(&row.event),
-        &sanitised(who),
-        &ports(detail),
-        &text("source").map_or_else(|| "-".to_owned(), source),
-        &what(detail, who, surroundings),
-    ])
+    [
+        moment(row.time_utc, surroundings),
+        sanitised(&row.event),
+        sanitised(who),
+        ports(detail),
+        text("source").map_or_else(|| "-".to_owned(), source),
+        what(detail, who, surroundings),
+    ]
 }
 
 /// The port, or all of several.

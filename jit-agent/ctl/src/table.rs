@@ -9,6 +9,7 @@ use jit_api::{
     },
     wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, Revocation, Status, Uncovered, Why},
 };
+use jit_common::reason::Reason;
 
 mod requests;
 
@@ -94,9 +95,10 @@ pub(super) fn not_shown(packets: u64) -> String {
     format!("          {packets} dropped, or would have been, and not shown\n")
 }
 
-/// Columns of fixed widths, since lines are printed as they come.
+/// Columns of fixed widths, since lines are printed as they come: the longest cause, and the longest address of IPv6.
 fn event_line([time, verdict, reason, port, source, interface]: [&str; 6]) -> String {
-    format!("{time:<8}  {verdict:<10}  {reason:<16}  {port:<10}  {source:<24}  {interface}\n")
+    let longest = Reason::ALL.iter().map(|reason| reason.name().len()).max().unwrap_or_default();
+    format!("{time:<8}  {verdict:<10}  {reason:<longest$}  {port:<10}  {source:<39}  {interface}\n")
 }
 
 /// Port policies.

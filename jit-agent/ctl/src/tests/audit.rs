@@ -1,6 +1,7 @@
 //! `jitctl audit`.
 
 use jit_agent::store::Store;
+use serde_json::json;
 
 use super::*;
 
@@ -19,10 +20,10 @@ fn the_log_is_a_table_of_who_did_what_newest_last() {
     let directory = tempfile::tempdir().unwrap();
     let log = fake::audit_log(directory.path(), 1);
     let expected = "\
-time                 event         who           port        source                what
-17:00:00             granted       ann           22/tcp      192.0.2.10            grant 17; until 17:30:12
-17:00:10             revoked       root          22/tcp      192.0.2.10            grant 17; of ann; said \"no\",\\nand meant it\\u{1b}
-17:00:20             denied        =cmd()        -           -                     -1; @x
+time      event    who     port    source      what
+17:00:00  granted  ann     22/tcp  192.0.2.10  grant 17; until 17:30:12
+17:00:10  revoked  root    22/tcp  192.0.2.10  grant 17; of ann; said \"no\",\\nand meant it\\u{1b}
+17:00:20  denied   =cmd()  -       -           -1; @x
 ";
     assert_eq!(jitctl_before(&log, &[]), (expected.to_owned(), Outcome::done(String::new())));
     let (printed, outcome) = jitctl_before(&log, &["--user", "carol"]);
@@ -93,4 +94,94 @@ fn arguments_that_can_not_be_used_say_what_to_write() {
         assert_eq!((outcome.exit, printed.as_str()), (Exit::Usage, ""), "{arguments:?}: {outcome:?}");
         assert!(outcome.stderr.contains(text), "{arguments:?}: {}", outcome.stderr);
     }
+}
+
+/// The headings' places in a line of headings.
+fn places(heading: &str) -> Vec<usize> {
+    ["time", "event", "who", "port", "source", "what"].map(|name| heading.find(name).unwrap()).to_vec()
+}
+
+/// Asserts that each cell begins below its heading, and returns how many lines have headings.
+#[track_caller]
+fn lined_up(printed: &str) -> usize {
+    let mut columns = Vec::new();
+    let mut headings = 0;
+    for line in printed.lines() {
+        if line.starts_with("time ") {
+            (columns, headings) = (places(line), headings + 1);
+            continue;
+        }
+        let cells: Vec<char> = line.chars().collect();
+        for column in &columns {
+            let begins = cells.get(*column).is_none_or(|cell| *cell != ' ')
+                && cells.get(column.wrapping_sub(1)).is_none_or(|cell| *cell == ' ');
+            assert!(begins, "column {column} of {line:?} in\n{printed}");
+        }
+    }
+    headings
+}
+
+/// Every event that the agent writes.
+const EVENTS: [&str; 27] = [
+    "approved",
+    "attached",
+    "break_glass_used",
+    "cancelled",
+    "confirmed",
+    "denied",
+    "detached",
+    "disabled",
+    "enabled",
+    "ended",
+    "entries_closed",
+    "expired",
+    "extended",
+    "failed",
+    "first_connection",
+    "granted",
+    "last_connection",
+    "policy_changed",
+    "pruned",
+    "requested",
+    "revoked",
+    "shortened",
+    "started",
+    "stopped",
+    "timed_out",
+    "trial_ended",
+    "unloaded",
+];
+
+#[test]
+fn columns_line_up_for_every_event_and_whoever_and_whatever_it_is_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = fake::audit_log(directory.path(), 0);
+    for event in EVENTS {
+        let detail = json!({
+            "requestor": "release-pipeline via pusher", "source": "2001:db8:1:2:3:4:5:6/128", "reason": "x",
+            "ports": [{ "number": 3389, "protocol": "any" }, { "number": 5986, "protocol": "tcp" }],
+        });
+        log.record_event(time("2026-11-21T16:00:00Z"), event, &detail).unwrap();
+    }
+    let (printed, _) = jitctl_before(&log, &[]);
+    assert_eq!((lined_up(&printed), printed.lines().count()), (1, 30));
+}
+
+#[test]
+fn rows_that_need_more_room_than_those_before_them_have_headings_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = fake::audit_log(directory.path(), 1000);
+    log.record_event(time("2026-11-22T16:00:21Z"), "first_connection", &json!({ "requestor": "ann" })).unwrap();
+    let (printed, _) = jitctl_before(&log, &[]);
+    assert_eq!((lined_up(&printed), printed.lines().count()), (2, 1005));
+}
+
+#[test]
+fn a_cell_of_great_length_moves_the_rest_of_its_row_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = fake::audit_log(directory.path(), 0);
+    let long = "x".repeat(500);
+    log.record_event(time("2026-11-22T16:00:21Z"), "denied", &json!({ "requestor": long })).unwrap();
+    let (printed, _) = jitctl_before(&log, &[]);
+    assert!(printed.lines().next().unwrap().len() < 150, "{printed}");
 }
