@@ -1,6 +1,8 @@
 //! The mark that all enforcement was removed by hand, which holds until it is enabled again.
 
-use std::{fs, path::Path};
+use std::{fmt, fs, path::Path};
+
+use jiff::Timestamp;
 
 use super::kept;
 
@@ -24,6 +26,38 @@ pub(crate) fn marked(state: &Path) -> Option<String> {
     }
 }
 
+/// A person who removed enforcement, as the mark says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remover {
+    /// The user's name, or the number where the user has none.
+    pub(crate) name: String,
+    /// The same of who logged in to become that user.
+    pub(crate) login: Option<String>,
+    /// When.
+    pub(crate) time: Timestamp,
+}
+
+/// The text of a mark.
+impl fmt::Display for Remover {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, login, time } = self;
+        match login {
+            Some(login) => write!(formatter, "by {name} (logged in as {login}) at {time}"),
+            None => write!(formatter, "by {name} at {time}"),
+        }
+    }
+}
+
+impl Remover {
+    /// Reads the text of a mark; `None`: it names nobody.
+    pub(crate) fn of_mark(text: &str) -> Option<Self> {
+        let (who, time) = text.strip_prefix("by ")?.rsplit_once(" at ")?;
+        let login = who.strip_suffix(')').and_then(|who| who.split_once(" (logged in as "));
+        let (name, login) = login.map_or((who, None), |(name, login)| (name, Some(login.to_owned())));
+        Some(Self { name: name.to_owned(), login, time: time.parse().ok()? })
+    }
+}
+
 /// Takes the mark away.
 pub(crate) fn clear(state: &Path) -> anyhow::Result<()> {
     kept::remove(state, NAME)
@@ -43,5 +77,17 @@ mod tests {
         assert!(marked(state.path()).is_some());
         clear(state.path()).unwrap();
         assert_eq!(marked(state.path()), None);
+    }
+
+    #[test]
+    fn the_person_in_a_mark_is_who_was_written_into_it() {
+        let time = "2026-11-22T16:00:00Z".parse().unwrap();
+        for login in [None, Some("ann".to_owned())] {
+            let remover = Remover { name: "root".to_owned(), login, time };
+            assert_eq!(Remover::of_mark(&remover.to_string()), Some(remover));
+        }
+        for text in ["", "by root", "by somebody, at a time that is not known", "root at 2026-11-22T16:00:00Z"] {
+            assert_eq!(Remover::of_mark(text), None, "{text}");
+        }
     }
 }

@@ -79,6 +79,12 @@ fn groups_of(uid: u32) -> Vec<u32> {
     groups.into_iter().map(Gid::as_raw).collect()
 }
 
+/// The user id that goes with a name, or with the number that stands for a name where a user has none.
+pub(super) fn uid_of(name: &str) -> Option<u32> {
+    let user = User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+    user.or_else(|| name.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

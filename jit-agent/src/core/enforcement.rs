@@ -8,11 +8,12 @@ use jit_policy::{
     BootTime, EnableAsked, NewRequest, PortPolicy, RequestedPort, Right, Selection, Session, Submission, TrialKind,
     Until, Violation,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{
     Core,
+    access::uid_of,
     change::ChangeRefusal,
     handle::Opening,
     policies::{by, not_changed},
@@ -21,7 +22,7 @@ use super::{
     view::{Cover, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, SessionView},
 };
 use crate::{
-    config::{Config, edit::set_mode, files},
+    config::{Config, edit::set_mode, files, unloaded::Remover},
     store::RequestState,
 };
 
@@ -72,7 +73,7 @@ impl Core {
         }
         if marked.is_some() && self.enforcement.unloaded.is_none() {
             tracing::error!(by = marked, "enforcement was unloaded: nothing is attached until it is enabled again");
-            self.note("unloaded", &json!({ "by": marked }));
+            self.note("unloaded", &unloaded_by(marked.as_deref().unwrap_or_default()));
         }
         self.enforcement.unloaded = marked;
         self.enforcement.unloaded.is_some()
@@ -310,4 +311,22 @@ impl Core {
             }
         }
     }
+}
+
+/// What the audit log says of a removal by hand: the person, if the mark names one, else what it says.
+fn unloaded_by(mark: &str) -> Value {
+    let Some(Remover { name, login, time }) = Remover::of_mark(mark) else {
+        return json!({ "by": null, "reason": mark });
+    };
+    let mut by = json!({ "name": name });
+    if let Some(uid) = uid_of(&name) {
+        by["uid"] = uid.into();
+    }
+    if let Some(login) = login {
+        if let Some(uid) = uid_of(&login) {
+            by["login_uid"] = uid.into();
+        }
+        by["login_name"] = login.into();
+    }
+    json!({ "by": by, "time": time.to_string() })
 }

@@ -190,7 +190,7 @@ impl Core {
     }
 
     /// Writes into the audit log what differs from `before`, port by port. Returns the ports, and whether all is written.
-    fn note_changes(&mut self, peer: Option<&Peer>, before: &Config) -> (Vec<String>, bool) {
+    fn note_changes(&mut self, peer: Option<&Peer>, before: &Config) -> (Vec<PortId>, bool) {
         let exactly = |ports: &PortPolicies, id: PortId| ports.iter().find(|policy| policy.id == id).cloned();
         let mut ids: Vec<PortId> =
             before.ports.iter().chain(self.config.ports.iter()).map(|policy| policy.id).collect();
@@ -214,12 +214,14 @@ impl Core {
                 "after": new.as_ref().map(described),
             });
             written &= self.note("policy_changed", &detail);
-            changed.push(id.to_string());
+            changed.push(id);
         }
         (changed, written)
     }
 
-    fn note_reload(&mut self, peer: Option<&Peer>, before: &Config, ports: &[String]) -> bool {
+    fn note_reload(&mut self, peer: Option<&Peer>, before: &Config, ports: &[PortId]) -> bool {
+        let ports = ports.iter().map(|id| json!({ "number": id.number, "protocol": id.protocol.to_string() }));
+        let ports: Vec<Value> = ports.collect();
         let (before, after) = (other_keys(before), other_keys(&self.config));
         let detail = json!({
             "by": by(peer), "number": null, "protocol": null, "change": "reloaded", "ports": ports,
@@ -228,7 +230,8 @@ impl Core {
         self.note("policy_changed", &detail)
     }
 
-    fn changed(&self, port: Option<PortId>, changed: Vec<String>, effects: Effects, durable: bool) -> Changed {
+    fn changed(&self, port: Option<PortId>, changed: Vec<PortId>, effects: Effects, durable: bool) -> Changed {
+        let changed = changed.iter().map(ToString::to_string).collect();
         let policy = port.and_then(|id| self.config.ports.iter().find(|policy| policy.id == id));
         let port = policy.map(|policy| self.one_port(policy));
         Changed { port, changed, effects, durable, version: self.version(), trial: self.trial_view() }

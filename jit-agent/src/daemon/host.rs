@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, bail};
 
-use crate::core::Boot;
+use crate::{config::unloaded::Remover, core::Boot};
 
 /// Refuses to run where CLOCK_BOOTTIME is not the kernel's: deadlines would be off by the difference.
 pub(super) fn check_time_namespace() -> anyhow::Result<()> {
@@ -41,8 +41,8 @@ pub(super) fn boot() -> anyhow::Result<Boot> {
     Ok(Boot { machine_id, boot_id })
 }
 
-/// Who runs this program, and when, for people.
-pub(super) fn who_and_when() -> String {
+/// Who runs this program, and when.
+pub(super) fn who_and_when() -> Remover {
     let name = |uid: u32| {
         let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
         user.map_or_else(|| uid.to_string(), |user| user.name)
@@ -50,8 +50,8 @@ pub(super) fn who_and_when() -> String {
     let own = nix::unistd::getuid().as_raw();
     let login = fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse::<u32>().ok());
     let login = login.filter(|uid| *uid != u32::MAX && *uid != own);
-    let by = login.map_or_else(|| name(own), |login| format!("{} (logged in as {})", name(own), name(login)));
-    format!("by {by} at {}", jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default())
+    let time = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
+    Remover { name: name(own), login: login.map(name), time }
 }
 
 #[cfg(test)]

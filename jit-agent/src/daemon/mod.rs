@@ -111,7 +111,7 @@ pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
     let places = files::salvage_places(config);
     let mark_before = unloaded::marked(&places.state);
     // First, so that a running agent does not put back what is removed.
-    let marked = unloaded::mark(&places.state, &host::who_and_when());
+    let marked = unloaded::mark(&places.state, &host::who_and_when().to_string());
     let done = unload(&places.bpffs);
     if let Err(Incomplete { removed, errors }) = &done
         && removed.is_empty()

@@ -185,3 +185,46 @@ fn a_cell_of_great_length_moves_the_rest_of_its_row_only() {
     let (printed, _) = jitctl_before(&log, &[]);
     assert!(printed.lines().next().unwrap().len() < 150, "{printed}");
 }
+
+#[test]
+fn persons_signals_and_ports_are_shown_as_this_agent_and_as_older_ones_write_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = Store::open(directory.path()).unwrap();
+    for (event, detail) in [
+        (
+            "shortened",
+            json!({
+                "grant": 3, "request": 2, "requestor": "ann", "number": 22, "protocol": "tcp", "source": "192.0.2.10/32",
+                "end": "2026-11-22T16:10:00Z", "before": "2026-11-22T18:00:00Z", "by": { "uid": 0, "name": "root" },
+                "reason": "less time",
+            }),
+        ),
+        ("shortened", json!({ "port": "22/tcp", "grants": [3, 4], "reason": "less time" })),
+        (
+            "policy_changed",
+            json!({
+                "by": { "signal": "SIGHUP" }, "number": null, "protocol": null,
+                "ports": [{ "number": 22, "protocol": "tcp" }, { "number": 3389, "protocol": "any" }],
+            }),
+        ),
+        ("policy_changed", json!({ "by": { "signal": "SIGHUP" }, "number": null, "ports": ["22/tcp", "3389/any"] })),
+        ("unloaded", json!({ "by": { "uid": 0, "name": "root" }, "time": "2026-11-22T15:00:00Z" })),
+        ("unloaded", json!({ "by": "by root (logged in as ann) at 2026-11-22T15:00:00Z" })),
+        ("unloaded", json!({ "by": "by somebody, at a time that is not known" })),
+        ("trial_ended", json!({ "by": null, "grants": [] })),
+    ] {
+        log.record_event(time("2026-11-22T16:00:00Z"), event, &detail).unwrap();
+    }
+    let expected = "\
+time      event           who     port             source      what
+17:00:00  shortened       root    22/tcp           192.0.2.10  grant 3; of ann; until 17:10:00 instead of 19:00:00; less time
+17:00:00  shortened       -       22/tcp           -           grants 3, 4; less time
+17:00:00  policy_changed  SIGHUP  22/tcp,3389/any  -
+17:00:00  policy_changed  SIGHUP  22/tcp,3389/any  -
+17:00:00  unloaded        root    -                -
+17:00:00  unloaded        root    -                -           by root (logged in as ann) at 2026-11-22T15:00:00Z
+17:00:00  unloaded        -       -                -           by somebody, at a time that is not known
+17:00:00  trial_ended     -       -                -
+";
+    assert_eq!(jitctl_before(&log, &[]), (expected.to_owned(), Outcome::done(String::new())));
+}

@@ -3,7 +3,8 @@
 use std::fs;
 
 use jit_common::abi::Mode;
-use jit_policy::{PortPolicy, Protocol, Reload};
+use jit_policy::{AuditFilter, PortPolicy, Protocol, Reload};
+use serde_json::json;
 
 use super::{
     change::{ChangeRefusal, Changed, PortEdit},
@@ -248,4 +249,22 @@ fn roles_and_the_other_keys_change_with_a_reload() {
     assert!(host.world.faults()[0].contains("no-such-user"));
     assert_eq!(host.world.core().config.retention, secs(30 * 86_400));
     assert_eq!(host.world.count("policy_changed"), 1);
+}
+
+#[test]
+fn a_reload_is_found_in_the_audit_log_by_each_port_that_it_changes() {
+    let mut host = Host::new();
+    host.rewrite("max_duration = '3h'", "max_duration = '1h'");
+    host.rewrite(
+        "max_duration = '1h'\n    quota = 20_000\n    justification",
+        "max_duration = '2h'\n    quota = 20_000\n    justification",
+    );
+    assert_eq!(host.reload(&[], false).unwrap().changed, ["22/tcp", "3389/any"]);
+    let expected = json!([{ "number": 22, "protocol": "tcp" }, { "number": 3389, "protocol": "any" }]);
+    assert_eq!(host.world.last("policy_changed")["ports"], expected);
+    for (port, rows) in [(22, 2), (3389, 2), (5986, 0)] {
+        let reader = host.world.core().audit(&root()).unwrap();
+        let filter = AuditFilter { port: Some(port), ..AuditFilter::default() };
+        assert_eq!(reader.rows(&filter, 0).unwrap().next(100).unwrap().len(), rows, "{port}");
+    }
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use jit_common::abi::Mode;
 use jit_policy::{EnableAsked, PortPolicy, Session};
+use serde_json::json;
 
 use super::{
     change::ChangeRefusal,
@@ -292,4 +293,31 @@ fn what_is_unloaded_while_a_trial_runs_stays_so_over_a_restart_and_can_not_be_co
     host.begin(true);
     assert_eq!((host.status().trial, host.world.core().stays_unloaded()), (None, true));
     assert_eq!(host.world.count("confirmed"), 0);
+}
+
+#[test]
+fn who_unloaded_enforcement_is_a_person_in_the_audit_log_if_that_is_known() {
+    let moment = "2026-03-01T12:00:00Z";
+    let root = json!({ "uid": 0, "name": "root" });
+    let logged_in = json!({ "uid": 0, "name": "root", "login_uid": 1, "login_name": "daemon" });
+    for (mark, expected) in [
+        (format!("by root at {moment}"), json!({ "by": root, "time": moment })),
+        (format!("by root (logged in as daemon) at {moment}"), json!({ "by": logged_in, "time": moment })),
+        (format!("by no-such-user at {moment}"), json!({ "by": { "name": "no-such-user" }, "time": moment })),
+        (
+            format!("by 4000000009 at {moment}"),
+            json!({ "by": { "uid": 4_000_000_009_u32, "name": "4000000009" }, "time": moment }),
+        ),
+        ("by root".to_owned(), json!({ "by": null, "reason": "by root" })),
+        (String::new(), json!({ "by": null, "reason": "" })),
+        (
+            "by x, at a time that is not known".to_owned(),
+            json!({ "by": null, "reason": "by x, at a time that is not known" }),
+        ),
+    ] {
+        let mut host = Host::new();
+        unloaded::mark(host.world.dir.path(), &mark).unwrap();
+        assert!(host.world.core().stays_unloaded());
+        assert_eq!(host.world.last("unloaded"), expected, "{mark}");
+    }
 }
