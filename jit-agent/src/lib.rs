@@ -16,4 +16,7 @@ pub mod events;
 pub mod http;
 pub mod journal;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+#[expect(clippy::unwrap_used, reason = "equipment of tests")]
+pub mod testing;
 pub mod warnings;

@@ -1,7 +1,7 @@
 //! What goes over the socket, in the vocabulary of Azure just-in-time access. Server and client share these types.
 //!
 //! Bodies that are sent to the agent refuse unknown fields. Answers are read leniently, so that a client understands an
-//! agent that says more than it knows.
+//! agent that says more than it knows: each enum in an answer has a variant for words that it does not know.
 
 mod audit;
 mod body;
@@ -161,6 +161,9 @@ pub enum GrantState {
     Revoked,
     /// The agent ended it.
     Ended,
+    /// A word that this program does not know: the agent is newer.
+    #[serde(other, skip_serializing)]
+    Unknown,
 }
 
 /// What a revocation did.

@@ -100,5 +100,6 @@ fn state(request: &Request, surroundings: &Surroundings) -> Outcome {
             Outcome::failed(Exit::Refused, table::not_opened(request))
         }
         RequestState::Failed => Outcome::failed(Exit::Failed, table::not_opened(request)),
+        RequestState::Unknown => Outcome::failed(Exit::Failed, table::not_known(request)),
     }
 }

@@ -13,7 +13,7 @@ use jit_common::reason::Reason;
 
 mod requests;
 
-pub(super) use self::requests::{not_opened, open, opened, requests, waits};
+pub(super) use self::requests::{not_known, not_opened, open, opened, requests, waits};
 
 fn end(grant: &Grant, surroundings: &Surroundings) -> String {
     format!("{} (in {})", moment(grant.end_time_utc, surroundings), span(grant.remaining_seconds))
@@ -46,8 +46,9 @@ fn last(time: Option<Timestamp>, surroundings: &Surroundings) -> String {
 /// What would become of a packet: the verdict, what decides, what to do.
 pub(super) fn why(why: &Why, surroundings: &Surroundings) -> String {
     let verdict = match why.verdict.as_str() {
-        "drop" => "DROPPED",
-        _ => "PASSES",
+        "drop" => "DROPPED".to_owned(),
+        "pass" => "PASSES".to_owned(),
+        other => sanitised(other).to_uppercase(),
     };
     let mut text = format!("{verdict}  {} -> {}\n", why.source, port(why.number, &why.protocol));
     let mut say = |what: &str, value: &str| text.push_str(&format!("{what:<8} {}\n", sanitised(value)));
@@ -71,17 +72,18 @@ pub(super) fn event_heading() -> String {
 
 /// One packet.
 pub(super) fn event(event: &PacketEvent, surroundings: &Surroundings) -> String {
-    let verdict = match (event.mode.as_str(), event.is_drop()) {
-        (_, false) => "pass",
-        ("observe", true) => "would drop",
-        _ => "drop",
+    let verdict = match (event.mode.as_str(), event.verdict.as_str(), event.is_drop()) {
+        ("observe", "pass" | "drop", true) => "would drop".to_owned(),
+        (_, "pass" | "drop", true) => "drop".to_owned(),
+        (_, "pass" | "drop", false) => "pass".to_owned(),
+        (_, other, _) => sanitised(other),
     };
     let port =
         event.number.map_or_else(|| "-".to_owned(), |number| port(number, event.protocol.as_deref().unwrap_or("?")));
     let source = event.source.map_or_else(|| "-".to_owned(), |source| source.to_string());
     event_line([
         &moment(event.time_utc, surroundings),
-        verdict,
+        &verdict,
         &sanitised(&event.reason),
         &port,
         &source,

@@ -1,6 +1,7 @@
 //! `jitctl` from its arguments to its output, against a core that answers by script over a real socket.
 
 mod audit;
+mod newer;
 mod packets;
 mod ports;
 mod requests;

@@ -60,7 +60,7 @@ impl Core {
             return Err(ChangeRefusal::Unconfirmed { effects: Box::new(effects), unnamed }.into());
         }
         if loaded.config == self.config {
-            return Ok(self.changed(Some(id), Vec::new(), Effects::default(), true));
+            return Ok(self.changed(Some(id), &[], Effects::default(), true));
         }
         self.check_store(&effects)?;
         if let Some(session) = session
@@ -70,7 +70,7 @@ impl Core {
             let change = (path, new.swap_remove(place).text);
             self.try_out(loaded, TrialKind::Ports, Some(change), CHANGE_TRIAL)?;
             let (changed, noted) = self.note_changes(Some(peer), &before);
-            return Ok(self.changed(Some(id), changed, effects, noted));
+            return Ok(self.changed(Some(id), &changed, effects, noted));
         }
         let new_text = new.get(place).map(|part| part.text.as_str()).unwrap_or_default();
         files::replace(&path, new_text).map_err(|error| not_changed(&error))?;
@@ -78,7 +78,7 @@ impl Core {
         match self.take_over_files(loaded, &peer.actor()) {
             Ok((effects, durable)) => {
                 let (changed, noted) = self.note_changes(Some(peer), &before);
-                Ok(self.changed(Some(id), changed, effects, durable && noted))
+                Ok(self.changed(Some(id), &changed, effects, durable && noted))
             }
             Err(refusal) => {
                 if let Err(error) = files::replace(&path, &old.text) {
@@ -135,14 +135,14 @@ impl Core {
             self.try_out(loaded, TrialKind::Reload, None, CHANGE_TRIAL)?;
             let (changed, noted) = self.note_changes(peer, &before);
             let durable = self.note_reload(peer, &before, &changed) && noted;
-            return Ok(self.changed(None, changed, effects, durable));
+            return Ok(self.changed(None, &changed, effects, durable));
         }
         let (access, unknown) = Access::resolve(&loaded.config.roles);
         let (effects, durable) = self.take_over_files(loaded, &who(peer))?;
         (self.access, self.origin.unknown) = (access, unknown);
         let (changed, noted) = self.note_changes(peer, &before);
         let durable = self.note_reload(peer, &before, &changed) && noted && durable;
-        Ok(self.changed(None, changed, effects, durable))
+        Ok(self.changed(None, &changed, effects, durable))
     }
 
     /// Checks a change against the policies there are. Returns its port.
@@ -230,7 +230,7 @@ impl Core {
         self.note("policy_changed", &detail)
     }
 
-    fn changed(&self, port: Option<PortId>, changed: Vec<PortId>, effects: Effects, durable: bool) -> Changed {
+    fn changed(&self, port: Option<PortId>, changed: &[PortId], effects: Effects, durable: bool) -> Changed {
         let changed = changed.iter().map(ToString::to_string).collect();
         let policy = port.and_then(|id| self.config.ports.iter().find(|policy| policy.id == id));
         let port = policy.map(|policy| self.one_port(policy));

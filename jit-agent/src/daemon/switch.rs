@@ -110,9 +110,10 @@ fn confirm(agent: &Agent) -> Result<Outcome, Outcome> {
     let now: Enforcement = agent.fetch("/v1/enforcement")?;
     agent.post("/v1/enforcement/confirm", &Nothing {}, |done: &EnforcementChange| {
         let what = match now.trial.as_ref().map(|trial| trial.kind.as_str()) {
-            Some("enable") | None => "enforcement is on, and stays on over restarts and reboots",
-            Some("ports") => "the change of the ports is in force for good, and in the configuration file",
-            Some(_) => "the configuration files are in force for good",
+            Some("enable") | None => "enforcement is on, and stays on over restarts and reboots".to_owned(),
+            Some("ports") => "the change of the ports is in force for good, and in the configuration file".to_owned(),
+            Some("reload") => "the configuration files are in force for good".to_owned(),
+            Some(other) => format!("what was tried ({}) is in force for good", sanitised(other)),
         };
         finished(format!("confirmed: {what}\n"), done.durable)
     })
@@ -120,15 +121,15 @@ fn confirm(agent: &Agent) -> Result<Outcome, Outcome> {
 
 fn disable(agent: &Agent, yes: bool, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
     let now: Enforcement = agent.fetch("/v1/enforcement")?;
-    if now.trial.is_none() && now.mode == "enforce" {
+    if now.trial.is_none() && now.mode != "observe" {
         let shown = format!("these ports are open to everybody from now on: {}\n", ports(&now));
         agree(&shown, yes, "", surroundings)?;
     }
     agent.post("/v1/enforcement/disable", &Nothing {}, |done: &EnforcementChange| {
-        let after = if done.enforcement.mode == "enforce" {
-            "the configuration from before it enforces".to_owned()
-        } else {
-            format!("observing only: {} are open to everybody", ports(&done.enforcement))
+        let after = match done.enforcement.mode.as_str() {
+            "enforce" => "the configuration from before it enforces".to_owned(),
+            "observe" => format!("observing only: {} are open to everybody", ports(&done.enforcement)),
+            other => format!("the mode is {} now", sanitised(other)),
         };
         let ended = if now.trial.is_some() { "the trial has ended; " } else { "" };
         finished(format!("{ended}{after}\n"), done.durable)

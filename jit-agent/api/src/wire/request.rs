@@ -77,4 +77,7 @@ pub enum RequestState {
     TimedOut,
     /// It could not be carried out, and left nothing behind.
     Failed,
+    /// A word that this program does not know: the agent is newer.
+    #[serde(other, skip_serializing)]
+    Unknown,
 }

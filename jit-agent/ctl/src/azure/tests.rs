@@ -1,8 +1,9 @@
 //! Azure's files to what would be set, and that to what is sent, against a server that answers by script.
 
-mod server;
-
-use jit_agent::http::fake;
+use jit_agent::{
+    http::fake,
+    testing::scripted::{Scripted, Server},
+};
 use jit_api::{
     client::Client,
     terminal::{Agent, Exit, Outcome, Surroundings},
@@ -10,7 +11,6 @@ use jit_api::{
 use jit_policy::Session;
 use serde_json::{Value, json};
 
-use self::server::{Scripted, Server};
 use super::{import, policies};
 use crate::args::ImportAzure;
 

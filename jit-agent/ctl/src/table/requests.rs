@@ -53,6 +53,7 @@ fn status(request: &Request, surroundings: &Surroundings) -> String {
         RequestState::Cancelled => format!("cancelled{by}{why}"),
         RequestState::TimedOut => "not decided in time".to_owned(),
         RequestState::Failed => format!("failed{why}"),
+        RequestState::Unknown => format!("in a state unknown to this jitctl{why}"),
     }
 }
 
@@ -124,7 +125,19 @@ pub(crate) fn not_opened(request: &Request) -> String {
         RequestState::Denied => format!("was denied{by}"),
         RequestState::Cancelled => format!("was cancelled{by}"),
         RequestState::TimedOut => "was not decided in time".to_owned(),
-        RequestState::Pending | RequestState::Approved | RequestState::Failed => "failed".to_owned(),
+        RequestState::Pending | RequestState::Approved | RequestState::Failed | RequestState::Unknown => {
+            "failed".to_owned()
+        }
     };
     format!("error: request {} {came_to}, and nothing was opened: {why}\n", request.id)
+}
+
+/// A request of which this program can't tell what came of it.
+pub(crate) fn not_known(request: &Request) -> String {
+    let why = request.status_reason.as_deref().map(|reason| format!(" ({})", sanitised(reason))).unwrap_or_default();
+    format!(
+        "error: request {} is in a state that this jitctl does not know{why}; see `jitctl requests` of the agent's own \
+         version\n",
+        request.id
+    )
 }

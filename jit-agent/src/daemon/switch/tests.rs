@@ -1,11 +1,13 @@
 //! `jit-agent enable`, `confirm` and `disable`.
 
 use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     core::{change::ChangeRefusal, view::EnforcementView},
     http::fake::{self, Script, time},
+    testing::scripted::Server,
 };
 
 /// 17:00:22 in a zone one hour ahead of UTC.
@@ -85,4 +87,41 @@ fn refusals_and_what_is_not_written_have_exit_codes_of_their_own() {
     assert!(outcome.stdout.starts_with("confirmed: enforcement is on") && outcome.stderr.contains("warning"));
     let nobody = run_switch(Path::new("/nowhere/socket"), Switch::Confirm, &surroundings());
     assert!(nobody.exit == Exit::Unreachable && nobody.stderr.contains("systemctl start jit-agent"), "{nobody:?}");
+}
+
+/// What `jit-agent` makes of answers.
+fn answered(switch: Switch, surroundings: &Surroundings, answers: &[Value]) -> Outcome {
+    let server = Server::start(answers.iter().map(|answer| (200, None, answer.clone())).collect());
+    run_switch(&server.socket(), switch, surroundings)
+}
+
+fn trial() -> Value {
+    json!({ "kind": "roles", "untilUtc": "2026-11-22T16:10:22Z", "remaining": "PT10M" })
+}
+
+fn enforcement(mode: &str, trial: &Value) -> Value {
+    json!({
+        "mode": mode, "trial": trial, "unloaded": null, "ports": ["22/tcp"], "connected": [], "connectedFault": null,
+        "waysBack": { "breakGlass": [], "delegates": [] },
+    })
+}
+
+fn change(mode: &str) -> Value {
+    json!({ "enforcement": enforcement(mode, &Value::Null), "grant": null, "durable": true })
+}
+
+#[test]
+fn an_unknown_mode_or_trial_is_not_taken_for_one_that_is_known() {
+    let kept = answered(Switch::Confirm, &surroundings(), &[enforcement("enforce", &trial()), change("enforce")]);
+    assert_eq!(kept.stdout, "confirmed: what was tried (roles) is in force for good\n");
+
+    // Something that drops packets may be turned off by this, so it asks.
+    let off = Switch::Disable { yes: false };
+    let refused = answered(off, &surroundings(), &[enforcement("quarantine", &Value::Null)]);
+    assert_eq!(refused.exit, Exit::Refused, "{refused:?}");
+    assert!(refused.stderr.contains("open to everybody from now on: 22/tcp"), "{refused:?}");
+
+    let agreed = Surroundings { ask: Some(|_| true), ..surroundings() };
+    let done = answered(off, &agreed, &[enforcement("enforce", &Value::Null), change("quarantine")]);
+    assert_eq!(done.stdout, "the mode is quarantine now\n");
 }

@@ -1,8 +1,10 @@
 use jit_api::wire;
+use jit_common::abi::Transport;
+use jit_policy::Packet;
 use serde_json::Value;
 
 use super::*;
-use crate::http::routes;
+use crate::http::{fake, routes};
 
 fn document() -> Value {
     complete(&routes::documented().into_openapi())
@@ -102,5 +104,82 @@ fn the_limits_are_those_that_the_code_checks() {
         for field in fields {
             at(&document, &format!("/components/schemas/{name}/properties/{field}"));
         }
+    }
+}
+
+/// The words of every enumeration in the document.
+fn words(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Object(object) => {
+            let here = object.get("enum").and_then(Value::as_array).into_iter().flatten().cloned();
+            here.filter(Value::is_string).chain(object.values().flat_map(words)).collect()
+        }
+        Value::Array(list) => list.iter().flat_map(words).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Puts a word that is not in the document in the place of each that is.
+fn with_unknown_words(value: &mut Value, known: &[Value]) -> usize {
+    match value {
+        Value::Object(object) => object.values_mut().map(|value| with_unknown_words(value, known)).sum(),
+        Value::Array(list) => list.iter_mut().map(|value| with_unknown_words(value, known)).sum(),
+        word if known.contains(word) => {
+            *word = "Unheard-of".into();
+            1
+        }
+        _ => 0,
+    }
+}
+
+#[track_caller]
+fn still_reads<T: serde::Serialize + serde::de::DeserializeOwned>(answer: T, words_in_it: usize) {
+    let mut json = serde_json::to_value(answer).unwrap();
+    assert_eq!(with_unknown_words(&mut json, &words(&document())), words_in_it, "{json:#}");
+    if let Err(error) = serde_json::from_value::<T>(json.clone()) {
+        panic!("{error}: {json:#}");
+    }
+}
+
+#[test]
+fn an_answer_with_an_unknown_word_in_the_place_of_each_known_one_is_still_read() {
+    still_reads(wire::Grant::from(fake::grant(17)), 2);
+    still_reads(wire::Request::from(fake::request()), 3);
+    still_reads(wire::Request::from(fake::pending()), 1);
+    still_reads(wire::Port::from(fake::port()), 3);
+    still_reads(wire::Status::from(fake::status()), 12);
+    let packet = Packet {
+        source: "192.0.2.10".parse().unwrap(),
+        number: 22,
+        transport: Transport::Tcp,
+        destination: None,
+        interface: None,
+    };
+    still_reads(wire::Why::from(fake::why(packet)), 6);
+    still_reads(wire::Enforcement::from(fake::enforcement()), 1);
+    still_reads(Problem::new(Code::Conflict, "no"), 1);
+    let packet = PacketEvent {
+        time_utc: fake::time("2026-11-22T16:00:22Z"),
+        source: None,
+        number: Some(22),
+        protocol: Some("TCP".to_owned()),
+        interface: "eth0".to_owned(),
+        verdict: "drop".to_owned(),
+        reason: "no_grant".to_owned(),
+        mode: "enforce".to_owned(),
+    };
+    still_reads(packet, 4);
+}
+
+#[test]
+fn words_that_only_stand_for_unknown_ones_are_not_in_the_document() {
+    let document = document();
+    let words = words(&document);
+    assert!(words.len() > 50 && words.iter().all(|word| word != "Unknown" && word != "unknown"), "{words:?}");
+    for (name, expected) in [
+        ("RequestState", json!(["Pending", "Approved", "Denied", "Cancelled", "TimedOut", "Failed"])),
+        ("GrantState", json!(["Live", "Expired", "Revoked", "Ended"])),
+    ] {
+        assert_eq!(at(&document, &format!("/components/schemas/{name}/enum")), &expected);
     }
 }

@@ -11,20 +11,23 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// An answer: status, version, body.
-pub(super) type Scripted = (u16, Option<&'static str>, Value);
+pub type Scripted = (u16, Option<&'static str>, Value);
 
 /// What was asked: request line, header If-Match, body.
-pub(super) type Asked = (String, Option<String>, Value);
+pub type Asked = (String, Option<String>, Value);
 
-/// It, with a directory for its socket and the file.
-pub(super) struct Server {
-    pub(super) directory: TempDir,
+/// The server, with a directory for its socket and for files of the test.
+#[derive(Debug)]
+pub struct Server {
+    /// Removed when the server is dropped.
+    pub directory: TempDir,
     thread: JoinHandle<Vec<Asked>>,
 }
 
 impl Server {
     /// Gives one answer after the other, each to a connection of its own.
-    pub(super) fn start(answers: Vec<Scripted>) -> Self {
+    #[must_use]
+    pub fn start(answers: Vec<Scripted>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("agent.sock")).unwrap();
         let thread = thread::spawn(move || answers.into_iter().map(|answer| serve(&listener, &answer)).collect());
@@ -32,12 +35,14 @@ impl Server {
     }
 
     /// Where it listens.
-    pub(super) fn socket(&self) -> PathBuf {
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
         self.directory.path().join("agent.sock")
     }
 
     /// What it was asked; waits until it has given all its answers.
-    pub(super) fn asked(self) -> Vec<Asked> {
+    #[must_use]
+    pub fn asked(self) -> Vec<Asked> {
         self.thread.join().unwrap()
     }
 }

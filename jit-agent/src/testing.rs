@@ -1,0 +1,3 @@
+//! Equipment of tests, of this package and of others.
+
+pub mod scripted;
