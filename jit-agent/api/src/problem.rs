@@ -30,6 +30,9 @@ pub struct Problem {
     /// What a change that needs confirmation would do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effects: Option<Box<Effects>>,
+    /// What of that would be unprotected, though the request did not name it as it has to; absent if `effects` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed: Option<Vec<String>>,
 }
 
 /// One thing that a request asks for and can't have.
@@ -166,6 +169,7 @@ impl Problem {
             code,
             violations: Vec::new(),
             effects: None,
+            unnamed: None,
         }
     }
 

@@ -227,7 +227,7 @@ impl Listed {
             Call { body: body.clone(), if_match, session, ..Call::new(method.clone(), path) }
         };
         let first = yes.then(Effects::default);
-        let json = agreed(agent, first.as_ref(), attempt, surroundings)?;
+        let json = agreed(agent, first.as_ref(), attempt, false, surroundings)?;
         agent.understand(&json, |done: &PortChange| finished(changes::of_port(id, done, surroundings), done.durable))
     }
 }
@@ -249,15 +249,17 @@ pub(super) fn reload(
         let session = terminal::ssh_session(surroundings);
         Call { body: Some(body), session, ..Call::new(Method::POST, "/v1/reload") }
     };
-    let json = agreed(agent, None, attempt, surroundings)?;
+    let json = agreed(agent, None, attempt, true, surroundings)?;
     agent.understand(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))
 }
 
-/// Asks the agent, and once more if it wants to be sure and whoever sits there is.
+/// Asks the agent, and once more if it wants to be sure and whoever sits there is. `openings_are_named` says whether the
+/// agent wants each opening to be named.
 fn agreed(
     agent: &Agent,
     confirmed: Option<&Effects>,
     attempt: impl Fn(Option<&Effects>) -> Call,
+    openings_are_named: bool,
     surroundings: &Surroundings,
 ) -> Result<hyper::body::Bytes, Outcome> {
     let problem = match asked(agent, &attempt(confirmed))? {
@@ -267,7 +269,10 @@ fn agreed(
     let effects = problem.effects.as_deref().filter(|_| problem.code == Code::NeedsConfirmation && !agent.json);
     let Some(effects) = effects else { return Err(agent.problem(&problem)) };
     let shown = format!("{}{}", terminal::table::problem(&problem), changes::expected(effects, surroundings));
-    let open = if problem.detail.contains("not named") { " (and --allow-open for what it opens)" } else { "" };
+    // Older agents don't tell what of the openings was not named.
+    let unnamed = problem.unnamed.as_ref().unwrap_or(&effects.opened);
+    let names = openings_are_named && !unnamed.is_empty();
+    let open = if names { " (and --allow-open for what it opens)" } else { "" };
     terminal::agree(&shown, false, open, surroundings)?;
     asked(agent, &attempt(Some(effects)))?.map(|(json, _)| json).map_err(|problem| agent.problem(&problem))
 }

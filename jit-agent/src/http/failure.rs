@@ -18,24 +18,24 @@ use crate::core::{change::ChangeRefusal, view::Refusal};
 
 /// The answer of a route that fails.
 #[derive(Debug)]
-pub(super) struct Failure(pub(super) Problem);
+pub(super) struct Failure(pub(super) Box<Problem>);
 
 impl Failure {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self(Problem::new(code, detail))
+        Problem::new(code, detail).into()
     }
 }
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self(problem)
+        Self(Box::new(problem))
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
-        Self(match refusal {
+        let problem = match refusal {
             Refusal::NotPermitted { .. } => Problem::new(Code::NotPermitted, detail),
             Refusal::Violations(violations) => Problem::new(Code::PolicyViolation, detail).with(violations),
             Refusal::OwnRequest { .. } => Problem::new(Code::OwnRequest, detail),
@@ -45,15 +45,17 @@ impl From<Refusal> for Failure {
             Refusal::Change(refusal) => of_change(refusal, detail),
             Refusal::Full(_) => Problem::new(Code::TableFull, detail),
             Refusal::Unavailable(_) => Problem::new(Code::Unavailable, detail),
-        })
+        };
+        problem.into()
     }
 }
 
 fn of_change(refusal: ChangeRefusal, detail: String) -> Problem {
     match refusal {
         ChangeRefusal::OtherVersion => Problem::new(Code::PreconditionFailed, detail),
-        ChangeRefusal::Unconfirmed { effects, unnamed: _ } => Problem {
+        ChangeRefusal::Unconfirmed { effects, unnamed } => Problem {
             effects: Some(Box::new(Effects::from(*effects))),
+            unnamed: Some(unnamed),
             ..Problem::new(Code::NeedsConfirmation, detail)
         },
         ChangeRefusal::Overlap(id, known) => {

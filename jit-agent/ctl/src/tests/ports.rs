@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use jit_agent::{config::edit::Edit, core::change::Effects};
+use jit_agent::{config::edit::Edit, core::change::Effects, testing::scripted::Server};
 use jit_policy::{Approval, PortPolicy, Reload, Session};
+use serde_json::json;
 
 use super::*;
 
@@ -121,4 +122,44 @@ fn warnings_are_shown_and_are_no_faults() {
     let outcome = jitctl(Script { status, ..Script::default() }, &["status"]);
     assert_eq!(outcome.exit, Exit::Done);
     assert!(outcome.stdout.ends_with("\nWARNINGS\n- port 22/tcp: any source\n"), "{outcome:?}");
+}
+
+/// What a reload that is refused advises, where the agent answers with this beside the effects.
+fn advice(arguments: &[&str], detail: &str, unnamed: Option<Value>) -> String {
+    let mut problem = json!({
+        "type": "about:blank", "title": "", "status": 409, "detail": detail, "code": "needs_confirmation",
+        "effects": { "opened": ["22/tcp"], "ended": [], "shortened": [] },
+    });
+    if let Some(unnamed) = unnamed {
+        problem["unnamed"] = unnamed;
+    }
+    let mut answers = vec![(409, None, problem)];
+    if arguments[0] == "ports" {
+        let port = json!({
+            "number": 22, "protocol": "TCP", "allowedSourceAddressPrefixes": [], "maxRequestAccessDuration": "PT1H",
+            "justification": "optional", "liveGrants": 0, "lastConnectionTimeUtc": null,
+        });
+        answers.insert(0, (200, Some("\"1\""), json!({ "value": [port] })));
+    }
+    let server = Server::start(answers);
+    let outcome = jitctl_at(&server.socket(), arguments);
+    assert_eq!(outcome.exit, Exit::Refused, "{outcome:?}");
+    outcome.stderr.lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn whether_openings_have_to_be_named_is_told_by_a_field_and_not_by_the_wording() {
+    let (plain, naming) = ("add --yes to go on", "add --yes to go on (and --allow-open for what it opens)");
+    let remove = ["ports", "remove", "22"];
+    for (arguments, detail, unnamed, expected) in [
+        (&["reload"][..], "other words", Some(json!(["22/tcp"])), naming),
+        (&["reload"], "it was not named, but is", Some(json!([])), plain),
+        (&remove, "it was not named, but need not be", Some(json!([])), plain),
+        // Agents before the field.
+        (&["reload"], "what was not named as to be opened: 22/tcp", None, naming),
+        (&["reload"], "other words", None, naming),
+        (&remove, "other words", None, plain),
+    ] {
+        assert_eq!(advice(arguments, detail, unnamed.clone()), expected, "{arguments:?} {detail} {unnamed:?}");
+    }
 }

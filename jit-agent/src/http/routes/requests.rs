@@ -64,7 +64,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     let text = key.to_str().ok().filter(|key| (1..=LONGEST_KEY).contains(&key.len()) && keys.next().is_none());
     text.map(|key| Some(key.to_owned())).ok_or_else(|| {
         let given = excerpt(&String::from_utf8_lossy(key.as_bytes()));
-        Failure(Problem::invalid_values(vec![Violation {
+        Failure::from(Problem::invalid_values(vec![Violation {
             port: String::new(),
             field: "Idempotency-Key",
             given,

@@ -135,3 +135,16 @@ fn what_the_core_refuses_has_its_status_and_code() {
         post(&agent, "/v1/reload", "{}").problem(status, code);
     }
 }
+
+#[test]
+fn what_a_reload_would_open_without_its_having_been_named_is_in_a_field_of_its_own() {
+    for unnamed in [Vec::new(), vec!["22/tcp".to_owned(), "mode=observe".to_owned()]] {
+        let refusal = ChangeRefusal::Unconfirmed { effects: Box::new(effects()), unnamed: unnamed.clone() };
+        let agent = Agent::start(Script { refusal: Some(refusal.into()), ..Script::default() });
+        let answer = post(&agent, "/v1/reload", "{}");
+        answer.problem(409, "needs_confirmation");
+        assert_eq!(answer.body["unnamed"], json!(unnamed));
+    }
+    let agent = Agent::start(Script { refusal: Some(ChangeRefusal::NoWayBack.into()), ..Script::default() });
+    assert_eq!(post(&agent, "/v1/reload", "{}").body.get("unnamed"), None);
+}
