@@ -16,10 +16,11 @@ use std::{
 
 use ipnet::IpNet;
 use jit_common::abi::Mode;
+use jit_policy::{PolicyError, PortPolicies, PortPolicy, Protection, Role, Scope};
 
 use self::raw::{RawConfig, RawFragments};
+
 pub use jit_policy::{Interfaces, Pattern};
-use jit_policy::{PolicyError, PortPolicies, PortPolicy, Protection, Role, Scope};
 
 /// Where the configuration is, unless `--config` names another file.
 pub const DEFAULT_PATH: &str = "/etc/jit-agent/config.toml";
@@ -295,10 +296,23 @@ mod tests {
             ),
             (port("number = 22\nprotocol = 'tcp'\nallowed_sources = []"), ["22/tcp", "nobody could be let in"]),
             (port("number = 22\nprotocol = 'tcp'\nmax_duration = 'long'"), ["`long`", "\"3h\""]),
-            (port("number = 22\nprotocol = 'tcp'\nmax_duration = '0s'"), ["22/tcp", "use 5 min to 24 h"]),
-            (port("number = 22\nprotocol = 'tcp'\nmax_duration = '25h'"), ["22/tcp", "use 5 min to 24 h"]),
+            (
+                port("number = 22\nprotocol = 'tcp'\nmax_duration = '0s'"),
+                ["22/tcp: max_duration of 0 s is", "use 5 min to 24 h"],
+            ),
+            (
+                port("number = 22\nprotocol = 'tcp'\nmax_duration = '25h'"),
+                ["22/tcp: max_duration of 25 h is", "use 5 min to 24 h"],
+            ),
             (port("number = 22\nprotocol = 'tcp'\napproval = 'maybe'"), ["maybe", "`auto` or `required`"]),
-            (port("number = 22\nprotocol = 'tcp'\napproval_timeout = '59s'"), ["22/tcp", "use 1 min to 7 days"]),
+            (
+                port("number = 22\nprotocol = 'tcp'\napproval_timeout = '59s'"),
+                ["approval_timeout of 59 s is", "use 1 min to 7 days"],
+            ),
+            (
+                port("number = 22\nprotocol = 'tcp'\napproval_timeout = '169h'"),
+                ["of 7 days 1 h is", "use 1 min to 7 days"],
+            ),
             (port("number = 22\nprotocol = 'tcp'\nquota = 0"), ["22/tcp", "quota of 0"]),
             (error("interfaces = ['eth0']\nretention = '3h'"), ["`3h`", "\"1d\" to \"36500d\""]),
             (error("interfaces = ['eth0']\n[roles]\nowner = ['x']"), ["unknown field `owner`", "`requester`"]),

@@ -1,8 +1,10 @@
 //! Configurations and requests that can't be: refused with the value and the remedy, and nothing is opened or lost.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, Outcome, PATIENCE, Port, Reach, Response, Topology, request_body, tcp_connects};
@@ -136,7 +138,7 @@ fn a_request_that_can_not_be_is_refused_whole_with_what_would_be_allowed() -> Re
         (field(prefixes, json!(["192.0.2.10/24"])), 422, "invalid_value", &["192.0.2.10/24", "192.0.2.0/24 for"]),
         (field(prefixes, json!(["203.0.113.5"])), 422, "policy_violation", &["203.0.113.5/32", "within 192.0.2.0/24"]),
         (field("duration", json!("PT0S")), 422, "invalid_value", &["PT0S", "a time above zero"]),
-        (field("duration", json!("PT61M")), 422, "policy_violation", &["1h 1m", "at most 1h"]),
+        (field("duration", json!("PT61M")), 422, "policy_violation", &["1 h 1 min", "at most 1 h"]),
         (field("duration", json!("soon")), 422, "invalid_value", &["soon", "ISO 8601"]),
         (with(|body| body["justification"] = json!("")), 422, "policy_violation", &["justification", "says why"]),
         // One that is fine beside one that isn't.
@@ -160,7 +162,7 @@ fn a_request_that_can_not_be_is_refused_whole_with_what_would_be_allowed() -> Re
         (["--port", "65536", "--from", ALICE, "--for", "10m"], 2, ["65536", "1 to 65535"]),
         (["--port", "22", "--from", "192.0.2.10/24", "--for", "10m"], 2, ["192.0.2.10/24", "192.0.2.0/24"]),
         (["--port", "22", "--from", ALICE, "--for", "0s"], 2, ["0s", "--for"]),
-        (["--port", "22", "--from", ALICE, "--for", "2h"], 3, ["2h", "at most 1h"]),
+        (["--port", "22", "--from", ALICE, "--for", "2h"], 3, ["2 h", "at most 1 h"]),
     ] {
         let outcome = agent.jitctl(&[&["request", "-m", "test"], args.as_slice()].concat())?;
         ensure!(outcome.code() == Some(code), "{outcome:?}");

@@ -1,9 +1,11 @@
 //! What is written down of a trial, damaged or made up: the agent starts, says what is wrong, opens nothing, and does not
 //! enforce for ever what nobody confirmed.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, Outcome, PATIENCE, Port, Program, Reach, SILENCE, TcpServer, Topology, tcp_connects};
@@ -113,7 +115,7 @@ fn hostile(record: &Value) -> Vec<(Replace, Vec<&'static str>)> {
         ),
         (with("until", "-5"), vec!["invalid value: integer `-5`, expected u64", "remove it"]),
         (with("until", "36893488147419103232"), vec!["invalid type: floating point", "remove it"]),
-        (with("until", "18446744073709551615"), vec!["until = 18446744073709551615", "longer than 3600 s"]),
+        (with("until", "18446744073709551615"), vec!["until = 18446744073709551615", "longer than 1 h"]),
         (with("tried", "\"interfaces = 7\""), vec!["no configuration that could be tried", "remove it"]),
         (Box::new(|path| Ok(fs::create_dir(path)?)), vec!["is no file, but a directory", "remove it"]),
         (Box::new(|path| Ok(symlink("/dev/zero", path)?)), vec!["is no file, but a symbolic link", "remove it"]),

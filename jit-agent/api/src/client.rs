@@ -14,6 +14,7 @@ use hyper::{
     header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH},
 };
 use hyper_util::rt::TokioIo;
+use jit_policy::Span;
 use tokio::{
     net::UnixStream,
     signal::unix::{SignalKind, signal},
@@ -54,7 +55,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Nothing came in time.
-    #[error("no answer from the agent at {path} within {seconds} s; it may still do what was asked: see `jitctl grants`", path = .path.display(), seconds = .after.as_secs())]
+    #[error("no answer from the agent at {path} within {after}; it may still do what was asked: see `jitctl grants`", path = .path.display(), after = Span(*.after))]
     NoAnswer {
         /// The socket.
         path: PathBuf,

@@ -1,5 +1,7 @@
 //! What people see: tables, summaries and errors. Pure text; the clock and the zone come in.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jit_api::{
     terminal::{
@@ -16,7 +18,7 @@ mod requests;
 pub(super) use self::requests::{not_known, not_opened, open, opened, requests, waits};
 
 fn end(grant: &Grant, surroundings: &Surroundings) -> String {
-    format!("{} (in {})", moment(grant.end_time_utc, surroundings), span(grant.remaining_seconds))
+    format!("{} (in {})", moment(grant.end_time_utc, surroundings), span(Duration::from_secs(grant.remaining_seconds)))
 }
 
 /// Live grants.

@@ -7,11 +7,12 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jiff::{Timestamp, fmt::friendly::SpanPrinter};
+use jiff::Timestamp;
 
 use super::{
     port::{Justification, PortId, PortPolicies, PortPolicy},
     request::{ApprovedPort, NewRequest, RequestedPort, Until, Violation},
+    span::Span,
 };
 
 /// How many items a violation lists before it only counts the rest.
@@ -120,7 +121,12 @@ impl<'policies> Check<'policies> {
     fn duration(&mut self, requested: &RequestedPort, name: &str) -> Option<Duration> {
         match requested.until {
             Until::For(duration) if duration.is_zero() => {
-                self.violate(name, "duration", friendly(duration), "more than 0s");
+                self.violate(
+                    name,
+                    "duration",
+                    Span(duration).to_string(),
+                    format!("more than {}", Span(Duration::ZERO)),
+                );
                 None
             }
             Until::For(duration) => Some(duration),
@@ -142,10 +148,10 @@ impl<'policies> Check<'policies> {
             self.violate(port, "allowedSourceAddressPrefixes", source.to_string(), allowed);
         }
         if duration.is_some_and(|duration| duration > policy.max_duration) {
-            let maximum = friendly(policy.max_duration);
+            let maximum = Span(policy.max_duration);
             match requested.until {
                 Until::For(duration) => {
-                    self.violate(port, "duration", friendly(duration), format!("at most {maximum}"));
+                    self.violate(port, "duration", Span(duration).to_string(), format!("at most {maximum}"));
                 }
                 Until::Time(end) => {
                     let latest = self.now.saturating_add(policy.max_duration).unwrap_or(Timestamp::MAX);
@@ -177,7 +183,7 @@ impl<'policies> Check<'policies> {
                 Some(earlier) if earlier == duration => {}
                 Some(earlier) => {
                     let field = if matches!(requested.until, Until::For(_)) { "duration" } else { "endTimeUtc" };
-                    let given = format!("{} and {} for {source}", friendly(earlier), friendly(duration));
+                    let given = format!("{} and {} for {source}", Span(earlier), Span(duration));
                     self.violate(port, field, given, "one duration for the same port and source");
                 }
             }
@@ -186,10 +192,6 @@ impl<'policies> Check<'policies> {
             self.approved.push(ApprovedPort { port, sources: new, duration });
         }
     }
-}
-
-fn friendly(duration: Duration) -> String {
-    SpanPrinter::new().unsigned_duration_to_string(&duration)
 }
 
 fn listed<T: Display>(items: impl IntoIterator<Item = T>, separator: &str) -> String {

@@ -42,4 +42,4 @@ pub use request::{ApprovedPort, IdempotencyKey, NewRequest, RequestId, Requested
 pub use role::{Right, Role};
 pub use selection::{AuditFilter, GrantFilter, NotedHead, Page, RequestFilter, Selection};
 pub use source::{SourceError, parse_source, single_address};
-pub use span::{SpanError, iso_span, parse_iso_span, parse_span};
+pub use span::{Span, SpanError, iso_span, parse_iso_span, parse_span};

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use ipnet::IpNet;
 use jit_common::abi::Transport;
 
+use super::span::Span;
+
 /// Shortest maximum duration a port policy may set.
 pub const SHORTEST_MAXIMUM: Duration = Duration::from_secs(5 * 60);
 /// Longest maximum duration a port policy may set.
@@ -218,10 +220,10 @@ impl PortPolicies {
                 return Err(PolicyError::NoSources(policy.id));
             }
             if !(SHORTEST_MAXIMUM..=LONGEST_MAXIMUM).contains(&policy.max_duration) {
-                return Err(PolicyError::Maximum(policy.id, policy.max_duration));
+                return Err(PolicyError::Maximum(policy.id, Span(policy.max_duration)));
             }
             if !(SHORTEST_APPROVAL_TIMEOUT..=LONGEST_APPROVAL_TIMEOUT).contains(&policy.approval_timeout) {
-                return Err(PolicyError::ApprovalTimeout(policy.id, policy.approval_timeout));
+                return Err(PolicyError::ApprovalTimeout(policy.id, Span(policy.approval_timeout)));
             }
             if !(1..=LARGEST_QUOTA).contains(&policy.quota) {
                 return Err(PolicyError::Quota(policy.id, policy.quota));
@@ -272,11 +274,15 @@ pub enum PolicyError {
     )]
     NoSources(PortId),
     /// Maximum duration out of range.
-    #[error("port {0}: max_duration of {1:?} is out of range; use 5 min to 24 h")]
-    Maximum(PortId, Duration),
+    #[error("port {0}: max_duration of {1} is out of range; use {low} to {high}", low = Span(SHORTEST_MAXIMUM), high = Span(LONGEST_MAXIMUM))]
+    Maximum(PortId, Span),
     /// Time for approval out of range.
-    #[error("port {0}: approval_timeout of {1:?} is out of range; use 1 min to 7 days")]
-    ApprovalTimeout(PortId, Duration),
+    #[error(
+        "port {0}: approval_timeout of {1} is out of range; use {low} to {high}",
+        low = Span(SHORTEST_APPROVAL_TIMEOUT),
+        high = Span(LONGEST_APPROVAL_TIMEOUT)
+    )]
+    ApprovalTimeout(PortId, Span),
     /// Nobody could be let in, or a number beyond all tables.
     #[error("port {0}: quota of {1} is out of range; use 1 to {LARGEST_QUOTA}")]
     Quota(PortId, u32),

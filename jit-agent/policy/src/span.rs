@@ -1,8 +1,62 @@
 //! Spans of time as people and programs write them.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, SpanRelativeTo, fmt::temporal::SpanParser};
+
+/// Units from the largest on, each with its length in nanoseconds. Days count from two of them on, so that the longest grant
+/// lasts `24 h`.
+const UNITS: [(u128, &str); 7] = [
+    (24 * 3_600_000_000_000, "days"),
+    (3_600_000_000_000, "h"),
+    (60_000_000_000, "min"),
+    (1_000_000_000, "s"),
+    (1_000_000, "ms"),
+    (1000, "µs"),
+    (1, "ns"),
+];
+
+/// A duration that is shown exactly, like `1 h 30 min`, `25 h` or `7 days`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// The duration without what is below the unit after its largest one, like `29 min 50 s` or `2 h 5 min`.
+    #[must_use]
+    pub fn brief(self) -> Self {
+        let nanoseconds = self.0.as_nanos();
+        let smallest =
+            UNITS.iter().skip(self.largest() + 1).chain(UNITS.last()).next().map_or(1, |(length, _)| *length);
+        let rest = nanoseconds % smallest;
+        Self(self.0.saturating_sub(Duration::from_nanos(u64::try_from(rest).unwrap_or(0))))
+    }
+
+    /// The place of the largest unit that it is counted in.
+    fn largest(self) -> usize {
+        let nanoseconds = self.0.as_nanos();
+        let fits = |(place, (length, _)): &(usize, &(u128, &str))| nanoseconds / length > u128::from(*place == 0);
+        UNITS.iter().enumerate().find(fits).map_or(UNITS.len() - 1, |(place, _)| place)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_zero() {
+            return formatter.write_str("0 s");
+        }
+        let mut rest = self.0.as_nanos();
+        let mut space = "";
+        for (length, unit) in UNITS.iter().skip(self.largest()) {
+            let count = rest / length;
+            rest %= length;
+            if count > 0 {
+                write!(formatter, "{space}{count} {unit}")?;
+                space = " ";
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Why a text is no span of time to open something for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +117,49 @@ pub fn iso_span(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_is_shown_exactly_and_in_units_that_people_use() {
+        for (duration, shown) in [
+            (Duration::ZERO, "0 s"),
+            (Duration::from_secs(59), "59 s"),
+            (Duration::from_secs(90), "1 min 30 s"),
+            (Duration::from_secs(3600), "1 h"),
+            (Duration::from_secs(3605), "1 h 5 s"),
+            (Duration::from_secs(24 * 3600), "24 h"),
+            (Duration::from_secs(25 * 3600), "25 h"),
+            (Duration::from_secs(48 * 3600 - 1), "47 h 59 min 59 s"),
+            (Duration::from_secs(48 * 3600), "2 days"),
+            (Duration::from_secs(7 * 24 * 3600 + 1800), "7 days 30 min"),
+            (Duration::from_millis(1500), "1 s 500 ms"),
+            (Duration::new(1, 1), "1 s 1 ns"),
+            (Duration::from_micros(20), "20 µs"),
+        ] {
+            assert_eq!(Span(duration).to_string(), shown);
+        }
+        assert!(Span(Duration::MAX).to_string().starts_with("213503982334601 days 7 h"));
+    }
+
+    #[test]
+    fn a_brief_duration_has_its_two_largest_units() {
+        for (seconds, shown) in [
+            (0, "0 s"),
+            (45, "45 s"),
+            (60, "1 min"),
+            (1790, "29 min 50 s"),
+            (3600, "1 h"),
+            (3605, "1 h"),
+            (7500, "2 h 5 min"),
+            (7501, "2 h 5 min"),
+            (86_400, "24 h"),
+            (7 * 86_400 + 3601, "7 days 1 h"),
+        ] {
+            assert_eq!(Span(Duration::from_secs(seconds)).brief().to_string(), shown);
+        }
+        assert_eq!(Span(Duration::new(5, 999_999_999)).brief().to_string(), "5 s 999 ms");
+        assert_eq!(Span(Duration::from_nanos(7)).brief(), Span(Duration::from_nanos(7)));
+        assert!(Span(Duration::MAX).brief() <= Span(Duration::MAX));
+    }
 
     #[test]
     fn durations_are_numbers_with_units() {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use jit_policy::{BootTime, LONGEST_TRIAL, TrialKind};
+use jit_policy::{BootTime, LONGEST_TRIAL, Span, TrialKind};
 
 use super::host;
 use crate::{
@@ -63,12 +63,12 @@ pub(crate) fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Sta
     if let Some(record) = record {
         if record.boot_id == boot_id && record.until > now.after(LONGEST_TRIAL).0 {
             faults.push(format!(
-                "{}: until = {} is {} s from now, and no trial lasts longer than {} s, so none runs; `jit-agent enable` \
+                "{}: until = {} is {} from now, and no trial lasts longer than {}, so none runs; `jit-agent enable` \
                  starts another one",
                 trial::path(&state).display(),
                 record.until,
-                record.end().since(now).as_secs(),
-                LONGEST_TRIAL.as_secs()
+                Span(record.end().since(now)),
+                Span(LONGEST_TRIAL)
             ));
         }
         go_on(&mut start, record, (boot_id, now), &mut faults);

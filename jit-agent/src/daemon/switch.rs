@@ -89,7 +89,7 @@ fn enable(agent: &Agent, options: EnableOptions, surroundings: &Surroundings) ->
     }
     shown.push_str(&format!(
         "\nthe ports are shut for a trial of {}; unless `jit-agent confirm` comes in time, they open again\n",
-        span(trial.as_secs())
+        span(trial)
     ));
     agree(&shown, yes, "", surroundings)?;
     let body = Enable { trial: Some(iso_span(trial)), session, grant: grant.map(iso_span), console };

@@ -10,7 +10,12 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use jit_api::{excerpt, object::Object, problem::Code};
+use jit_api::{
+    excerpt,
+    object::Object,
+    problem::{Code, Problem},
+};
+use jit_policy::Span;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -36,10 +41,7 @@ async fn whole(request: Request) -> Result<Vec<u8>, Failure> {
     check_content_type(&head.headers)?;
     let waits_for_leave = head.headers.contains_key(header::EXPECT);
     timeout(TIMEOUT, read(body, waits_for_leave)).await.map_err(|_| {
-        Failure::new(
-            Code::BodyIncomplete,
-            format!("the body did not arrive within {} s; send it at once", TIMEOUT.as_secs()),
-        )
+        Problem::new(Code::BodyIncomplete, format!("the body did not arrive within {}; send it at once", Span(TIMEOUT)))
     })?
 }
 

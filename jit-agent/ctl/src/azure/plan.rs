@@ -1,7 +1,5 @@
 //! What an import would change, compared with the policies that the agent has. Pure.
 
-use std::time::Duration;
-
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use jit_api::{
@@ -72,7 +70,7 @@ impl Step {
             Change::Changed { maximum, sources } => (maximum, sources),
         };
         let maximum =
-            maximum.iter().map(|was| format!("maximum from {}", parse_iso_span(was).map_or_else(String::new, words)));
+            maximum.iter().map(|was| format!("maximum from {}", parse_iso_span(was).map_or_else(String::new, span)));
         let sources = sources.iter().map(|was| format!("sources from {}", listed(was)));
         format!("changes {}", maximum.chain(sources).collect::<Vec<_>>().join(" and "))
     }
@@ -91,10 +89,6 @@ impl Step {
 /// Sources, for people.
 pub(super) fn listed(sources: &[String]) -> String {
     sources.iter().map(|prefix| source(prefix)).collect::<Vec<_>>().join(", ")
-}
-
-fn words(duration: Duration) -> String {
-    span(duration.as_secs())
 }
 
 /// One step for each port of the file.

@@ -45,7 +45,7 @@ fn check(ports: Vec<RequestedPort>, justification: &str) -> Result<Vec<ApprovedP
 fn approved(ports: Vec<RequestedPort>) -> Vec<String> {
     let show = |approved: ApprovedPort| {
         let ApprovedPort { port, sources, duration } = approved;
-        format!("{port} from {} for {}", listed(sources, ","), friendly(duration))
+        format!("{port} from {} for {}", listed(sources, ","), Span(duration))
     };
     check(ports, "why not").unwrap().into_iter().map(show).collect()
 }
@@ -65,15 +65,15 @@ fn what_lies_within_the_policies_is_approved() {
     let hour = Until::For(HOUR);
     let in_an_hour = Until::Time(now() + HOUR);
     for (requested, expected) in [
-        (port(22, TCP, &["198.51.100.7"], hour), "22/tcp from 198.51.100.7/32 for 1h"),
-        (port(22, None, &["198.51.100.0/24"], hour), "22/tcp from 198.51.100.0/24 for 1h"),
-        (port(22, None, &["2001:db8:1::/48"], in_an_hour), "22/tcp from 2001:db8:1::/48 for 1h"),
-        (port(22, None, &["198.51.100.7"], Until::For(HOUR * 3)), "22/tcp from 198.51.100.7/32 for 3h"),
-        (port(22, None, &["198.51.100.7"], Until::Time(now() + HOUR * 3)), "22/tcp from 198.51.100.7/32 for 3h"),
-        (port(3389, TCP, &["192.0.2.1"], hour), "3389/tcp from 192.0.2.1/32 for 1h"),
-        (port(3389, None, &["192.0.2.1"], hour), "3389/any from 192.0.2.1/32 for 1h"),
-        (port(3389, ANY, &["192.0.2.1"], hour), "3389/any from 192.0.2.1/32 for 1h"),
-        (port(53, UDP, &["192.0.2.1"], Until::For(HOUR * 2)), "53/udp from 192.0.2.1/32 for 2h"),
+        (port(22, TCP, &["198.51.100.7"], hour), "22/tcp from 198.51.100.7/32 for 1 h"),
+        (port(22, None, &["198.51.100.0/24"], hour), "22/tcp from 198.51.100.0/24 for 1 h"),
+        (port(22, None, &["2001:db8:1::/48"], in_an_hour), "22/tcp from 2001:db8:1::/48 for 1 h"),
+        (port(22, None, &["198.51.100.7"], Until::For(HOUR * 3)), "22/tcp from 198.51.100.7/32 for 3 h"),
+        (port(22, None, &["198.51.100.7"], Until::Time(now() + HOUR * 3)), "22/tcp from 198.51.100.7/32 for 3 h"),
+        (port(3389, TCP, &["192.0.2.1"], hour), "3389/tcp from 192.0.2.1/32 for 1 h"),
+        (port(3389, None, &["192.0.2.1"], hour), "3389/any from 192.0.2.1/32 for 1 h"),
+        (port(3389, ANY, &["192.0.2.1"], hour), "3389/any from 192.0.2.1/32 for 1 h"),
+        (port(53, UDP, &["192.0.2.1"], Until::For(HOUR * 2)), "53/udp from 192.0.2.1/32 for 2 h"),
     ] {
         assert_eq!(approved(vec![requested]), [expected]);
     }
@@ -82,7 +82,7 @@ fn what_lies_within_the_policies_is_approved() {
 #[test]
 fn no_protocol_means_both_policies_of_a_number() {
     let ports = vec![port(53, None, &["192.0.2.1"], Until::For(HOUR))];
-    assert_eq!(approved(ports), ["53/tcp from 192.0.2.1/32 for 1h", "53/udp from 192.0.2.1/32 for 1h"]);
+    assert_eq!(approved(ports), ["53/tcp from 192.0.2.1/32 for 1 h", "53/udp from 192.0.2.1/32 for 1 h"]);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn exact_repetitions_are_merged_and_nested_sources_are_kept() {
     let again = port(22, TCP, &["198.51.100.0/24", "198.51.100.8"], Until::Time(now() + HOUR));
     assert_eq!(
         approved(vec![twice, again]),
-        ["22/tcp from 198.51.100.7/32,198.51.100.0/24 for 1h", "22/tcp from 198.51.100.8/32 for 1h"]
+        ["22/tcp from 198.51.100.7/32,198.51.100.0/24 for 1 h", "22/tcp from 198.51.100.8/32 for 1 h"]
     );
 }
 
@@ -113,8 +113,8 @@ fn each_thing_beyond_the_policies_is_a_violation_of_its_own_field() {
             "22/tcp allowedSourceAddressPrefixes: 198.51.100.0/23 -> within 198.51.100.0/24 or 2001:db8::/32"
                 .to_owned(),
         ),
-        (port(22, TCP, &[ok], Until::For(HOUR * 4)), "22/tcp duration: 4h -> at most 3h".to_owned()),
-        (port(22, TCP, &[ok], Until::For(Duration::ZERO)), "22/tcp duration: 0s -> more than 0s".to_owned()),
+        (port(22, TCP, &[ok], Until::For(HOUR * 4)), "22/tcp duration: 4 h -> at most 3 h".to_owned()),
+        (port(22, TCP, &[ok], Until::For(Duration::ZERO)), "22/tcp duration: 0 s -> more than 0 s".to_owned()),
         (
             port(22, TCP, &[ok], Until::Time(now())),
             "22/tcp endTimeUtc: 2026-03-01T12:00:00Z -> after 2026-03-01T12:00:00Z, the time of the request".to_owned(),
@@ -125,7 +125,7 @@ fn each_thing_beyond_the_policies_is_a_violation_of_its_own_field() {
         ),
         (
             port(22, TCP, &[ok], Until::Time(now() + HOUR * 3 + Duration::from_nanos(1))),
-            "22/tcp endTimeUtc: 2026-03-01T15:00:00.000000001Z -> at most 3h from now, until 2026-03-01T15:00:00Z"
+            "22/tcp endTimeUtc: 2026-03-01T15:00:00.000000001Z -> at most 3 h from now, until 2026-03-01T15:00:00Z"
                 .to_owned(),
         ),
     ] {
@@ -136,7 +136,7 @@ fn each_thing_beyond_the_policies_is_a_violation_of_its_own_field() {
 #[test]
 fn only_the_policy_that_is_exceeded_complains() {
     let ports = vec![port(53, None, &["192.0.2.1"], Until::For(HOUR * 2))];
-    assert_eq!(violations(ports, ""), ["53/tcp duration: 2h -> at most 1h"]);
+    assert_eq!(violations(ports, ""), ["53/tcp duration: 2 h -> at most 1 h"]);
 }
 
 #[test]
@@ -152,10 +152,10 @@ fn all_violations_are_reported_at_once() {
         [
             "22/tcp allowedSourceAddressPrefixes: 192.0.2.1/32 -> within 198.51.100.0/24 or 2001:db8::/32",
             "22/tcp allowedSourceAddressPrefixes: 192.0.2.2/32 -> within 198.51.100.0/24 or 2001:db8::/32",
-            "22/tcp duration: 4h -> at most 3h",
+            "22/tcp duration: 4 h -> at most 3 h",
             "80 number: 80 -> 22/tcp, 53/tcp, 53/udp, 3389/any",
             "80 allowedSourceAddressPrefixes: none -> at least one source",
-            "80 duration: 0s -> more than 0s",
+            "80 duration: 0 s -> more than 0 s",
             "3389/any justification: none -> a text that says why",
         ]
     );
@@ -169,7 +169,7 @@ fn one_source_with_two_durations_is_a_violation() {
     ];
     assert_eq!(
         violations(ports, ""),
-        ["22/tcp duration: 1h and 2h for 198.51.100.7/32 -> one duration for the same port and source"]
+        ["22/tcp duration: 1 h and 2 h for 198.51.100.7/32 -> one duration for the same port and source"]
     );
 }
 
