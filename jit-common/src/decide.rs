@@ -4,6 +4,7 @@ use crate::{
     abi::{Event, MAPPED_BITS, PortEntry, Settings, Slot, Transport},
     parse::{Flow, Source},
     reason::Reason,
+    search_end::{Admission, Refusal},
 };
 
 /// The tables a decision reads: the kernel's maps in the program, the same maps or plain memory on the host.
@@ -25,7 +26,7 @@ pub trait Tables {
 
     /// [Searches](search) the tables. The program does it in a function of its own.
     #[inline(always)]
-    fn search(&self, flow: &Flow) -> Result<(Reason, u32, u64), Reason>
+    fn search(&self, flow: &Flow) -> Result<(Admission, u32, u64), Refusal>
     where
         Self: Sized,
     {
@@ -87,27 +88,29 @@ pub fn decide_flow<T: Tables, R>(flow: &Flow, tables: &T, then: impl FnOnce(Deci
         return then(Decision { reason: Reason::NoGrant, counters, admitted: None, settings });
     }
     match tables.search(flow) {
-        Ok((reason, slot, now)) => then(Decision { reason, counters, admitted: Some((slot, now)), settings }),
-        Err(reason) => refuse(reason, counters, tables, settings, then),
+        Ok((admission, slot, now)) => {
+            then(Decision { reason: admission.reason(), counters, admitted: Some((slot, now)), settings })
+        }
+        Err(refusal) => refuse(refusal.reason(), counters, tables, settings, then),
     }
 }
 
 /// How often the tables are searched while they change.
 const ATTEMPTS: u32 = 2;
 
-/// The slot that lets a packet pass, with the reason and when that was found; or why there is none.
+/// The slot that lets a packet pass, with what it is there for and when that was found; or why there is no such slot.
 ///
 /// Entries are looked up one after the other. A source that goes from one grant to another meanwhile, the new one opened
 /// before the old one ends, could be found under neither, so the tables are searched again if anything was opened.
 #[inline(always)]
-pub fn search<T: Tables>(flow: &Flow, tables: &T) -> Result<(Reason, u32, u64), Reason> {
+pub fn search<T: Tables>(flow: &Flow, tables: &T) -> Result<(Admission, u32, u64), Refusal> {
     let mut settings = tables.settings();
-    let mut without_grant = Reason::NoGrant;
+    let mut without_grant = Refusal::NoGrant;
     for _ in 0..ATTEMPTS {
         // The hints too have to be younger than the number of openings.
         match find(flow, tables.port(flow.port), tables, &settings) {
             Ok(found) => return Ok(found),
-            Err(reason) => without_grant = reason,
+            Err(refusal) => without_grant = refusal,
         }
         let now = tables.settings();
         if now.openings == settings.openings {
@@ -125,17 +128,17 @@ fn find<T: Tables>(
     port: PortEntry,
     tables: &T,
     settings: &Settings,
-) -> Result<(Reason, u32, u64), Reason> {
-    let mut without_grant = Reason::NoGrant;
+) -> Result<(Admission, u32, u64), Refusal> {
+    let mut without_grant = Refusal::NoGrant;
     if port.has_hosts()
         && let Some((number, slot)) = tables.host(flow)
         && slot.covers(flow)
     {
         let now = tables.now();
         if now < slot.deadline {
-            return Ok((Reason::HostGrant, number, now));
+            return Ok((Admission::HostGrant, number, now));
         }
-        without_grant = Reason::GrantExpired;
+        without_grant = Refusal::GrantExpired;
     }
     if port.has_prefixes()
         && let Some((number, slot)) = tables.prefix(flow)
@@ -143,15 +146,15 @@ fn find<T: Tables>(
     {
         let now = tables.now();
         if now < slot.deadline {
-            return Ok((Reason::PrefixGrant, number, now));
+            return Ok((Admission::PrefixGrant, number, now));
         }
-        without_grant = Reason::GrantExpired;
+        without_grant = Refusal::GrantExpired;
     }
     if settings.has(Settings::BREAK_GLASS)
         && let Some((number, slot)) = tables.break_glass(flow.source)
         && slot.always_lets_in(flow.source)
     {
-        return Ok((Reason::BreakGlass, number, tables.now()));
+        return Ok((Admission::BreakGlass, number, tables.now()));
     }
     Err(without_grant)
 }

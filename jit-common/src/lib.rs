@@ -16,3 +16,4 @@ pub mod parse;
 mod pod;
 pub mod reason;
 pub mod route;
+pub mod search_end;

@@ -17,7 +17,7 @@ use jit_common::{
     },
     decide::{Decision, Tables, search, untagged},
     parse::{Flow, Source},
-    reason::Reason,
+    search_end::{self, Admission, Refusal},
 };
 
 use crate::{forward, frame::PacketFrame};
@@ -141,26 +141,14 @@ impl<F: PacketFrame> Tables for KernelTables<'_, F> {
     }
 
     #[inline(always)]
-    fn search(&self, flow: &Flow) -> Result<(Reason, u32, u64), Reason> {
+    fn search(&self, flow: &Flow) -> Result<(Admission, u32, u64), Refusal> {
         let (high, low) = flow.source.mapped();
         let tag = u64::from(Slot::tag(flow.source, flow.port, flow.transport as u8));
         let mut found = Found { slot: 0, now: 0 };
-        let reason = search_maps(high, low, tag, &mut found) as u8;
-        // The reasons for which a search can end; any other number is none that it gives.
-        match reason {
-            HOST_GRANT => Ok((Reason::HostGrant, found.slot as u32, found.now)),
-            PREFIX_GRANT => Ok((Reason::PrefixGrant, found.slot as u32, found.now)),
-            BREAK_GLASS => Ok((Reason::BreakGlass, found.slot as u32, found.now)),
-            GRANT_EXPIRED => Err(Reason::GrantExpired),
-            _ => Err(Reason::NoGrant),
-        }
+        let end = search_end::of_number(search_maps(high, low, tag, &mut found));
+        end.map(|admission| (admission, found.slot as u32, found.now))
     }
 }
-
-const HOST_GRANT: u8 = Reason::HostGrant as u8;
-const PREFIX_GRANT: u8 = Reason::PrefixGrant as u8;
-const BREAK_GLASS: u8 = Reason::BreakGlass as u8;
-const GRANT_EXPIRED: u8 = Reason::GrantExpired as u8;
 
 /// Which slot lets a packet pass, and when that was found.
 #[repr(C)]
@@ -170,20 +158,18 @@ struct Found {
 }
 
 /// The search as a function of its own, which the verifier and the processor meet once instead of in each place that
-/// leads to it, and whose stack the other ways don't pay for. Returns the number of the reason.
+/// leads to it, and whose stack the other ways don't pay for. Returns the [number](search_end::number) of its end.
 #[inline(never)]
 fn search_maps(source_high: u64, source_low: u64, tag: u64, found: &mut Found) -> u32 {
     let Some((source, port, transport)) = untagged(source_high, source_low, tag) else {
-        return Reason::NoGrant as u32;
+        return search_end::number(Err(Refusal::NoGrant));
     };
     let flow = Flow { source, port, transport, fragment: false, transport_header: 0 };
-    match search(&flow, &Maps) {
-        Ok((reason, slot, now)) => {
-            *found = Found { slot: u64::from(slot), now };
-            reason as u32
-        }
-        Err(reason) => reason as u32,
-    }
+    let end = search(&flow, &Maps).map(|(admission, slot, now)| {
+        *found = Found { slot: u64::from(slot), now };
+        admission
+    });
+    search_end::number(end)
 }
 
 /// The maps themselves, without a packet.
