@@ -1,3 +1,7 @@
 //! Equipment of tests, of this package and of others.
 
+pub mod agent;
+pub mod machine;
+pub mod packet;
+pub mod people;
 pub mod scripted;

@@ -34,8 +34,9 @@ impl Access {
     }
 
     /// The roles of users alone.
-    #[cfg(test)]
-    pub(super) fn of_users(users: &[(Role, u32)]) -> Self {
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn of_users(users: &[(Role, u32)]) -> Self {
         Self { users: users.to_vec(), groups: Vec::new() }
     }
 

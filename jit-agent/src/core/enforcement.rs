@@ -1,6 +1,6 @@
 //! Enforcement turned on and off: on only as a trial, with a way back.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jit_common::abi::{Mode, Transport};
@@ -17,7 +17,7 @@ use super::{
     change::ChangeRefusal,
     handle::Opening,
     policies::{by, not_changed},
-    sockets,
+    sockets::ConnectedTo,
     trial::{Over, Trial},
     view::{Cover, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, SessionView},
 };
@@ -28,9 +28,6 @@ use crate::{
 
 /// How long the operator's own grant lasts at most where nothing is said.
 const OWN_GRANT: Duration = Duration::from_secs(3600);
-
-/// Finds the sources that are connected to ports, and to which.
-type ConnectedTo = fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, String>;
 
 /// What the core knows of enforcement beside the configuration.
 pub(super) struct Enforcement {
@@ -49,9 +46,9 @@ pub(super) struct Enforcement {
 }
 
 impl Enforcement {
-    pub(super) fn new(trial: Option<Trial>, over: Option<Over>) -> Self {
+    pub(super) fn new(trial: Option<Trial>, over: Option<Over>, connected_to: ConnectedTo) -> Self {
         let next_try = BootTime::default();
-        Self { trial, over, next_try, unloaded: None, fault: None, connected_to: sockets::connected_to }
+        Self { trial, over, next_try, unloaded: None, fault: None, connected_to }
     }
 
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {

@@ -44,6 +44,7 @@ pub use self::{
     access::Access,
     change::Origin,
     handle::{Command, CoreHandle},
+    sockets::{ConnectedTo, connected_to},
     trial::{Over, Trial},
 };
 use self::{
@@ -107,6 +108,8 @@ pub struct Parts {
     pub faults: Vec<String>,
     /// Where the configuration is from.
     pub origin: Origin,
+    /// Finds who is connected.
+    pub connected_to: ConnectedTo,
 }
 
 /// What people want to know of a live grant beyond what the book needs.
@@ -174,8 +177,8 @@ impl Core {
     /// A core that knows no grants yet; call [`recover`](Self::recover) next.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin } = parts;
-        let enforcement = Enforcement::new(origin.trial.take(), origin.over.take());
+        let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin, connected_to } = parts;
+        let enforcement = Enforcement::new(origin.trial.take(), origin.over.take(), connected_to);
         Self {
             config,
             access,

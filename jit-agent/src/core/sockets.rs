@@ -7,11 +7,14 @@ use std::{
 
 use procfs::net::{TcpNetEntry, TcpState};
 
+/// Finds the sources that are connected to ports, and to which.
+pub type ConnectedTo = fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, String>;
+
 /// The TCP connections that others have to these ports of this host, each source and port once, in their order.
 ///
 /// # Errors
 /// The kernel's lists can't be read.
-pub(super) fn connected_to(ports: &[u16]) -> Result<Vec<(IpAddr, u16)>, String> {
+pub fn connected_to(ports: &[u16]) -> Result<Vec<(IpAddr, u16)>, String> {
     let unreadable = |error: procfs::ProcError| format!("the list of connections can't be read: {error}");
     // Without IPv6 there is no second list.
     let lists = [procfs::net::tcp().map_err(unreadable)?, procfs::net::tcp6().unwrap_or_default()];

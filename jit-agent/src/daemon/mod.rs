@@ -17,14 +17,14 @@ use tokio::{
     sync::oneshot,
 };
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use self::start::configuration_at;
 use self::start::{Start, configuration};
 pub use self::{arguments::command, main::main};
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, accepted, files, unloaded},
-    core::{Access, Core, CoreHandle, Origin, Parts},
+    core::{Access, Core, CoreHandle, Origin, Parts, connected_to},
     datapath::{
         Datapath as _, DatapathError,
         xdp::{EventSource, Incomplete, LinkWatch, XdpDatapath, probe, unload},
@@ -78,8 +78,18 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         follow(source, &events);
     }
     let datapath = Box::new(datapath);
-    let mut core =
-        Core::new(Parts { config, access, clock, boot, datapath, events: events.clone(), store, faults, origin });
+    let mut core = Core::new(Parts {
+        config,
+        access,
+        clock,
+        boot,
+        datapath,
+        events: events.clone(),
+        store,
+        faults,
+        origin,
+        connected_to,
+    });
     core.recover(adopted);
     serve(core, &socket, metrics, &events, links)
 }

@@ -51,6 +51,8 @@ use self::{
     peer::Identity,
     refused::Refused,
 };
+#[cfg(any(test, feature = "testing"))]
+use crate::core::view::Peer;
 use crate::core::{handle::CoreHandle, presence::Presence};
 
 pub use self::bind::{BindError, bind};
@@ -74,6 +76,29 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// The listener is broken. Running out of descriptors or memory is not: that is waited out.
 pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    serve_identified(listener, core, shutdown, Identity::of).await
+}
+
+/// As [`serve`], but whoever connects counts as this user: for tests, which run as whatever user there is.
+///
+/// # Errors
+/// As [`serve`].
+#[cfg(any(test, feature = "testing"))]
+pub async fn serve_as(
+    listener: UnixListener,
+    core: CoreHandle,
+    shutdown: impl Future<Output = ()>,
+    peer: &Peer,
+) -> io::Result<()> {
+    serve_identified(listener, core, shutdown, |_| Ok(Identity::known(peer))).await
+}
+
+async fn serve_identified(
+    listener: UnixListener,
+    core: CoreHandle,
+    shutdown: impl Future<Output = ()>,
+    identify: impl Fn(&UnixStream) -> io::Result<Identity>,
+) -> io::Result<()> {
     let presence = core.presence().clone();
     let router = routes::router(core);
     let limits = Limits::default();
@@ -86,7 +111,7 @@ pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Futu
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let identity = Identity::of(&stream);
+                    let identity = identify(&stream);
                     // Here, and not where they are served, so that they are counted in the order in which they came.
                     let place = take_place(&limits, &identity);
                     connections.spawn(admit(stream, identity, place, router.clone(), presence.clone(), stopping.clone()));

@@ -38,6 +38,15 @@ impl Identity {
         Ok(Self { uid: credentials.uid(), groups, login, names: Arc::default() })
     }
 
+    /// A user who is known already.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn known(peer: &Peer) -> Self {
+        let Peer { uid, groups, name, login } = peer.clone();
+        let (login, login_name) = login.unzip();
+        let names = Arc::new(OnceCell::new_with(Some((name, login_name))));
+        Self { uid, groups, login, names }
+    }
+
     /// The user id.
     pub(super) fn uid(&self) -> u32 {
         self.uid

@@ -1,6 +1,4 @@
-//! A host whose configuration is in a file, and what can be seen of its enforcement.
-
-use std::{fs, path::PathBuf};
+//! Changes of the configuration, and what can be seen of enforcement.
 
 use jit_common::abi::Mode;
 use jit_policy::{EnableAsked, PortPolicy, Protocol, Reload, Session};
@@ -10,10 +8,7 @@ use super::{
     view::{Enabled, StatusView},
     *,
 };
-use crate::{
-    config::{accepted, edit::Edit, files, trial},
-    daemon::configuration_at,
-};
+use crate::config::{edit::Edit, trial};
 
 pub(super) const SSH: PortId = PortId { number: 22, protocol: Protocol::Tcp };
 pub(super) const LENGTH: u64 = 600;
@@ -27,33 +22,24 @@ pub(super) fn asked() -> EnableAsked {
     EnableAsked { trial: secs(LENGTH), session: Some(session(OPERATOR)), grant: None, console: true }
 }
 
-/// A world whose configuration is in a file.
+/// A world, and who works there.
 pub(super) struct Host {
     pub(super) world: World,
-    pub(super) file: PathBuf,
     /// Of whoever changes something.
     pub(super) session: Option<Session>,
 }
 
 impl Host {
     pub(super) fn new() -> Self {
-        let mut world = World::new();
-        let file = world.dir.path().join("config.toml");
-        let places = format!("state_dir = '{}'\n", world.dir.path().display());
-        fs::write(&file, format!("# of this host\n{places}{CONFIG}")).unwrap();
-        let loaded = files::load(&file).unwrap();
-        world.core().config = loaded.config;
-        world.core().origin = Origin::loaded(&file, loaded.origin);
-        Self { world, file, session: None }
+        Self { world: World::new(), session: None }
     }
 
     pub(super) fn text(&self) -> String {
-        fs::read_to_string(&self.file).unwrap()
+        self.world.text()
     }
 
     pub(super) fn rewrite(&self, from: &str, to: &str) {
-        assert!(self.text().contains(from));
-        fs::write(&self.file, self.text().replace(from, to)).unwrap();
+        self.world.rewrite(from, to);
     }
 
     pub(super) fn grant(&mut self, number: u32, source: &str, seconds: u64) {
@@ -91,19 +77,15 @@ impl Host {
     /// Starts the agent with what the daemon would start it with.
     pub(super) fn begin(&mut self, adopted: bool) {
         drop(self.world.core.take());
-        let start = configuration_at(&self.file, &self.world.boot.boot_id, self.world.clock.boot());
-        (self.world.config, self.world.origin) = (start.config, start.origin);
-        if let Some(text) = start.text {
-            accepted::remember(self.world.dir.path(), &text).unwrap();
-        }
-        let kernel = self.world.kernel.clone();
-        self.world.start_on(Box::new(kernel), adopted);
+        self.world.load();
+        self.world.start(adopted);
     }
 
     /// The same in another boot, which begins at this moment.
     pub(super) fn reboot(&mut self) {
         drop(self.world.core.take());
-        self.world.renew(self.world.clock.wall());
+        let now = self.world.clock.wall();
+        self.world.renew(now);
         self.begin(false);
     }
 

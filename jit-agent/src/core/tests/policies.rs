@@ -242,7 +242,7 @@ fn roles_and_the_other_keys_change_with_a_reload() {
     let daemon = peer(1, "daemon");
     assert!(host.world.core().port_list(&daemon).is_err());
     host.rewrite("mode = 'enforce'", "mode = 'enforce'\nbreak_glass = ['192.0.2.99']\nretention = '30d'");
-    fs::write(&host.file, format!("{}\n[roles]\nviewer = ['daemon', 'no-such-user']\n", host.text())).unwrap();
+    fs::write(&host.world.file, format!("{}\n[roles]\nviewer = ['daemon', 'no-such-user']\n", host.text())).unwrap();
     host.reload(&[], false).unwrap();
     assert!(host.world.core().port_list(&daemon).is_ok());
     assert!(host.world.admits(22, "192.0.2.99"));

@@ -236,7 +236,7 @@ fn what_was_unloaded_stays_so_until_it_is_enabled_and_confirmed() {
     assert_eq!(unloaded::marked(host.world.dir.path()), None);
     host.world.pass(LENGTH);
     assert!(is_shut(&host));
-    assert!(fs::read_to_string(&host.file).unwrap().contains("mode = 'enforce'"));
+    assert!(fs::read_to_string(&host.world.file).unwrap().contains("mode = 'enforce'"));
 }
 
 #[test]

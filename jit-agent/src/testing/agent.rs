@@ -1,0 +1,132 @@
+//! An agent that serves: a real core on a machine of tests, behind real routes on real sockets.
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::watch,
+};
+
+use super::machine::Machine;
+use crate::{
+    core::{CoreHandle, view::Peer},
+    http,
+};
+
+/// The agent. It stops as the daemon does when it is dropped.
+pub struct Agent {
+    /// What it runs on.
+    pub machine: Machine,
+    /// The way into its core, beside its sockets.
+    pub core: CoreHandle,
+    runtime: Runtime,
+    stop: Option<watch::Sender<()>>,
+    /// Each with the user it takes everybody for.
+    serving: Mutex<Vec<Serving>>,
+    running: Option<JoinHandle<()>>,
+}
+
+struct Serving {
+    who: Option<Peer>,
+    socket: PathBuf,
+    thread: JoinHandle<()>,
+}
+
+impl Agent {
+    /// Starts an agent with the configuration of the machine's file.
+    #[must_use]
+    pub fn start(mut machine: Machine) -> Self {
+        machine.load();
+        let core = machine.start(false);
+        let (handle, commands) = CoreHandle::new();
+        let running = thread::spawn(move || core.run(commands).unwrap());
+        Self {
+            machine,
+            core: handle,
+            runtime: runtime(),
+            stop: Some(watch::channel(()).0),
+            serving: Mutex::default(),
+            running: Some(running),
+        }
+    }
+
+    /// A socket at which everybody is who the kernel says.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.serve(None)
+    }
+
+    /// A socket at which everybody counts as this user.
+    #[must_use]
+    pub fn socket_of(&self, peer: &Peer) -> PathBuf {
+        self.serve(Some(peer))
+    }
+
+    fn serve(&self, who: Option<&Peer>) -> PathBuf {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(served) = serving.iter().find(|served| served.who.as_ref() == who) {
+            return served.socket.clone();
+        }
+        let socket = self.machine.dir.path().join(format!("agent-{}.sock", serving.len()));
+        let Some(stop) = &self.stop else { return socket };
+        let (core, path, peer, mut stopping) = (self.core.clone(), socket.clone(), who.cloned(), stop.subscribe());
+        let (ready, is_ready) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            runtime().block_on(async {
+                let listener = http::bind(&path).unwrap();
+                ready.send(()).unwrap();
+                let until = async move { drop(stopping.changed().await) };
+                match &peer {
+                    Some(peer) => http::serve_as(listener, core, until, peer).await.unwrap(),
+                    None => http::serve(listener, core, until).await.unwrap(),
+                }
+            });
+        });
+        is_ready.recv().unwrap();
+        serving.push(Serving { who: who.cloned(), socket: socket.clone(), thread });
+        socket
+    }
+
+    /// Waits for what the core is asked.
+    pub fn wait<T>(&self, asked: impl Future<Output = T>) -> T {
+        self.runtime.block_on(asked)
+    }
+
+    /// Lets time pass. What is asked next is answered after what was due by then is done.
+    pub fn pass(&self, duration: Duration) {
+        self.machine.clock.advance(duration);
+        // The core sweeps after each batch of commands.
+        self.wait(self.core.ping()).unwrap();
+    }
+
+    /// Stops as the daemon does, and returns when it has stopped.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        self.machine.hub.close();
+        let serving = std::mem::take(self.serving.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let mut threads: Vec<_> = serving.into_iter().map(|served| served.thread.join()).collect();
+        if let Some(running) = self.running.take() {
+            self.runtime.block_on(self.core.stop());
+            threads.push(running.join());
+        }
+        if !thread::panicking() {
+            threads.into_iter().for_each(|ended| ended.unwrap());
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}

@@ -1,0 +1,224 @@
+//! A machine that an agent can run on: clocks that stand still, tables in memory, and a directory with a real store and
+//! a configuration file.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use jiff::Timestamp;
+use jit_common::reason::Verdict;
+use jit_policy::{BootTime, EntryKey};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{packet::syn, people::people};
+use crate::{
+    clock::{Clock as _, ManualClock},
+    config::{Config, accepted, files},
+    core::{Access, Boot, ConnectedTo, Core, Origin, Parts},
+    daemon::configuration_at,
+    datapath::{Datapath, MemoryDatapath},
+    events::EventHub,
+    store::Store,
+};
+
+/// Entries that the tables have room for.
+const CAPACITY: usize = 20_000;
+
+/// The machine. What a core is made of can be changed before it starts.
+pub struct Machine {
+    /// Holds the store, the configuration and the sockets; removed at the end.
+    pub dir: TempDir,
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Both clocks.
+    pub clock: ManualClock,
+    /// The tables.
+    pub kernel: MemoryDatapath,
+    /// This boot.
+    pub boot: Boot,
+    /// The configuration to start with.
+    pub config: Config,
+    /// Who may do what.
+    pub access: Access,
+    /// Where the configuration is from.
+    pub origin: Origin,
+    /// Where packets are reported; another hub for each core.
+    pub hub: EventHub,
+    /// Who is connected; nobody at first.
+    pub connected_to: ConnectedTo,
+    /// Why the store can't be opened.
+    pub store_problem: Option<String>,
+    /// What else is broken at the start.
+    pub faults: Vec<String>,
+}
+
+impl Machine {
+    /// A machine 1000 s after boot, at this moment of the wall clock, with a configuration file of this text.
+    #[must_use]
+    pub fn new(config: &str, now: Timestamp) -> Self {
+        let clock = ManualClock::new(BootTime(1000 * 1_000_000_000), now);
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("config.toml");
+        fs::write(&file, format!("# of this host\nstate_dir = '{}'\n{config}", dir.path().display())).unwrap();
+        let loaded = files::load(&file).unwrap();
+        Self {
+            kernel: MemoryDatapath::new(Arc::new(clock.clone()), CAPACITY),
+            boot: Boot { machine_id: "machine".to_owned(), boot_id: "boot-1".to_owned() },
+            config: loaded.config,
+            access: people(),
+            origin: Origin::loaded(&file, loaded.origin),
+            hub: EventHub::new(Arc::new(clock.clone())),
+            connected_to: |_| Ok(Vec::new()),
+            store_problem: None,
+            faults: Vec::new(),
+            dir,
+            file,
+            clock,
+        }
+    }
+
+    /// Clock, tables and boot as a reboot at this moment leaves them: tables and BOOTTIME start anew.
+    pub fn renew(&mut self, now: Timestamp) {
+        self.clock = ManualClock::new(BootTime(10 * 1_000_000_000), now);
+        self.kernel = MemoryDatapath::new(Arc::new(self.clock.clone()), CAPACITY);
+        self.boot.boot_id.push('+');
+    }
+
+    /// Reads the configuration that the daemon would start with, and keeps it as the daemon does.
+    pub fn load(&mut self) {
+        let start = configuration_at(&self.file, &self.boot.boot_id, self.clock.boot());
+        (self.config, self.origin) = (start.config, start.origin);
+        if let Some(text) = start.text {
+            accepted::remember(self.dir.path(), &text).unwrap();
+        }
+    }
+
+    /// A core that has taken up what is in the store. The store has one owner at a time.
+    #[must_use]
+    pub fn start(&mut self, adopted: bool) -> Core {
+        let kernel = self.kernel.clone();
+        self.start_on(Box::new(kernel), adopted)
+    }
+
+    /// The same with another datapath than the machine's own.
+    #[must_use]
+    pub fn start_on(&mut self, mut datapath: Box<dyn Datapath>, adopted: bool) -> Core {
+        let tried = self.origin.trial.as_ref().map(|trial| trial.protection(&self.config));
+        datapath.configure(&tried.unwrap_or_else(|| self.config.protection())).unwrap();
+        self.hub = EventHub::new(Arc::new(self.clock.clone()));
+        let store = match &self.store_problem {
+            Some(problem) => Err(problem.clone()),
+            None => Store::open(self.dir.path()).map_err(|error| error.to_string()),
+        };
+        let mut core = Core::new(Parts {
+            config: self.config.clone(),
+            access: self.access.clone(),
+            clock: Arc::new(self.clock.clone()),
+            boot: self.boot.clone(),
+            datapath,
+            events: self.hub.clone(),
+            store,
+            faults: self.faults.clone(),
+            origin: self.origin.clone(),
+            connected_to: self.connected_to,
+        });
+        core.recover(adopted);
+        core
+    }
+
+    /// The text of the configuration file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        fs::read_to_string(&self.file).unwrap()
+    }
+
+    /// Changes the configuration file by hand.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        let text = self.text();
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(&self.file, text.replace(from, to)).unwrap();
+    }
+
+    /// The kernel's entries.
+    #[must_use]
+    pub fn entries(&self) -> Vec<(EntryKey, BootTime)> {
+        self.kernel.entries().unwrap()
+    }
+
+    /// Whether a TCP packet passes, which it counts too.
+    pub fn admits(&self, port: u16, source: &str) -> bool {
+        self.kernel.judge(&syn(source.parse().unwrap(), port)).verdict() == Verdict::Pass
+    }
+
+    /// The store beside the agent.
+    #[must_use]
+    pub fn sql(&self) -> Connection {
+        Connection::open(self.dir.path().join("jit-agent.sqlite")).unwrap()
+    }
+
+    /// Lets the store fail wherever it does this, for example `UPDATE ON grants WHEN NEW.state = 'live'`.
+    pub fn forbid(&self, action: &str) {
+        let name = format!("forbid_{}", action.chars().filter(char::is_ascii_alphanumeric).collect::<String>());
+        let trigger = format!("CREATE TRIGGER {name} BEFORE {action} BEGIN SELECT RAISE(ABORT, 'made to fail'); END");
+        self.sql().execute_batch(&trigger).unwrap();
+    }
+
+    /// Lets the store work again.
+    pub fn allow_all(&self) {
+        let sql = self.sql();
+        for name in texts(&sql, "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name GLOB 'forbid_*'") {
+            sql.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+        }
+    }
+
+    /// Gives the next request and the next grant these numbers.
+    pub fn number_from(&self, request: i64, grant: i64) {
+        drop(Store::open(self.dir.path()).unwrap());
+        let sql = self.sql();
+        for (table, next) in [("requests", request), ("grants", grant)] {
+            sql.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, next - 1)).unwrap();
+        }
+    }
+
+    /// The states of all grants in the store, in order.
+    #[must_use]
+    pub fn states(&self) -> Vec<String> {
+        texts(&self.sql(), "SELECT state FROM grants ORDER BY id")
+    }
+
+    /// The states of all requests in the store, in order.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<String> {
+        texts(&self.sql(), "SELECT status FROM requests ORDER BY id")
+    }
+
+    /// Why the grants in the store ended, in order.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        texts(&self.sql(), "SELECT coalesce(ended_reason, '') FROM grants ORDER BY id")
+    }
+
+    /// The names of the events in the audit log.
+    #[must_use]
+    pub fn events(&self) -> Vec<String> {
+        texts(&self.sql(), "SELECT event FROM audit ORDER BY seq")
+    }
+
+    /// How often an event is in the audit log.
+    #[must_use]
+    pub fn count(&self, event: &str) -> usize {
+        self.events().iter().filter(|found| *found == event).count()
+    }
+
+    /// The detail of the last event of a kind.
+    #[must_use]
+    pub fn last(&self, event: &str) -> serde_json::Value {
+        let select = "SELECT detail FROM audit WHERE event = ? ORDER BY seq DESC LIMIT 1";
+        let detail: String = self.sql().query_row(select, [event], |row| row.get(0)).unwrap();
+        serde_json::from_str(&detail).unwrap()
+    }
+}
+
+fn texts(sql: &Connection, select: &str) -> Vec<String> {
+    let mut statement = sql.prepare(select).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
