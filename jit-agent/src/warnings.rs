@@ -40,6 +40,16 @@ fn port_range(text: &str) -> Option<(u16, u16)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
+/// Finds what to warn of with a configuration.
+pub type Warn = fn(&Config) -> Vec<String>;
+
+/// What to warn of with this configuration, whatever the host.
+#[cfg(any(test, feature = "testing"))]
+#[must_use]
+pub fn of_config(config: &Config) -> Vec<String> {
+    warnings(config, &Host::default())
+}
+
 /// What to warn of with this configuration on this host.
 #[must_use]
 pub fn all(config: &Config) -> Vec<String> {

@@ -88,7 +88,7 @@ fn carry_out(arguments: Arguments, surroundings: &Surroundings, out: &mut dyn io
             let path = why_path(arguments, surroundings)?;
             agent.get(&path, |why: &Why| Outcome::done(table::why(why, surroundings)))
         }
-        Command::Watch => watch::follow(&agent.client, json, surroundings).map_err(|error| match error {
+        Command::Watch => watch::follow(&agent.client, json, surroundings, out).map_err(|error| match error {
             FollowError::Problem(problem) => agent.problem(&problem),
             FollowError::Unanswered(error) => unanswered(&error),
         }),

@@ -1,4 +1,4 @@
-//! `jitctl` from its arguments to its output, against a core that answers by script over a real socket.
+//! `jitctl` from its arguments to its output, at a real agent.
 
 mod audit;
 mod newer;
@@ -6,19 +6,33 @@ mod packets;
 mod ports;
 mod requests;
 
-use std::{os::unix::net::UnixListener, path::Path, time::Duration};
+use std::{
+    io,
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use jit_agent::{
-    core::view::{GrantView, Refusal, RequestView, StatusView},
-    datapath::InterfaceView,
-    http::fake::{self, Agent, Script, time},
+    core::view::Peer,
+    datapath::{Datapath as _, InterfaceView, MemoryDatapath},
+    testing::{
+        agent::Agent,
+        machine::{Machine, USUAL},
+        people::{alice, bob, carol, mallory, root},
+        scripted::Server,
+    },
 };
 use jit_api::terminal::{Exit, Outcome, Surroundings};
-use jit_policy::{PortId, Protocol, Until, Violation};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::run;
+use super::{run, run_to};
+
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
 
 /// 17:00:22 in a zone one hour ahead of UTC.
 fn surroundings() -> Surroundings {
@@ -35,13 +49,18 @@ fn jitctl_at(socket: &Path, arguments: &[&str]) -> Outcome {
     run(program.iter().chain(arguments).map(Into::into), &surroundings())
 }
 
-fn jitctl(script: Script, arguments: &[&str]) -> Outcome {
-    jitctl_at(&Agent::start(script).socket(), arguments)
+/// What a user is answered.
+fn jitctl_as(agent: &Agent, peer: &Peer, arguments: &[&str]) -> Outcome {
+    jitctl_at(&agent.socket_of(peer), arguments)
+}
+
+/// What root is answered.
+fn jitctl(agent: &Agent, arguments: &[&str]) -> Outcome {
+    jitctl_as(agent, &root(), arguments)
 }
 
 #[track_caller]
-fn shows(script: Script, arguments: &[&str], exit: Exit, stdout: &str) {
-    let outcome = jitctl(script, arguments);
+fn shows(outcome: &Outcome, exit: Exit, stdout: &str) {
     assert_eq!(outcome.stdout, stdout, "{outcome:?}");
     assert_eq!((outcome.exit, outcome.stderr.as_str()), (exit, ""));
 }
@@ -52,97 +71,151 @@ fn complains(outcome: &Outcome, exit: Exit, stderr: &str) {
     assert_eq!((outcome.exit, outcome.stdout.as_str()), (exit, ""));
 }
 
-fn request(more: &[&str]) -> Outcome {
-    let arguments = [&["request", "--port", "22/tcp", "--from", "192.0.2.10", "--for", "30m"], more].concat();
-    jitctl(Script::default(), &arguments)
+/// An agent at 17:00:12.
+fn agent() -> Agent {
+    Agent::start(Machine::usual())
+}
+
+const SSH: [&str; 9] = ["request", "--port", "22/tcp", "--from", "192.0.2.10", "--for", "30m", "-m", "ticket 7"];
+/// What someone has to approve.
+const WINRM: [&str; 9] = ["request", "--port", "5986", "--from", "me", "--for", "30m", "-m", "ticket 7"];
+
+/// An agent from which alice got [`SSH`] ten seconds ago, as grant 17 by request 9.
+fn granted() -> Agent {
+    let agent = agent();
+    assert_eq!(jitctl_as(&agent, &alice(), &SSH).exit, Exit::Done);
+    agent.pass(Duration::from_secs(10));
+    agent
 }
 
 #[test]
 fn grants_are_a_table_with_local_times_and_what_remains() {
-    let tomorrow = GrantView {
-        port: PortId { number: 3389, protocol: Protocol::Any },
-        source: "2001:db8::/64".parse().unwrap(),
-        requestor: "bob\u{1b}[2J".to_owned(),
-        end: time("2026-11-23T16:00:22Z"),
-        remaining: Duration::from_secs(86_400),
-        last_connection: Some(time("2026-11-22T15:59:58Z")),
-        ..fake::grant(118)
-    };
-    let script = Script { grants: vec![fake::grant(17), tomorrow], ..Script::default() };
+    let agent = granted();
+    agent.machine.number_from(10, 118);
+    // The host's database of users is not always as it should be.
+    let bob = Peer { name: "bob\u{1b}[2J".to_owned(), ..bob() };
+    let arguments = ["request", "--port", "3389", "--from", "2001:db8::/64", "--for", "24h", "-m", "x"];
+    assert_eq!(jitctl_as(&agent, &bob, &arguments).exit, Exit::Done);
+    assert!(agent.machine.admits(3389, "2001:db8::1"));
     let expected = "\
 grant  port      source         until                          last connection  requestor     request
-   17  22/tcp    192.0.2.10     17:30:12 (in 29 min 50 s)      never            ann                 9
-  118  3389/any  2001:db8::/64  2026-11-23 17:00:22 (in 24 h)  16:59:58         bob\\u{1b}[2J        9
+   17  22/tcp    192.0.2.10     17:30:12 (in 29 min 50 s)      never            alice               9
+  118  3389/any  2001:db8::/64  2026-11-23 17:00:22 (in 24 h)  17:00:22         bob\\u{1b}[2J       10
 ";
-    shows(script, &["grants"], Exit::Done, expected);
-    shows(Script { grants: Vec::new(), ..Script::default() }, &["grants"], Exit::Done, "no live grants\n");
+    shows(&jitctl(&agent, &["grants"]), Exit::Done, expected);
+    assert_eq!(jitctl(&agent, &["revoke", "--all"]).exit, Exit::Done);
+    shows(&jitctl(&agent, &["grants"]), Exit::Done, "no live grants\n");
 }
 
 #[test]
 fn requests_are_a_table_of_who_what_and_why() {
-    let failed = RequestView {
-        id: fake::request().id,
-        status: jit_agent::store::RequestState::Failed,
-        status_reason: Some("the disk is full".to_owned()),
-        grants: Vec::new(),
-        start: time("2026-11-21T16:00:00Z"),
-        justification: String::new(),
-        ..fake::request()
-    };
-    let script = Script { requests: vec![fake::request(), failed], ..Script::default() };
+    let machine = Machine::new(USUAL, time("2026-11-21T16:00:12Z"));
+    machine.number_from(8, 16);
+    let agent = Agent::start(machine);
+    shows(&jitctl(&agent, &["requests"]), Exit::Done, "no requests\n");
+    agent.machine.kernel.fail(0..1);
+    assert_eq!(jitctl_as(&agent, &alice(), &SSH[..7]).exit, Exit::Failed);
+    agent.pass(Duration::from_secs(86_400));
+    assert_eq!(jitctl_as(&agent, &alice(), &SSH).exit, Exit::Done);
     let expected = "\
-request  time                 requestor  ports   status                       justification
-      9  17:00:00             ann        22/tcp  approved, 1 of 1 grant live  ticket 7
-      9  2026-11-21 17:00:00  ann                failed: the disk is full
+request  time                 requestor  ports   status                                                                       justification
+      9  17:00:12             alice      22/tcp  approved, 1 of 1 grant live                                                  ticket 7
+      8  2026-11-21 17:00:12  alice      22/tcp  failed: nothing was opened: setting 22/tcp from 192.0.2.10/32: made to fail
 ";
-    shows(script, &["requests"], Exit::Done, expected);
-    shows(Script { requests: Vec::new(), ..Script::default() }, &["requests"], Exit::Done, "no requests\n");
+    shows(&jitctl(&agent, &["requests"]), Exit::Done, expected);
 }
 
 #[test]
 fn ports_are_a_table_of_what_may_be_requested() {
+    let agent = granted();
+    assert!(agent.machine.admits(22, "192.0.2.10") && !agent.machine.admits(22, "192.0.2.11"));
+    assert!(!agent.machine.admits(22, "192.0.2.12") && !agent.machine.admits(3389, "192.0.2.10"));
+    agent.pass(Duration::from_secs(1));
     let expected = "\
 port      maximum  approval  justification  quota  live grants  7 days  passed  dropped  last connection  last user  allowed sources
-3389/any      3 h  auto      required          32            1       4    1200       56  16:00:00         ann        198.51.100.0/24, 2001:db8::/32
+22/tcp        3 h  auto      optional          32            1       1       1        2  17:00:22         alice      192.0.2.0/24, 2001:db8::/32
+3389/any     24 h  auto      required          32            0       0       0        1  never            -          198.51.100.0/24, 2001:db8::/32
+5986/tcp      3 h  required  optional          32            0       0       0        0  never            -          192.0.2.0/24
 ";
-    shows(Script::default(), &["ports"], Exit::Done, expected);
-    shows(Script { ports: Vec::new(), ..Script::default() }, &["ports"], Exit::Done, "no protected ports\n");
+    shows(&jitctl(&agent, &["ports"]), Exit::Done, expected);
+    let agent = Agent::start(Machine::usual_with("port = []"));
+    shows(&jitctl(&agent, &["ports"]), Exit::Done, "no protected ports\n");
 }
 
 #[test]
 fn why_says_the_verdict_first_then_what_decides() {
-    let agent = Agent::start(Script::default());
-    let outcome = jitctl_at(&agent.socket(), &["why", "me", "22", "--to", "192.0.2.1", "--interface", "a&b"]);
+    let agent = granted();
+    let outcome = jitctl(&agent, &["why", "me", "22", "--to", "192.0.2.1", "--interface", "eth0"]);
     let expected = "\
 PASSES  192.0.2.10 -> 22/tcp
-because  grant 17 of ann lets in 192.0.2.10/32 to 22/tcp
+because  grant 17 of alice lets in 192.0.2.10/32 to 22/tcp
 counted  as host_grant, mode enforce
-grant    17 of ann, until 17:30:12 (in 29 min 50 s)
+grant    17 of alice, until 17:30:12 (in 29 min 50 s)
 ";
-    assert_eq!((outcome.exit, outcome.stdout.as_str(), outcome.stderr.as_str()), (Exit::Done, expected, ""));
-    let [packet] = &agent.asked().packets[..] else { panic!("{:?}", agent.asked()) };
-    assert_eq!((packet.interface.as_deref(), packet.destination), (Some("a&b"), "192.0.2.1".parse().ok()));
+    shows(&outcome, Exit::Done, expected);
+    let expected = "\
+PASSES  192.0.2.10 -> 22/tcp
+because  the program is not on a&b, so nothing is filtered there
+to do    see `jitctl status` for the interfaces that are covered
+";
+    shows(&jitctl(&agent, &["why", "me", "22", "--interface", "a&b"]), Exit::Done, expected);
+    let expected = "\
+DROPPED  192.0.2.11 -> 22/tcp
+because  22/tcp is protected and no live grant is for 192.0.2.11
+counted  as no_grant, mode enforce
+to do    request it: jitctl request --port 22/tcp --from 192.0.2.11 --for 1h -m \"the reason\"
+";
+    shows(&jitctl(&agent, &["why", "192.0.2.11", "22"]), Exit::Done, expected);
+}
+
+#[test]
+fn why_asks_about_the_packet_that_was_described() {
+    let server = Server::start(vec![(503, None, Value::Null)]);
+    jitctl_at(&server.socket(), &["why", "me", "22", "--to", "192.0.2.1", "--interface", "a&b"]);
+    let path = "/v1/why?source=192.0.2.10&port=22&protocol=TCP&to=192.0.2.1&interface=a%26b";
+    assert_eq!(server.asked(), [(format!("GET {path}"), None, Value::Null)]);
 }
 
 #[test]
 fn why_takes_one_address_and_the_protocol_of_a_packet() {
+    let agent = agent();
     for (arguments, part) in [
         (["why", "192.0.2.0/24", "22"], "is a prefix; a packet comes from one address"),
         (["why", "192.0.2.1", "22/any"], "use tcp, udp or sctp"),
         (["why", "192.0.2.1", "0"], "use 1 to 65535"),
         (["why", "host", "22"], "is not an IPv4 or IPv6 address"),
     ] {
-        let outcome = jitctl(Script::default(), &arguments);
+        let outcome = jitctl(&agent, &arguments);
         assert!(outcome.exit == Exit::Usage && outcome.stderr.contains(part), "{outcome:?}");
+    }
+}
+
+/// Says when something is printed.
+struct Printed(mpsc::Sender<()>);
+
+impl io::Write for Printed {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Only the first time matters.
+        let _ = self.0.send(());
+        Ok(())
     }
 }
 
 #[test]
 fn watch_ends_with_the_agent_and_says_so() {
-    let mut agent = Agent::start(Script::default());
-    let socket = agent.socket();
-    let watching = std::thread::spawn(move || jitctl_at(&socket, &["watch"]));
-    agent.wait_until_watched();
+    let mut agent = agent();
+    let socket = agent.socket_of(&root());
+    let (printed, is_printed) = mpsc::channel();
+    let watching = std::thread::spawn(move || {
+        let program = ["jitctl", "--socket", socket.to_str().unwrap(), "watch"];
+        run_to(program.iter().map(Into::into), &surroundings(), &mut Printed(printed))
+    });
+    // The heading comes when the agent has answered.
+    is_printed.recv_timeout(Duration::from_secs(20)).unwrap();
     agent.stop();
     let outcome = watching.join().unwrap();
     assert!(outcome.exit == Exit::Unreachable && outcome.stderr.contains("stopped"), "{outcome:?}");
@@ -150,6 +223,13 @@ fn watch_ends_with_the_agent_and_says_so() {
 
 #[test]
 fn status_shows_packets_by_reason() {
+    let agent = granted();
+    for _ in 0..1234 {
+        assert!(agent.machine.admits(22, "192.0.2.10"));
+    }
+    for _ in 0..56 {
+        assert!(!agent.machine.admits(22, "192.0.2.11"));
+    }
     let expected = "\
 mode     enforce
 version  0.1.0
@@ -162,23 +242,26 @@ packets  verdict  reason      mode
      56  dropped  no_grant    enforce
    1234  passed   host_grant  enforce
 ";
-    shows(Script::default(), &["status"], Exit::Done, expected);
+    shows(&jitctl(&agent, &["status"]), Exit::Done, expected);
 }
 
 #[test]
 fn status_of_a_broken_agent_ends_with_its_faults_and_the_code_for_degraded() {
-    let lost =
-        InterfaceView { name: "eth1".to_owned(), fault: Some("no such device".to_owned()), ..InterfaceView::default() };
-    let status = StatusView {
-        mode: "observe",
-        interfaces: vec![lost],
-        intended_grants: 3,
-        enforced_grants: 1,
-        counters: vec![("observe", jit_common::reason::Reason::NoGrant, 5)],
-        faults: vec!["the store can't be written:\ndisk full".to_owned()],
-        ..fake::status()
-    };
-    let script = Script { status, ..Script::default() };
+    let mut machine = Machine::usual_with(&USUAL.replace("'enforce'", "'observe'"));
+    let (name, fault) = ("eth1".to_owned(), Some("no such device".to_owned()));
+    machine.cover(&[InterfaceView { name, fault, ..InterfaceView::default() }]);
+    machine.faults = vec!["the store can't be written:\ndisk full".to_owned()];
+    let agent = Agent::start(machine);
+    for _ in 0..5 {
+        agent.machine.admits(22, "192.0.2.10");
+    }
+    let arguments =
+        ["request", "--port", "22", "--for", "1h", "--from", "192.0.2.10", "--from", "192.0.2.11", "--from"];
+    assert_eq!(jitctl(&agent, &[&arguments[..], &["192.0.2.12"]].concat()).exit, Exit::Done);
+    let mut kernel = agent.machine.kernel.clone();
+    for (entry, _) in kernel.entries().unwrap().iter().skip(1) {
+        kernel.remove(entry, None).unwrap();
+    }
     let expected = "\
 mode     observe
 version  0.1.0
@@ -190,66 +273,94 @@ eth1        none  NOT ATTACHED
 packets  verdict           reason    mode
       5  would be dropped  no_grant  observe
 
+WARNINGS
+- mode = \"observe\": nothing is dropped, only counted; `jit-agent enable` shuts the ports
+
 FAULTS
 - 2 of 3 grants not enforced
-- interface eth1: no such device
 - the store can't be written:\\ndisk full
+- 2 grants are not in force, since someone else changed the kernel's tables; revoke them, and request them again
+- interface eth1: no such device
 ";
-    shows(script.clone(), &["status"], Exit::Degraded, expected);
-    assert_eq!(jitctl(script, &["--json", "status"]).exit, Exit::Degraded);
-    for status in [
-        StatusView { enforced_grants: 0, ..fake::status() },
-        StatusView { faults: vec!["x".to_owned()], ..fake::status() },
-    ] {
-        assert_eq!(jitctl(Script { status, ..Script::default() }, &["status"]).exit, Exit::Degraded);
+    shows(&jitctl(&agent, &["status"]), Exit::Degraded, expected);
+    assert_eq!(jitctl(&agent, &["--json", "status"]).exit, Exit::Degraded);
+}
+
+#[test]
+fn any_fault_and_any_grant_that_is_not_enforced_make_an_agent_degraded() {
+    let agent = Agent::start(Machine { faults: vec!["x".to_owned()], ..Machine::usual() });
+    assert_eq!(jitctl(&agent, &["status"]).exit, Exit::Degraded);
+    let agent = granted();
+    assert_eq!(jitctl(&agent, &["status"]).exit, Exit::Done);
+    let mut kernel = agent.machine.kernel.clone();
+    for (entry, _) in kernel.entries().unwrap() {
+        kernel.remove(&entry, None).unwrap();
     }
+    assert_eq!(jitctl(&agent, &["status"]).exit, Exit::Degraded);
 }
 
 #[test]
 fn a_request_says_what_is_open_and_how_to_end_it() {
-    let expected = "22/tcp open for 192.0.2.10 until 17:30:12 (in 29 min 50 s), grant 17\n\
+    let agent = agent();
+    let expected = "22/tcp open for 192.0.2.10 until 17:30:12 (in 30 min), grant 17\n\
                     end it early with: jitctl revoke 17\n";
-    assert_eq!(request(&["-m", "ticket 7"]), Outcome::done(expected.to_owned()));
-    let two = RequestView { grants: vec![fake::grant(17), fake::grant(18)], ..fake::request() };
-    let script = Script { requests: vec![two], ..Script::default() };
-    let outcome = jitctl(script, &["request", "--port", "22", "--from", "me", "--for", "1h"]);
-    assert!(outcome.stdout.ends_with("grant 18\nend them early with: jitctl revoke 17 18\n"), "{outcome:?}");
+    assert_eq!(jitctl_as(&agent, &alice(), &SSH), Outcome::done(expected.to_owned()));
+    let two = ["request", "--port", "22", "--from", "me", "--from", "192.0.2.11", "--for", "1h"];
+    let outcome = jitctl_as(&agent, &alice(), &two);
+    assert!(outcome.stdout.ends_with("grant 19\nend them early with: jitctl revoke 18 19\n"), "{outcome:?}");
 }
 
 #[test]
 fn what_was_written_reaches_the_core() {
-    let agent = Agent::start(Script::default());
+    let port = |number: u16, protocol: &str| format!("[[port]]\nnumber = {number}\nprotocol = '{protocol}'\n");
+    let ports = [port(22, "any"), port(3389, "any"), port(53, "any")].concat();
+    let agent = Agent::start(Machine::usual_with(&ports));
     let arguments =
         ["request", "--port", "22", "--port", "3389/any", "53/udp", "--from", "me", "--from", "2001:db8::/64"];
-    let outcome = jitctl_at(&agent.socket(), &[&arguments[..], &["--until", "17:30", "-m", "ticket 7"]].concat());
+    let arguments = [&arguments[..], &["--until", "17:30", "-m", "ticket 7", "--json"]].concat();
+    let outcome = jitctl_as(&agent, &alice(), &arguments);
     assert_eq!(outcome.exit, Exit::Done, "{outcome:?}");
-    let request = agent.asked().submissions.pop().unwrap().request;
-    assert_eq!(request.justification, "ticket 7");
-    let ports: Vec<_> = request.ports.iter().map(|port| (port.number, port.protocol)).collect();
-    assert_eq!(ports, [(22, None), (3389, Some(Protocol::Any)), (53, Some(Protocol::Udp))]);
-    for port in request.ports {
-        let sources: Vec<_> = port.sources.iter().map(ToString::to_string).collect();
-        assert_eq!(sources, ["192.0.2.10/32", "2001:db8::/64"]);
-        assert_eq!(port.until, Until::Time(time("2026-11-22T16:30:00Z")));
-    }
+    let request: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((&request["justification"], &request["requestor"]), (&"ticket 7".into(), &"alice".into()));
+    let grants: Vec<_> = request["grants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|grant| {
+            assert_eq!(grant["endTimeUtc"], "2026-11-22T16:30:00Z");
+            (grant["number"].as_u64().unwrap(), grant["protocol"].as_str().unwrap(), grant["source"].as_str().unwrap())
+        })
+        .collect();
+    // Without a protocol, a port is asked for as far as its policy goes.
+    let expected = [(22, "*"), (3389, "*"), (53, "UDP")]
+        .map(|(number, protocol)| ["192.0.2.10/32", "2001:db8::/64"].map(|source| (number, protocol, source)));
+    assert_eq!(grants, expected.concat());
 }
 
 #[test]
 fn a_revocation_says_what_is_closed() {
-    let closed = "22/tcp closed for 192.0.2.10, grant 17 of ann\n";
-    let agent = Agent::start(Script::default());
-    for arguments in [&["revoke", "17", "18", "-m", "done"][..], &["revoke", "--user", "ann"], &["revoke", "--all"]] {
-        assert_eq!(jitctl_at(&agent.socket(), arguments), Outcome::done(closed.to_owned()));
+    let closed = "22/tcp closed for 192.0.2.10, grant 17 of alice\n";
+    let both = format!("{closed}22/tcp closed for 192.0.2.11, grant 18 of bob\n");
+    for (arguments, expected, reasons) in [
+        (&["revoke", "17", "18", "-m", "done"][..], both.as_str(), ["done", "done"]),
+        (&["revoke", "--user", "alice"], closed, ["", ""]),
+        (&["revoke", "--all"], &both, ["", ""]),
+    ] {
+        let agent = granted();
+        let other = ["request", "--port", "22", "--from", "192.0.2.11", "--for", "1h"];
+        assert_eq!(jitctl_as(&agent, &bob(), &other).exit, Exit::Done);
+        assert_eq!(jitctl(&agent, arguments), Outcome::done(expected.to_owned()));
+        assert_eq!(agent.machine.reasons(), reasons);
+        assert!(!agent.machine.admits(22, "192.0.2.10"));
     }
-    let expected = [r#"Ids([GrantId(17), GrantId(18)]) "done""#, r#"User("ann") """#, r#"All """#];
-    assert_eq!(agent.asked().revocations, expected);
-    let nothing = Script { grants: Vec::new(), ..Script::default() };
-    shows(nothing, &["revoke", "--all"], Exit::Done, "no live grants to revoke\n");
+    shows(&jitctl(&agent(), &["revoke", "--all"]), Exit::Done, "no live grants to revoke\n");
 }
 
 #[test]
 fn a_closing_that_is_not_written_is_reported_and_fails() {
-    let outcome = jitctl(Script { durable: false, ..Script::default() }, &["revoke", "17"]);
+    let agent = granted();
+    agent.machine.forbid("UPDATE ON grants");
+    let outcome = jitctl(&agent, &["revoke", "17"]);
     assert_eq!(outcome.exit, Exit::Failed);
     assert!(outcome.stdout.contains("22/tcp closed"), "{outcome:?}");
     assert!(outcome.stderr.contains("could not be written"), "{outcome:?}");
@@ -257,63 +368,68 @@ fn a_closing_that_is_not_written_is_reported_and_fails() {
 
 #[test]
 fn json_is_what_the_agent_says() {
-    let outcome = jitctl(Script::default(), &["grants", "--json"]);
+    let outcome = jitctl(&granted(), &["grants", "--json"]);
     let value: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((outcome.exit, &value["value"][0]["id"]), (Exit::Done, &Value::from(17)));
     assert_eq!(value["value"][0]["endTimeUtc"], "2026-11-22T16:30:12Z");
     assert!(outcome.stdout.ends_with("}\n"));
-    let outcome = jitctl(Script { grants: Vec::new(), ..Script::default() }, &["--json", "grants"]);
+    let outcome = jitctl(&agent(), &["--json", "grants"]);
     assert_eq!(outcome, Outcome::done("{\n  \"value\": []\n}\n".to_owned()));
 }
 
 #[test]
 fn a_refusal_by_policy_lists_every_violation() {
-    let violation = |port: &str, field, given: &str, allowed: &str| Violation {
-        port: port.to_owned(),
-        field,
-        given: given.to_owned(),
-        allowed: allowed.to_owned(),
-    };
-    let violations = vec![
-        violation("22/tcp", "duration", "PT9H", "at most PT3H"),
-        violation("", "justification", "\u{1b}", "a text"),
-    ];
-    let script = Script { refusal: Some(Refusal::Violations(violations)), ..Script::default() };
-    let arguments = ["request", "--port", "22", "--from", "192.0.2.1", "--for", "9h"];
+    let agent = agent();
+    let arguments = ["request", "--port", "22", "3389", "--from", "192.0.2.1", "--for", "9h"];
     let expected = "\
 error: the request asks for more than is allowed
-  port    field          given   allowed
-  22/tcp  duration       PT9H    at most PT3H
-  -       justification  \\u{1b}  a text
+  port      field                         given         allowed
+  22/tcp    duration                      9 h           at most 3 h
+  3389/any  allowedSourceAddressPrefixes  192.0.2.1/32  within 198.51.100.0/24 or 2001:db8::/32
+  3389/any  justification                 none          a text that says why
 ";
-    complains(&jitctl(script.clone(), &arguments), Exit::Refused, expected);
-    let outcome = jitctl(script, &[&arguments[..], &["--json"]].concat());
+    complains(&jitctl_as(&agent, &alice(), &arguments), Exit::Refused, expected);
+    let outcome = jitctl_as(&agent, &alice(), &[&arguments[..], &["--json"]].concat());
     let problem: Value = serde_json::from_str(&outcome.stderr).unwrap();
     assert_eq!((outcome.exit, problem["code"].as_str()), (Exit::Refused, Some("policy_violation")));
     assert_eq!(outcome.stdout, "");
 }
 
 #[test]
+fn a_violation_without_a_port_has_a_dash_and_what_no_terminal_should_see_is_escaped() {
+    let violation = json!({ "port": null, "field": "justification", "given": "\u{1b}", "allowed": "a text" });
+    let problem = json!({
+        "type": "about:blank", "title": "", "status": 422, "detail": "no", "code": "policy_violation",
+        "violations": [violation],
+    });
+    let server = Server::start(vec![(422, None, problem)]);
+    let expected = "error: no\n  port  field          given   allowed\n  -     justification  \\u{1b}  a text\n";
+    complains(&jitctl_at(&server.socket(), &SSH), Exit::Refused, expected);
+}
+
+#[test]
 fn what_the_core_refuses_has_its_exit_code() {
-    let not_permitted = Refusal::NotPermitted { name: "bob".to_owned(), uid: 1001, role: "viewer" };
-    let table = [
-        (not_permitted, Exit::NotPermitted),
-        (Refusal::NotFound { what: "grant", id: 17 }, Exit::Failed),
-        (Refusal::Full("x".to_owned()), Exit::Failed),
-        (Refusal::Unavailable("x".to_owned()), Exit::Failed),
-    ];
-    for (refusal, exit) in table {
-        let stderr = format!("error: {refusal}\n");
-        complains(&jitctl(Script { refusal: Some(refusal), ..Script::default() }, &["revoke", "17"]), exit, &stderr);
-    }
+    let agent = granted();
+    let stderr = "error: mallory (uid 4000000006) has no role that allows this; an admin can add the user or a group to \
+                  `requester` in [roles]\n";
+    complains(&jitctl_as(&agent, &mallory(), &["revoke", "17"]), Exit::NotPermitted, stderr);
+    complains(&jitctl(&agent, &["revoke", "16"]), Exit::Failed, "error: there is no grant 16\n");
+    let machine = Machine::usual();
+    let kernel = MemoryDatapath::new(Arc::new(machine.clock.clone()), 0);
+    let agent = Agent::start(Machine { kernel, ..machine });
+    let stderr = "error: no room for more grants: the table MEMORY holds 0 entries and is full; revoke some, or wait \
+                  until some end\n";
+    complains(&jitctl_as(&agent, &alice(), &SSH), Exit::Failed, stderr);
+    let agent = Agent::start(Machine { store_problem: Some("the disk is full".to_owned()), ..Machine::usual() });
+    complains(&jitctl_as(&agent, &alice(), &SSH), Exit::Failed, "error: the disk is full\n");
 }
 
 #[test]
 fn an_agent_with_too_many_connections_says_so() {
-    let agent = Agent::start(Script::default());
-    let _held: Vec<_> = (0..32).map(|_| std::os::unix::net::UnixStream::connect(agent.socket()).unwrap()).collect();
+    let agent = agent();
+    let _held: Vec<_> = (0..32).map(|_| UnixStream::connect(agent.socket_of(&root())).unwrap()).collect();
     let stderr = "error: too many open connections; close some and try again\n";
-    complains(&jitctl_at(&agent.socket(), &["grants"]), Exit::Failed, stderr);
+    complains(&jitctl(&agent, &["grants"]), Exit::Failed, stderr);
 }
 
 #[test]
@@ -348,7 +464,7 @@ fn arguments_that_can_not_be_used_say_what_to_write() {
         assert!(outcome.stderr.contains(text), "{arguments:?}: {}", outcome.stderr);
     }
     let long = "x".repeat(1001);
-    let outcome = request(&["-m", &long]);
+    let outcome = jitctl_as(&agent(), &alice(), &[&SSH[..7], &["-m", &long]].concat());
     assert_eq!(outcome.exit, Exit::Usage);
     assert!(outcome.stderr.contains("1001 characters  at most 1000 characters"), "{}", outcome.stderr);
 }

@@ -1,6 +1,6 @@
 //! `jitctl watch`: packets as they come.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use jit_api::{
     client::{Client, ClientError, FollowError},
@@ -10,10 +10,15 @@ use jit_api::{
 
 use super::table;
 
-/// Prints packets until the reader of standard output or the agent leaves.
-pub(super) fn follow(client: &Client, json: bool, surroundings: &Surroundings) -> Result<Outcome, FollowError> {
+/// Prints packets to `out` until its reader or the agent leaves.
+pub(super) fn follow(
+    client: &Client,
+    json: bool,
+    surroundings: &Surroundings,
+    out: &mut dyn io::Write,
+) -> Result<Outcome, FollowError> {
     let mut failure = None;
-    let mut print = |text: &str| match write(text) {
+    let mut print = |text: &str| match write(out, text) {
         Ok(()) => true,
         Err(error) => {
             failure = Some(error);
@@ -49,11 +54,10 @@ fn ended(failure: Option<io::Error>) -> Outcome {
     }
 }
 
-fn write(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+fn write(out: &mut dyn io::Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
     // Through a pipe too, each line is to be seen when it happens.
-    stdout.flush()
+    out.flush()
 }
 
 /// What one event says; nothing for those of a newer agent.

@@ -61,6 +61,7 @@ use crate::{
     datapath::Datapath,
     events::EventHub,
     store::{Connections, Store},
+    warnings::Warn,
 };
 use jit_policy::Selection;
 use jit_policy::{Book, BootTime, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Right};
@@ -110,6 +111,8 @@ pub struct Parts {
     pub origin: Origin,
     /// Finds who is connected.
     pub connected_to: ConnectedTo,
+    /// Finds what to warn of.
+    pub warnings: Warn,
 }
 
 /// What people want to know of a live grant beyond what the book needs.
@@ -171,13 +174,15 @@ pub struct Core {
     faults: Vec<String>,
     origin: Origin,
     enforcement: Enforcement,
+    warnings: Warn,
 }
 
 impl Core {
     /// A core that knows no grants yet; call [`recover`](Self::recover) next.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin, connected_to } = parts;
+        let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin, connected_to, warnings } =
+            parts;
         let enforcement = Enforcement::new(origin.trial.take(), origin.over.take(), connected_to);
         Self {
             config,
@@ -209,6 +214,7 @@ impl Core {
             faults,
             origin,
             enforcement,
+            warnings,
         }
     }
 

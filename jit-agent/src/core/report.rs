@@ -11,7 +11,6 @@ use super::{
 use crate::{
     datapath::{DatapathError, UncoveredView},
     store::{AuditReader, GrantRow, GrantState, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
-    warnings,
 };
 
 /// With how many grants a listing of requests ends, though there be more.
@@ -21,7 +20,7 @@ impl Core {
     pub(super) fn status(&self, peer: &Peer) -> Result<StatusView, Refusal> {
         self.access.check(peer, Right::Look)?;
         let mut status = self.whole();
-        status.warnings = warnings::all(&self.config);
+        status.warnings = (self.warnings)(&self.config);
         let left_out = status.uncovered.iter().filter(|uncovered| !uncovered.is_chosen).map(|uncovered| {
             let addresses: Vec<String> = uncovered.addresses.iter().map(ToString::to_string).collect();
             let UncoveredView { name, reason, .. } = uncovered;

@@ -89,6 +89,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         faults,
         origin,
         connected_to,
+        warnings: warnings::all,
     });
     core.recover(adopted);
     serve(core, &socket, metrics, &events, links)

@@ -150,19 +150,22 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use jit_common::{abi::Mode, reason::Reason};
 
     use super::*;
-    use crate::{events::Totals, http::fake};
-    use jit_policy::{PortId, Protocol};
+    use crate::{datapath::Datapath as _, events::Totals, http::tests::granted};
 
     #[test]
     fn the_text_is_what_prometheus_reads() {
-        let mut status = fake::status();
-        status.interfaces[0].name = "odd\"name\\".to_owned();
-        status.interfaces[0].covered_after = Some(std::time::Duration::from_millis(2));
+        let agent = granted();
+        let mut interfaces = agent.machine.kernel.interfaces();
+        interfaces[0].name = "odd\"name\\".to_owned();
+        interfaces[0].covered_after = Some(Duration::from_millis(2));
+        agent.machine.kernel.set_interfaces(&interfaces);
         let view = MetricsView {
-            status,
+            // The tables in memory count packets alone.
             ports: vec![
                 PortCounts { ports: vec![], counters: vec![(Mode::Enforce, Reason::NotIp, 5)], events: 0 },
                 PortCounts {
@@ -171,9 +174,9 @@ mod tests {
                     events: 3,
                 },
             ],
-            live_grants: vec![(PortId { number: 22, protocol: Protocol::Tcp }, 1)],
             events: Totals { reported: 3, over_share: 1, not_shown: 4 },
             store_works: false,
+            ..agent.wait(agent.core.metrics(None)).unwrap()
         };
         let text = text(&view);
         for line in [

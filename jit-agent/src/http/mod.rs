@@ -18,9 +18,6 @@ mod refused;
 mod routes;
 mod watch;
 
-#[cfg(any(test, feature = "testing"))]
-#[expect(missing_docs, clippy::unwrap_used, reason = "equipment of tests")]
-pub mod fake;
 #[cfg(test)]
 mod tests;
 

@@ -9,19 +9,34 @@ mod requests;
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
-use jit_policy::{self, Submission, Until};
+use jit_policy::{PortId, Protocol, Role};
 use serde_json::{Value, json};
 
-use super::fake::{Agent, Script};
-use crate::core::{presence::Presence, view::Refusal};
+use super::failure::Failure;
+use crate::{
+    core::{
+        Access,
+        change::{ChangeRefusal, Effects},
+        presence::Presence,
+        view::{Peer, Refusal},
+    },
+    datapath::MemoryDatapath,
+    testing::{
+        agent::Agent,
+        machine::{Machine, USUAL},
+        people::{alice, bob, carol, mallory, pusher, root},
+    },
+};
 
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     head: String,
-    body: Value,
+    pub(super) body: Value,
 }
 
 impl Answer {
@@ -50,8 +65,8 @@ impl Answer {
     }
 }
 
-fn raw(agent: &Agent, bytes: &[u8]) -> Answer {
-    let mut stream = UnixStream::connect(agent.socket()).unwrap();
+fn raw(socket: &Path, bytes: &[u8]) -> Answer {
+    let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // An agent that has read enough may close before all is sent; its answer is still there.
     drop(stream.write_all(bytes));
@@ -66,74 +81,137 @@ fn raw(agent: &Agent, bytes: &[u8]) -> Answer {
     Answer { status, head: head.to_owned(), body }
 }
 
-fn send(agent: &Agent, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+fn send_to(socket: &Path, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
     );
-    raw(agent, &[head.as_bytes(), body].concat())
+    raw(socket, &[head.as_bytes(), body].concat())
 }
 
-fn get(agent: &Agent, path: &str) -> Answer {
-    send(agent, "GET", path, "", b"")
+/// What root is answered.
+fn send(agent: &Agent, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+    send_to(&agent.socket_of(&root()), method, path, headers, body)
+}
+
+pub(super) fn get(agent: &Agent, path: &str) -> Answer {
+    get_as(agent, &root(), path)
+}
+
+fn get_as(agent: &Agent, peer: &Peer, path: &str) -> Answer {
+    send_to(&agent.socket_of(peer), "GET", path, "", b"")
 }
 
 fn post(agent: &Agent, path: &str, body: impl AsRef<[u8]>) -> Answer {
-    send(agent, "POST", path, "content-type: application/json; charset=utf-8\r\n", body.as_ref())
+    post_as(agent, &root(), path, body)
+}
+
+pub(super) fn post_as(agent: &Agent, peer: &Peer, path: &str, body: impl AsRef<[u8]>) -> Answer {
+    let headers = "content-type: application/json; charset=utf-8\r\n";
+    send_to(&agent.socket_of(peer), "POST", path, headers, body.as_ref())
 }
 
 fn agent() -> Agent {
-    Agent::start(Script::default())
+    Agent::start(Machine::usual())
 }
 
-fn grant(status: &str) -> Value {
+const SSH: &str = r#"{"ports":[{"number":22,"allowedSourceAddressPrefix":"192.0.2.10","duration":"PT30M"}],
+    "justification":"ticket 7"}"#;
+
+/// A request for what someone has to approve.
+pub(super) const WINRM: &str = r#"{"ports":[{"number":5986,"allowedSourceAddressPrefix":"192.0.2.10","duration":"PT30M"}],
+    "justification":"ticket 7"}"#;
+
+/// Ten seconds ago alice was granted [`SSH`].
+pub(super) fn granted() -> Agent {
+    let agent = agent();
+    assert_eq!(post_as(&agent, &alice(), "/v1/requests", SSH).status, 201);
+    agent.pass(Duration::from_secs(10));
+    agent
+}
+
+/// The grant of [`granted`].
+fn grant() -> Value {
     json!({
-        "id": 17, "requestId": 9, "number": 22, "protocol": "TCP", "source": "192.0.2.10/32", "requestor": "ann",
-        "startTimeUtc": "2026-11-22T16:00:00Z", "endTimeUtc": "2026-11-22T16:30:12Z", "remainingSeconds": 1790,
-        "status": status, "statusReason": null, "lastPacketTimeUtc": null, "lastConnectionTimeUtc": null,
+        "id": 17, "requestId": 9, "number": 22, "protocol": "TCP", "source": "192.0.2.10/32", "requestor": "alice",
+        "startTimeUtc": "2026-11-22T16:00:12Z", "endTimeUtc": "2026-11-22T16:30:12Z", "remainingSeconds": 1790,
+        "status": "Live", "statusReason": null, "lastPacketTimeUtc": null, "lastConnectionTimeUtc": null,
     })
+}
+
+/// The same after it was revoked.
+fn revoked(reason: Option<&str>) -> Value {
+    let mut revoked = grant();
+    for (name, value) in [
+        ("status", json!("Revoked")),
+        ("statusReason", json!(reason)),
+        ("endTimeUtc", json!("2026-11-22T16:00:22Z")),
+        ("remainingSeconds", json!(0)),
+    ] {
+        revoked[name] = value;
+    }
+    revoked
 }
 
 #[test]
 fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
-    let agent = agent();
-    let request = json!({
-        "id": 9, "requestor": "ann", "requestorUid": 1000, "justification": "ticket 7",
-        "startTimeUtc": "2026-11-22T16:00:00Z", "status": "Approved", "statusReason": null, "decidedBy": null, "pending": null, "grants": [grant("Live")],
+    let machine = Machine::new(USUAL, "2026-11-22T15:30:12Z".parse().unwrap());
+    machine.cover_eth0();
+    machine.number_from(8, 16);
+    let agent = Agent::start(machine);
+    let rdp = r#"{"ports":[{"number":3389,"allowedSourceAddressPrefix":"198.51.100.7","duration":"PT10M"}],
+        "justification":"ticket 6"}"#;
+    assert_eq!(post_as(&agent, &bob(), "/v1/requests", rdp).status, 201);
+    assert!(agent.machine.admits(3389, "198.51.100.7") && !agent.machine.admits(3389, "198.51.100.8"));
+    // The connection is noted, then the grant ends.
+    for seconds in [1, 599, 1200] {
+        agent.pass(Duration::from_secs(seconds));
+    }
+    assert_eq!(post_as(&agent, &alice(), "/v1/requests", SSH).status, 201);
+    agent.pass(Duration::from_secs(10));
+    let expired = json!({
+        "id": 16, "requestId": 8, "number": 3389, "protocol": "*", "source": "198.51.100.7/32", "requestor": "bob",
+        "startTimeUtc": "2026-11-22T15:30:12Z", "endTimeUtc": "2026-11-22T15:40:12Z", "remainingSeconds": 0,
+        "status": "Expired", "statusReason": null, "lastPacketTimeUtc": null, "lastConnectionTimeUtc": null,
     });
+    let request = |id: i64, peer: &Peer, why: &str, start: &str, grant: Value| {
+        json!({
+            "id": id, "requestor": peer.name, "requestorUid": peer.uid, "justification": why, "startTimeUtc": start,
+            "status": "Approved", "statusReason": null, "decidedBy": null, "pending": null, "grants": [grant],
+        })
+    };
+    let latest = request(9, &alice(), "ticket 7", "2026-11-22T16:00:12Z", grant());
+    let earlier = request(8, &bob(), "ticket 6", "2026-11-22T15:30:12Z", expired);
     let table = [
-        ("/v1/grants", json!({"value": [grant("Live")]})),
-        ("/v1/requests", json!({"value": [request]})),
-        ("/v1/requests/9", request),
+        ("/v1/grants", json!({"value": [grant()]})),
+        ("/v1/requests", json!({"value": [latest, earlier]})),
+        ("/v1/requests/9", latest),
         (
             "/v1/ports",
-            json!({"value": [{
-                "number": 3389, "protocol": "*", "allowedSourceAddressPrefixes": ["198.51.100.0/24", "2001:db8::/32"],
-                "maxRequestAccessDuration": "PT3H", "approval": "auto", "approvalTimeout": "PT1H",
-                "justification": "required", "quota": 32, "liveGrants": 1,
-                "passedPackets": 1200, "droppedPackets": 56, "observedPackets": 0,
-                "approvedRequests": 4, "lastConnectionTimeUtc": "2026-11-22T15:00:00Z", "lastUser": "ann",
-            }]}),
-        ),
-        (
-            "/v1/status",
-            json!({
-                "mode": "enforce", "version": "0.1.0",
-                "interfaces": [{
-                    "name": "eth0", "index": 2, "attached": "native", "layer": "ethernet", "note": null,
-                    "coveredAfterMs": null, "fault": null
-                }],
-                "uncovered": [],
-                "grants": {"intended": 1, "enforced": 1},
-                "counters": [
-                    {"mode": "enforce", "reason": "host_grant", "verdict": "pass", "packets": 1234},
-                    {"mode": "enforce", "reason": "no_grant", "verdict": "drop", "packets": 56},
-                    {"mode": "enforce", "reason": "grant_expired", "verdict": "drop", "packets": 0},
-                ],
-                "faults": [],
-                "warnings": [],
-                "trial": null,
-            }),
+            json!({"value": [
+                {
+                    "number": 22, "protocol": "TCP", "allowedSourceAddressPrefixes": ["192.0.2.0/24", "2001:db8::/32"],
+                    "maxRequestAccessDuration": "PT3H", "approval": "auto", "approvalTimeout": "PT1H",
+                    "justification": "optional", "quota": 32, "liveGrants": 1,
+                    "passedPackets": 0, "droppedPackets": 0, "observedPackets": 0,
+                    "approvedRequests": 1, "lastConnectionTimeUtc": null, "lastUser": null,
+                },
+                {
+                    "number": 3389, "protocol": "*",
+                    "allowedSourceAddressPrefixes": ["198.51.100.0/24", "2001:db8::/32"],
+                    "maxRequestAccessDuration": "PT24H", "approval": "auto", "approvalTimeout": "PT1H",
+                    "justification": "required", "quota": 32, "liveGrants": 0,
+                    "passedPackets": 1, "droppedPackets": 1, "observedPackets": 0,
+                    "approvedRequests": 1, "lastConnectionTimeUtc": "2026-11-22T15:30:12Z", "lastUser": "bob",
+                },
+                {
+                    "number": 5986, "protocol": "TCP", "allowedSourceAddressPrefixes": ["192.0.2.0/24"],
+                    "maxRequestAccessDuration": "PT3H", "approval": "required", "approvalTimeout": "PT1H",
+                    "justification": "optional", "quota": 32, "liveGrants": 0,
+                    "passedPackets": 0, "droppedPackets": 0, "observedPackets": 0,
+                    "approvedRequests": 0, "lastConnectionTimeUtc": null, "lastUser": null,
+                },
+            ]}),
         ),
     ];
     for (path, expected) in table {
@@ -141,91 +219,161 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
         assert_eq!((answer.status, &answer.body), (200, &expected), "{path}");
         assert_eq!(answer.header("content-type"), Some("application/json"));
     }
+    let mut status = get(&agent, "/v1/status");
+    let counters = status.body["counters"].take();
+    let (counted, others): (Vec<_>, Vec<_>) =
+        counters.as_array().unwrap().iter().partition(|counter| counter["packets"] != 0);
+    let expected = [
+        json!({"mode": "enforce", "reason": "host_grant", "verdict": "pass", "packets": 1}),
+        json!({"mode": "enforce", "reason": "no_grant", "verdict": "drop", "packets": 1}),
+    ];
+    assert!(counted.iter().all(|counter| expected.contains(counter)) && counted.len() == 2, "{counted:?}");
+    assert!(others.contains(&&json!({"mode": "enforce", "reason": "grant_expired", "verdict": "drop", "packets": 0})));
+    let expected = json!({
+        "mode": "enforce", "version": "0.1.0",
+        "interfaces": [{
+            "name": "eth0", "index": 2, "attached": "native", "layer": "ethernet", "note": null,
+            "coveredAfterMs": null, "fault": null
+        }],
+        "uncovered": [],
+        "grants": {"intended": 1, "enforced": 1},
+        "counters": null,
+        "faults": [],
+        "warnings": [],
+        "trial": null,
+    });
+    assert_eq!((status.status, &status.body), (200, &expected));
+    assert_eq!(status.header("content-type"), Some("application/json"));
 }
 
 #[test]
 fn the_core_learns_who_asks_from_the_kernel() {
-    let agent = agent();
-    send(&agent, "GET", "/v1/status", "x-user: mallory\r\n", b"");
-    let peer = agent.asked().peers.pop().unwrap();
-    assert_eq!(peer.uid, nix::unistd::geteuid().as_raw());
+    let uid = nix::unistd::geteuid().as_raw();
+    let machine = Machine { access: Access::of_users(&[(Role::Admin, uid)]), ..Machine::usual() };
+    let agent = Agent::start(machine);
+    let headers = "x-user: mallory\r\ncontent-type: application/json\r\n";
+    let answer = send_to(&agent.socket(), "POST", "/v1/requests", headers, SSH.as_bytes());
+    assert_eq!((answer.status, &answer.body["requestorUid"]), (201, &json!(uid)));
 }
 
 #[test]
 fn a_request_reaches_the_core_as_it_was_written() {
-    let agent = agent();
-    let answer = post(
+    let dns = "[[port]]\nnumber = 53\nprotocol = 'udp'\n";
+    let agent = Agent::start(Machine::usual_with(&format!("{USUAL}{dns}")));
+    let answer = post_as(
         &agent,
+        &alice(),
         "/v1/requests",
         r#"{"justification":"ticket 7","ports":[
             {"number":22,"protocol":"TCP","allowedSourceAddressPrefixes":["192.0.2.10","2001:db8::/64"],"duration":"PT30M"},
-            {"number":53,"allowedSourceAddressPrefix":"192.0.2.10","endTimeUtc":"2026-11-22T17:00:00+01:00"}]}"#,
+            {"number":53,"allowedSourceAddressPrefix":"192.0.2.10","endTimeUtc":"2026-11-22T18:00:00+01:00"}]}"#,
     );
-    assert_eq!((answer.status, &answer.body["grants"]), (201, &json!([grant("Live")])));
-    let expected = jit_policy::NewRequest {
-        ports: vec![
-            jit_policy::RequestedPort {
-                number: 22,
-                protocol: Some(jit_policy::Protocol::Tcp),
-                sources: vec!["192.0.2.10/32".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
-                until: Until::For(Duration::from_secs(1800)),
-            },
-            jit_policy::RequestedPort {
-                number: 53,
-                protocol: None,
-                sources: vec!["192.0.2.10/32".parse().unwrap()],
-                until: Until::Time("2026-11-22T16:00:00Z".parse().unwrap()),
-            },
-        ],
-        justification: "ticket 7".to_owned(),
-    };
-    let expected = Submission { request: expected, named: None, key: None };
-    assert_eq!(agent.asked().submissions, [expected]);
+    assert_eq!((answer.status, &answer.body["requestor"]), (201, &json!("alice")), "{}", answer.body);
+    assert_eq!(answer.body["justification"], "ticket 7");
+    let grants: Vec<_> = answer.body["grants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|grant| {
+            ["number", "protocol", "source", "endTimeUtc"].map(|field| grant[field].to_string().replace('"', ""))
+        })
+        .collect();
+    let expected = [
+        ["22", "TCP", "192.0.2.10/32", "2026-11-22T16:30:12Z"],
+        ["22", "TCP", "2001:db8::/64", "2026-11-22T16:30:12Z"],
+        ["53", "UDP", "192.0.2.10/32", "2026-11-22T17:00:00Z"],
+    ];
+    assert_eq!(grants, expected);
 }
 
 #[test]
 fn a_revocation_names_grants_a_user_or_all() {
-    let agent = agent();
-    for body in [r#"{"ids":[17,18],"reason":"done"}"#, r#"{"user":"ann"}"#, r#"{"all":true}"#] {
+    for (body, reason, ended) in [
+        (r#"{"ids":[17,17],"reason":"done"}"#, Some("done"), vec![17]),
+        (r#"{"user":"alice"}"#, None, vec![17]),
+        (r#"{"all":true}"#, None, vec![17, 18]),
+    ] {
+        let agent = granted();
+        assert_eq!(post_as(&agent, &bob(), "/v1/requests", SSH.replace("2.10", "2.11")).status, 201);
         let answer = post(&agent, "/v1/grants/revoke", body);
-        assert_eq!((answer.status, answer.body), (200, json!({"revoked": [grant("Revoked")], "durable": true})));
+        assert_eq!((answer.status, &answer.body["durable"]), (200, &json!(true)));
+        assert_eq!(answer.body["revoked"][0], revoked(reason));
+        let ids: Vec<_> = answer.body["revoked"].as_array().unwrap().iter().map(|grant| &grant["id"]).collect();
+        assert_eq!(ids, ended, "{body}");
+        assert_eq!(
+            (agent.machine.admits(22, "192.0.2.10"), agent.machine.admits(22, "192.0.2.11")),
+            (false, ended.len() == 1)
+        );
     }
-    let expected = [r#"Ids([GrantId(17), GrantId(18)]) "done""#, r#"User("ann") """#, r#"All """#];
-    assert_eq!(agent.asked().revocations, expected);
 }
+
+const TOO_LONG: &str = r#"{"ports":[{"number":22,"allowedSourceAddressPrefix":"192.0.2.1","duration":"PT9H"}]}"#;
 
 #[test]
 fn what_the_core_refuses_keeps_its_words() {
-    let violation = jit_policy::Violation {
-        port: "22/tcp".to_owned(),
-        field: "duration",
-        given: "PT9H".to_owned(),
-        allowed: "at most PT3H".to_owned(),
-    };
+    let agent = granted();
+    let unknown = |path| get_as(&agent, &mallory(), path);
+    for path in ["/v1/status", "/v1/ports", "/v1/requests", "/v1/requests/9", "/v1/grants", "/v1/openapi.json"] {
+        assert!(unknown(path).problem(403, "not_permitted").contains("mallory (uid 4000000006)"), "{path}");
+    }
+    for (path, body) in [("/v1/requests", SSH), ("/v1/grants/revoke", r#"{"all":true}"#)] {
+        let answer = post_as(&agent, &mallory(), path, body);
+        assert!(answer.problem(403, "not_permitted").contains("mallory (uid 4000000006)"), "{path}");
+    }
+    let answer = post_as(&agent, &alice(), "/v1/requests", TOO_LONG);
+    assert!(answer.problem(422, "policy_violation").contains("more than is allowed"));
+    assert_eq!(answer.violations(), [["22/tcp", "duration", "9 h", "at most 3 h"]]);
+    assert_eq!(get(&agent, "/v1/requests/8").problem(404, "not_found"), "there is no request 8");
+    let answer = post(&agent, "/v1/grants/revoke", r#"{"ids":[16]}"#);
+    assert_eq!(answer.problem(404, "not_found"), "there is no grant 16");
+}
+
+#[test]
+fn full_tables_and_a_broken_store_have_statuses_of_their_own() {
+    let machine = Machine::usual();
+    let kernel = MemoryDatapath::new(Arc::new(machine.clock.clone()), 0);
+    let agent = Agent::start(Machine { kernel, ..machine });
+    let full = post_as(&agent, &alice(), "/v1/requests", SSH);
+    assert!(full.problem(507, "table_full").contains("no room for more grants: the table MEMORY holds 0 entries"));
+    let agent = Agent::start(Machine { store_problem: Some("the disk is full".to_owned()), ..Machine::usual() });
+    for path in ["/v1/requests", "/v1/requests/9", "/v1/audit"] {
+        assert_eq!(get(&agent, path).problem(503, "unavailable"), "the disk is full", "{path}");
+    }
+    for (path, body) in [("/v1/requests", SSH), ("/v1/grants/revoke", r#"{"ids":[17]}"#)] {
+        assert!(post(&agent, path, body).problem(503, "unavailable").contains("the disk is full"), "{path}");
+    }
+    assert_eq!(get(&agent, "/v1/status").body["faults"][0], "the disk is full");
+}
+
+#[test]
+fn every_refusal_has_its_status_and_code_and_keeps_its_words() {
+    let id = |protocol| PortId { number: 22, protocol };
+    let not_permitted = Refusal::NotPermitted { name: "bob".to_owned(), uid: 1001, role: "viewer" };
+    let unconfirmed = || ChangeRefusal::Unconfirmed { effects: Box::new(Effects::default()), unnamed: Vec::new() };
     let table = [
-        (
-            Refusal::NotPermitted { name: "bob".to_owned(), uid: 1001, role: "viewer" },
-            403,
-            "not_permitted",
-            "bob (uid 1001)",
-        ),
-        (Refusal::Violations(vec![violation]), 422, "policy_violation", "more than is allowed"),
-        (Refusal::NotFound { what: "request", id: 9 }, 404, "not_found", "there is no request 9"),
-        (Refusal::Full("16384 of 16384 slots".to_owned()), 507, "table_full", "16384 of 16384 slots"),
-        (Refusal::Unavailable("the disk is full".to_owned()), 503, "unavailable", "the disk is full"),
+        (not_permitted, 403, "not_permitted"),
+        (Refusal::Violations(Vec::new()), 422, "policy_violation"),
+        (Refusal::OwnRequest { id: 9 }, 403, "own_request"),
+        (Refusal::Conflict("request 9 is approved".to_owned()), 409, "conflict"),
+        (Refusal::KeyReused("k".to_owned()), 422, "key_reused"),
+        (Refusal::NotFound { what: "request", id: 9 }, 404, "not_found"),
+        (Refusal::Full("16384 of 16384 slots".to_owned()), 507, "table_full"),
+        (Refusal::Unavailable("the disk is full".to_owned()), 503, "unavailable"),
+        (ChangeRefusal::OtherVersion.into(), 412, "precondition_failed"),
+        (unconfirmed().into(), 409, "needs_confirmation"),
+        (ChangeRefusal::Overlap(id(Protocol::Any), id(Protocol::Tcp)).into(), 422, "invalid_value"),
+        (ChangeRefusal::NoPort(id(Protocol::Tcp)).into(), 404, "not_found"),
+        (ChangeRefusal::Edited("edited".to_owned()).into(), 409, "edited_since_loaded"),
+        (ChangeRefusal::Invalid("bad".to_owned()).into(), 422, "invalid_configuration"),
+        (ChangeRefusal::Restart(vec!["socket"]).into(), 409, "restart_required"),
+        (ChangeRefusal::TrialRuns(jiff::Timestamp::UNIX_EPOCH).into(), 409, "trial_runs"),
+        (ChangeRefusal::NoWayBack.into(), 409, "no_way_back"),
     ];
-    for (refusal, status, code, text) in table {
-        let agent = Agent::start(Script { refusal: Some(refusal), ..Script::default() });
-        for path in ["/v1/status", "/v1/ports", "/v1/requests", "/v1/requests/9", "/v1/grants", "/v1/openapi.json"] {
-            assert!(get(&agent, path).problem(status, code).contains(text), "{path}");
-        }
-        assert!(post(&agent, "/v1/grants/revoke", r#"{"all":true}"#).problem(status, code).contains(text));
-        let body = r#"{"ports":[{"number":22,"allowedSourceAddressPrefix":"192.0.2.1","duration":"PT9H"}]}"#;
-        let answer = post(&agent, "/v1/requests", body);
-        assert!(answer.problem(status, code).contains(text));
-        if code == "policy_violation" {
-            assert_eq!(answer.violations(), [["22/tcp", "duration", "PT9H", "at most PT3H"]]);
-        }
+    for (refusal, status, code) in table {
+        let words = refusal.to_string();
+        let problem = serde_json::to_value(Failure::from(refusal).0).unwrap();
+        assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{problem}");
+        assert_eq!(problem["detail"], words);
     }
 }
 
@@ -265,7 +413,7 @@ fn one_connection_carries_many_requests() {
     let agent = agent();
     let one = "GET /v1/grants HTTP/1.1\r\nhost: x\r\n\r\n";
     let last = "GET /v1/grants HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    let mut stream = UnixStream::connect(agent.socket()).unwrap();
+    let mut stream = UnixStream::connect(agent.socket_of(&root())).unwrap();
     stream.write_all(format!("{one}{one}{last}").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -277,7 +425,7 @@ fn a_user_with_too_many_connections_is_told_so() {
     let agent = agent();
     let open: Vec<_> = (0..32)
         .map(|_| {
-            let mut stream = UnixStream::connect(agent.socket()).unwrap();
+            let mut stream = UnixStream::connect(agent.socket_of(&root())).unwrap();
             stream.write_all(b"GET /v1/grants HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             stream.read_exact(&mut [0; 12]).unwrap();
             stream
@@ -295,7 +443,7 @@ fn a_user_with_too_many_connections_is_told_so() {
 #[test]
 fn stopping_does_not_wait_for_idle_connections() {
     let mut agent = agent();
-    let mut idle = UnixStream::connect(agent.socket()).unwrap();
+    let mut idle = UnixStream::connect(agent.socket_of(&root())).unwrap();
     idle.write_all(b"GET /v1/grants HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     idle.read_exact(&mut [0; 12]).unwrap();
     let start = std::time::Instant::now();

@@ -2,6 +2,8 @@
 
 use std::{
     future::Future,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
     path::PathBuf,
     sync::{Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -46,14 +48,16 @@ impl Agent {
         let core = machine.start(false);
         let (handle, commands) = CoreHandle::new();
         let running = thread::spawn(move || core.run(commands).unwrap());
-        Self {
+        let agent = Self {
             machine,
             core: handle,
             runtime: runtime(),
             stop: Some(watch::channel(()).0),
             serving: Mutex::default(),
             running: Some(running),
-        }
+        };
+        agent.pass(Duration::ZERO);
+        agent
     }
 
     /// A socket at which everybody is who the kernel says.
@@ -93,16 +97,28 @@ impl Agent {
         socket
     }
 
+    /// Connects as a user, who is present for as long as the connection is there.
+    #[must_use]
+    pub fn connect(&self, peer: &Peer) -> UnixStream {
+        let mut stream = UnixStream::connect(self.socket_of(peer)).unwrap();
+        stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        // Whoever is answered was noticed.
+        stream.read_exact(&mut [0; 12]).unwrap();
+        stream
+    }
+
     /// Waits for what the core is asked.
     pub fn wait<T>(&self, asked: impl Future<Output = T>) -> T {
         self.runtime.block_on(asked)
     }
 
-    /// Lets time pass. What is asked next is answered after what was due by then is done.
+    /// Lets time pass, and returns when the core has done what was due by then.
     pub fn pass(&self, duration: Duration) {
         self.machine.clock.advance(duration);
-        // The core sweeps after each batch of commands.
-        self.wait(self.core.ping()).unwrap();
+        // The core sweeps after each batch of commands, so that it has done so when it comes to the second one.
+        for _ in 0..2 {
+            self.wait(self.core.ping()).unwrap();
+        }
     }
 
     /// Stops as the daemon does, and returns when it has stopped.

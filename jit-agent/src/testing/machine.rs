@@ -15,11 +15,14 @@ use crate::{
     config::{Config, accepted, files},
     core::{Access, Boot, ConnectedTo, Core, Origin, Parts},
     daemon::configuration_at,
-    datapath::{Datapath, MemoryDatapath},
+    datapath::{Datapath, InterfaceView, MemoryDatapath},
     events::EventHub,
     store::Store,
+    warnings,
 };
 
+/// The store's file.
+const FILE: &str = "jit-agent.sqlite";
 /// Entries that the tables have room for.
 const CAPACITY: usize = 20_000;
 
@@ -51,7 +54,62 @@ pub struct Machine {
     pub faults: Vec<String>,
 }
 
+/// The configuration of [`Machine::usual`].
+pub const USUAL: &str = "
+    interfaces = ['eth0']
+    mode = 'enforce'
+    [[port]]
+    number = 22
+    protocol = 'tcp'
+    allowed_sources = ['192.0.2.0/24', '2001:db8::/32']
+    justification = 'optional'
+    [[port]]
+    number = 3389
+    protocol = 'any'
+    allowed_sources = ['198.51.100.0/24', '2001:db8::/32']
+    max_duration = '24h'
+    [[port]]
+    number = 5986
+    protocol = 'tcp'
+    allowed_sources = ['192.0.2.0/24']
+    approval = 'required'
+    justification = 'optional'
+";
+
 impl Machine {
+    /// A machine with [`USUAL`], at 16:00:12 of a day. Its next request has the number 9, its next grant 17.
+    #[must_use]
+    pub fn usual() -> Self {
+        Self::usual_with(USUAL)
+    }
+
+    /// The same with another configuration.
+    #[must_use]
+    pub fn usual_with(config: &str) -> Self {
+        let machine = Self::new(config, "2026-11-22T16:00:12Z".parse().unwrap());
+        machine.cover_eth0();
+        machine.number_from(9, 17);
+        machine
+    }
+
+    /// Has the program on one interface.
+    pub fn cover_eth0(&self) {
+        self.cover(&[InterfaceView {
+            name: "eth0".to_owned(),
+            index: Some(2),
+            attached: Some("native"),
+            layer: Some("ethernet"),
+            ..InterfaceView::default()
+        }]);
+    }
+
+    /// Has the program on these interfaces from the start.
+    pub fn cover(&self, interfaces: &[InterfaceView]) {
+        self.kernel.set_interfaces(interfaces);
+        // What was so at the start is no change.
+        drop(self.kernel.clone().reconcile(None));
+    }
+
     /// A machine 1000 s after boot, at this moment of the wall clock, with a configuration file of this text.
     #[must_use]
     pub fn new(config: &str, now: Timestamp) -> Self {
@@ -120,6 +178,7 @@ impl Machine {
             faults: self.faults.clone(),
             origin: self.origin.clone(),
             connected_to: self.connected_to,
+            warnings: warnings::of_config,
         });
         core.recover(adopted);
         core
@@ -152,7 +211,7 @@ impl Machine {
     /// The store beside the agent.
     #[must_use]
     pub fn sql(&self) -> Connection {
-        Connection::open(self.dir.path().join("jit-agent.sqlite")).unwrap()
+        Connection::open(self.dir.path().join(FILE)).unwrap()
     }
 
     /// Lets the store fail wherever it does this, for example `UPDATE ON grants WHEN NEW.state = 'live'`.
@@ -172,11 +231,27 @@ impl Machine {
 
     /// Gives the next request and the next grant these numbers.
     pub fn number_from(&self, request: i64, grant: i64) {
-        drop(Store::open(self.dir.path()).unwrap());
+        if !self.dir.path().join(FILE).exists() {
+            drop(self.store());
+        }
         let sql = self.sql();
         for (table, next) in [("requests", request), ("grants", grant)] {
+            sql.execute("DELETE FROM sqlite_sequence WHERE name = ?", [table]).unwrap();
             sql.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, next - 1)).unwrap();
         }
+    }
+
+    /// The store, while no core has it.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::open(self.dir.path()).unwrap()
+    }
+
+    /// The head of the audit log, with its number.
+    #[must_use]
+    pub fn audit_head(&self) -> String {
+        let select = "SELECT seq || ':' || lower(hex(hash)) FROM audit ORDER BY seq DESC LIMIT 1";
+        self.sql().query_row(select, [], |row| row.get(0)).unwrap()
     }
 
     /// The states of all grants in the store, in order.

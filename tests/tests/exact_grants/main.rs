@@ -13,13 +13,14 @@ use jit_agent::{
     clock::{Clock as _, SystemClock},
     config::Config,
     core::{
-        Access, Boot, Command, Core, Origin, Parts,
+        Access, Boot, Command, Core, Origin, Parts, connected_to,
         handle::Opening,
         view::{Extended, Peer, Refusal},
     },
     datapath::{Datapath as _, xdp::XdpDatapath},
     events::EventHub,
     store::Store,
+    warnings,
 };
 use jit_common::abi::{Mode, Transport};
 use jit_policy::{
@@ -201,6 +202,8 @@ impl Keeper for CoreKeeper {
             store: Store::open(&self.store).map_err(|error| error.to_string()),
             faults: Vec::new(),
             origin: Origin::default(),
+            connected_to,
+            warnings: warnings::all,
         });
         core.recover(adopted);
         self.core = Some(core);

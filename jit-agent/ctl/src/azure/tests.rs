@@ -1,15 +1,19 @@
-//! Azure's files to what would be set, and that to what is sent, against a server that answers by script.
+//! Azure's files to what would be set, and that to what is set at a real agent; what no real agent answers is scripted.
 
-use jit_agent::{
-    http::fake,
-    testing::scripted::{Scripted, Server},
+use std::{path::Path, time::Duration};
+
+use jit_agent::testing::{
+    agent::Agent as Served,
+    machine::Machine,
+    people::{alice, carol, root},
+    scripted::{Scripted, Server},
 };
 use jit_api::{
     client::Client,
     terminal::{Agent, Exit, Outcome, Surroundings},
 };
-use jit_policy::Session;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{import, policies};
 use crate::args::ImportAzure;
@@ -56,7 +60,7 @@ fn surroundings() -> Surroundings {
     }
 }
 
-/// The ports of the agent: one that the file changes, one that it repeats.
+/// The ports of an agent: one that the file changes, one that it repeats.
 fn present() -> Value {
     let port = |number, protocol: &str, sources: Value, approval: &str| {
         json!({
@@ -71,11 +75,69 @@ fn present() -> Value {
     ]})
 }
 
-/// Imports `file` from a server with these answers; `says` is what whoever is asked answers.
-fn run(server: &Server, file: &Value, options: &[&str], says: Option<bool>) -> (Outcome, Vec<String>) {
-    let path = server.directory.path().join("policy.json");
+/// The same at a real agent, where others may ask for port 22 too.
+const PRESENT: &str = "
+    mode = 'enforce'
+    [[port]]
+    number = 22
+    protocol = 'tcp'
+    allowed_sources = ['198.51.100.0/24']
+    approval = 'required'
+    approval_timeout = '2h'
+    justification = 'optional'
+    quota = 7
+    [[port]]
+    number = 443
+    protocol = 'tcp'
+    allowed_sources = ['192.0.2.7', '2001:db8::/32']
+    approval_timeout = '2h'
+    justification = 'optional'
+    quota = 7
+";
+
+fn served() -> Served {
+    Served::start(Machine::usual_with(PRESENT))
+}
+
+/// An agent that lets in two whom the import shortens or cuts off: grants 17 and 18, for two hours.
+fn granted() -> Served {
+    let config = PRESENT.replace("['198.51.100.0/24']", "['198.51.100.0/24', '192.0.2.0/24']");
+    let served = Served::start(Machine::usual_with(&config));
+    let request = ["request", "--port", "22", "--for", "2h", "--from", "198.51.100.7", "--from", "192.0.2.10"];
+    for (peer, arguments) in [(alice(), &request[..]), (carol(), &["approve", "9"])] {
+        let socket = served.socket_of(&peer);
+        let program = ["jitctl", "--socket", socket.to_str().unwrap()];
+        let outcome = crate::run(program.iter().chain(arguments).map(Into::into), &surroundings());
+        assert_eq!(outcome.stderr, "");
+    }
+    served.pass(Duration::from_secs(10));
+    served
+}
+
+/// The policies of an agent, without their use.
+fn policies_of(served: &Served) -> Vec<Value> {
+    let agent = Agent { client: Client::new(&served.socket_of(&root())), json: true };
+    let mut list: Value = agent.fetch("/v1/ports").unwrap();
+    let unused = |policy: &Value| {
+        let names = ["number", "protocol", "allowedSourceAddressPrefixes", "maxRequestAccessDuration", "approval"];
+        let names = names.iter().chain(&["approvalTimeout", "justification", "quota"]);
+        names.map(|name| ((*name).to_owned(), policy[name].clone())).collect()
+    };
+    list["value"].take().as_array().unwrap().iter().map(unused).collect()
+}
+
+/// Imports `file` at a socket; `says` is what whoever is asked answers.
+fn run_at(
+    socket: &Path,
+    file: &Value,
+    options: &[&str],
+    says: Option<bool>,
+    surroundings: &Surroundings,
+) -> (Outcome, Vec<String>) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("policy.json");
     std::fs::write(&path, file.to_string()).unwrap();
-    let agent = Agent { client: Client::new(&server.socket()), json: options.contains(&"--json") };
+    let agent = Agent { client: Client::new(socket), json: options.contains(&"--json") };
     let arguments = ImportAzure {
         file: path,
         vm: options.iter().find_map(|option| option.strip_prefix("--vm=")).map(str::to_owned),
@@ -87,8 +149,18 @@ fn run(server: &Server, file: &Value, options: &[&str], says: Option<bool>) -> (
         questions.push(question.to_owned());
         says
     };
-    let outcome = import(&agent, &arguments, &mut ask, &surroundings()).unwrap_or_else(|outcome| outcome);
+    let outcome = import(&agent, &arguments, &mut ask, surroundings).unwrap_or_else(|outcome| outcome);
     (outcome, questions)
+}
+
+/// Imports `file` at a server that answers by script.
+fn run(server: &Server, file: &Value, options: &[&str], says: Option<bool>) -> (Outcome, Vec<String>) {
+    run_at(&server.socket(), file, options, says, &surroundings())
+}
+
+/// Imports `file` at a real agent, as root.
+fn run_real(served: &Served, file: &Value, options: &[&str], says: Option<bool>) -> (Outcome, Vec<String>) {
+    run_at(&served.socket_of(&root()), file, options, says, &surroundings())
 }
 
 fn ports_answer() -> Scripted {
@@ -141,8 +213,9 @@ fn every_form_that_azure_prints_says_the_same() {
 
 #[test]
 fn without_apply_it_only_shows_what_it_would_set() {
-    let server = Server::start(vec![ports_answer()]);
-    let (outcome, _) = run(&server, &az_list(), &[], None);
+    let served = served();
+    let before = policies_of(&served);
+    let (outcome, _) = run_real(&served, &az_list(), &[], None);
     let expected = "\
 ports of vm1
 port      sources                   maximum  change
@@ -153,26 +226,56 @@ approval, justification and quota keep their present values, new ports get the d
 nothing was changed yet; add --apply to make the 2 changes
 ";
     assert_eq!(outcome, Outcome::done(expected.to_owned()));
-    assert_eq!(server.asked(), [("GET /v1/ports".to_owned(), None, Value::Null)]);
+    assert_eq!(policies_of(&served), before);
 }
 
 #[test]
 fn apply_sets_what_changes_with_the_latest_version_and_keeps_what_azure_does_not_have() {
-    let server = Server::start(vec![ports_answer(), done("\"2\""), done("\"3\"")]);
-    let (outcome, questions) = run(&server, &az_list(), &["--apply"], None);
+    let served = served();
+    let mut expected = policies_of(&served);
+    let (outcome, questions) = run_real(&served, &az_list(), &["--apply"], None);
     assert_eq!((outcome.exit, outcome.stderr.as_str(), questions.len()), (Exit::Done, "", 0));
     assert!(outcome.stdout.ends_with("\n22/tcp is set\n3389/any is set\n"), "{}", outcome.stdout);
-    let kept = json!({
-        "allowedSourceAddressPrefixes": ["198.51.100.0/24"], "maxRequestAccessDuration": "PT1H", "approval": "required",
-        "approvalTimeout": "PT2H", "justification": "optional", "quota": 7,
-    });
-    let new = json!({"allowedSourceAddressPrefixes": ["0.0.0.0/0", "::/0"], "maxRequestAccessDuration": "PT24H"});
+    expected[0]["maxRequestAccessDuration"] = json!("PT1H");
+    expected.push(json!({
+        "number": 3389, "protocol": "*", "allowedSourceAddressPrefixes": ["0.0.0.0/0", "::/0"],
+        "maxRequestAccessDuration": "PT24H", "approval": "auto", "approvalTimeout": "PT1H",
+        "justification": "required", "quota": 32,
+    }));
+    assert_eq!(policies_of(&served), expected);
+    let kept = ["required", "PT2H", "optional"].map(Value::from);
+    assert_eq!(["approval", "approvalTimeout", "justification"].map(|name| expected[0][name].clone()), kept);
+}
+
+#[test]
+fn each_change_is_sent_with_the_version_that_the_one_before_it_led_to() {
+    let server = Server::start(vec![ports_answer(), done("\"2\""), done("\"3\"")]);
+    assert_eq!(run(&server, &az_list(), &["--apply"], None).0.exit, Exit::Done);
+    let versions: Vec<_> = server.asked().into_iter().map(|(line, version, _)| (line, version)).collect();
     let expected = [
-        ("GET /v1/ports".to_owned(), None, Value::Null),
-        ("PUT /v1/ports/22/tcp".to_owned(), Some("\"1\"".to_owned()), kept),
-        ("PUT /v1/ports/3389/any".to_owned(), Some("\"2\"".to_owned()), new),
+        ("GET /v1/ports".to_owned(), None),
+        ("PUT /v1/ports/22/tcp".to_owned(), Some("\"1\"".to_owned())),
+        ("PUT /v1/ports/3389/any".to_owned(), Some("\"2\"".to_owned())),
     ];
-    assert_eq!(server.asked(), expected);
+    assert_eq!(versions, expected);
+}
+
+#[test]
+fn what_ends_grants_is_not_done_before_it_is_agreed() {
+    let served = granted();
+    let before = policies_of(&served);
+    let (outcome, questions) = run_real(&served, &az_list(), &["--apply"], Some(false));
+    let refused = "error: 22/tcp was not confirmed\nnot set: 22/tcp, 3389/any\n";
+    assert_eq!((outcome.exit, outcome.stderr.as_str()), (Exit::Failed, refused));
+    assert!(questions[0].starts_with("setting 22/tcp has effects:\n1 grant would end:\n"), "{questions:?}");
+    assert!(questions[0].contains("192.0.2.10") && questions[0].contains("1 grant would end earlier:\n"));
+    let (outcome, _) = run_real(&served, &az_list(), &["--apply"], None);
+    let alone = "error: setting 22/tcp has effects, and nobody is there to confirm them; add --yes to accept them:\n";
+    assert!(outcome.stderr.starts_with(alone) && outcome.exit == Exit::Failed, "{outcome:?}");
+    assert!(outcome.stderr.ends_with("not set: 22/tcp, 3389/any\n"), "{outcome:?}");
+    assert_eq!((policies_of(&served), served.machine.states()), (before, vec!["live".to_owned(); 2]));
+    let (outcome, _) = run_real(&served, &az_list(), &["--apply"], Some(true));
+    assert_eq!((outcome.exit, served.machine.states()), (Exit::Done, vec!["live".to_owned(), "ended".to_owned()]));
 }
 
 #[test]
@@ -204,14 +307,13 @@ fn what_ends_grants_or_opens_ports_is_shown_and_asked() {
 
 #[test]
 fn yes_confirms_and_says_what_it_did() {
-    let ended = json!({"port": null, "ended": [grant()], "shortened": [grant()], "opened": [], "durable": true});
-    let server = Server::start(vec![ports_answer(), (200, Some("\"2\""), ended), done("\"3\"")]);
-    let (outcome, questions) = run(&server, &az_list(), &["--apply", "--yes"], None);
+    let served = granted();
+    let (outcome, questions) = run_real(&served, &az_list(), &["--apply", "--yes"], None);
     assert_eq!((outcome.exit, questions.len()), (Exit::Done, 0), "{outcome:?}");
     for part in ["22/tcp is set\n1 grant ended:\n", "1 grant end earlier:\n", "\n3389/any is set\n"] {
         assert!(outcome.stdout.contains(part), "{}", outcome.stdout);
     }
-    assert!(server.asked().iter().skip(1).all(|(line, ..)| line.ends_with("?confirm=true")));
+    assert_eq!(served.machine.states(), ["live", "ended"]);
 }
 
 #[test]
@@ -223,9 +325,9 @@ fn a_failure_on_the_way_says_what_is_set_and_what_is_not() {
     assert!(outcome.stdout.ends_with("22/tcp is set\n"), "{outcome:?}");
     assert_eq!((outcome.exit, &*outcome.stderr), (Exit::NotPermitted, "error: you may not\nnot set: 3389/any\n"));
 
-    let lost = json!({"port": null, "ended": [], "shortened": [], "opened": [], "durable": false});
-    let server = Server::start(vec![ports_answer(), (200, Some("\"2\""), lost)]);
-    let (outcome, _) = run(&server, &az_list(), &["--apply"], None);
+    let served = served();
+    served.machine.forbid("INSERT ON audit");
+    let (outcome, _) = run_real(&served, &az_list(), &["--apply"], None);
     assert!(outcome.stdout.ends_with("22/tcp is set\n"), "{outcome:?}");
     assert!(outcome.stderr.contains("could not be written") && outcome.stderr.ends_with("not set: 3389/any\n"));
     assert_eq!(outcome.exit, Exit::Failed);
@@ -257,8 +359,9 @@ fn everything_that_can_not_be_used_is_listed_at_once_and_nothing_is_set() {
         one(json!({"maxRequestAccessDuration": "P2D"})),
         port(22, "*"), port(8080, "TCP"), port(8080, "tcp"), port(9000, "UDP"), port(9000, "*"), 5,
     ]}]));
-    let server = Server::start(vec![ports_answer()]);
-    let (outcome, _) = run(&server, &file, &["--apply", "--yes"], None);
+    let served = served();
+    let before = policies_of(&served);
+    let (outcome, _) = run_real(&served, &file, &["--apply", "--yes"], None);
     assert_eq!((outcome.exit, outcome.stdout.as_str()), (Exit::Failed, ""));
     assert!(outcome.stderr.contains("policy.json can't be imported as it is; nothing was changed\n"));
     for (place, given, remedy) in [
@@ -282,7 +385,7 @@ fn everything_that_can_not_be_used_is_listed_at_once_and_nothing_is_set() {
         assert!(line.is_some_and(|line| line.contains(remedy)), "{place}: {}", outcome.stderr);
     }
     assert_eq!(outcome.stderr.lines().count(), 2 + 14, "{}", outcome.stderr);
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(policies_of(&served), before);
 }
 
 #[test]
@@ -311,20 +414,19 @@ fn of_several_machines_with_different_ports_one_must_be_named() {
         // Azure does not tell capitals apart, and one machine may stand in two policies.
         {"id": "/X/virtualmachines/VM1", "ports": [port(83, "TCP")]},
     ]));
-    let nobody = Server::start(Vec::new());
+    let served = served();
     let list = "  /x/virtualMachines/vm1\n  /x/virtualMachines/vm2\n  /y/virtualMachines/vm2\n";
     for (options, part) in [
         (&[][..], "whose ports differ; name one by its whole id with --vm"),
         (&["--vm=vm2"], "whose ports differ"),
         (&["--vm=vm3"], "has no virtual machine `vm3`; it has"),
     ] {
-        let (outcome, _) = run(&nobody, &file, options, None);
+        let (outcome, _) = run_real(&served, &file, options, None);
         assert_eq!(outcome.exit, Exit::Usage, "{outcome:?}");
         assert!(outcome.stderr.contains(part) && outcome.stderr.ends_with(list), "{outcome:?}");
     }
     for (vm, ports) in [("--vm=VM1", &["80/tcp", "83/tcp"][..]), ("--vm=/Y/VirtualMachines/vm2", &["82/tcp"])] {
-        let server = Server::start(vec![ports_answer()]);
-        let (outcome, _) = run(&server, &file, &[vm], None);
+        let (outcome, _) = run_real(&served, &file, &[vm], None);
         let shown: Vec<_> =
             outcome.stdout.lines().filter_map(|line| line.split_once("  ")?.0.split_once("/tcp")).collect();
         assert_eq!(shown.len(), ports.len(), "{outcome:?}");
@@ -338,8 +440,7 @@ fn machines_with_the_same_ports_need_no_name_and_programs_get_json() {
         {"id": "/x/vm1", "ports": [port(80, "TCP"), port(81, "UDP")]},
         {"id": "/x/vm2", "ports": [port(81, "udp"), port(80, "tcp")]},
     ]));
-    let server = Server::start(vec![ports_answer()]);
-    let (outcome, _) = run(&server, &file, &["--json"], None);
+    let (outcome, _) = run_real(&served(), &file, &["--json"], None);
     let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((&report["vm"], &report["applied"]), (&json!("/x/vm1"), &json!(false)));
     let expected = json!({
@@ -351,9 +452,9 @@ fn machines_with_the_same_ports_need_no_name_and_programs_get_json() {
 
 #[test]
 fn a_file_that_is_missing_or_too_large_is_refused() {
-    let server = Server::start(Vec::new());
-    let agent = Agent { client: Client::new(&server.socket()), json: false };
-    let file = server.directory.path().join("policy.json");
+    let directory = TempDir::new().unwrap();
+    let agent = Agent { client: Client::new(Path::new("/nonexistent/agent.sock")), json: false };
+    let file = directory.path().join("policy.json");
     let arguments = ImportAzure { file: file.clone(), vm: None, apply: false, yes: false };
     let import = || import(&agent, &arguments, &mut |_| None, &surroundings()).unwrap_err();
     assert!(import().stderr.contains("policy.json: No such file"));
@@ -363,15 +464,23 @@ fn a_file_that_is_missing_or_too_large_is_refused() {
 
 #[test]
 fn each_change_names_the_session_of_who_imports_so_that_one_that_cuts_it_off_is_on_trial() {
-    let served = fake::Agent::start(fake::Script::default());
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("policy.json");
-    std::fs::write(&file, az_list().to_string()).unwrap();
-    let agent = Agent { client: Client::new(&served.socket()), json: false };
-    let arguments = ImportAzure { file, vm: None, apply: true, yes: true };
-    let over_ssh = Surroundings { ssh_session: Some("192.0.2.10 51234 192.0.2.1 22".to_owned()), ..surroundings() };
-    let outcome = import(&agent, &arguments, &mut |_| None, &over_ssh).unwrap();
-    assert_eq!((outcome.exit, outcome.stderr.as_str()), (Exit::Done, ""));
-    let sessions: Vec<_> = served.asked().edits.iter().map(|edit| edit.session).collect();
-    assert_eq!(sessions, [Some(Session { source: "192.0.2.10".parse().unwrap(), port: 22 }); 3]);
+    let mut file = az_list();
+    file[0]["virtualMachines"][0]["ports"][2]["allowedSourceAddressPrefixes"] = json!(["2001:db8::/32"]);
+    // The first change cuts off one session, the second one another.
+    for (session, set) in [
+        ("192.0.2.10 51234 192.0.2.1 22", "22/tcp is set\n1 grant ended:"),
+        ("192.0.2.7 51234 192.0.2.1 443", "443/tcp is set\n1 grant ended:"),
+    ] {
+        let served = granted();
+        let socket = served.socket_of(&alice());
+        let program = ["jitctl", "--socket", socket.to_str().unwrap()];
+        let request = ["request", "--port", "443", "--for", "1h", "--from", "192.0.2.7"];
+        let outcome = crate::run(program.iter().chain(&request).map(Into::into), &surroundings());
+        assert_eq!(outcome.exit, Exit::Done, "{outcome:?}");
+        let over_ssh = Surroundings { ssh_session: Some(session.to_owned()), ..surroundings() };
+        let (outcome, _) = run_at(&served.socket_of(&root()), &file, &["--apply", "--yes"], None, &over_ssh);
+        let (before, after) = outcome.stdout.split_once("ON TRIAL, since it cuts you off:\n").unwrap();
+        assert!(before.contains(set) && !after.contains("is set"), "{outcome:?}");
+        assert!(outcome.stderr.contains("a trial runs until"), "nothing more is changed meanwhile: {outcome:?}");
+    }
 }

@@ -1,29 +1,35 @@
 //! `jitctl audit`.
 
-use jit_agent::store::Store;
+use jit_agent::{store::Store, testing::audit::fill};
 use serde_json::json;
 
 use super::*;
 
+/// An agent on whose start the audit log had these rows already. Its start, at 17:00:12, comes after them.
+fn logging(fill: impl FnOnce(&mut Store)) -> Agent {
+    let machine = Machine::usual();
+    fill(&mut machine.store());
+    Agent::start(machine)
+}
+
 /// What `jitctl` prints as it goes, and how it ends.
-fn jitctl_before(log: &Store, arguments: &[&str]) -> (String, Outcome) {
-    let agent = Agent::start(Script { audit: Some(log.audit_reader()), ..Script::default() });
-    let socket = agent.socket();
+fn jitctl_before(agent: &Agent, arguments: &[&str]) -> (String, Outcome) {
+    let socket = agent.socket_of(&root());
     let program = ["jitctl", "--socket", socket.to_str().unwrap(), "audit"];
     let mut printed = Vec::new();
-    let outcome = super::super::run_to(program.iter().chain(arguments).map(Into::into), &surroundings(), &mut printed);
+    let outcome = run_to(program.iter().chain(arguments).map(Into::into), &surroundings(), &mut printed);
     (String::from_utf8(printed).unwrap(), outcome)
 }
 
 #[test]
 fn the_log_is_a_table_of_who_did_what_newest_last() {
-    let directory = tempfile::tempdir().unwrap();
-    let log = fake::audit_log(directory.path(), 1);
+    let log = logging(|store| fill(store, 1));
     let expected = "\
 time      event    who     port    source      what
-17:00:00  granted  ann     22/tcp  192.0.2.10  grant 17; until 17:30:12
-17:00:10  revoked  root    22/tcp  192.0.2.10  grant 17; of ann; said \"no\",\\nand meant it\\u{1b}
+17:00:00  granted  alice   22/tcp  192.0.2.10  grant 17; until 17:30:12
+17:00:10  revoked  root    22/tcp  192.0.2.10  grant 17; of alice; said \"no\",\\nand meant it\\u{1b}
 17:00:20  denied   =cmd()  -       -           -1; @x
+17:00:12  started  -       -       -
 ";
     assert_eq!(jitctl_before(&log, &[]), (expected.to_owned(), Outcome::done(String::new())));
     let (printed, outcome) = jitctl_before(&log, &["--user", "carol"]);
@@ -32,13 +38,12 @@ time      event    who     port    source      what
 
 #[test]
 fn filters_are_those_of_the_log_with_times_as_people_write_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let log = fake::audit_log(directory.path(), 1);
+    let log = logging(|store| fill(store, 1));
     for (arguments, events) in [
-        (&["--since", "15s"][..], &["revoked", "denied"][..]),
+        (&["--since", "15s"][..], &["revoked", "denied", "started"][..]),
         (&["--until", "17:00:10"], &["granted"]),
-        (&["--since", "2026-11-22 17:00:05", "--until", "17:00:20"], &["revoked"]),
-        (&["--user", "ann", "--port", "22", "--event", "granted"], &["granted"]),
+        (&["--since", "2026-11-22 17:00:05", "--until", "17:00:20"], &["revoked", "started"]),
+        (&["--user", "alice", "--port", "22", "--event", "granted"], &["granted"]),
         (&["--user", "root"], &["revoked"]),
     ] {
         let (printed, _) = jitctl_before(&log, arguments);
@@ -49,31 +54,29 @@ fn filters_are_those_of_the_log_with_times_as_people_write_them() {
 
 #[test]
 fn all_pages_are_followed_and_exports_have_every_row() {
-    let directory = tempfile::tempdir().unwrap();
-    let log = fake::audit_log(directory.path(), 2200);
-    assert_eq!(jitctl_before(&log, &[]).0.lines().count(), 2203);
+    let log = logging(|store| fill(store, 2200));
+    assert_eq!(jitctl_before(&log, &[]).0.lines().count(), 2204);
     let (printed, outcome) = jitctl_before(&log, &["--json"]);
     let merged: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!((printed.as_str(), merged["value"].as_array().unwrap().len()), ("", 2202));
-    assert_eq!((&merged["value"][2201]["seq"], merged.get("nextLink")), (&Value::from(2202), None));
+    assert_eq!((printed.as_str(), merged["value"].as_array().unwrap().len()), ("", 2203));
+    assert_eq!((&merged["value"][2202]["seq"], merged.get("nextLink")), (&Value::from(2203), None));
     let (csv, outcome) = jitctl_before(&log, &["--csv", "--event", "denied"]);
     assert_eq!((csv.matches("\r\n").count(), outcome), (2201, Outcome::done(String::new())));
     let (lines, _) = jitctl_before(&log, &["--jsonl"]);
-    assert_eq!(lines.lines().count(), 2202);
+    assert_eq!(lines.lines().count(), 2203);
     assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
 }
 
 #[test]
 fn a_verification_ends_with_0_or_with_1_and_the_row() {
-    let directory = tempfile::tempdir().unwrap();
-    let log = fake::audit_log(directory.path(), 1);
-    let head = log.verify_audit().unwrap();
-    let (_, outcome) = jitctl_before(&log, &["verify", "--head", &head.to_string()]);
-    assert_eq!(outcome, Outcome::done(format!("the audit log is sound: 3 rows from row 1 on, head {head}\n")));
+    let log = logging(|store| fill(store, 1));
+    let head = log.machine.audit_head();
+    let (_, outcome) = jitctl_before(&log, &["verify", "--head", &head]);
+    assert_eq!(outcome, Outcome::done(format!("the audit log is sound: 4 rows from row 1 on, head {head}\n")));
     let later = format!("9:{}", "a".repeat(64));
     let (_, outcome) = jitctl_before(&log, &["verify", "--head", &later]);
-    let fault = "audit rows 4 to 9 were cut off: row 9 is the noted head";
-    complains(&outcome, Exit::Failed, &format!("error: {fault}; 3 rows up to {head} are sound\n"));
+    let fault = "audit rows 5 to 9 were cut off: row 9 is the noted head";
+    complains(&outcome, Exit::Failed, &format!("error: {fault}; 4 rows up to {head} are sound\n"));
     let (_, outcome) = jitctl_before(&log, &["verify", "--json", "--head", &later]);
     let said: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((outcome.exit, &said["fault"]), (Exit::Failed, &Value::from(fault)));
@@ -81,8 +84,7 @@ fn a_verification_ends_with_0_or_with_1_and_the_row() {
 
 #[test]
 fn arguments_that_can_not_be_used_say_what_to_write() {
-    let directory = tempfile::tempdir().unwrap();
-    let log = fake::audit_log(directory.path(), 0);
+    let log = logging(|store| fill(store, 0));
     for (arguments, text) in [
         (&["--since", "yesterday"][..], "`yesterday` is not a time; write how long ago, like 2h or 7d"),
         (&["--csv", "--jsonl"], "cannot be used with"),
@@ -154,43 +156,44 @@ const EVENTS: [&str; 27] = [
 
 #[test]
 fn columns_line_up_for_every_event_and_whoever_and_whatever_it_is_about() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut log = fake::audit_log(directory.path(), 0);
-    for event in EVENTS {
-        let detail = json!({
-            "requestor": "release-pipeline via pusher", "source": "2001:db8:1:2:3:4:5:6/128", "reason": "x",
-            "ports": [{ "number": 3389, "protocol": "any" }, { "number": 5986, "protocol": "tcp" }],
-        });
-        log.record_event(time("2026-11-21T16:00:00Z"), event, &detail).unwrap();
-    }
+    let log = logging(|store| {
+        fill(store, 0);
+        for event in EVENTS {
+            let detail = json!({
+                "requestor": "release-pipeline via pusher", "source": "2001:db8:1:2:3:4:5:6/128", "reason": "x",
+                "ports": [{ "number": 3389, "protocol": "any" }, { "number": 5986, "protocol": "tcp" }],
+            });
+            store.record_event(time("2026-11-21T16:00:00Z"), event, &detail).unwrap();
+        }
+    });
     let (printed, _) = jitctl_before(&log, &[]);
-    assert_eq!((lined_up(&printed), printed.lines().count()), (1, 30));
+    assert_eq!((lined_up(&printed), printed.lines().count()), (1, 31));
 }
 
 #[test]
 fn rows_that_need_more_room_than_those_before_them_have_headings_of_their_own() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut log = fake::audit_log(directory.path(), 1000);
-    log.record_event(time("2026-11-22T16:00:21Z"), "first_connection", &json!({ "requestor": "ann" })).unwrap();
+    let log = logging(|store| {
+        fill(store, 1000);
+        store.record_event(time("2026-11-22T16:00:21Z"), "first_connection", &json!({ "requestor": "ann" })).unwrap();
+    });
     let (printed, _) = jitctl_before(&log, &[]);
-    assert_eq!((lined_up(&printed), printed.lines().count()), (2, 1005));
+    assert_eq!((lined_up(&printed), printed.lines().count()), (2, 1006));
 }
 
 #[test]
 fn a_cell_of_great_length_moves_the_rest_of_its_row_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut log = fake::audit_log(directory.path(), 0);
-    let long = "x".repeat(500);
-    log.record_event(time("2026-11-22T16:00:21Z"), "denied", &json!({ "requestor": long })).unwrap();
+    let log = logging(|store| {
+        fill(store, 0);
+        let detail = json!({ "requestor": "x".repeat(500) });
+        store.record_event(time("2026-11-22T16:00:21Z"), "denied", &detail).unwrap();
+    });
     let (printed, _) = jitctl_before(&log, &[]);
     assert!(printed.lines().next().unwrap().len() < 150, "{printed}");
 }
 
 #[test]
 fn persons_signals_and_ports_are_shown_as_this_agent_and_as_older_ones_write_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut log = Store::open(directory.path()).unwrap();
-    for (event, detail) in [
+    let rows = [
         (
             "shortened",
             json!({
@@ -212,9 +215,12 @@ fn persons_signals_and_ports_are_shown_as_this_agent_and_as_older_ones_write_the
         ("unloaded", json!({ "by": "by root (logged in as ann) at 2026-11-22T15:00:00Z" })),
         ("unloaded", json!({ "by": "by somebody, at a time that is not known" })),
         ("trial_ended", json!({ "by": null, "grants": [] })),
-    ] {
-        log.record_event(time("2026-11-22T16:00:00Z"), event, &detail).unwrap();
-    }
+    ];
+    let log = logging(|store| {
+        for (event, detail) in &rows {
+            store.record_event(time("2026-11-22T16:00:00Z"), event, detail).unwrap();
+        }
+    });
     let expected = "\
 time      event           who     port             source      what
 17:00:00  shortened       root    22/tcp           192.0.2.10  grant 3; of ann; until 17:10:00 instead of 19:00:00; less time
@@ -225,6 +231,7 @@ time      event           who     port             source      what
 17:00:00  unloaded        root    -                -           by root (logged in as ann) at 2026-11-22T15:00:00Z
 17:00:00  unloaded        -       -                -           by somebody, at a time that is not known
 17:00:00  trial_ended     -       -                -
+17:00:12  started         -       -                -
 ";
     assert_eq!(jitctl_before(&log, &[]), (expected.to_owned(), Outcome::done(String::new())));
 }

@@ -1,10 +1,7 @@
 //! Answers of an agent that is newer, with words that this program does not know.
 
-use jit_agent::testing::scripted::Server;
-use jit_api::wire::{PacketEvent, Why};
-use serde_json::{Value, json};
-
 use super::{super::table, *};
+use jit_api::wire::{PacketEvent, Why};
 
 /// What `jitctl` makes of one answer.
 fn told(arguments: &[&str], answer: &Value) -> Outcome {

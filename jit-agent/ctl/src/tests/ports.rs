@@ -1,127 +1,144 @@
 //! `ports` and `reload`.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use jit_agent::{config::edit::Edit, core::change::Effects, testing::scripted::Server};
-use jit_policy::{Approval, PortPolicy, Reload, Session};
-use serde_json::json;
-
 use super::*;
 
-/// Where [`surroundings`] says the caller works.
-const SESSION: Session = Session { source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), port: 22 };
-const RDP: PortId = PortId { number: 3389, protocol: Protocol::Any };
-
-fn opening() -> Script {
-    let effects = Effects { opened: vec!["22/tcp".to_owned()], ended: vec![fake::grant(17)], shortened: Vec::new() };
-    Script { effects, ..Script::default() }
+/// The policies, without their use.
+fn policies(agent: &Agent) -> Vec<Value> {
+    let list: Value = serde_json::from_str(&jitctl(agent, &["ports", "--json"]).stdout).unwrap();
+    let used = ["liveGrants", "passedPackets", "droppedPackets", "observedPackets", "approvedRequests"];
+    let mut policies = list["value"].as_array().unwrap().clone();
+    for policy in &mut policies {
+        let policy = policy.as_object_mut().unwrap();
+        policy.retain(|name, _| !used.contains(&name.as_str()) && !name.starts_with("last"));
+    }
+    policies
 }
 
+/// What root is answered who sits there and is asked.
 fn asked(agent: &Agent, arguments: &[&str], ask: fn(&str) -> bool) -> Outcome {
-    let socket = agent.socket();
+    let socket = agent.socket_of(&root());
     let program = ["jitctl", "--socket", socket.to_str().unwrap()];
     run(program.iter().chain(arguments).map(Into::into), &Surroundings { ask: Some(ask), ..surroundings() })
 }
 
 #[test]
 fn add_gives_a_port_what_is_named_and_refuses_one_that_has_a_policy() {
-    let agent = Agent::start(Script::default());
+    let agent = agent();
     let arguments = ["ports", "add", "443", "--allow", "192.0.2.0/24", "--max", "90m", "--approval", "required"];
-    let outcome = jitctl_at(&agent.socket(), &arguments);
-    assert_eq!(outcome, Outcome::done("policy of 3389/any is in force\n".to_owned()));
-    let expected = PortPolicy {
-        allowed_sources: vec!["192.0.2.0/24".parse().unwrap()],
-        max_duration: Duration::from_secs(5400),
-        approval: Approval::Required,
-        ..PortPolicy::new(PortId { number: 443, protocol: Protocol::Tcp })
-    };
-    let edit = agent.asked().edits.pop().unwrap();
-    assert_eq!((edit.edit, edit.version.as_str(), edit.confirm), (Edit::Set(expected), "v1", false));
+    shows(&jitctl(&agent, &arguments), Exit::Done, "policy of 443/tcp is in force\n");
+    let expected = json!({
+        "number": 443, "protocol": "TCP", "allowedSourceAddressPrefixes": ["192.0.2.0/24"],
+        "maxRequestAccessDuration": "PT1H30M", "approval": "required", "approvalTimeout": "PT1H",
+        "justification": "required", "quota": 32,
+    });
+    assert_eq!((policies(&agent).len(), &policies(&agent)[1]), (4, &expected));
     let stderr = "error: 3389/any has a policy already; change it with: jitctl ports set 3389/any\n";
-    complains(&jitctl_at(&agent.socket(), &["ports", "add", "3389/any"]), Exit::Failed, stderr);
+    complains(&jitctl(&agent, &["ports", "add", "3389/any"]), Exit::Failed, stderr);
     let stderr = "error: invalid value '192.0.2.1/24' for '--allow <PREFIX>': 192.0.2.1/24 has bits set beyond its \
                   prefix length; write 192.0.2.0/24 for the network or 192.0.2.1 for the host\n";
-    let outcome = jitctl_at(&agent.socket(), &["ports", "add", "80", "--allow", "192.0.2.1/24"]);
-    complains(&outcome, Exit::Usage, stderr);
-    assert_eq!(agent.asked().edits.len(), 1);
+    complains(&jitctl(&agent, &["ports", "add", "80", "--allow", "192.0.2.1/24"]), Exit::Usage, stderr);
+    assert_eq!(policies(&agent).len(), 4);
 }
 
 #[test]
 fn set_changes_only_what_is_named() {
-    let agent = Agent::start(Script::default());
-    assert_eq!(jitctl_at(&agent.socket(), &["ports", "set", "3389", "--quota", "2", "--yes"]).exit, Exit::Done);
-    let edit = agent.asked().edits.pop().unwrap();
-    assert_eq!((edit.edit, edit.confirm), (Edit::Set(PortPolicy { quota: 2, ..fake::port().policy }), true));
-    let stderr = "error: there is no policy of port 22; `jitctl ports` lists those there are\n";
-    complains(&jitctl_at(&agent.socket(), &["ports", "set", "22", "--quota", "2"]), Exit::Failed, stderr);
+    let agent = agent();
+    let mut expected = policies(&agent);
+    assert_eq!(jitctl(&agent, &["ports", "set", "3389", "--quota", "2", "--yes"]).exit, Exit::Done);
+    expected[1]["quota"] = json!(2);
+    assert_eq!(policies(&agent), expected);
+    let stderr = "error: there is no policy of port 80; `jitctl ports` lists those there are\n";
+    complains(&jitctl(&agent, &["ports", "set", "80", "--quota", "2"]), Exit::Failed, stderr);
 }
 
 #[test]
 fn a_number_with_two_policies_must_be_named_with_its_protocol() {
-    let port = |protocol| {
-        let mut port = fake::port();
-        port.policy.id.protocol = protocol;
-        port
-    };
-    let agent = Agent::start(Script { ports: vec![port(Protocol::Tcp), port(Protocol::Udp)], ..Script::default() });
+    let port = |protocol: &str| format!("[[port]]\nnumber = 3389\nprotocol = '{protocol}'\n");
+    let agent = Agent::start(Machine::usual_with(&[port("tcp"), port("udp")].concat()));
     let stderr = "error: port 3389 has several policies; name one of 3389/tcp, 3389/udp\n";
-    complains(&jitctl_at(&agent.socket(), &["ports", "remove", "3389"]), Exit::Usage, stderr);
-    assert_eq!(jitctl_at(&agent.socket(), &["ports", "remove", "3389/udp"]).exit, Exit::Done);
-    assert_eq!(agent.asked().edits[0].edit, Edit::Remove(PortId { protocol: Protocol::Udp, ..RDP }));
+    complains(&jitctl(&agent, &["ports", "remove", "3389", "--yes"]), Exit::Usage, stderr);
+    assert_eq!(jitctl(&agent, &["ports", "remove", "3389/udp", "--yes"]).exit, Exit::Done);
+    assert_eq!((policies(&agent).len(), &policies(&agent)[0]["protocol"]), (1, &json!("TCP")));
 }
 
 #[test]
 fn effects_are_shown_and_without_a_terminal_yes_must_be_said() {
-    let agent = Agent::start(opening());
-    let outcome = jitctl_at(&agent.socket(), &["ports", "remove", "3389"]);
+    let agent = granted();
+    let outcome = jitctl(&agent, &["ports", "remove", "22"]);
     let stderr = "\
 error: this would open ports, or end or shorten live grants; confirm it, if that is wanted
 would be unprotected: 22/tcp
 1 grant would end:
 grant  port    source      until                      last connection  requestor  request
-   17  22/tcp  192.0.2.10  17:30:12 (in 29 min 50 s)  never            ann              9
+   17  22/tcp  192.0.2.10  17:30:12 (in 29 min 50 s)  never            alice            9
 add --yes to go on
 ";
     complains(&outcome, Exit::Refused, stderr);
-    let outcome = jitctl_at(&agent.socket(), &["ports", "remove", "3389", "--yes"]);
+    assert_eq!(policies(&agent).len(), 3);
+    let outcome = jitctl(&agent, &["ports", "remove", "22", "--yes"]);
     assert_eq!(outcome.exit, Exit::Done);
     assert!(outcome.stdout.contains("no longer protected: 22/tcp\n1 grant ended:\n"), "{outcome:?}");
 }
 
 #[test]
 fn at_a_terminal_the_answer_decides() {
-    let agent = Agent::start(opening());
-    let outcome = asked(&agent, &["ports", "remove", "3389"], |shown| {
+    let agent = granted();
+    let outcome = asked(&agent, &["ports", "remove", "22"], |shown| {
         assert!(shown.contains("would be unprotected: 22/tcp"));
         false
     });
     complains(&outcome, Exit::Refused, "nothing was changed\n");
-    assert_eq!(asked(&agent, &["ports", "remove", "3389"], |_| true).exit, Exit::Done);
-    assert_eq!(agent.asked().edits.iter().map(|edit| edit.confirm).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(policies(&agent).len(), 3);
+    assert_eq!(asked(&agent, &["ports", "remove", "22"], |_| true).exit, Exit::Done);
+    assert_eq!(policies(&agent).len(), 2);
+    // Whoever agrees has named what is opened.
+    agent.machine.rewrite("3389", "3390");
+    assert_eq!(asked(&agent, &["reload"], |_| false).exit, Exit::Refused);
     assert_eq!(asked(&agent, &["reload"], |_| true).exit, Exit::Done);
-    let named = Reload { allow_open: vec!["22/tcp".to_owned()], confirm: true, session: Some(SESSION) };
-    assert_eq!(agent.asked().reloads, [Reload { session: Some(SESSION), ..Reload::default() }, named]);
+    assert_eq!(policies(&agent)[0]["number"], 3390);
+}
+
+#[test]
+fn who_would_be_cut_off_by_a_change_or_a_reload_gets_it_on_trial() {
+    let narrowed = "'198.51.100.0/24', '2001:db8::/32']\n    justification";
+    for is_reload in [true, false] {
+        let agent = granted();
+        let outcome = if is_reload {
+            agent.machine.rewrite("'192.0.2.0/24', '2001:db8::/32']\n    justification", narrowed);
+            jitctl(&agent, &["reload", "--yes"])
+        } else {
+            jitctl(&agent, &["ports", "set", "22", "--allow", "198.51.100.0/24", "--yes"])
+        };
+        assert_eq!(outcome.exit, Exit::Done, "{outcome:?}");
+        assert!(outcome.stdout.contains("jit-agent confirm"), "{outcome:?}");
+        assert!(!agent.machine.admits(22, "192.0.2.10"));
+        agent.pass(Duration::from_secs(3600));
+        assert_eq!(policies(&agent)[0]["allowedSourceAddressPrefixes"][0], "192.0.2.0/24");
+    }
 }
 
 #[test]
 fn reload_says_what_changed_and_what_is_not_written() {
-    let expected = "the configuration is in force; changed: 3389/any\n";
-    shows(Script::default(), &["reload"], Exit::Done, expected);
-    let agent = Agent::start(Script { durable: false, ..opening() });
-    let outcome = jitctl_at(&agent.socket(), &["reload", "--allow-open", "22/tcp", "53", "--yes"]);
-    assert_eq!(outcome.exit, Exit::Failed);
+    let agent = Agent::start(Machine::usual_with(&format!("{USUAL}[[port]]\nnumber = 53\nprotocol = 'udp'\n")));
+    agent.machine.rewrite("max_duration = '24h'", "max_duration = '23h'");
+    shows(&jitctl(&agent, &["reload"]), Exit::Done, "the configuration is in force; changed: 3389/any\n");
+    agent.machine.rewrite("number = 22\n", "number = 23\n");
+    agent.machine.rewrite("number = 53\n", "number = 54\n");
+    agent.machine.forbid("INSERT ON audit");
+    assert_eq!(jitctl(&agent, &["reload", "--allow-open", "22/tcp", "--yes"]).exit, Exit::Refused);
+    let outcome = jitctl(&agent, &["reload", "--allow-open", "22/tcp", "53", "--yes"]);
+    assert_eq!(outcome.exit, Exit::Failed, "{outcome:?}");
     assert!(outcome.stderr.starts_with("warning: the change is in force"), "{outcome:?}");
-    let named =
-        Reload { allow_open: vec!["22/tcp".to_owned(), "53".to_owned()], confirm: true, session: Some(SESSION) };
-    assert_eq!(agent.asked().reloads, [named]);
+    assert!(outcome.stdout.contains("no longer protected: 22/tcp, 53/udp"), "{outcome:?}");
 }
 
 #[test]
 fn warnings_are_shown_and_are_no_faults() {
-    let status = StatusView { warnings: vec!["port 22/tcp: any source".to_owned()], ..fake::status() };
-    let outcome = jitctl(Script { status, ..Script::default() }, &["status"]);
+    let agent = Agent::start(Machine::usual_with("mode = 'enforce'\n[[port]]\nnumber = 22\nprotocol = 'tcp'\n"));
+    let outcome = jitctl(&agent, &["status"]);
     assert_eq!(outcome.exit, Exit::Done);
-    assert!(outcome.stdout.ends_with("\nWARNINGS\n- port 22/tcp: any source\n"), "{outcome:?}");
+    let warning = "port 22/tcp: any source may be requested; set allowed_sources";
+    assert!(outcome.stdout.ends_with(&format!("\nWARNINGS\n- {warning}\n")), "{outcome:?}");
 }
 
 /// What a reload that is refused advises, where the agent answers with this beside the effects.

@@ -2,41 +2,63 @@
 
 use super::*;
 
-fn waiting() -> Script {
-    Script { requests: vec![fake::pending()], ..Script::default() }
+/// An agent of which alice has asked for [`WINRM`], as request 9.
+fn waiting() -> Agent {
+    let agent = agent();
+    assert_eq!(jitctl_as(&agent, &alice(), &WINRM).exit, Exit::Pending);
+    agent
 }
 
 #[test]
 fn a_request_that_waits_says_what_for_and_ends_with_its_own_code() {
     let expected = "\
-request 9 waits for approval until 18:00:00; nothing is open yet
-  22 from 192.0.2.10 for 30 min
+request 9 waits for approval until 18:00:12; nothing is open yet
+  5986 from 192.0.2.10 for 30 min
 someone else approves it with: jitctl approve 9; take it back with: jitctl cancel 9
 ";
-    shows(waiting(), &["request", "--port", "22", "--from", "me", "--for", "30m"], Exit::Pending, expected);
-    shows(waiting(), &["extend", "17", "--for", "30m"], Exit::Pending, expected);
-    let outcome = jitctl(waiting(), &["requests", "--pending"]);
-    let row = "22 from 192.0.2.10 for 30 min  waits for approval until 18:00:00  ticket 7";
+    let agent = agent();
+    shows(&jitctl_as(&agent, &alice(), &WINRM), Exit::Pending, expected);
+    let outcome = jitctl(&agent, &["requests", "--pending"]);
+    let row = "5986 from 192.0.2.10 for 30 min  waits for approval until 18:00:12  ticket 7";
     assert!(outcome.stdout.contains(row), "whoever approves sees what: {outcome:?}");
+    assert_eq!(jitctl_as(&agent, &carol(), &["approve", "9"]).exit, Exit::Done);
+    let expected = "\
+request 10 waits for approval until 18:00:12; nothing is open yet
+  it extends grant 17
+  5986/tcp from 192.0.2.10 for 2 h
+someone else approves it with: jitctl approve 10; take it back with: jitctl cancel 10
+";
+    shows(&jitctl_as(&agent, &alice(), &["extend", "17", "--for", "2h"]), Exit::Pending, expected);
 }
 
 #[test]
 fn decisions_and_extensions_say_what_is_open_now() {
-    let opened = jitctl(Script::default(), &["approve", "9"]).stdout;
-    assert!(opened.starts_with("22/tcp open for 192.0.2.10 until 17:30:12"), "{opened}");
-    shows(Script::default(), &["deny", "9", "-m", "no"], Exit::Done, "request 9 denied; nothing was opened\n");
-    shows(Script::default(), &["cancel", "9"], Exit::Done, "request 9 cancelled; nothing was opened\n");
-    let extended = jitctl(Script::default(), &["extend", "17", "--for", "2h"]).stdout;
-    assert!(extended.starts_with("22/tcp open for 192.0.2.10 until 17:30:12"), "{extended}");
-    assert_eq!(jitctl(Script::default(), &["deny", "9"]).exit, Exit::Usage, "a denial says why");
+    let agent = waiting();
+    let opened = "5986/tcp open for 192.0.2.10 until 17:30:12 (in 30 min), grant 17\n\
+                  end it early with: jitctl revoke 17\n";
+    shows(&jitctl_as(&agent, &carol(), &["approve", "9"]), Exit::Done, opened);
+    let expected = "request 9 denied; nothing was opened\n";
+    shows(&jitctl_as(&waiting(), &carol(), &["deny", "9", "-m", "no"]), Exit::Done, expected);
+    let expected = "request 9 cancelled; nothing was opened\n";
+    shows(&jitctl_as(&waiting(), &alice(), &["cancel", "9"]), Exit::Done, expected);
+    let extended = jitctl_as(&granted(), &alice(), &["extend", "17", "--for", "2h"]);
+    shows(&extended, Exit::Done, "22/tcp open for 192.0.2.10 until 19:00:22 (in 2 h), grant 17\n");
+    assert_eq!(jitctl_as(&waiting(), &carol(), &["deny", "9"]).exit, Exit::Usage, "a denial says why");
 }
 
 #[test]
 fn a_list_in_parts_is_shown_whole() {
-    let more = Some(fake::request().id);
-    let outcome = jitctl(Script { more, ..Script::default() }, &["requests"]);
-    assert_eq!(outcome.stdout.matches("ticket 7").count(), 2, "{outcome:?}");
-    let json = jitctl(Script { more, ..Script::default() }, &["--json", "requests"]).stdout;
+    let agent = Agent::start(Machine::usual_with(&USUAL.replace("'required'", "'required'\n    quota = 1000")));
+    // More than one answer has.
+    for _ in 0..201 {
+        assert_eq!(jitctl(&agent, &WINRM).exit, Exit::Pending);
+    }
+    let outcome = jitctl(&agent, &["requests", "--pending"]);
+    assert_eq!(outcome.stdout.matches("ticket 7").count(), 201, "{outcome:?}");
+    let json = jitctl(&agent, &["--json", "requests", "--pending"]).stdout;
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((json["value"].as_array().unwrap().len(), json.get("nextLink")), (2, None));
+    assert_eq!((json["value"].as_array().unwrap().len(), json.get("nextLink")), (201, None));
+    let latest = jitctl(&agent, &["requests"]).stdout;
+    assert_eq!(latest.matches("ticket 7").count(), 200);
+    assert!(latest.ends_with("older ones: see jitctl audit --event requested\n"), "{latest}");
 }

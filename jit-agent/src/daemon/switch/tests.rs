@@ -1,19 +1,20 @@
-//! `jit-agent enable`, `confirm` and `disable`.
+//! `jit-agent enable`, `confirm` and `disable`, at a real agent.
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    core::{change::ChangeRefusal, view::EnforcementView},
-    http::fake::{self, Script, time},
-    testing::scripted::Server,
+use crate::testing::{
+    agent::Agent as Served,
+    machine::{Machine, USUAL},
+    people::{pusher, root},
+    scripted::Server,
 };
 
 /// 17:00:22 in a zone one hour ahead of UTC.
 fn surroundings() -> Surroundings {
     Surroundings {
-        now: time("2026-11-22T16:00:22Z"),
+        now: "2026-11-22T16:00:22Z".parse().unwrap(),
         zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
         ssh_session: Some("192.0.2.10 51234 192.0.2.1 22".to_owned()),
         ask: None,
@@ -28,21 +29,27 @@ fn complains(outcome: &Outcome, exit: Exit, stderr: &str) {
 
 const ENABLE: EnableOptions = EnableOptions { trial: Duration::from_secs(600), grant: None, console: false, yes: true };
 
-fn observing() -> Script {
-    let enforcement = EnforcementView { mode: "observe", trial: None, ..fake::enforcement() };
-    Script { enforcement, ..Script::default() }
+/// An agent at 16:00:22, with a break-glass source, two who are connected, and nothing enforced or all.
+fn served(mode: &str) -> Served {
+    let mode = format!("break_glass = ['203.0.113.7']\n    mode = '{mode}'");
+    let connected_to =
+        |_: &[u16]| Ok(["192.0.2.10", "192.0.2.11"].map(|source| (source.parse().unwrap(), 22)).to_vec());
+    let machine = Machine { connected_to, ..Machine::usual_with(&USUAL.replace("mode = 'enforce'", &mode)) };
+    machine.clock.advance(Duration::from_secs(10));
+    Served::start(machine)
 }
 
-fn switched(script: Script, switch: Switch, ask: Option<fn(&str) -> bool>) -> Outcome {
-    let agent = fake::Agent::start(script);
-    run_switch(&agent.socket(), switch, &Surroundings { ask, ..surroundings() })
+fn switched(agent: &Served, switch: Switch, ask: Option<fn(&str) -> bool>) -> Outcome {
+    run_switch(&agent.socket_of(&root()), switch, &Surroundings { ask, ..surroundings() })
 }
 
 #[test]
 fn enable_shows_what_will_be_shut_and_who_is_cut_off_and_says_how_to_keep_it() {
-    let outcome = switched(Script::default(), Switch::Enable(ENABLE), None);
+    let agent = served("observe");
+    let _connected = agent.connect(&pusher());
+    let outcome = switched(&agent, Switch::Enable(ENABLE), None);
     let expected = "\
-ports that will be shut: 3389/any
+ports that will be shut: 22/tcp, 3389/any, 5986/tcp
 2 sources are connected to them by TCP now:
 source      port  what becomes of it
 192.0.2.10    22  stays: you, with a grant for a time
@@ -53,36 +60,59 @@ you work from 192.0.2.10 over port 22, so this address gets a grant for that por
 
 the ports are shut for a trial of 10 min; unless `jit-agent confirm` comes in time, they open again
 ENFORCING ON TRIAL: packets without a grant are dropped from now on
-grant 17: 192.0.2.10 is let in to port 22 until 17:30:12; `jitctl extend 17 --for 1h` makes it last
+grant 17: 192.0.2.10 is let in to port 22 until 18:00:22; `jitctl extend 17 --for 1h` makes it last
 the trial ends at 17:10:22 (in 10 min): the ports open again then
 open a second connection now to see that you get in, and keep it: jit-agent confirm
 ";
     assert_eq!(outcome.stdout, expected);
     assert_eq!((outcome.exit, outcome.stderr.as_str()), (Exit::Done, ""));
+    assert!(agent.machine.admits(22, "192.0.2.10") && !agent.machine.admits(22, "192.0.2.11"));
 }
 
 #[test]
 fn nothing_is_shut_or_opened_before_whoever_sits_there_agrees() {
     let asking = Switch::Enable(EnableOptions { yes: false, ..ENABLE });
-    let outcome = switched(observing(), asking, Some(|_| false));
+    let agent = served("observe");
+    let outcome = switched(&agent, asking, Some(|_| false));
     complains(&outcome, Exit::Refused, "nothing was changed\n");
-    let outcome = switched(observing(), asking, None);
+    let outcome = switched(&agent, asking, None);
     assert!(outcome.exit == Exit::Refused && outcome.stderr.ends_with("add --yes to go on\n"), "{outcome:?}");
-    let enforcing = EnforcementView { trial: None, ..fake::enforcement() };
-    let script = Script { enforcement: enforcing, ..Script::default() };
-    let outcome = switched(script, Switch::Disable { yes: false }, None);
-    let expected = "these ports are open to everybody from now on: 3389/any\nadd --yes to go on\n";
-    complains(&outcome, Exit::Refused, expected);
-    let outcome = switched(observing(), asking, Some(|shown| shown.contains("WILL BE CUT")));
+    assert_eq!(agent.machine.count("enabled"), 0);
+    let outcome = switched(&agent, asking, Some(|shown| shown.contains("WILL BE CUT")));
     assert_eq!(outcome.exit, Exit::Done, "{outcome:?}");
+    assert_eq!(agent.machine.count("enabled"), 1);
+
+    let agent = served("enforce");
+    let outcome = switched(&agent, Switch::Disable { yes: false }, None);
+    let expected = "these ports are open to everybody from now on: 22/tcp, 3389/any, 5986/tcp\nadd --yes to go on\n";
+    complains(&outcome, Exit::Refused, expected);
+    assert!(!agent.machine.admits(22, "192.0.2.11") && agent.machine.count("disabled") == 0);
+    let outcome = switched(&agent, Switch::Disable { yes: true }, None);
+    let expected = "observing only: 22/tcp, 3389/any, 5986/tcp are open to everybody\n";
+    assert_eq!(outcome, Outcome::done(expected.to_owned()));
+}
+
+#[test]
+fn a_trial_is_kept_or_ended() {
+    let agent = served("observe");
+    assert_eq!(switched(&agent, Switch::Enable(ENABLE), None).exit, Exit::Done);
+    let ended = "the trial has ended; observing only: 22/tcp, 3389/any, 5986/tcp are open to everybody\n";
+    assert_eq!(switched(&agent, Switch::Disable { yes: false }, None), Outcome::done(ended.to_owned()));
+    assert_eq!(switched(&agent, Switch::Enable(ENABLE), None).exit, Exit::Done);
+    let kept = "confirmed: enforcement is on, and stays on over restarts and reboots\n";
+    assert_eq!(switched(&agent, Switch::Confirm, None), Outcome::done(kept.to_owned()));
+    assert!(agent.machine.text().contains("mode = \"enforce\""), "{}", agent.machine.text());
 }
 
 #[test]
 fn refusals_and_what_is_not_written_have_exit_codes_of_their_own() {
-    let script = Script { refusal: Some(ChangeRefusal::NoWayBack.into()), ..Script::default() };
-    let outcome = switched(script, Switch::Confirm, None);
+    let agent = Served::start(Machine::usual_with(&USUAL.replace("'enforce'", "'observe'")));
+    let outcome = switched(&agent, Switch::Enable(ENABLE), None);
     assert!(outcome.exit == Exit::Refused && outcome.stderr.contains("--console"), "{outcome:?}");
-    let outcome = switched(Script { durable: false, ..Script::default() }, Switch::Confirm, None);
+    let agent = served("observe");
+    assert_eq!(switched(&agent, Switch::Enable(ENABLE), None).exit, Exit::Done);
+    agent.machine.forbid("INSERT ON audit");
+    let outcome = switched(&agent, Switch::Confirm, None);
     assert_eq!(outcome.exit, Exit::Failed);
     assert!(outcome.stdout.starts_with("confirmed: enforcement is on") && outcome.stderr.contains("warning"));
     let nobody = run_switch(Path::new("/nowhere/socket"), Switch::Confirm, &surroundings());

@@ -1,10 +1,15 @@
 use jit_api::wire;
-use jit_common::abi::Transport;
-use jit_policy::Packet;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::*;
-use crate::http::{fake, routes};
+use crate::{
+    http::{
+        routes,
+        tests::{WINRM, get, granted, post_as},
+    },
+    testing::people::alice,
+};
 
 fn document() -> Value {
     complete(&routes::documented().into_openapi())
@@ -133,42 +138,33 @@ fn with_unknown_words(value: &mut Value, known: &[Value]) -> usize {
 }
 
 #[track_caller]
-fn still_reads<T: serde::Serialize + serde::de::DeserializeOwned>(answer: T, words_in_it: usize) {
-    let mut json = serde_json::to_value(answer).unwrap();
-    assert_eq!(with_unknown_words(&mut json, &words(&document())), words_in_it, "{json:#}");
-    if let Err(error) = serde_json::from_value::<T>(json.clone()) {
-        panic!("{error}: {json:#}");
+fn still_reads<T: DeserializeOwned>(mut answer: Value, words_in_it: usize) {
+    assert_eq!(with_unknown_words(&mut answer, &words(&document())), words_in_it, "{answer:#}");
+    if let Err(error) = serde_json::from_value::<T>(answer.clone()) {
+        panic!("{error}: {answer:#}");
     }
 }
 
 #[test]
 fn an_answer_with_an_unknown_word_in_the_place_of_each_known_one_is_still_read() {
-    still_reads(wire::Grant::from(fake::grant(17)), 2);
-    still_reads(wire::Request::from(fake::request()), 3);
-    still_reads(wire::Request::from(fake::pending()), 1);
-    still_reads(wire::Port::from(fake::port()), 3);
-    still_reads(wire::Status::from(fake::status()), 12);
-    let packet = Packet {
-        source: "192.0.2.10".parse().unwrap(),
-        number: 22,
-        transport: Transport::Tcp,
-        destination: None,
-        interface: None,
-    };
-    still_reads(wire::Why::from(fake::why(packet)), 6);
-    still_reads(wire::Enforcement::from(fake::enforcement()), 1);
-    still_reads(Problem::new(Code::Conflict, "no"), 1);
-    let packet = PacketEvent {
-        time_utc: fake::time("2026-11-22T16:00:22Z"),
-        source: None,
-        number: Some(22),
-        protocol: Some("TCP".to_owned()),
-        interface: "eth0".to_owned(),
-        verdict: "drop".to_owned(),
-        reason: "no_grant".to_owned(),
-        mode: "enforce".to_owned(),
-    };
-    still_reads(packet, 4);
+    let agent = granted();
+    let list = |path: &str| get(&agent, path).body["value"][0].take();
+    still_reads::<wire::Grant>(list("/v1/grants"), 2);
+    still_reads::<wire::Request>(list("/v1/requests"), 3);
+    let pending = post_as(&agent, &alice(), "/v1/requests", WINRM);
+    still_reads::<wire::Request>(pending.body, 1);
+    still_reads::<wire::Port>(list("/v1/ports"), 3);
+    let mut status = get(&agent, "/v1/status").body;
+    status["counters"].as_array_mut().unwrap().truncate(3);
+    still_reads::<wire::Status>(status, 12);
+    still_reads::<wire::Why>(get(&agent, "/v1/why?source=192.0.2.10&port=22").body, 6);
+    still_reads::<wire::Enforcement>(get(&agent, "/v1/enforcement").body, 1);
+    still_reads::<Problem>(get(&agent, "/v1/requests/99").body, 1);
+    let packet = json!({
+        "timeUtc": "2026-11-22T16:00:22Z", "source": null, "number": 22, "protocol": "TCP", "interface": "eth0",
+        "verdict": "drop", "reason": "no_grant", "mode": "enforce",
+    });
+    still_reads::<PacketEvent>(packet, 4);
 }
 
 #[test]

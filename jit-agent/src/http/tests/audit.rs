@@ -1,21 +1,18 @@
 //! The audit log over the socket.
 
-use tempfile::TempDir;
-
 use super::*;
-use crate::{http::fake::audit_log, store::Store};
+use crate::testing::audit::fill;
 
-/// An agent with an audit log of `rows` rows. The store has to be kept.
-fn logging(rows: usize) -> (TempDir, Store, Agent) {
-    let directory = tempfile::tempdir().unwrap();
-    let store = audit_log(directory.path(), rows - 2);
-    let agent = Agent::start(Script { audit: Some(store.audit_reader()), ..Script::default() });
-    (directory, store, agent)
+/// An agent on whose start the audit log had `rows` rows already.
+fn logging(rows: usize) -> Agent {
+    let machine = Machine::usual();
+    fill(&mut machine.store(), rows - 2);
+    Agent::start(machine)
 }
 
 /// Head and body of an answer that need not be JSON, and comes without chunks.
 fn text(agent: &Agent, path: &str, headers: &str) -> (String, String) {
-    let mut stream = UnixStream::connect(agent.socket()).unwrap();
+    let mut stream = UnixStream::connect(agent.socket_of(&root())).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: x\r\n{headers}\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -29,13 +26,17 @@ fn numbers(body: &Value) -> Vec<i64> {
 
 #[test]
 fn a_row_has_its_number_time_event_particulars_and_hash() {
-    let (_directory, store, agent) = logging(2);
+    let machine = Machine::usual();
+    let mut store = machine.store();
+    fill(&mut store, 0);
     let head = store.verify_audit().unwrap();
+    drop(store);
+    let agent = Agent::start(machine);
     let answer = get(&agent, "/v1/audit?event=revoked");
     let expected = json!({"value": [{
         "seq": 2, "timeUtc": "2026-11-22T16:00:10Z", "event": "revoked",
         "detail": {
-            "grant": 17, "number": 22, "protocol": "tcp", "source": "192.0.2.10/32", "requestor": "ann",
+            "grant": 17, "number": 22, "protocol": "tcp", "source": "192.0.2.10/32", "requestor": "alice",
             "by": {"uid": 0, "name": "root", "login_uid": 1001}, "reason": "said \"no\",\nand meant it\u{1b}",
         },
         "hash": head.to_string().split_off(2),
@@ -45,7 +46,8 @@ fn a_row_has_its_number_time_event_particulars_and_hash() {
 
 #[test]
 fn pages_follow_each_other_to_the_end() {
-    let (_directory, _store, agent) = logging(450);
+    // The start is in the log too.
+    let agent = logging(449);
     let mut next = Some("/v1/audit?since=2026-11-22T16:00:05Z".to_owned());
     let (mut seen, mut sizes) = (Vec::new(), Vec::new());
     while let Some(path) = next {
@@ -62,9 +64,9 @@ fn pages_follow_each_other_to_the_end() {
 
 #[test]
 fn filters_reach_the_log() {
-    let (_directory, _store, agent) = logging(4);
+    let agent = logging(4);
     for (query, rows) in [
-        ("user=ann", vec![1, 2]),
+        ("user=alice", vec![1, 2]),
         ("user=root&port=22", vec![2]),
         ("event=denied", vec![3, 4]),
         ("until=2026-11-22T17:00:10%2B01:00", vec![1]),
@@ -76,21 +78,22 @@ fn filters_reach_the_log() {
 
 #[test]
 fn csv_is_quoted_and_no_cell_is_a_formula() {
-    let (_directory, _store, agent) = logging(3);
+    let agent = logging(3);
     let hash = |seq: i64| get(&agent, &format!("/v1/audit?after={}&limit=1", seq - 1)).body["value"][0]["hash"].clone();
-    let [granted, revoked, denied] = [1, 2, 3].map(|seq| hash(seq).as_str().unwrap().to_owned());
+    let [granted, revoked, denied, started] = [1, 2, 3, 4].map(|seq| hash(seq).as_str().unwrap().to_owned());
     let expected = format!(
         "seq,time,event,requestor,uid,by,login_uid,request,grant,number,protocol,source,end,justification,reason,count,\
          hash,detail\r\n\
-         1,2026-11-22T16:00:00Z,granted,ann,1000,,,9,17,22,tcp,192.0.2.10/32,2026-11-22T16:30:12Z,,,,{granted},\
+         1,2026-11-22T16:00:00Z,granted,alice,4000000001,,,9,17,22,tcp,192.0.2.10/32,2026-11-22T16:30:12Z,,,,{granted},\
          \"{{\"\"grant\"\":17,\"\"request\"\":9,\"\"number\"\":22,\"\"protocol\"\":\"\"tcp\"\",\"\"source\"\":\"\"192.0.2.10/32\
-         \"\",\"\"end\"\":\"\"2026-11-22T16:30:12Z\"\",\"\"uid\"\":1000,\"\"requestor\"\":\"\"ann\"\"}}\"\r\n\
-         2,2026-11-22T16:00:10Z,revoked,ann,,root,1001,,17,22,tcp,192.0.2.10/32,,,\"said \"\"no\"\",\nand meant it\u{1b}\",,\
+         \"\",\"\"end\"\":\"\"2026-11-22T16:30:12Z\"\",\"\"uid\"\":4000000001,\"\"requestor\"\":\"\"alice\"\"}}\"\r\n\
+         2,2026-11-22T16:00:10Z,revoked,alice,,root,1001,,17,22,tcp,192.0.2.10/32,,,\"said \"\"no\"\",\nand meant it\u{1b}\",,\
          {revoked},\"{{\"\"grant\"\":17,\"\"number\"\":22,\"\"protocol\"\":\"\"tcp\"\",\"\"source\"\":\"\"192.0.2.10/32\"\",\
-         \"\"requestor\"\":\"\"ann\"\",\"\"by\"\":{{\"\"uid\"\":0,\"\"name\"\":\"\"root\"\",\"\"login_uid\"\":1001}},\"\"reason\
+         \"\"requestor\"\":\"\"alice\"\",\"\"by\"\":{{\"\"uid\"\":0,\"\"name\"\":\"\"root\"\",\"\"login_uid\"\":1001}},\"\"reason\
          \"\":\"\"said \\\"\"no\\\"\",\\nand meant it\\u001b\"\"}}\"\r\n\
          3,2026-11-22T16:00:20Z,denied,'=cmd(),,,,,,,,,,'@x,'-1,0,{denied},\"{{\"\"requestor\"\":\"\"=cmd()\"\",\
-         \"\"justification\"\":\"\"@x\"\",\"\"reason\"\":\"\"-1\"\",\"\"count\"\":0}}\"\r\n"
+         \"\"justification\"\":\"\"@x\"\",\"\"reason\"\":\"\"-1\"\",\"\"count\"\":0}}\"\r\n\
+         4,2026-11-22T16:00:12Z,started,,,,,,,,,,,,,,{started},{{}}\r\n"
     );
     for (path, headers) in [("/v1/audit?format=csv", ""), ("/v1/audit", "accept: text/csv\r\n")] {
         let (head, body) = text(&agent, path, headers);
@@ -101,13 +104,13 @@ fn csv_is_quoted_and_no_cell_is_a_formula() {
 
 #[test]
 fn an_export_has_every_row_and_comes_in_chunks() {
-    let (_directory, _store, agent) = logging(2501);
+    let agent = logging(2501);
     let (head, body) = text(&agent, "/v1/audit?format=jsonl&event=denied", "");
     assert!(head.contains("content-type: application/jsonl"), "{head}");
     let seen: Vec<i64> =
         body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_i64().unwrap()).collect();
     assert_eq!(seen, (3..=2501).collect::<Vec<_>>());
-    let mut stream = UnixStream::connect(agent.socket()).unwrap();
+    let mut stream = UnixStream::connect(agent.socket_of(&root())).unwrap();
     stream
         .write_all(b"GET /v1/audit HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: application/jsonl\r\n\r\n")
         .unwrap();
@@ -119,10 +122,10 @@ fn an_export_has_every_row_and_comes_in_chunks() {
 #[test]
 fn four_exports_at_a_time_and_a_place_is_free_again_when_one_leaves() {
     // More batches than the sockets hold.
-    let (_directory, _store, agent) = logging(8000);
+    let agent = logging(8000);
     let mut slow: Vec<_> = (0..4)
         .map(|_| {
-            let mut stream = UnixStream::connect(agent.socket()).unwrap();
+            let mut stream = UnixStream::connect(agent.socket_of(&root())).unwrap();
             stream.write_all(b"GET /v1/audit?format=csv HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             stream.read_exact(&mut [0; 12]).unwrap();
             stream
@@ -143,9 +146,9 @@ fn four_exports_at_a_time_and_a_place_is_free_again_when_one_leaves() {
 
 #[test]
 fn a_verification_says_how_far_the_log_is_sound() {
-    let (_directory, store, agent) = logging(5);
-    let head = store.verify_audit().unwrap();
-    let hash = head.to_string().split_off(2);
+    let agent = logging(4);
+    let head = agent.machine.audit_head();
+    let hash = head.strip_prefix("5:").unwrap();
     for query in [String::new(), format!("?head={hash}"), format!("?head={head}")] {
         let answer = get(&agent, &format!("/v1/audit/verify{query}"));
         let expected = json!({"ok": true, "rows": 5, "first": 1, "head": {"seq": 5, "hash": hash}, "fault": null});
@@ -158,7 +161,7 @@ fn a_verification_says_how_far_the_log_is_sound() {
 
 #[test]
 fn a_query_that_can_not_be_used_is_refused_with_its_values() {
-    let (_directory, _store, agent) = logging(2);
+    let agent = logging(2);
     let answer = get(&agent, "/v1/audit?port=ssh&since=now&limit=0");
     answer.problem(422, "invalid_value");
     let fields: Vec<_> = answer.violations().iter().map(|violation| violation[1]).collect();
@@ -172,11 +175,10 @@ fn a_query_that_can_not_be_used_is_refused_with_its_values() {
 
 #[test]
 fn whoever_may_not_read_it_gets_nothing_of_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let reader = audit_log(directory.path(), 0).audit_reader();
-    let refusal = Refusal::NotPermitted { name: "bob".to_owned(), uid: 1001, role: "viewer" };
-    let agent = Agent::start(Script { refusal: Some(refusal), audit: Some(reader), ..Script::default() });
+    let agent = logging(2);
     for path in ["/v1/audit", "/v1/audit?format=csv", "/v1/audit/verify"] {
-        get(&agent, path).problem(403, "not_permitted");
+        for peer in [alice(), mallory()] {
+            get_as(&agent, &peer, path).problem(403, "not_permitted");
+        }
     }
 }

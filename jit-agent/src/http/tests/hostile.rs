@@ -2,22 +2,29 @@
 
 use serde_json::json;
 
-use super::{agent, get, post, raw, send};
+use super::{Agent, get, granted, post, raw, root, send};
+
+/// Asserts that a hostile request left no trace: alice's grant is live, nothing was requested, and nobody was refused.
+#[track_caller]
+fn nothing_reached_the_core(agent: &Agent) {
+    assert_eq!((agent.machine.statuses(), agent.machine.states()), (vec!["approved".into()], vec!["live".into()]));
+    assert_eq!(agent.machine.events(), ["started", "requested", "granted"]);
+}
 
 #[test]
 fn a_body_that_is_not_declared_as_json_is_refused() {
-    let agent = agent();
+    let agent = granted();
     let body = br#"{"all":true}"#;
     let answer = send(&agent, "POST", "/v1/grants/revoke", "", body);
     assert!(answer.problem(415, "unsupported_media_type").contains("no content type"));
     let answer = send(&agent, "POST", "/v1/grants/revoke", "content-type: text/plain\r\n", body);
     assert!(answer.problem(415, "unsupported_media_type").contains("`text/plain`"));
-    assert!(agent.asked().revocations.is_empty());
+    nothing_reached_the_core(&agent);
 }
 
 #[test]
 fn a_body_that_is_not_json_is_refused_with_the_place() {
-    let agent = agent();
+    let agent = granted();
     let table: [(&[u8], &str); 8] = [
         (b"", "the body is empty"),
         (b"{", "EOF while parsing an object at line 1 column 1"),
@@ -37,7 +44,7 @@ fn a_body_that_is_not_json_is_refused_with_the_place() {
 
 #[test]
 fn a_field_that_is_unknown_missing_repeated_or_of_another_type_is_named() {
-    let agent = agent();
+    let agent = granted();
     let deep = format!("{{\"ports\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let table = [
         (r#"{"ports":[],"port":1}"#, "unknown field `port`, expected one of `ports`, `justification`, `requestor`"),
@@ -63,12 +70,12 @@ fn a_field_that_is_unknown_missing_repeated_or_of_another_type_is_named() {
         let detail = answer.problem(400, "invalid_field");
         assert!(detail.contains(text), "{body:.80}: {detail}");
     }
-    assert!(agent.asked().submissions.is_empty());
+    nothing_reached_the_core(&agent);
 }
 
 #[test]
 fn every_value_that_can_not_be_used_is_listed_at_once() {
-    let agent = agent();
+    let agent = granted();
     let answer = post(
         &agent,
         "/v1/requests",
@@ -108,12 +115,12 @@ fn every_value_that_can_not_be_used_is_listed_at_once() {
             ["23", "duration", "nothing", "one of duration and endTimeUtc"],
         ]
     );
-    assert!(agent.asked().submissions.is_empty());
+    nothing_reached_the_core(&agent);
 }
 
 #[test]
 fn numbers_of_ports_sources_and_characters_are_bounded() {
-    let agent = agent();
+    let agent = granted();
     let port = |sources: usize| json!({"number": 22, "allowedSourceAddressPrefixes": vec!["192.0.2.1"; sources], "duration": "PT1H"});
     let table = [
         (json!({"ports": []}), ["", "ports", "0 ports", "1 to 64 ports"]),
@@ -132,6 +139,7 @@ fn numbers_of_ports_sources_and_characters_are_bounded() {
         answer.problem(422, "invalid_value");
         assert_eq!(answer.violations(), [expected]);
     }
+    nothing_reached_the_core(&agent);
     assert_eq!(post(&agent, "/v1/requests", json!({"ports": vec![port(256); 64]}).to_string()).status, 201);
     let most = json!({"ports": [port(1)], "justification": "ä".repeat(1000)});
     assert_eq!(post(&agent, "/v1/requests", most.to_string()).status, 201);
@@ -139,7 +147,7 @@ fn numbers_of_ports_sources_and_characters_are_bounded() {
 
 #[test]
 fn a_revocation_that_names_nothing_or_two_things_is_refused() {
-    let agent = agent();
+    let agent = granted();
     let table = [
         ("{}", ["", "ids", "nothing", "exactly one of ids, user and all"]),
         (r#"{"ids":[1],"all":true}"#, ["", "ids", "ids and all", "exactly one of ids, user and all"]),
@@ -153,27 +161,28 @@ fn a_revocation_that_names_nothing_or_two_things_is_refused() {
         answer.problem(422, "invalid_value");
         assert_eq!(answer.violations(), [expected], "{body}");
     }
-    assert!(agent.asked().revocations.is_empty());
+    nothing_reached_the_core(&agent);
 }
 
 #[test]
 fn a_huge_body_is_refused_whether_announced_or_not() {
-    let agent = agent();
+    let agent = granted();
     let huge = vec![b' '; 3 * 1024 * 1024];
     let answer = post(&agent, "/v1/requests", &huge);
     assert!(answer.problem(413, "body_too_large").contains("1048576 bytes"));
     let head = "POST /v1/requests HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
     let chunk = format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n", huge.len());
-    raw(&agent, &[chunk.as_bytes(), &huge, b"\r\n0\r\n\r\n"].concat()).problem(413, "body_too_large");
+    raw(&agent.socket_of(&root()), &[chunk.as_bytes(), &huge, b"\r\n0\r\n\r\n"].concat())
+        .problem(413, "body_too_large");
     let asks_first = format!("{head}expect: 100-continue\r\ncontent-length: 1048577\r\n\r\n");
-    raw(&agent, asks_first.as_bytes()).problem(413, "body_too_large");
+    raw(&agent.socket_of(&root()), asks_first.as_bytes()).problem(413, "body_too_large");
     let largest = vec![b' '; 1024 * 1024];
     post(&agent, "/v1/requests", &largest).problem(400, "malformed_json");
 }
 
 #[test]
 fn what_is_no_http_is_answered_with_a_problem_too() {
-    let agent = agent();
+    let agent = granted();
     let table = [
         ("hello\r\n\r\n".to_owned(), 400, "malformed_http", "not an HTTP/1.1 request"),
         ("GET / HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), 400, "malformed_http", "not an HTTP/1.1 request"),
@@ -184,7 +193,7 @@ fn what_is_no_http_is_answered_with_a_problem_too() {
         (format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200)), 431, "head_too_large", "100 fields"),
     ];
     for (bytes, status, code, text) in table {
-        let answer = raw(&agent, bytes.as_bytes());
+        let answer = raw(&agent.socket_of(&root()), bytes.as_bytes());
         assert!(answer.problem(status, code).contains(text), "{bytes:.40?}");
     }
     let path = "p".repeat(60_000);

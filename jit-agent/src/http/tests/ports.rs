@@ -1,81 +1,103 @@
 //! Port policies: listed with a version, changed on condition of it.
 
-use jit_policy::{Approval, Justification, PortId, PortPolicy, Protocol};
-
 use super::*;
-use crate::{
-    config::edit::Edit,
-    core::change::{ChangeRefusal, Effects},
-    http::fake,
-};
 
 const PATH: &str = "/v1/ports/22/tcp";
-const MATCHES: &str = "if-match: \"v1\"\r\ncontent-type: application/json\r\n";
 
-fn put(agent: &Agent, path: &str, body: &str) -> Answer {
-    send(agent, "PUT", path, MATCHES, body.as_bytes())
+/// Changes a port on condition of the list's version now.
+fn change(agent: &Agent, method: &str, path: &str, body: &str) -> Answer {
+    let version = get(agent, "/v1/ports").header("etag").unwrap().to_owned();
+    let headers = format!("if-match: {version}\r\ncontent-type: application/json\r\n");
+    send(agent, method, path, &headers, body.as_bytes())
 }
 
-fn effects() -> Effects {
-    Effects { opened: vec!["22/tcp".to_owned()], ended: vec![fake::grant(17)], shortened: Vec::new() }
+fn put(agent: &Agent, path: &str, body: &str) -> Answer {
+    change(agent, "PUT", path, body)
+}
+
+/// The policies without their use, and the text of the file.
+fn policies(agent: &Agent) -> (Vec<Value>, String) {
+    let list = get(agent, "/v1/ports").body["value"].take();
+    let used = ["liveGrants", "passedPackets", "droppedPackets", "observedPackets", "approvedRequests"];
+    let mut policies = list.as_array().unwrap().clone();
+    for policy in &mut policies {
+        let policy = policy.as_object_mut().unwrap();
+        policy.retain(|name, _| !used.contains(&name.as_str()) && !name.starts_with("last"));
+    }
+    (policies, agent.machine.text())
 }
 
 #[test]
 fn a_change_names_the_version_it_was_decided_on_and_is_answered_with_the_next() {
-    let agent = agent();
-    let listed = get(&agent, "/v1/ports");
-    assert_eq!(listed.header("etag"), Some("\"v1\""));
+    let dns = "[[port]]\nnumber = 53\nprotocol = 'udp'\n";
+    let agent = Agent::start(Machine::usual_with(&format!("{USUAL}{dns}")));
+    let etag = |answer: &Answer| answer.header("etag").unwrap().to_owned();
+    let change = |version: &str, method: &str, path: &str, body: &str| {
+        let headers = format!("if-match: {version}\r\ncontent-type: application/json\r\n");
+        send(&agent, method, path, &headers, body.as_bytes())
+    };
+    let first = etag(&get(&agent, "/v1/ports"));
     let body = r#"{"allowedSourceAddressPrefixes":["192.0.2.0/24"],"maxRequestAccessDuration":"PT90M",
         "approval":"required","approvalTimeout":"P2D","justification":"optional","quota":5}"#;
-    let answer = put(&agent, PATH, body);
-    assert_eq!((answer.status, answer.header("etag")), (200, Some("\"v2\"")), "{}", answer.body);
-    assert_eq!(answer.body["port"]["number"], 3389);
+    let answer = change(&first, "PUT", PATH, body);
+    let second = etag(&answer);
+    assert_eq!((answer.status, second != first), (200, true), "{}", answer.body);
+    assert_eq!((&answer.body["port"]["number"], &answer.body["port"]["protocol"]), (&json!(22), &json!("TCP")));
     assert_eq!((&answer.body["opened"], &answer.body["durable"]), (&json!([]), &json!(true)));
-    assert_eq!(put(&agent, "/v1/ports/80/any?confirm=true", "{}").status, 200);
-    let removed = send(&agent, "DELETE", "/v1/ports/53/udp", "if-match: \"v1\"\r\n", b"");
-    assert_eq!(removed.status, 200);
-    let id = |number, protocol| PortId { number, protocol };
-    let policy = PortPolicy {
-        allowed_sources: vec!["192.0.2.0/24".parse().unwrap()],
-        max_duration: Duration::from_secs(5400),
-        approval: Approval::Required,
-        approval_timeout: Duration::from_secs(2 * 86_400),
-        justification: Justification::Optional,
-        quota: 5,
-        ..PortPolicy::new(id(22, Protocol::Tcp))
+    change(&first, "PUT", "/v1/ports/80/any", "{}").problem(412, "precondition_failed");
+    let answer = change(&second, "PUT", "/v1/ports/80/any?confirm=true", "{}");
+    assert_eq!((answer.status, etag(&answer) != second), (200, true));
+    let removed = change(&etag(&answer), "DELETE", "/v1/ports/53/udp?confirm=true", "");
+    assert_eq!((removed.status, &removed.body["port"]), (200, &Value::Null));
+    assert_eq!(etag(&removed), etag(&get(&agent, "/v1/ports")));
+    let policy = |number: u16, protocol: &str, sources: Value| {
+        json!({
+            "number": number, "protocol": protocol, "allowedSourceAddressPrefixes": sources,
+            "maxRequestAccessDuration": "PT3H", "approval": "auto", "approvalTimeout": "PT1H",
+            "justification": "required", "quota": 32,
+        })
     };
-    let edits = agent.asked().edits;
-    let seen: Vec<_> = edits.iter().map(|edit| (edit.edit.clone(), edit.version.as_str(), edit.confirm)).collect();
-    let expected = [
-        (Edit::Set(policy), "v1", false),
-        (Edit::Set(PortPolicy::new(id(80, Protocol::Any))), "v1", true),
-        (Edit::Remove(id(53, Protocol::Udp)), "v1", false),
-    ];
-    assert_eq!(seen, expected);
+    let mut ssh = policy(22, "TCP", json!(["192.0.2.0/24"]));
+    for (name, value) in [
+        ("maxRequestAccessDuration", json!("PT1H30M")),
+        ("approval", json!("required")),
+        ("approvalTimeout", json!("PT48H")),
+        ("justification", json!("optional")),
+        ("quota", json!(5)),
+    ] {
+        ssh[name] = value;
+    }
+    let (policies, _) = policies(&agent);
+    assert_eq!(policies[..2], [ssh, policy(80, "*", json!(["0.0.0.0/0", "::/0"]))]);
+    assert_eq!(policies.len(), 4);
 }
 
 #[test]
 fn without_one_version_nothing_is_asked_of_the_core() {
     let agent = agent();
+    let before = policies(&agent);
+    let version = get(&agent, "/v1/ports").header("etag").unwrap().to_owned();
     let table = [
-        ("", 428, "precondition_required"),
-        ("if-match: \"a\"\r\nif-match: \"b\"\r\n", 428, "precondition_required"),
-        ("if-match: *\r\n", 412, "precondition_failed"),
-        ("if-match: W/\"v1\"\r\n", 412, "precondition_failed"),
-        ("if-match: \"a\", \"b\"\r\n", 412, "precondition_failed"),
+        (String::new(), 428, "precondition_required"),
+        (format!("if-match: {version}\r\nif-match: {version}\r\n"), 428, "precondition_required"),
+        ("if-match: *\r\n".to_owned(), 412, "precondition_failed"),
+        (format!("if-match: W/{version}\r\n"), 412, "precondition_failed"),
+        (format!("if-match: {version}, {version}\r\n"), 412, "precondition_failed"),
     ];
     for (headers, status, code) in table {
         for method in ["PUT", "DELETE"] {
             let headers = format!("{headers}content-type: application/json\r\n");
-            send(&agent, method, PATH, &headers, b"{}").problem(status, code);
+            let path = format!("{PATH}?confirm=true");
+            send(&agent, method, &path, &headers, br#"{"quota":1}"#).problem(status, code);
         }
     }
-    assert_eq!(agent.asked().edits, []);
+    assert_eq!(policies(&agent), before);
 }
 
 #[test]
 fn every_value_that_can_not_be_used_is_reported_at_once() {
     let agent = agent();
+    let before = policies(&agent);
     let body = r#"{"allowedSourceAddressPrefixes":["192.0.2.7/24"],"maxRequestAccessDuration":"PT25H",
         "approval":"maybe","approvalTimeout":"1h","justification":"no","quota":0}"#;
     let answer = put(&agent, PATH, body);
@@ -98,53 +120,68 @@ fn every_value_that_can_not_be_used_is_reported_at_once() {
     put(&agent, PATH, r#"{"maximum":"PT1H"}"#).problem(400, "invalid_field");
     put(&agent, &format!("{PATH}?force=true"), "{}").problem(400, "unexpected_query");
     put(&agent, &format!("{PATH}?confirm=maybe"), "{}").problem(400, "unexpected_query");
-    assert_eq!(agent.asked().edits, []);
+    assert_eq!(policies(&agent), before);
 }
 
 #[test]
 fn a_change_with_effects_shows_them_and_waits_for_confirmation() {
-    let agent = Agent::start(Script { effects: effects(), ..Script::default() });
-    let answer = put(&agent, PATH, "{}");
+    let effects = json!({"opened": ["22/tcp"], "ended": [grant()], "shortened": []});
+    let agent = granted();
+    let before = policies(&agent);
+    let answer = change(&agent, "DELETE", PATH, "");
     answer.problem(409, "needs_confirmation");
-    assert_eq!(answer.body["effects"], json!({"opened": ["22/tcp"], "ended": [grant("Live")], "shortened": []}));
-    let answer = put(&agent, &format!("{PATH}?confirm=true"), "{}");
+    assert_eq!((&answer.body["effects"], policies(&agent)), (&effects, before));
+    let answer = change(&agent, "DELETE", &format!("{PATH}?confirm=true"), "");
     assert_eq!((answer.status, &answer.body["ended"][0]["id"]), (200, &json!(17)));
-    post(&agent, "/v1/reload", "{}").problem(409, "needs_confirmation");
+    assert_eq!(policies(&agent).0.len(), 2);
+
+    let agent = granted();
+    agent.machine.rewrite("number = 22\n", "number = 23\n");
+    let answer = post(&agent, "/v1/reload", "{}");
+    answer.problem(409, "needs_confirmation");
+    assert_eq!(answer.body["effects"], effects);
+    post(&agent, "/v1/reload", r#"{"allowOpen":["22/tcp"]}"#).problem(409, "needs_confirmation");
     let answer = post(&agent, "/v1/reload", r#"{"allowOpen":["22/tcp"],"confirm":true}"#);
-    assert_eq!((answer.status, &answer.body["changed"]), (200, &json!(["3389/any"])));
-    assert_eq!(agent.asked().reloads[1].allow_open, ["22/tcp"]);
+    assert_eq!((answer.status, &answer.body["changed"]), (200, &json!(["22/tcp", "23/tcp"])));
 }
 
 #[test]
 fn what_the_core_refuses_has_its_status_and_code() {
-    let id = |protocol| PortId { number: 22, protocol };
-    let table = [
-        (ChangeRefusal::OtherVersion, 412, "precondition_failed"),
-        (ChangeRefusal::Overlap(id(Protocol::Any), id(Protocol::Tcp)), 422, "invalid_value"),
-        (ChangeRefusal::NoPort(id(Protocol::Tcp)), 404, "not_found"),
-        (ChangeRefusal::Edited("edited".to_owned()), 409, "edited_since_loaded"),
-        (ChangeRefusal::Invalid("bad".to_owned()), 422, "invalid_configuration"),
-        (ChangeRefusal::Restart(vec!["socket"]), 409, "restart_required"),
-    ];
-    for (refusal, status, code) in table {
-        let overlaps = matches!(refusal, ChangeRefusal::Overlap(..));
-        let agent = Agent::start(Script { refusal: Some(refusal.into()), ..Script::default() });
-        let answer = put(&agent, PATH, "{}");
-        answer.problem(status, code);
-        assert_eq!(answer.violations().len(), usize::from(overlaps));
-        post(&agent, "/v1/reload", "{}").problem(status, code);
+    let agent = agent();
+    let headers = "if-match: \"other\"\r\ncontent-type: application/json\r\n";
+    send(&agent, "PUT", PATH, headers, b"{}").problem(412, "precondition_failed");
+    let overlap = put(&agent, "/v1/ports/22/any", "{}");
+    overlap.problem(422, "invalid_value");
+    assert_eq!(overlap.violations(), [["22/any", "protocol", "any", "a protocol that 22/tcp does not include"]]);
+    change(&agent, "DELETE", "/v1/ports/99/tcp", "").problem(404, "not_found");
+    let file = &agent.machine.file;
+    let text = agent.machine.text();
+    for (now, status, code) in [
+        (text.replace("eth0", "eth1"), 409, "edited_since_loaded"),
+        (format!("socket = '/tmp/other'\n{text}"), 409, "restart_required"),
+        ("nonsense".to_owned(), 422, "invalid_configuration"),
+    ] {
+        std::fs::write(file, now).unwrap();
+        put(&agent, PATH, "{}").problem(409, "edited_since_loaded");
+        if code != "edited_since_loaded" {
+            post(&agent, "/v1/reload", "{}").problem(status, code);
+        }
     }
 }
 
 #[test]
 fn what_a_reload_would_open_without_its_having_been_named_is_in_a_field_of_its_own() {
-    for unnamed in [Vec::new(), vec!["22/tcp".to_owned(), "mode=observe".to_owned()]] {
-        let refusal = ChangeRefusal::Unconfirmed { effects: Box::new(effects()), unnamed: unnamed.clone() };
-        let agent = Agent::start(Script { refusal: Some(refusal.into()), ..Script::default() });
-        let answer = post(&agent, "/v1/reload", "{}");
+    let agent = granted();
+    agent.machine.rewrite("number = 22\n", "number = 23\n");
+    agent.machine.rewrite("mode = 'enforce'", "mode = 'observe'");
+    let all = ["mode=observe", "22/tcp"];
+    for (named, unnamed) in [(&[][..], &all[..]), (&["22/tcp"], &["mode=observe"]), (&all, &[])] {
+        let answer = post(&agent, "/v1/reload", json!({"allowOpen": named}).to_string());
         answer.problem(409, "needs_confirmation");
         assert_eq!(answer.body["unnamed"], json!(unnamed));
     }
-    let agent = Agent::start(Script { refusal: Some(ChangeRefusal::NoWayBack.into()), ..Script::default() });
-    assert_eq!(post(&agent, "/v1/reload", "{}").body.get("unnamed"), None);
+    let agent = Agent::start(Machine::usual_with(&USUAL.replace("'enforce'", "'observe'")));
+    let answer = post(&agent, "/v1/enforcement/enable", "{}");
+    answer.problem(409, "no_way_back");
+    assert_eq!(answer.body.get("unnamed"), None);
 }
