@@ -293,7 +293,7 @@ impl Machine {
     }
 }
 
-fn texts(sql: &Connection, select: &str) -> Vec<String> {
+pub(crate) fn texts(sql: &Connection, select: &str) -> Vec<String> {
     let mut statement = sql.prepare(select).unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }

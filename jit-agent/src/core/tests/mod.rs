@@ -5,6 +5,7 @@ mod closing;
 mod crash;
 mod delegation;
 mod denials;
+mod events;
 mod extension;
 mod host;
 mod idempotency;
