@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use jit_policy::hex;
+use jit_policy::{audit::Detail, hex};
 use serde_json::Value;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::{
@@ -90,26 +90,23 @@ pub fn is_wanted() -> bool {
 
 /// Notes a row of the audit log, whose fields can be searched for where the log is kept.
 pub fn announce(seq: i64, event: &str, detail: &Value, hash: &[u8; 32]) {
-    let text = |name: &str| detail.get(name).and_then(Value::as_str);
-    let number = |name: &str| detail.get(name).and_then(Value::as_i64);
-    let by = detail.get("by");
-    let by_name = by.and_then(|by| by.get("name")).and_then(Value::as_str);
-    let login_uid = by.and_then(|by| by.get("login_uid")).and_then(Value::as_i64);
+    let detail = Detail(detail);
+    let login_uid = detail.of_by("login_uid").and_then(Value::as_i64);
     tracing::info!(
         target: TARGET,
         event,
         seq,
-        request = number("request"),
-        grant = number("grant"),
-        requestor = text("requestor"),
-        uid = number("uid"),
-        by = by_name,
+        request = detail.number("request"),
+        grant = detail.number("grant"),
+        requestor = detail.text("requestor"),
+        uid = detail.number("uid"),
+        by = detail.by_name(),
         login_uid,
-        number = number("number"),
-        protocol = text("protocol"),
-        source = text("source"),
-        reason = text("reason"),
-        justification = text("justification"),
+        number = detail.number("number"),
+        protocol = detail.text("protocol"),
+        source = detail.text("source"),
+        reason = detail.text("reason"),
+        justification = detail.text("justification"),
         hash = hex::encode(hash),
         "audit row {seq}: {event}",
     );

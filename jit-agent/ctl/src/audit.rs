@@ -1,23 +1,25 @@
 //! `jitctl audit`: the audit log as a table or whole, and its verification.
 
+mod row;
+
 use std::{
     io::{self, Write},
     time::Duration,
 };
 
 use hyper::{Method, body::Bytes};
-use jiff::Timestamp;
 use jit_api::{
     client::FollowError,
     terminal::{
         Agent, Exit, Outcome, Surroundings,
-        text::{count, moment, port, sanitised, source},
+        text::{count, sanitised},
         unanswered,
     },
-    wire::{AuditEntry, AuditPage, AuditQuery, AuditVerification, VerifyQuery},
+    wire::{AuditPage, AuditQuery, AuditVerification, VerifyQuery},
 };
 use serde_json::{Value, json};
 
+use self::row::cells;
 use super::{
     args::{Audit, AuditCommand},
     past::past,
@@ -186,75 +188,4 @@ impl Columns {
         let cells = row.iter().zip(self.0).map(|(cell, width)| format!("{cell:<width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     }
-}
-
-fn cells(row: &AuditEntry, surroundings: &Surroundings) -> [String; 6] {
-    let detail = &row.detail;
-    let text = |name: &str| detail.get(name).and_then(Value::as_str);
-    let who = by(detail).or(text("requestor")).unwrap_or("-");
-    [
-        moment(row.time_utc, surroundings),
-        sanitised(&row.event),
-        sanitised(who),
-        ports(detail),
-        text("source").map_or_else(|| "-".to_owned(), source),
-        what(detail, who, surroundings),
-    ]
-}
-
-/// The person or signal that did it. Older agents wrote a person who unloaded enforcement as a text.
-fn by(detail: &Value) -> Option<&str> {
-    let by = detail.get("by")?;
-    let of_text = || {
-        let (who, time) = by.as_str()?.strip_prefix("by ")?.rsplit_once(" at ")?;
-        time.parse::<Timestamp>().is_ok().then_some(who)
-    };
-    let named = by.get("name").or_else(|| by.get("signal")).and_then(Value::as_str);
-    named.or_else(of_text).map(|who| who.split_once(" (logged in as ").map_or(who, |(name, _)| name))
-}
-
-/// The port, or all of several. Older agents wrote some as texts.
-fn ports(detail: &Value) -> String {
-    let several = detail.get("ports").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let one = |port_of: &Value| {
-        if let Some(text) = port_of.as_str() {
-            return Some(sanitised(text));
-        }
-        let number = port_of.get("number")?.as_u64().and_then(|number| u16::try_from(number).ok())?;
-        Some(match port_of.get("protocol").and_then(Value::as_str) {
-            Some(protocol) => port(number, protocol),
-            None => number.to_string(),
-        })
-    };
-    let ports: Vec<String> = std::iter::once(detail).chain(detail.get("port")).chain(several).filter_map(one).collect();
-    if ports.is_empty() { "-".to_owned() } else { ports.join(",") }
-}
-
-/// What else is to be said of it.
-fn what(detail: &Value, who: &str, surroundings: &Surroundings) -> String {
-    let text = |name: &str| detail.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let number = |name: &str| detail.get(name).and_then(Value::as_i64);
-    let mut parts = Vec::new();
-    match (number("grant"), number("request")) {
-        (Some(grant), _) => parts.push(format!("grant {grant}")),
-        (None, Some(request)) => parts.push(format!("request {request}")),
-        (None, None) => {}
-    }
-    let grants = detail.get("grants").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let grants: Vec<String> = grants.iter().filter_map(Value::as_i64).map(|grant| grant.to_string()).collect();
-    if !grants.is_empty() {
-        parts.push(format!("grants {}", grants.join(", ")));
-    }
-    parts.extend(text("requestor").filter(|requestor| *requestor != who).map(|requestor| format!("of {requestor}")));
-    let time = |name: &str| text(name).and_then(|time| time.parse().ok()).map(|time| moment(time, surroundings));
-    let instead = time("before").map(|before| format!(" instead of {before}")).unwrap_or_default();
-    parts.extend(time("end").map(|end| format!("until {end}{instead}")));
-    parts.extend(number("count").filter(|count| *count > 1).map(|count| format!("{count} times")));
-    parts.extend(["by", "reason", "justification"].into_iter().filter_map(text).map(str::to_owned));
-    let violations = detail.get("violations").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    parts.extend(violations.iter().map(|violation| {
-        let text = |name: &str| violation.get(name).and_then(Value::as_str).unwrap_or_default();
-        format!("{} {} is {}, allowed: {}", text("port"), text("field"), text("given"), text("allowed"))
-    }));
-    sanitised(parts.join("; ").trim())
 }

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use jit_policy::Interfaces;
-use serde_json::json;
+use jit_policy::{Interfaces, audit::AuditEvent};
 
 use super::{COVERAGE_INTERVAL, Core};
 use crate::datapath::{Coverage, CoverageChange};
@@ -34,22 +33,13 @@ impl Core {
         for CoverageChange { interface, index, coverage } in changes {
             match coverage {
                 Coverage::Gained { how, note, after } => {
-                    let milliseconds = after.map(|after| after.as_secs_f64() * 1000.0);
-                    tracing::info!(index, how, note, milliseconds, "{interface} is covered");
-                    self.note(
-                        "attached",
-                        &json!({
-                            "interface": interface, "index": index, "how": how, "note": note,
-                            "covered_after_ms": milliseconds,
-                        }),
-                    );
+                    let covered_after_ms = after.map(|after| after.as_secs_f64() * 1000.0);
+                    tracing::info!(index, how, note, milliseconds = covered_after_ms, "{interface} is covered");
+                    self.note(&AuditEvent::Attached { interface, index, how, note, covered_after_ms });
                 }
                 Coverage::Lost { how, reason } => {
                     tracing::warn!(index, how, reason, "{interface} is no longer covered as it was");
-                    self.note(
-                        "detached",
-                        &json!({ "interface": interface, "index": index, "how": how, "reason": reason }),
-                    );
+                    self.note(&AuditEvent::Detached { interface, index, how, reason });
                 }
             }
         }

@@ -4,16 +4,47 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
-use jit_policy::{BootTime, Person, Submission, Violation};
-use serde_json::{Value, json};
+use jit_policy::{
+    BootTime, Person,
+    audit::{Attempt, AuditEvent, Grounds, IfAny, Repeated},
+};
 
 use super::view::{Peer, Refusal};
-use crate::store::{asked_ports, person};
 
-/// How many violations of one request are listed before the rest is only counted.
-const LISTED_VIOLATIONS: usize = 20;
 /// For how long further refusals of a person are counted instead of written.
 const FOLDING: Duration = Duration::from_secs(60);
+
+/// Somebody was refused what they may not do.
+#[derive(Clone, Debug)]
+pub(super) struct Denial {
+    by: Person,
+    attempt: Attempt,
+    grounds: Grounds,
+}
+
+impl Denial {
+    /// A refusal for the audit log; `None`: it is about something that is missing or broken, and not a decision on what
+    /// someone may do.
+    pub(super) fn of(peer: &Peer, attempt: Attempt, refusal: &Refusal) -> Option<Self> {
+        let grounds = match refusal {
+            Refusal::NotPermitted { .. } | Refusal::OwnRequest { .. } => Grounds::Reason(refusal.to_string()),
+            Refusal::Violations(violations) => Grounds::violations(violations),
+            Refusal::Change(_)
+            | Refusal::NotFound { .. }
+            | Refusal::Conflict(_)
+            | Refusal::KeyReused(_)
+            | Refusal::Full(_)
+            | Refusal::Unavailable(_) => return None,
+        };
+        Some(Self { by: peer.person(), attempt, grounds })
+    }
+
+    fn event(self, repeated: Option<Repeated>) -> AuditEvent {
+        let Self { by, attempt, grounds } = self;
+        let (requestor, uid, repeated) = (by.name.clone(), by.uid, IfAny(repeated));
+        AuditEvent::Refused { requestor, uid, by, attempt, grounds, repeated }
+    }
+}
 
 /// The refusals that are not written yet, by user id.
 #[derive(Debug, Default)]
@@ -22,48 +53,38 @@ pub(super) struct Denials(HashMap<u32, Folded>);
 #[derive(Debug)]
 struct Folded {
     until: BootTime,
-    count: u64,
-    first: Timestamp,
-    /// What the last one was about.
-    last: Value,
+    unwritten: Option<Unwritten>,
+}
+
+/// Refusals of one person that are only counted.
+#[derive(Debug)]
+struct Unwritten {
+    repeated: Repeated,
+    last: Denial,
 }
 
 impl Denials {
     /// What to write of a refusal now; `None`: it is counted and written later.
-    pub(super) fn fold(&mut self, peer: &Peer, detail: Value, (now, wall): (BootTime, Timestamp)) -> Option<Value> {
-        let detail = of_person(&peer.person(), detail);
-        match self.0.get_mut(&peer.uid) {
-            Some(folded) => {
-                if folded.count == 0 {
-                    folded.first = wall;
-                }
-                folded.count += 1;
-                folded.last = detail;
-                None
-            }
-            None => {
-                let until = now.after(FOLDING);
-                self.0.insert(peer.uid, Folded { until, count: 0, first: wall, last: Value::Null });
-                Some(detail)
-            }
-        }
+    pub(super) fn fold(&mut self, denial: Denial, (now, wall): (BootTime, Timestamp)) -> Option<AuditEvent> {
+        let Some(folded) = self.0.get_mut(&denial.by.uid) else {
+            self.0.insert(denial.by.uid, Folded { until: now.after(FOLDING), unwritten: None });
+            return Some(denial.event(None));
+        };
+        let so_far = folded.unwritten.take().map(|unwritten| unwritten.repeated);
+        let Repeated { count, since } = so_far.unwrap_or(Repeated { count: 0, since: wall });
+        folded.unwritten = Some(Unwritten { repeated: Repeated { count: count + 1, since }, last: denial });
+        None
     }
 
     /// What to write of those whose time is over; all of them, if `all`.
-    pub(super) fn due(&mut self, now: BootTime, all: bool) -> Vec<Value> {
+    pub(super) fn due(&mut self, now: BootTime, all: bool) -> Vec<AuditEvent> {
         let mut due = Vec::new();
         self.0.retain(|_, folded| {
             if folded.until > now && !all {
                 return true;
             }
-            if folded.count == 0 {
-                return false;
-            }
-            let mut detail = std::mem::take(&mut folded.last);
-            detail["count"] = folded.count.into();
-            detail["since"] = folded.first.to_string().into();
-            due.push(detail);
-            folded.count = 0;
+            let Some(Unwritten { repeated, last }) = folded.unwritten.take() else { return false };
+            due.push(last.event(Some(repeated)));
             folded.until = now.after(FOLDING);
             true
         });
@@ -73,62 +94,5 @@ impl Denials {
     /// When the next ones are due.
     pub(super) fn next(&self) -> Option<BootTime> {
         self.0.values().map(|folded| folded.until).min()
-    }
-}
-
-fn of_person(who: &Person, detail: Value) -> Value {
-    let mut whole = json!({ "requestor": who.name, "uid": who.uid, "by": person(who) });
-    if let (Some(whole), Value::Object(detail)) = (whole.as_object_mut(), detail) {
-        whole.extend(detail);
-    }
-    whole
-}
-
-impl Refusal {
-    /// Whether it is a decision on what someone may do, and not about something that is missing or broken.
-    pub(super) fn is_denial(&self) -> bool {
-        match self {
-            Self::NotPermitted { .. } | Self::OwnRequest { .. } | Self::Violations(_) => true,
-            Self::Change(_)
-            | Self::NotFound { .. }
-            | Self::Conflict(_)
-            | Self::KeyReused(_)
-            | Self::Full(_)
-            | Self::Unavailable(_) => false,
-        }
-    }
-
-    /// What the audit log says of it, where it concerns something that has a number.
-    pub(super) fn of(&self, action: &str, what: &str, id: i64) -> Value {
-        let mut detail = json!({ "action": action, what: id });
-        self.explain(&mut detail);
-        detail
-    }
-
-    /// What the audit log says of it, where it concerns a new request.
-    pub(super) fn of_submission(&self, submission: &Submission) -> Value {
-        let Submission { request, named, key: _ } = submission;
-        let mut detail = json!({
-            "action": "request",
-            "justification": request.justification,
-            "ports": asked_ports(&request.ports),
-        });
-        if let Some(named) = named {
-            detail["named"] = named.as_str().into();
-        }
-        self.explain(&mut detail);
-        detail
-    }
-
-    fn explain(&self, detail: &mut Value) {
-        let Self::Violations(violations) = self else {
-            detail["reason"] = self.to_string().into();
-            return;
-        };
-        let show = |Violation { port, field, given, allowed }: &Violation| -> Value {
-            json!({ "port": port, "field": field, "given": given, "allowed": allowed })
-        };
-        detail["violations"] = violations.iter().take(LISTED_VIOLATIONS).map(show).collect();
-        detail["violation_count"] = violations.len().into();
     }
 }

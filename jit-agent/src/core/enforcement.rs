@@ -7,8 +7,8 @@ use jit_common::abi::{Mode, Transport};
 use jit_policy::{
     BootTime, EnableAsked, NewRequest, PortPolicy, RequestedPort, Right, Selection, Session, Submission, TrialKind,
     Until, Violation,
+    audit::{self, AuditEvent, IfAny, WayBack},
 };
-use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     access::uid_of,
     change::ChangeRefusal,
     handle::Opening,
-    policies::{by, not_changed},
+    policies::not_changed,
     sockets::ConnectedTo,
     trial::{Over, Trial},
     view::{Cover, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, SessionView},
@@ -70,7 +70,7 @@ impl Core {
         }
         if marked.is_some() && self.enforcement.unloaded.is_none() {
             tracing::error!(by = marked, "enforcement was unloaded: nothing is attached until it is enabled again");
-            self.note("unloaded", &unloaded_by(marked.as_deref().unwrap_or_default()));
+            self.note(&unloaded_by(marked.as_deref().unwrap_or_default()));
         }
         self.enforcement.unloaded = marked;
         self.enforcement.unloaded.is_some()
@@ -138,15 +138,15 @@ impl Core {
         if let Err(refusal) = self.shut_on_trial(loaded, change, asked.trial, unloaded) {
             return Err(self.without_own_grant(peer, own.as_ref(), refusal));
         }
-        let detail = json!({
-            "by": by(Some(peer)),
-            "seconds": asked.trial.as_secs(),
-            "source": asked.session.as_ref().map(|session| session.source.to_string()),
-            "number": asked.session.as_ref().map(|session| session.port),
-            "grant": own.as_ref().map(|grant| grant.id.0),
-            "way_back": { "console": asked.console, "break_glass": self.config.break_glass.iter().map(ToString::to_string).collect::<Vec<_>>(), "delegates": delegates },
+        let break_glass = self.config.break_glass.clone();
+        let durable = self.note(&AuditEvent::Enabled {
+            by: peer.person(),
+            seconds: asked.trial,
+            source: asked.session.map(|session| session.source),
+            number: asked.session.map(|session| session.port),
+            grant: own.as_ref().map(|grant| grant.id),
+            way_back: WayBack { console: asked.console, break_glass, delegates },
         });
-        let durable = self.note("enabled", &detail);
         Ok(Enabled { enforcement: self.enforcement(peer, connected)?, grant: own, durable })
     }
 
@@ -295,7 +295,7 @@ impl Core {
             files::replace(path, text).map_err(|error| not_changed(&error))?;
         }
         match self.take_over_files(loaded, &peer.actor()) {
-            Ok((_, durable)) => Ok(self.note("disabled", &json!({ "by": by(Some(peer)) })) && durable),
+            Ok((_, durable)) => Ok(self.note(&AuditEvent::Disabled { by: peer.person() }) && durable),
             Err(refusal) => {
                 if let Some(old) = old
                     && let Err(error) = files::replace(&old.path, &old.text)
@@ -311,19 +311,11 @@ impl Core {
 }
 
 /// What the audit log says of a removal by hand: the person, if the mark names one, else what it says.
-fn unloaded_by(mark: &str) -> Value {
+fn unloaded_by(mark: &str) -> AuditEvent {
     let Some(Remover { name, login, time }) = Remover::of_mark(mark) else {
-        return json!({ "by": null, "reason": mark });
+        return AuditEvent::Unloaded { by: None, time: IfAny(None), reason: IfAny(Some(mark.to_owned())) };
     };
-    let mut by = json!({ "name": name });
-    if let Some(uid) = uid_of(&name) {
-        by["uid"] = uid.into();
-    }
-    if let Some(login) = login {
-        if let Some(uid) = uid_of(&login) {
-            by["login_uid"] = uid.into();
-        }
-        by["login_name"] = login.into();
-    }
-    json!({ "by": by, "time": time.to_string() })
+    let login = login.map(|name| (uid_of(&name), name));
+    let by = audit::Remover { uid: uid_of(&name), name, login };
+    AuditEvent::Unloaded { by: Some(by), time: IfAny(Some(time)), reason: IfAny(None) }
 }

@@ -63,8 +63,9 @@ use crate::{
     store::{Connections, Store},
     warnings::Warn,
 };
-use jit_policy::Selection;
-use jit_policy::{Book, BootTime, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Right};
+use jit_policy::{
+    Book, BootTime, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Right, Selection, audit::Attempt,
+};
 pub use jit_policy::{CHANGE_TRIAL, LONGEST_TRIAL, SHORTEST_TRIAL};
 
 /// How many commands are carried out together at most: as many requests share one wait for the disk.
@@ -264,7 +265,7 @@ impl Core {
             Command::ChangePort(peer, edit, reply) => {
                 let changed = self.change_port(&peer, &edit);
                 let (Edit::Set(PortPolicy { id, .. }) | Edit::Remove(id)) = &edit.edit;
-                self.note_refused_command(&peer, ("change", "number", id.number.into()), changed.as_ref().err());
+                self.note_refused_command(&peer, Attempt::Change(id.number), changed.as_ref().err());
                 drop(reply.send(changed));
             }
             Command::Reconcile(told, reply) => {
@@ -276,12 +277,12 @@ impl Core {
             Command::Open(opening) => self.open_all(vec![opening]),
             Command::Deny(peer, id, reason, reply) => {
                 let denied = self.deny(&peer, id, &reason);
-                self.note_refused_command(&peer, ("deny", "request", id.0), denied.as_ref().err());
+                self.note_refused_command(&peer, Attempt::Deny(id), denied.as_ref().err());
                 drop(reply.send(denied));
             }
             Command::Cancel(peer, id, reason, reply) => {
                 let cancelled = self.cancel(&peer, id, &reason);
-                self.note_refused_command(&peer, ("cancel", "request", id.0), cancelled.as_ref().err());
+                self.note_refused_command(&peer, Attempt::Cancel(id), cancelled.as_ref().err());
                 drop(reply.send(cancelled));
             }
             Command::Requests(peer, filter, reply) => drop(reply.send(self.requests(&peer, filter))),
@@ -290,10 +291,10 @@ impl Core {
             Command::Revoke(peer, selection, reason, reply) => {
                 let revoked = self.revoke(&peer, &selection, &reason);
                 let first = match &selection {
-                    Selection::Ids(ids) => ids.first().map_or(0, |id| id.0),
-                    Selection::User(_) | Selection::All => 0,
+                    Selection::Ids(ids) => ids.first().copied().unwrap_or_default(),
+                    Selection::User(_) | Selection::All => GrantId::default(),
                 };
-                self.note_refused_command(&peer, ("revoke", "grant", first), revoked.as_ref().err());
+                self.note_refused_command(&peer, Attempt::Revoke(first), revoked.as_ref().err());
                 drop(reply.send(revoked));
             }
             Command::Why(peer, packet, reply) => drop(reply.send(self.why(&peer, packet))),
@@ -303,18 +304,18 @@ impl Core {
             Command::Enforcement(peer, connected, reply) => drop(reply.send(self.enforcement(&peer, &connected))),
             Command::Enable(peer, asked, connected, reply) => {
                 let enabled = self.enable(&peer, &asked, &connected);
-                self.note_refused_command(&peer, ("enable", "enforcement", 0), enabled.as_ref().err());
+                self.note_refused_command(&peer, Attempt::Enable, enabled.as_ref().err());
                 drop(reply.send(enabled));
             }
             Command::Confirm(peer, connected, reply) => {
                 let confirmed = self.confirm_trial(&peer);
-                self.note_refused_command(&peer, ("confirm", "enforcement", 0), confirmed.as_ref().err());
+                self.note_refused_command(&peer, Attempt::Confirm, confirmed.as_ref().err());
                 let view = confirmed.and_then(|durable| Ok((self.enforcement(&peer, &connected)?, durable)));
                 drop(reply.send(view));
             }
             Command::Disable(peer, connected, reply) => {
                 let disabled = self.disable(&peer, &connected);
-                self.note_refused_command(&peer, ("disable", "enforcement", 0), disabled.as_ref().err());
+                self.note_refused_command(&peer, Attempt::Disable, disabled.as_ref().err());
                 drop(reply.send(disabled));
             }
             Command::Permit(peer, reply) => drop(reply.send(self.access.check(&peer, Right::Look))),

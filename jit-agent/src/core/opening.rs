@@ -5,11 +5,12 @@
 
 use std::{collections::HashSet, mem, time::Duration};
 
-use jit_policy::{GrantId, LiveGrant, RequestId, Right, Submission};
+use jit_policy::{GrantId, LiveGrant, RequestId, Right, Submission, audit::Attempt};
 
 use super::{
     Core, Particulars,
     backlog::Closing,
+    denials::Denial,
     handle::Reply,
     held::Held,
     planning::Plan,
@@ -113,16 +114,21 @@ impl Core {
 
     /// Notes in the audit log that an opening was refused; says whether it did.
     fn note_refusal(&mut self, batch: &mut Batch<'_>, opening: &Opening, refusal: Option<&Refusal>) -> bool {
-        let Some(refusal) = refusal.filter(|refusal| refusal.is_denial()) else { return false };
-        let detail = match opening {
-            Opening::Submit(_, submission, _) => refusal.of_submission(submission),
-            Opening::Approve(_, id, _) => refusal.of("approve", "request", id.0),
-            Opening::Extend(_, id, ..) => refusal.of("extend", "grant", id.0),
+        let Some(refusal) = refusal else { return false };
+        let attempt = match opening {
+            Opening::Submit(_, Submission { request, named, key: _ }, _) => Attempt::Request {
+                justification: request.justification.clone(),
+                ports: request.ports.clone(),
+                named: named.clone(),
+            },
+            Opening::Approve(_, id, _) => Attempt::Approve(*id),
+            Opening::Extend(_, id, ..) => Attempt::Extend(*id),
         };
+        let Some(denial) = Denial::of(opening.peer(), attempt, refusal) else { return false };
         let wall = self.clock.wall();
-        let Some(detail) = self.denials.fold(opening.peer(), detail, (self.clock.boot(), wall)) else { return false };
-        let noted = batch.note(wall, "denied", &detail).map_err(|error| error.to_string());
-        self.count_lost_event("denied", &noted)
+        let Some(event) = self.denials.fold(denial, (self.clock.boot(), wall)) else { return false };
+        let noted = batch.note(wall, &event).map_err(|error| error.to_string());
+        self.count_lost_event(event.name(), &noted)
     }
 
     /// Tells the kernel what was recorded. Where that fails, it is taken back.

@@ -1,7 +1,9 @@
 //! Port policies as people change them, and the files read again.
 
-use jit_policy::{Actor, CHANGE_TRIAL, PortId, PortPolicies, PortPolicy, Reload, Right, TrialKind};
-use serde_json::{Value, json};
+use jit_policy::{
+    Actor, CHANGE_TRIAL, PortId, PortPolicies, PortPolicy, Reload, Right, TrialKind,
+    audit::{AuditEvent, FilesRead, PortChange, SettingsInForce},
+};
 
 use super::{
     Access, Core,
@@ -9,13 +11,10 @@ use super::{
     reconfigure::Opened,
     view::{Peer, PortView, Refusal},
 };
-use crate::{
-    config::{
-        Config, accepted,
-        edit::{Edit, edit},
-        files::{self, ChangeError, Loaded},
-    },
-    store::actor,
+use crate::config::{
+    Config, accepted,
+    edit::{Edit, edit},
+    files::{self, ChangeError, Loaded},
 };
 
 impl Core {
@@ -200,34 +199,25 @@ impl Core {
         for id in ids {
             let (old, new) = (exactly(&before.ports, id), exactly(&self.config.ports, id));
             let change = match (&old, &new) {
-                (None, _) => "added",
-                (_, None) => "removed",
+                (None, _) => PortChange::Added,
+                (_, None) => PortChange::Removed,
                 (Some(old), Some(new)) if old == new => continue,
-                _ => "changed",
+                _ => PortChange::Changed,
             };
-            let detail = json!({
-                "by": by(peer),
-                "number": id.number,
-                "protocol": id.protocol.to_string(),
-                "change": change,
-                "before": old.as_ref().map(described),
-                "after": new.as_ref().map(described),
-            });
-            written &= self.note("policy_changed", &detail);
+            written &= self.note(&AuditEvent::PortChanged { by: who(peer), port: id, change, before: old, after: new });
             changed.push(id);
         }
         (changed, written)
     }
 
     fn note_reload(&mut self, peer: Option<&Peer>, before: &Config, ports: &[PortId]) -> bool {
-        let ports = ports.iter().map(|id| json!({ "number": id.number, "protocol": id.protocol.to_string() }));
-        let ports: Vec<Value> = ports.collect();
-        let (before, after) = (other_keys(before), other_keys(&self.config));
-        let detail = json!({
-            "by": by(peer), "number": null, "protocol": null, "change": "reloaded", "ports": ports,
-            "before": before, "after": after,
-        });
-        self.note("policy_changed", &detail)
+        self.note(&AuditEvent::Reloaded {
+            by: who(peer),
+            files: FilesRead,
+            ports: ports.to_vec(),
+            before: other_keys(before),
+            after: other_keys(&self.config),
+        })
     }
 
     fn changed(&self, port: Option<PortId>, changed: &[PortId], effects: Effects, durable: bool) -> Changed {
@@ -269,35 +259,27 @@ pub(super) fn who(peer: Option<&Peer>) -> Actor {
     peer.map_or(Actor::Signal("SIGHUP"), Peer::actor)
 }
 
-pub(super) fn by(peer: Option<&Peer>) -> Value {
-    actor(&who(peer))
-}
-
-fn described(policy: &PortPolicy) -> Value {
-    let sources: Vec<String> = policy.allowed_sources.iter().map(ToString::to_string).collect();
-    json!({
-        "allowed_sources": sources,
-        "max_duration": policy.max_duration.as_secs(),
-        "approval": policy.approval.name(),
-        "approval_timeout": policy.approval_timeout.as_secs(),
-        "justification": policy.justification.name(),
-        "quota": policy.quota,
-    })
-}
-
-fn other_keys(config: &Config) -> Value {
-    let sources: Vec<String> = config.break_glass.iter().map(ToString::to_string).collect();
-    let roles = config.roles.iter().map(|(role, names)| (role.name().to_owned(), json!(names)));
-    json!({
-        "mode": config.mode.name(),
-        "interfaces": config.interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "scope": match config.scope {
-            jit_policy::Scope::All => "all",
-            jit_policy::Scope::Local => "local",
-        },
-        "fragments": if config.drop_fragments { "drop" } else { "pass" },
-        "break_glass": sources,
-        "retention_days": config.retention.as_secs() / 86_400,
-        "roles": Value::Object(roles.collect()),
-    })
+/// What a configuration says beside its port policies and what a running agent can't take over.
+fn other_keys(config: &Config) -> SettingsInForce {
+    let Config {
+        mode,
+        interfaces,
+        drop_fragments,
+        scope,
+        break_glass,
+        places: _,
+        metrics_listen: _,
+        ports: _,
+        retention,
+        roles,
+    } = config;
+    SettingsInForce {
+        mode: *mode,
+        interfaces: interfaces.clone(),
+        scope: *scope,
+        drop_fragments: *drop_fragments,
+        break_glass: break_glass.clone(),
+        retention: *retention,
+        roles: roles.clone(),
+    }
 }

@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
-use jit_policy::{Book, BootTime, EntryKey, LiveGrant, PortId, RequestId, RequestedPort, remaining_after_reboot};
-use serde_json::json;
+use jit_policy::{
+    Book, BootTime, EntryKey, LiveGrant, PortId, RequestId, RequestedPort, audit::AuditEvent, remaining_after_reboot,
+};
 
 use super::{
     Core, Particulars,
@@ -66,7 +67,7 @@ impl Core {
         {
             tracing::error!(%error, "a successor can't take over the kernel's tables and will start from the store");
         }
-        self.note("started", &json!({}));
+        self.note(&AuditEvent::Started {});
         self.conclude_trial();
         self.stays_unloaded();
         self.checkpoint();

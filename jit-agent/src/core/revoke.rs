@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use jit_policy::{EntryKey, GrantId, Right, Selection, is_of};
-use serde_json::json;
+use jit_policy::{EntryKey, GrantId, Right, Selection, audit::AuditEvent, is_of};
 
 use super::{
     Core, Ended, Particulars,
     backlog::Closing,
-    policies::by,
     view::{GrantStatus, GrantView, Peer, Refusal, Revocation},
 };
 use crate::store::GrantState;
@@ -41,8 +39,8 @@ impl Core {
             let ending = self.ending(GrantState::Revoked, Some(peer.actor()), reason);
             self.record(Closing::Ended(ended, ending));
         }
-        let detail = json!({ "entries": other_entries, "by": by(Some(peer)), "reason": reason });
-        let noted = other_entries == 0 || self.note("entries_closed", &detail);
+        let closed = AuditEvent::EntriesClosed { entries: other_entries, by: peer.person(), reason: reason.to_owned() };
+        let noted = other_entries == 0 || self.note(&closed);
         // Whoever asks once more wants to know whether what was closed before is written by now.
         self.write_backlog();
         let durable = noted && self.backlog.is_empty() && self.store.is_ok();

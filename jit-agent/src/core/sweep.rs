@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use jit_policy::audit::{Attempt, AuditEvent};
 
 use super::{
     CHECKPOINT_INTERVAL, CLEANING_INTERVAL, Core, RETRY_INTERVAL, TENDING_INTERVAL,
     backlog::Closing,
+    denials::Denial,
     view::{Peer, Refusal},
 };
 use crate::{
@@ -146,33 +147,28 @@ impl Core {
     }
 
     /// Adds something that happened to the audit log; says whether it is written.
-    pub(super) fn note(&mut self, event: &str, detail: &Value) -> bool {
+    pub(super) fn note(&mut self, event: &AuditEvent) -> bool {
         let wall = self.clock.wall();
         let noted = match &mut self.store {
-            Ok(store) => store.record_event(wall, event, detail).map_err(|error| error.to_string()),
+            Ok(store) => store.note(wall, event).map_err(|error| error.to_string()),
             Err(problem) => Err(problem.clone()),
         };
-        self.count_lost_event(event, &noted)
+        self.count_lost_event(event.name(), &noted)
     }
 
     /// Writes down how often people were refused whose refusals were only counted.
     fn write_denials(&mut self, all: bool) {
-        for detail in self.denials.due(self.clock.boot(), all) {
-            self.note("denied", &detail);
+        for event in self.denials.due(self.clock.boot(), all) {
+            self.note(&event);
         }
     }
 
     /// Notes a command that was refused to somebody.
-    pub(super) fn note_refused_command(
-        &mut self,
-        peer: &Peer,
-        (action, what, id): (&str, &str, i64),
-        refusal: Option<&Refusal>,
-    ) {
-        let Some(refusal) = refusal.filter(|refusal| refusal.is_denial()) else { return };
+    pub(super) fn note_refused_command(&mut self, peer: &Peer, attempt: Attempt, refusal: Option<&Refusal>) {
         let now = (self.clock.boot(), self.clock.wall());
-        if let Some(detail) = self.denials.fold(peer, refusal.of(action, what, id), now) {
-            self.note("denied", &detail);
+        let denial = refusal.and_then(|refusal| Denial::of(peer, attempt, refusal));
+        if let Some(event) = denial.and_then(|denial| self.denials.fold(denial, now)) {
+            self.note(&event);
         }
     }
 
@@ -191,6 +187,6 @@ impl Core {
         self.write_backlog();
         self.checkpoint();
         self.write_denials(true);
-        self.note("stopped", &json!({}));
+        self.note(&AuditEvent::Stopped {});
     }
 }

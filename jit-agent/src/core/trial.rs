@@ -4,14 +4,16 @@
 
 use std::time::Duration;
 
-use jit_policy::{BootTime, GrantId, Protection, Right, Session, TrialKind};
-use serde_json::json;
+use jit_policy::{
+    BootTime, GrantId, Protection, Right, Session, TrialKind,
+    audit::{AuditEvent, IfAny},
+};
 
 use super::{
     Access, Core, RETRY_INTERVAL,
     change::ChangeRefusal,
     enforcement::Enforcement,
-    policies::{by, not_changed},
+    policies::not_changed,
     reconfigure::strictest,
     view::{Peer, Refusal, TrialView},
 };
@@ -197,8 +199,8 @@ impl Core {
         self.origin.files = Some(origin);
         self.origin.fault = None;
         self.origin.not_kept = kept.and_then(Result::err).map(|error| accepted::not_kept(&error));
-        let detail = json!({ "by": by(Some(peer)), "tried": record.kind, "mode": self.config.mode.name() });
-        durable &= self.note("confirmed", &detail);
+        let (by, mode) = (Some(peer.person()), self.config.mode);
+        durable &= self.note(&AuditEvent::Confirmed { by, tried: record.kind, mode });
         Ok(self.forget_trial(record) && durable)
     }
 
@@ -243,11 +245,13 @@ impl Core {
             self.origin.fault = Some(unconfirmed_files(&self.origin.path.display().to_string()));
         }
         let forgotten = self.forget_trial(&record);
-        let detail = json!({
-            "by": peer.map(|peer| by(Some(peer))), "tried": record.kind, "mode": self.config.mode.name(),
-            "grants": record.shut,
-        });
-        Ok(self.note("trial_ended", &detail) && forgotten)
+        let ended = AuditEvent::TrialEnded {
+            by: peer.map(Peer::person),
+            tried: record.kind,
+            mode: self.config.mode,
+            grants: IfAny(Some(record.shut.into_iter().map(GrantId).collect())),
+        };
+        Ok(self.note(&ended) && forgotten)
     }
 
     /// Sees to it that no start takes the trial up again. Edited files are remembered, so that none takes them for
@@ -270,13 +274,13 @@ impl Core {
             return;
         }
         let Some(Over { record, confirmed }) = self.enforcement.over.take() else { return };
-        let detail = json!({ "by": null, "tried": record.kind, "mode": self.config.mode.name() });
+        let (by, tried, mode) = (None, record.kind, self.config.mode);
         if confirmed {
             tracing::warn!("a trial was confirmed just before the agent stopped: what it tried is in force for good");
-            self.note("confirmed", &detail);
+            self.note(&AuditEvent::Confirmed { by, tried, mode });
         } else if record != record.concluded() {
             tracing::warn!("a trial ended without having been confirmed while no agent ran");
-            self.note("trial_ended", &detail);
+            self.note(&AuditEvent::TrialEnded { by, tried, mode, grants: IfAny(None) });
         }
         self.forget_trial(&record);
     }

@@ -18,6 +18,7 @@ use jit_api::{
     problem::{Code, Problem},
     wire::{AuditEntry, AuditFormat, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
 };
+use jit_policy::audit::Detail;
 use serde_json::Value;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -203,6 +204,7 @@ fn jsonl(rows: Vec<AuditRow>) -> Vec<u8> {
 fn csv(rows: Vec<AuditRow>) -> Vec<u8> {
     records(rows.into_iter().map(|row| {
         let AuditEntry { seq, time_utc, event, detail, hash } = AuditEntry::from(row);
+        let read = Detail(&detail);
         COLUMNS.map(|column| {
             let cell = match column {
                 "seq" => seq.to_string(),
@@ -210,9 +212,9 @@ fn csv(rows: Vec<AuditRow>) -> Vec<u8> {
                 "event" => event.clone(),
                 "hash" => hash.clone(),
                 "detail" => detail.to_string(),
-                "by" => text(detail.get("by").and_then(|by| by.get("name"))),
-                "login_uid" => text(detail.get("by").and_then(|by| by.get("login_uid"))),
-                other => text(detail.get(other)),
+                "by" => text(read.of_by("name")),
+                "login_uid" => text(read.of_by("login_uid")),
+                key => text(read.get(key)),
             };
             harmless(cell)
         })
@@ -231,7 +233,7 @@ fn records<const N: usize>(records: impl IntoIterator<Item = [String; N]>) -> Ve
 
 fn text(value: Option<&Value>) -> String {
     match value {
-        None | Some(Value::Null) => String::new(),
+        None => String::new(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     }

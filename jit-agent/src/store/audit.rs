@@ -10,7 +10,10 @@ mod verify;
 use std::fmt;
 
 use jiff::Timestamp;
-use jit_policy::hex;
+use jit_policy::{
+    audit::{AuditEvent, Detail},
+    hex,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -162,12 +165,16 @@ impl<'transaction> AuditWriter<'transaction> {
         Ok(Self { transaction, head: AuditHead { seq, ..head }, wall: wall_column(wall) })
     }
 
-    pub(super) fn add(&mut self, event: &str, detail: &Value) -> Result<(), Failure> {
+    pub(super) fn add(&mut self, event: &AuditEvent) -> Result<(), Failure> {
+        self.add_row(event.name(), &event.detail())
+    }
+
+    fn add_row(&mut self, event: &str, detail: &Value) -> Result<(), Failure> {
         let (seq, previous) = (self.head.seq + 1, self.head.hash);
         // Before the row: the trigger, which does the same many times slower, leaves the terms of a row alone then.
         let mut insert =
             self.transaction.prepare_cached("INSERT OR IGNORE INTO audit_terms (term, seq) VALUES (?, ?)")?;
-        for term in terms(event, detail) {
+        for term in Detail(detail).terms(event) {
             insert.execute(params![term, seq])?;
         }
         let detail = detail.to_string();
@@ -189,13 +196,24 @@ impl Store {
         self.query("reading the audit log", head)
     }
 
-    /// Records something that happened, for the audit log only. Survives loss of power.
+    /// Adds something that happened to the audit log. Survives loss of power.
     ///
     /// # Errors
     /// The store can't be written.
+    pub fn note(&mut self, wall: Timestamp, event: &AuditEvent) -> Result<(), StoreError> {
+        self.transaction(super::Durability::Machine, "recording an event", |transaction| {
+            AuditWriter::new(transaction, wall)?.add(event)
+        })
+    }
+
+    /// Adds a row as it is, such as older and newer versions write.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    #[cfg(any(test, feature = "testing"))]
     pub fn record_event(&mut self, wall: Timestamp, event: &str, detail: &Value) -> Result<(), StoreError> {
         self.transaction(super::Durability::Machine, "recording an event", |transaction| {
-            AuditWriter::new(transaction, wall)?.add(event, detail)
+            AuditWriter::new(transaction, wall)?.add_row(event, detail)
         })
     }
 }
@@ -204,18 +222,6 @@ impl Store {
 fn highest_ever(connection: &Connection) -> Result<i64, Failure> {
     let count = "SELECT seq FROM sqlite_sequence WHERE name = 'audit'";
     Ok(connection.prepare_cached(count)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
-}
-
-/// What a row can be searched for, as the view audit_terms_due has it.
-fn terms(event: &str, detail: &Value) -> Vec<String> {
-    let users = [detail.get("requestor"), detail.get("by").and_then(|by| by.get("name"))];
-    let ports = detail.get("ports").and_then(Value::as_array);
-    let numbers = ports.into_iter().flatten().map(|port| port.get("number"));
-    let mut terms = vec![format!("event:{event}")];
-    terms.extend(users.into_iter().flatten().filter_map(Value::as_str).map(|user| format!("user:{user}")));
-    let numbers = numbers.chain([detail.get("number")]).flatten().filter_map(Value::as_i64);
-    terms.extend(numbers.map(|number| format!("port:{number}")));
-    terms
 }
 
 fn broken(fault: ChainFault) -> Failure {

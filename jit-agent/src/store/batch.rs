@@ -1,9 +1,11 @@
 //! What opens, in batches: one wait for the disk for as many requests as came in meanwhile.
 
 use jiff::Timestamp;
-use jit_policy::{GrantId, IdempotencyKey, Person, RequestId, RequestedPort, Requestor, Until};
+use jit_policy::{
+    GrantId, IdempotencyKey, Person, RequestId, Requestor,
+    audit::{AuditEvent, IfAny, StoredGrant},
+};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use serde_json::{Value, json};
 
 use super::{
     Durability, Store, asked,
@@ -12,11 +14,8 @@ use super::{
     new::{Deadline, NewGrantRow, NewOutcome, NewRequestRow},
     read,
     rows::{Checkpoint, GrantState, RequestRow, RequestState, boot_column, wall_column},
-    write::{insert_checkpoint, person},
+    write::insert_checkpoint,
 };
-
-/// How many sources of one port the audit log lists before it only counts the rest.
-const LISTED_SOURCES: usize = 16;
 
 /// A transaction under way. Each of its methods records all that it is about, or nothing.
 #[derive(Debug)]
@@ -113,21 +112,20 @@ impl Batch<'_> {
                 ])?;
             }
             let mut audit = AuditWriter::new(connection, *start)?;
-            let mut detail = json!({
-                "request": id.0,
-                "requestor": requestor.identity(),
-                "uid": requestor.sender.uid,
-                "by": person(&requestor.sender),
-                "justification": request.justification,
-                "ports": ports(&request.ports),
-            });
-            if let NewOutcome::Pending { until, extends } = outcome {
-                detail["pending_until"] = until.wall.to_string().into();
-                if let Some(grant) = extends {
-                    detail["grant"] = grant.0.into();
-                }
-            }
-            audit.add("requested", &detail)?;
+            let (pending_until, extends) = match outcome {
+                NewOutcome::Grants(_) => (None, None),
+                NewOutcome::Pending { until, extends } => (Some(until.wall), *extends),
+            };
+            audit.add(&AuditEvent::Requested {
+                request: id,
+                requestor: requestor.identity(),
+                uid: requestor.sender.uid,
+                by: requestor.sender.clone(),
+                justification: request.justification.clone(),
+                ports: request.ports.clone(),
+                pending_until: IfAny(pending_until),
+                grant: IfAny(extends),
+            })?;
             let grants = match outcome {
                 NewOutcome::Grants(grants) => insert_grants(connection, &mut audit, (id, requestor), clocks, grants)?,
                 NewOutcome::Pending { .. } => Vec::new(),
@@ -189,8 +187,8 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// The store can't be written.
-    pub fn note(&mut self, wall: Timestamp, event: &str, detail: &Value) -> Result<(), StoreError> {
-        self.savepoint(|connection| AuditWriter::new(connection, wall)?.add(event, detail))
+    pub fn note(&mut self, wall: Timestamp, event: &AuditEvent) -> Result<(), StoreError> {
+        self.savepoint(|connection| AuditWriter::new(connection, wall)?.add(event))
     }
 
     /// A request with its grants; `None` if there is none of that number.
@@ -274,12 +272,11 @@ fn insert_grants(
     let identity = requestor.identity();
     let mut ids = Vec::with_capacity(grants.len());
     for NewGrantRow { port, source, start, end_wall, end_boot } in grants {
-        let (protocol, source) = (port.protocol.to_string(), source.to_string());
         insert.execute(params![
             request.0,
             port.number,
-            protocol,
-            source,
+            port.protocol.to_string(),
+            source.to_string(),
             wall_column(*start),
             wall_column(*end_wall),
             clocks.boot_id,
@@ -287,19 +284,12 @@ fn insert_grants(
             GrantState::Opening.name(),
         ])?;
         let id = GrantId(connection.last_insert_rowid());
-        audit.add(
-            "granted",
-            &json!({
-                "grant": id.0,
-                "request": request.0,
-                "number": port.number,
-                "protocol": protocol,
-                "source": source,
-                "end": end_wall.to_string(),
-                "requestor": identity,
-                "uid": requestor.sender.uid,
-            }),
-        )?;
+        audit.add(&AuditEvent::Granted {
+            grant: StoredGrant::new(id, request, *port, *source),
+            end: *end_wall,
+            requestor: identity.clone(),
+            uid: requestor.sender.uid,
+        })?;
         ids.push(id);
     }
     Ok(ids)
@@ -314,9 +304,8 @@ fn decide(
 ) -> Result<(), Failure> {
     let update = "UPDATE requests SET status = ?, decided_wall = ?, decided_uid = ?, decided_by = ?, asked = NULL \
                   WHERE id = ? AND status = 'pending'";
-    let status = RequestState::Approved.name();
     let changed = connection.prepare_cached(update)?.execute(params![
-        status,
+        RequestState::Approved.name(),
         wall_column(wall),
         by.uid,
         by.name,
@@ -325,15 +314,12 @@ fn decide(
     if changed == 0 {
         return Err(StoreError::NoRequest(request.id.0).into());
     }
-    audit.add(
-        status,
-        &json!({
-            "request": request.id.0,
-            "requestor": request.identity,
-            "uid": request.requestor.sender.uid,
-            "by": person(by),
-        }),
-    )
+    audit.add(&AuditEvent::Approved {
+        request: request.id,
+        requestor: request.identity.clone(),
+        uid: request.requestor.sender.uid,
+        by: by.clone(),
+    })
 }
 
 fn extend(
@@ -359,39 +345,11 @@ fn extend(
         )
         .optional()?;
     let Some(request) = request else { return Err(StoreError::NoGrant(grant.0).into()) };
-    audit.add(
-        "extended",
-        &json!({
-            "grant": grant.0,
-            "request": request,
-            "number": row.port.number,
-            "protocol": row.port.protocol.to_string(),
-            "source": row.source.to_string(),
-            "end": row.end_wall.to_string(),
-            "before": before.wall.to_string(),
-            "requestor": requestor,
-            "by": person(by),
-        }),
-    )
-}
-
-/// What a request asks for, as the audit log has it.
-pub(crate) fn ports(ports: &[RequestedPort]) -> Value {
-    let port = |port: &RequestedPort| {
-        let RequestedPort { number, protocol, sources, until } = port;
-        let listed: Vec<String> = sources.iter().take(LISTED_SOURCES).map(ToString::to_string).collect();
-        let mut shown = json!({ "number": number, "sources": listed });
-        if let Some(protocol) = protocol {
-            shown["protocol"] = protocol.to_string().into();
-        }
-        if sources.len() > LISTED_SOURCES {
-            shown["source_count"] = sources.len().into();
-        }
-        match until {
-            Until::For(duration) => shown["seconds"] = duration.as_secs().into(),
-            Until::Time(end) => shown["end"] = end.to_string().into(),
-        }
-        shown
-    };
-    ports.iter().map(port).collect()
+    audit.add(&AuditEvent::Extended {
+        grant: StoredGrant::new(*grant, RequestId(request), row.port, row.source),
+        end: row.end_wall,
+        before: before.wall,
+        requestor: (*requestor).to_owned(),
+        by: by.clone(),
+    })
 }

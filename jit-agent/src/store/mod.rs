@@ -34,10 +34,6 @@ pub use self::{
         ShortenedGrant, Shortening,
     },
 };
-pub(crate) use self::{
-    batch::ports as asked_ports,
-    write::{actor, person},
-};
 pub use jit_policy::{AuditFilter, IdempotencyKey, NotedHead};
 
 /// The open store.

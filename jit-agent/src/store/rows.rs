@@ -35,7 +35,7 @@ pub enum RequestState {
 impl RequestState {
     const ALL: [Self; 6] = [Self::Pending, Self::Approved, Self::Denied, Self::Cancelled, Self::TimedOut, Self::Failed];
 
-    /// Its name, also that of the event by which it came about.
+    /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,9 +1,11 @@
 //! What the core records.
 
 use jiff::Timestamp;
-use jit_policy::{Actor, BootTime, GrantId, Person, RequestId};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde_json::{Value, json};
+use jit_policy::{
+    Actor, BootTime, GrantId, RequestId,
+    audit::{AuditEvent, StoredGrant},
+};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{
     Durability, Store,
@@ -53,7 +55,7 @@ impl Store {
                 return Err(StoreError::NoRequest(request.0).into());
             }
             let mut audit = AuditWriter::new(transaction, wall)?;
-            audit.add("failed", &json!({ "request": request.0, "reason": reason }))?;
+            audit.add(&AuditEvent::Failed { request, reason: reason.to_owned() })?;
             let grants: Vec<i64> = transaction
                 .prepare_cached("SELECT id FROM grants WHERE request_id = ?")?
                 .query_map([request.0], |row| row.get(0))?
@@ -78,8 +80,9 @@ impl Store {
         })
     }
 
-    /// Records that requests which wait for approval are decided otherwise; those that don't wait stay as they are.
-    /// Survives loss of power; on a full disk it uses space that is kept for this.
+    /// Records that requests which wait for approval are decided otherwise; those that don't wait stay as they are. A
+    /// status that is no such decision counts as cancelled. Survives loss of power; on a full disk it uses space that is
+    /// kept for this.
     ///
     /// # Errors
     /// The store can't be written; then none is recorded.
@@ -93,14 +96,18 @@ impl Store {
             let mut audit = AuditWriter::new(transaction, ending.wall)?;
             let update = "UPDATE requests SET status = ?, status_reason = ?, decided_wall = ?, decided_uid = ?, \
                           decided_by = ?, asked = NULL WHERE id = ? AND status = 'pending' RETURNING requestor, uid";
-            let by = ending.by.as_ref().and_then(Actor::person);
+            let (by, reason) = (ending.by.as_ref().and_then(Actor::person), optional(&ending.reason));
+            let status = match status {
+                RequestState::Denied | RequestState::TimedOut | RequestState::Cancelled => status,
+                RequestState::Pending | RequestState::Approved | RequestState::Failed => RequestState::Cancelled,
+            };
             for id in ids {
                 let closed: Option<(String, i64)> = transaction
                     .prepare_cached(update)?
                     .query_row(
                         params![
                             status.name(),
-                            optional(&ending.reason),
+                            reason,
                             wall_column(ending.wall),
                             by.map(|by| by.uid),
                             by.map(|by| &by.name),
@@ -109,16 +116,15 @@ impl Store {
                         |row| Ok((row.get(0)?, row.get(1)?)),
                     )
                     .optional()?;
-                if let Some((requestor, uid)) = closed {
-                    let detail = json!({
-                        "request": id.0,
-                        "requestor": requestor,
-                        "uid": uid,
-                        "by": ending.by.as_ref().map(actor),
-                        "reason": optional(&ending.reason),
-                    });
-                    audit.add(status.name(), &detail)?;
-                }
+                let Some((requestor, uid)) = closed else { continue };
+                let (request, by, reason) = (*id, ending.by.clone(), reason.map(str::to_owned));
+                audit.add(&match status {
+                    RequestState::Denied => AuditEvent::Denied { request, requestor, uid, by, reason },
+                    RequestState::TimedOut => AuditEvent::TimedOut { request, requestor, uid, by, reason },
+                    RequestState::Cancelled | RequestState::Pending | RequestState::Approved | RequestState::Failed => {
+                        AuditEvent::Cancelled { request, requestor, uid, by, reason }
+                    }
+                })?;
             }
             Ok(())
         })
@@ -131,8 +137,7 @@ impl Store {
     pub fn first_connections(&mut self, wall: Timestamp, seen: &[(GrantId, Timestamp)]) -> Result<(), StoreError> {
         self.transaction(Durability::Machine, "recording connections", |transaction| {
             let mut audit = AuditWriter::new(transaction, wall)?;
-            seen.iter()
-                .try_for_each(|(id, time)| connection_seen(transaction, &mut audit, *id, "first_connection", *time))
+            seen.iter().try_for_each(|(id, time)| connection_seen(transaction, &mut audit, *id, Seen::First, *time))
         })
     }
 
@@ -150,8 +155,7 @@ impl Store {
         self.transaction(Durability::Machine, "recording the use of break-glass", |transaction| {
             let replace = "INSERT OR REPLACE INTO break_glass_use (source, boot_id, last_boot) VALUES (?, ?, ?)";
             transaction.prepare_cached(replace)?.execute(params![source, boot_id, boot_column(last)])?;
-            AuditWriter::new(transaction, wall)?
-                .add("break_glass_used", &json!({ "source": source, "time": time.to_string() }))
+            AuditWriter::new(transaction, wall)?.add(&AuditEvent::BreakGlassUsed { source: source.to_owned(), time })
         })
     }
 
@@ -229,8 +233,24 @@ pub(super) fn insert_checkpoint(transaction: &Connection, clocks: &Checkpoint) -
     Ok(())
 }
 
-/// Ends a grant if it has not ended yet. What the row says of the grant goes into the audit log as it is: a bad value
-/// must not keep a grant from being closed.
+/// What [`stored_grant`] reads, of a grant that is changed.
+const RETURNING_GRANT: &str = "RETURNING id, request_id, number, protocol, source, \
+                               (SELECT requestor FROM requests WHERE requests.id = request_id)";
+
+/// A grant for the audit log, and its requestor. What the row says goes there as it is: a bad value must not keep a grant
+/// from being closed.
+fn stored_grant(row: &Row<'_>) -> rusqlite::Result<(StoredGrant, Option<String>)> {
+    let grant = StoredGrant {
+        id: GrantId(row.get(0)?),
+        request: RequestId(row.get(1)?),
+        number: row.get(2)?,
+        protocol: row.get(3)?,
+        source: row.get(4)?,
+    };
+    Ok((grant, row.get(5)?))
+}
+
+/// Ends a grant if it has not ended yet.
 fn end_grant(
     transaction: &Transaction<'_>,
     audit: &mut AuditWriter<'_>,
@@ -238,47 +258,33 @@ fn end_grant(
     ending: &Ending,
 ) -> Result<(), Failure> {
     let state = match ending.state {
-        GrantState::Expired | GrantState::Revoked => ending.state.name(),
-        GrantState::Opening | GrantState::Live | GrantState::Ended => GrantState::Ended.name(),
+        GrantState::Expired | GrantState::Revoked => ending.state,
+        GrantState::Opening | GrantState::Live | GrantState::Ended => GrantState::Ended,
     };
-    let update = "UPDATE grants SET state = ?, ended_wall = ?, ended_reason = ?, ended_by_uid = ?, ended_by = ? \
-                  WHERE id = ? AND state IN ('opening', 'live') \
-                  RETURNING request_id, number, protocol, source, \
-                  (SELECT requestor FROM requests WHERE requests.id = request_id)";
-    let by = ending.by.as_ref().and_then(Actor::person);
+    let update = format!(
+        "UPDATE grants SET state = ?, ended_wall = ?, ended_reason = ?, ended_by_uid = ?, ended_by = ? \
+         WHERE id = ? AND state IN ('opening', 'live') {RETURNING_GRANT}"
+    );
+    let (by, reason) = (ending.by.as_ref().and_then(Actor::person), optional(&ending.reason));
     let ended = transaction
-        .prepare_cached(update)?
+        .prepare_cached(&update)?
         .query_row(
-            params![
-                state,
-                wall_column(ending.wall),
-                optional(&ending.reason),
-                by.map(|by| by.uid),
-                by.map(|by| &by.name),
-                id
-            ],
-            |row| {
-                let (request, number): (i64, i64) = (row.get(0)?, row.get(1)?);
-                let (protocol, source): (String, String) = (row.get(2)?, row.get(3)?);
-                let requestor: Option<String> = row.get(4)?;
-                Ok(json!({
-                    "grant": id,
-                    "request": request,
-                    "number": number,
-                    "protocol": protocol,
-                    "source": source,
-                    "requestor": requestor,
-                    "by": ending.by.as_ref().map(actor),
-                    "reason": optional(&ending.reason),
-                }))
-            },
+            params![state.name(), wall_column(ending.wall), reason, by.map(|by| by.uid), by.map(|by| &by.name), id],
+            stored_grant,
         )
         .optional()?;
-    ended.map_or(Ok(()), |detail| audit.add(state, &detail))
+    let Some((grant, requestor)) = ended else { return Ok(()) };
+    let (by, reason) = (ending.by.clone(), reason.map(str::to_owned));
+    audit.add(&match state {
+        GrantState::Expired => AuditEvent::Expired { grant, requestor, by, reason },
+        GrantState::Revoked => AuditEvent::Revoked { grant, requestor, by, reason },
+        GrantState::Opening | GrantState::Live | GrantState::Ended => {
+            AuditEvent::Ended { grant, requestor, by, reason }
+        }
+    })
 }
 
-/// Brings the end of a grant forward if it has not ended yet. As in [`end_grant`], bad values go into the audit log as they
-/// are.
+/// Brings the end of a grant forward if it has not ended yet.
 fn shorten_grant(
     transaction: &Transaction<'_>,
     audit: &mut AuditWriter<'_>,
@@ -289,32 +295,30 @@ fn shorten_grant(
     let select = "SELECT end_wall FROM grants WHERE id = ? AND state IN ('opening', 'live')";
     let before: Option<i64> = transaction.prepare_cached(select)?.query_row([id.0], |row| row.get(0)).optional()?;
     let Some(before) = before else { return Ok(()) };
-    let update = "UPDATE grants SET boot_id = ?, end_boot = ?, end_wall = min(end_wall, ?), state = ?, \
-                  prior_end_boot = NULL, prior_end_wall = NULL WHERE id = ? \
-                  RETURNING request_id, number, protocol, source, \
-                  (SELECT requestor FROM requests WHERE requests.id = request_id)";
-    let detail = transaction.prepare_cached(update)?.query_row(
+    let update = format!(
+        "UPDATE grants SET boot_id = ?, end_boot = ?, end_wall = min(end_wall, ?), state = ?, prior_end_boot = NULL, \
+         prior_end_wall = NULL WHERE id = ? {RETURNING_GRANT}"
+    );
+    let (grant, requestor) = transaction.prepare_cached(&update)?.query_row(
         params![clocks.boot_id, boot_column(end.boot), wall_column(end.wall), GrantState::Live.name(), id.0],
-        |row| {
-            let (request, number): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let (protocol, source): (String, String) = (row.get(2)?, row.get(3)?);
-            let requestor: Option<String> = row.get(4)?;
-            Ok(json!({
-                "grant": id.0,
-                "request": request,
-                "number": number,
-                "protocol": protocol,
-                "source": source,
-                "end": end.wall.to_string(),
-                // Every i64 of nanoseconds is a time that there is.
-                "before": Timestamp::from_nanosecond(before.into()).unwrap_or_default().to_string(),
-                "requestor": requestor,
-                "by": shortening.by.as_ref().map(actor),
-                "reason": shortening.reason,
-            }))
-        },
+        stored_grant,
     )?;
-    audit.add("shortened", &detail)
+    audit.add(&AuditEvent::Shortened {
+        grant,
+        end: end.wall,
+        // Every i64 of nanoseconds is a time that there is.
+        before: Timestamp::from_nanosecond(before.into()).unwrap_or_default(),
+        requestor,
+        by: shortening.by.clone(),
+        reason: shortening.reason.clone(),
+    })
+}
+
+/// Which of a grant's connections.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    First,
+    Last,
 }
 
 /// Records the last connection that a grant let in, and for its port who that was.
@@ -329,66 +333,34 @@ fn last_connection(
         .query_row([id.0], |row| row.get(0))
         .optional()?;
     if noted == Some(None) {
-        connection_seen(transaction, audit, id, "first_connection", first)?;
+        connection_seen(transaction, audit, id, Seen::First, first)?;
     }
-    connection_seen(transaction, audit, id, "last_connection", last)
+    connection_seen(transaction, audit, id, Seen::Last, last)
 }
 
 fn connection_seen(
     transaction: &Transaction<'_>,
     audit: &mut AuditWriter<'_>,
     id: GrantId,
-    event: &str,
+    which: Seen,
     time: Timestamp,
 ) -> Result<(), Failure> {
-    let update = "UPDATE grants SET first_connection = coalesce(first_connection, ?) WHERE id = ? \
-                  RETURNING request_id, number, protocol, source, \
-                  (SELECT requestor FROM requests WHERE requests.id = request_id)";
-    let seen = transaction
-        .prepare_cached(update)?
-        .query_row(params![wall_column(time), id.0], |row| {
-            let (request, number): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let (protocol, source): (String, String) = (row.get(2)?, row.get(3)?);
-            Ok((request, number, protocol, source, row.get::<_, Option<String>>(4)?))
-        })
-        .optional()?;
-    let Some((request, number, protocol, source, requestor)) = seen else { return Ok(()) };
+    let update =
+        format!("UPDATE grants SET first_connection = coalesce(first_connection, ?) WHERE id = ? {RETURNING_GRANT}");
+    let seen =
+        transaction.prepare_cached(&update)?.query_row(params![wall_column(time), id.0], stored_grant).optional()?;
+    let Some((grant, requestor)) = seen else { return Ok(()) };
     let latest = "INSERT INTO port_use (number, protocol, last_connection, requestor) VALUES (?1, ?2, ?3, ?4) \
                   ON CONFLICT (number, protocol) DO UPDATE SET last_connection = ?3, requestor = ?4 \
                   WHERE last_connection <= ?3";
     transaction.prepare_cached(latest)?.execute(params![
-        number,
-        protocol,
+        grant.number,
+        grant.protocol,
         wall_column(time),
         requestor.as_deref().unwrap_or_default()
     ])?;
-    audit.add(
-        event,
-        &json!({
-            "grant": id.0,
-            "request": request,
-            "number": number,
-            "protocol": protocol,
-            "source": source,
-            "requestor": requestor,
-            "time": time.to_string(),
-        }),
-    )
-}
-
-/// Who did something, as the audit log has it.
-pub(crate) fn actor(actor: &Actor) -> Value {
-    match actor {
-        Actor::Person(one) => person(one),
-        Actor::Signal(name) => json!({ "signal": name }),
-    }
-}
-
-/// A person as the audit log has it.
-pub(crate) fn person(person: &Person) -> Value {
-    let Person { uid, name, login } = person;
-    match login {
-        Some((login_uid, login)) => json!({ "uid": uid, "name": name, "login_uid": login_uid, "login_name": login }),
-        None => json!({ "uid": uid, "name": name }),
-    }
+    audit.add(&match which {
+        Seen::First => AuditEvent::FirstConnection { grant, requestor, time },
+        Seen::Last => AuditEvent::LastConnection { grant, requestor, time },
+    })
 }

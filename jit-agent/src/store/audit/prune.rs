@@ -1,9 +1,8 @@
 //! Retention: what is old goes, always from the beginning.
 
 use jiff::Timestamp;
-use jit_policy::hex;
+use jit_policy::audit::AuditEvent;
 use rusqlite::params;
-use serde_json::json;
 
 use super::{AuditHead, AuditWriter};
 use crate::store::{Durability, Store, error::StoreError, rows::wall_column};
@@ -40,13 +39,7 @@ impl Store {
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO audit_anchor (id, seq, hash) VALUES (1, ?, ?)")?
                 .execute(params![last, hash])?;
-            let detail = json!({
-                "first": first,
-                "last": last,
-                "hash": hex::encode(&hash),
-                "before": before.to_string(),
-            });
-            AuditWriter::new(transaction, wall)?.add(PRUNED, &detail)?;
+            AuditWriter::new(transaction, wall)?.add(&AuditEvent::Pruned { first, last, hash, before })?;
             Ok(count)
         })
     }

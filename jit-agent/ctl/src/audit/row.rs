@@ -1,0 +1,144 @@
+//! A row of the audit log as people read it, whichever version of the agent wrote it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jit_api::{
+    terminal::{
+        Surroundings,
+        text::{moment, port, sanitised, source},
+    },
+    wire::AuditEntry,
+};
+use jit_policy::audit::{Detail, NamedPort};
+use serde_json::Value;
+
+/// The keys that have places of their own in the table, or say nothing to people.
+const ELSEWHERE: [&str; 22] = [
+    "action",
+    "after",
+    "before",
+    "by",
+    "count",
+    "end",
+    "enforcement",
+    "grant",
+    "grants",
+    "hash",
+    "index",
+    "justification",
+    "number",
+    "port",
+    "ports",
+    "protocol",
+    "reason",
+    "request",
+    "requestor",
+    "since",
+    "source",
+    "uid",
+];
+
+/// The cells of a row: time, event, who, port, source, what.
+pub(super) fn cells(row: &AuditEntry, surroundings: &Surroundings) -> [String; 6] {
+    let detail = Detail(&row.detail);
+    let who = detail.by().or(detail.text("requestor")).unwrap_or("-");
+    [
+        moment(row.time_utc, surroundings),
+        sanitised(&row.event),
+        sanitised(who),
+        ports(detail),
+        detail.text("source").map_or_else(|| "-".to_owned(), source),
+        what(detail, who, surroundings),
+    ]
+}
+
+/// The port, or all of several.
+fn ports(detail: Detail<'_>) -> String {
+    let one = |named: NamedPort<'_>| match named {
+        NamedPort::Number(number, Some(protocol)) => port(number, protocol),
+        NamedPort::Number(number, None) => number.to_string(),
+        NamedPort::Text(text) => sanitised(text),
+    };
+    let ports: Vec<String> = detail.ports().into_iter().map(one).collect();
+    if ports.is_empty() { "-".to_owned() } else { ports.join(",") }
+}
+
+/// What else is to be said of a row. A key that is not known here is shown by its name, so that this table has the events
+/// of later versions too.
+fn what(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
+    let text = |name: &str| detail.text(name).filter(|text| !text.is_empty());
+    let time = |name: &str| detail.time(name).map(|time| moment(time, surroundings));
+    let mut parts = Vec::new();
+    match (detail.number("grant"), detail.number("request")) {
+        (Some(grant), _) => parts.push(format!("grant {grant}")),
+        (None, Some(request)) => parts.push(format!("request {request}")),
+        (None, None) => {}
+    }
+    let grants: Vec<String> =
+        detail.list("grants").iter().filter_map(Value::as_i64).map(|grant| grant.to_string()).collect();
+    if !grants.is_empty() {
+        parts.push(format!("grants {}", grants.join(", ")));
+    }
+    parts.extend(text("requestor").filter(|requestor| *requestor != who).map(|requestor| format!("of {requestor}")));
+    let instead = time("before").map(|before| format!(" instead of {before}")).unwrap_or_default();
+    parts.extend(time("end").map(|end| format!("until {end}{instead}")));
+    let since = time("since").map(|since| format!(" since {since}")).unwrap_or_default();
+    parts.extend(detail.number("count").filter(|count| *count > 1).map(|count| format!("{count} times{since}")));
+    // What a request asks for stands in the other columns.
+    parts.extend(text("action").filter(|action| *action != "request").map(|action| format!("asked to {action}")));
+    parts.extend(others(detail, surroundings));
+    parts.extend(["by", "reason", "justification"].into_iter().filter_map(text).map(str::to_owned));
+    parts.extend(detail.list("violations").iter().map(|violation| {
+        let text = |name: &str| Detail(violation).text(name).unwrap_or_default();
+        format!("{} {} is {}, allowed: {}", text("port"), text("field"), text("given"), text("allowed"))
+    }));
+    sanitised(parts.join("; ").trim())
+}
+
+/// What has no place of its own, by the names of the keys, and what a change has changed.
+fn others(detail: Detail<'_>, surroundings: &Surroundings) -> Vec<String> {
+    let mut parts = Vec::new();
+    for (key, value) in detail.0.as_object().into_iter().flatten() {
+        if !ELSEWHERE.contains(&key.as_str()) && !key.starts_with("violation") {
+            let leaves = leaves(key, value, surroundings).into_iter().filter(|(_, text)| !text.is_empty());
+            parts.extend(leaves.map(|(name, text)| format!("{name} {text}")));
+        }
+    }
+    let of = |key: &str| detail.get(key).filter(|value| value.is_object());
+    if let Some(after) = of("after") {
+        let before = of("before").map(|before| leaves("", before, surroundings));
+        let before: Option<BTreeMap<String, String>> = before.map(|leaves| leaves.into_iter().collect());
+        let or_nothing = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
+        for (name, now) in leaves("", after, surroundings) {
+            match before.as_ref().map(|before| before.get(&name).map_or("", String::as_str)) {
+                None if now.is_empty() => {}
+                None => parts.push(format!("{name} {now}")),
+                Some(before) if before == now => {}
+                Some(before) => parts.push(format!("{name} {} instead of {}", or_nothing(&now), or_nothing(before))),
+            }
+        }
+    }
+    parts
+}
+
+/// The values in a value, each by its name; an empty text for those that say nothing.
+fn leaves(name: &str, value: &Value, surroundings: &Surroundings) -> Vec<(String, String)> {
+    let text = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => String::new(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::String(text) => {
+            text.parse::<Timestamp>().map_or_else(|_| text.clone(), |time| moment(time, surroundings))
+        }
+        other => other.to_string(),
+    };
+    let name = name.replace('_', " ");
+    match value {
+        Value::Object(members) => {
+            let inner = |(key, value): (&String, &Value)| leaves(format!("{name} {key}").trim(), value, surroundings);
+            members.iter().flat_map(inner).collect()
+        }
+        Value::Array(elements) => vec![(name, elements.iter().map(text).collect::<Vec<_>>().join(", "))],
+        value => vec![(name, text(value))],
+    }
+}

@@ -1,0 +1,347 @@
+//! What only the log knows: parts of events.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use jit_common::abi::Mode;
+use serde_json::{Map, Value, json};
+
+use super::field::{Field, Key, always, object, sometimes};
+use crate::{GrantId, Interfaces, PortId, RequestId, RequestedPort, Role, Scope, Violation};
+
+/// How many violations of one request the log lists before it only counts the rest.
+const LISTED_VIOLATIONS: usize = 20;
+
+/// A value whose keys are missing where there is no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IfAny<T>(pub Option<T>);
+
+impl<T: Field> Field for IfAny<T> {
+    fn value(&self) -> Value {
+        self.0.value()
+    }
+
+    fn put(&self, key: &'static str, detail: &mut Map<String, Value>) {
+        if let Some(value) = &self.0 {
+            value.put(key, detail);
+        }
+    }
+
+    fn keys(key: &'static str) -> Vec<Key> {
+        T::keys(key).into_iter().map(|key| Key { always: false, ..key }).collect()
+    }
+}
+
+/// A grant as the store holds it. The texts are not checked: a bad value must not keep a grant from being closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGrant {
+    /// Its number.
+    pub id: GrantId,
+    /// The request that it came from.
+    pub request: RequestId,
+    /// The number of its port.
+    pub number: i64,
+    /// The protocol of its port.
+    pub protocol: String,
+    /// The source that it lets in.
+    pub source: String,
+}
+
+impl StoredGrant {
+    /// A grant that is checked.
+    #[must_use]
+    pub fn new(id: GrantId, request: RequestId, port: PortId, source: IpNet) -> Self {
+        let (number, protocol) = (port.number.into(), port.protocol.to_string());
+        Self { id, request, number, protocol, source: source.to_string() }
+    }
+}
+
+impl Field for StoredGrant {
+    fn value(&self) -> Value {
+        object(self)
+    }
+
+    fn put(&self, _: &'static str, detail: &mut Map<String, Value>) {
+        let Self { id, request, number, protocol, source } = self;
+        id.put("grant", detail);
+        request.put("request", detail);
+        number.put("number", detail);
+        protocol.put("protocol", detail);
+        source.put("source", detail);
+    }
+
+    fn keys(_: &'static str) -> Vec<Key> {
+        always(["grant", "request", "number", "protocol", "source"])
+    }
+}
+
+/// What somebody asked for who was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Access.
+    Request {
+        /// Why.
+        justification: String,
+        /// Which ports.
+        ports: Vec<RequestedPort>,
+        /// In whose name.
+        named: Option<String>,
+    },
+    /// The approval of a request.
+    Approve(RequestId),
+    /// The denial of a request.
+    Deny(RequestId),
+    /// To take a request back.
+    Cancel(RequestId),
+    /// More time for a grant.
+    Extend(GrantId),
+    /// The end of grants, of which this is the first; 0 where no number was given.
+    Revoke(GrantId),
+    /// Another policy for ports of this number.
+    Change(u16),
+    /// Enforcement on trial.
+    Enable,
+    /// The end of a trial, with what it tried in force for good.
+    Confirm,
+    /// Enforcement turned off, or the end of a trial.
+    Disable,
+}
+
+impl Attempt {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Request { .. } => "request",
+            Self::Approve(_) => "approve",
+            Self::Deny(_) => "deny",
+            Self::Cancel(_) => "cancel",
+            Self::Extend(_) => "extend",
+            Self::Revoke(_) => "revoke",
+            Self::Change(_) => "change",
+            Self::Enable => "enable",
+            Self::Confirm => "confirm",
+            Self::Disable => "disable",
+        }
+    }
+}
+
+impl Field for Attempt {
+    fn value(&self) -> Value {
+        object(self)
+    }
+
+    fn put(&self, _: &'static str, detail: &mut Map<String, Value>) {
+        self.name().put("action", detail);
+        match self {
+            Self::Request { justification, ports, named } => {
+                justification.put("justification", detail);
+                ports.put("ports", detail);
+                if let Some(named) = named {
+                    named.put("named", detail);
+                }
+            }
+            Self::Approve(id) | Self::Deny(id) | Self::Cancel(id) => id.put("request", detail),
+            Self::Extend(id) | Self::Revoke(id) => id.put("grant", detail),
+            Self::Change(number) => number.put("number", detail),
+            // There is one enforcement only, so that its number says nothing.
+            Self::Enable | Self::Confirm | Self::Disable => 0_u16.put("enforcement", detail),
+        }
+    }
+
+    fn keys(_: &'static str) -> Vec<Key> {
+        let of_some = ["justification", "ports", "named", "request", "grant", "number", "enforcement"];
+        [always(["action"]), sometimes(of_some)].concat()
+    }
+}
+
+/// Why somebody was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grounds {
+    /// A rule forbids it.
+    Reason(String),
+    /// The request asks for more than is allowed.
+    Violations {
+        /// The first ones.
+        first: Vec<Violation>,
+        /// How many there are.
+        count: usize,
+    },
+}
+
+impl Grounds {
+    /// What a request asks for beyond what is allowed.
+    #[must_use]
+    pub fn violations(violations: &[Violation]) -> Self {
+        let first = violations.iter().take(LISTED_VIOLATIONS).cloned().collect();
+        Self::Violations { first, count: violations.len() }
+    }
+}
+
+impl Field for Grounds {
+    fn value(&self) -> Value {
+        object(self)
+    }
+
+    fn put(&self, _: &'static str, detail: &mut Map<String, Value>) {
+        match self {
+            Self::Reason(reason) => reason.put("reason", detail),
+            Self::Violations { first, count } => {
+                first.put("violations", detail);
+                count.put("violation_count", detail);
+            }
+        }
+    }
+
+    fn keys(_: &'static str) -> Vec<Key> {
+        sometimes(["reason", "violations", "violation_count"])
+    }
+}
+
+/// Refusals of one person that were counted instead of written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// How many.
+    pub count: u64,
+    /// When the first one was.
+    pub since: Timestamp,
+}
+
+impl Field for Repeated {
+    fn value(&self) -> Value {
+        object(self)
+    }
+
+    fn put(&self, _: &'static str, detail: &mut Map<String, Value>) {
+        let Self { count, since } = self;
+        count.put("count", detail);
+        since.put("since", detail);
+    }
+
+    fn keys(_: &'static str) -> Vec<Key> {
+        always(["count", "since"])
+    }
+}
+
+/// What became of a port policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortChange {
+    /// The port is protected from now on.
+    Added,
+    /// Other things may be requested.
+    Changed,
+    /// The port is protected no more.
+    Removed,
+}
+
+impl Field for PortChange {
+    fn value(&self) -> Value {
+        match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+        }
+        .into()
+    }
+}
+
+/// Says of a change that it is not one of a single port, but that files were read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilesRead;
+
+impl Field for FilesRead {
+    fn value(&self) -> Value {
+        object(self)
+    }
+
+    fn put(&self, _: &'static str, detail: &mut Map<String, Value>) {
+        None::<u16>.put("number", detail);
+        None::<String>.put("protocol", detail);
+        "reloaded".put("change", detail);
+    }
+
+    fn keys(_: &'static str) -> Vec<Key> {
+        always(["number", "protocol", "change"])
+    }
+}
+
+/// The configuration without its port policies, as far as a running agent takes it over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsInForce {
+    /// Whether drops are carried out.
+    pub mode: Mode,
+    /// The interfaces to cover.
+    pub interfaces: Interfaces,
+    /// Which packets count.
+    pub scope: Scope,
+    /// Whether fragments are refused.
+    pub drop_fragments: bool,
+    /// Sources that are always let in.
+    pub break_glass: Vec<IpNet>,
+    /// How long records are kept; counted in whole days.
+    pub retention: Duration,
+    /// The users and groups of each role.
+    pub roles: Vec<(Role, Vec<String>)>,
+}
+
+impl Field for SettingsInForce {
+    fn value(&self) -> Value {
+        let Self { mode, interfaces, scope, drop_fragments, break_glass, retention, roles } = self;
+        let roles = roles.iter().map(|(role, names)| (role.name().to_owned(), names.value()));
+        json!({
+            "mode": mode.value(),
+            "interfaces": interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "scope": match scope {
+                Scope::All => "all",
+                Scope::Local => "local",
+            },
+            "fragments": if *drop_fragments { "drop" } else { "pass" },
+            "break_glass": break_glass.value(),
+            "retention_days": retention.as_secs() / 86_400,
+            "roles": Value::Object(roles.collect()),
+        })
+    }
+}
+
+/// How whoever turned enforcement on gets in, should the trial go wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayBack {
+    /// By the console.
+    pub console: bool,
+    /// From these sources.
+    pub break_glass: Vec<IpNet>,
+    /// By these delegates, which are connected to the agent.
+    pub delegates: Vec<String>,
+}
+
+impl Field for WayBack {
+    fn value(&self) -> Value {
+        let Self { console, break_glass, delegates } = self;
+        json!({ "console": console, "break_glass": break_glass.value(), "delegates": delegates })
+    }
+}
+
+/// A person of whom only names were written down. User ids are those that the names have now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remover {
+    /// The user's name.
+    pub name: String,
+    /// The user's id; `None`: no user has that name.
+    pub uid: Option<u32>,
+    /// The same of who logged in to become that user.
+    pub login: Option<(Option<u32>, String)>,
+}
+
+/// As a [`Person`](crate::Person) has it, without what is not known.
+impl Field for Remover {
+    fn value(&self) -> Value {
+        let Self { name, uid, login } = self;
+        let mut by = Map::new();
+        name.put("name", &mut by);
+        IfAny(*uid).put("uid", &mut by);
+        if let Some((uid, name)) = login {
+            IfAny(*uid).put("login_uid", &mut by);
+            name.put("login_name", &mut by);
+        }
+        Value::Object(by)
+    }
+}
