@@ -2,7 +2,9 @@
 
 use jit_agent::config::Config;
 use jit_common::reason::Reason;
+use jit_policy::audit::{AuditEvent, Key, Kind};
 
+const AUDIT: &str = include_str!("../../docs/audit.md");
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const MANUAL: &str = include_str!("../../dist/man/jit-agent.toml.5");
 const PACKETS: &str = include_str!("../../docs/packets.md");
@@ -13,9 +15,25 @@ fn the_table_of_reasons_is_the_one_in_the_code() {
         format!("| `{}` | {} | {} |", reason.name(), reason.verdict().name(), reason.meaning().trim())
     };
     let expected: Vec<String> = Reason::ALL.iter().map(row).collect();
-    let table = PACKETS.lines().skip_while(|line| !line.starts_with("| reason |")).skip(2);
-    let found: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
-    assert_eq!(found, expected);
+    assert_eq!(table(PACKETS, "reason"), expected);
+}
+
+#[test]
+fn the_table_of_events_is_the_one_in_the_code() {
+    let key = |key: Key| format!("`{}`{}", key.name, if key.always { "" } else { "?" });
+    let row = |kind: &Kind| {
+        let keys: Vec<String> = kind.keys().into_iter().map(key).collect();
+        format!("| `{}` | {} | {} |", kind.name, kind.meaning(), keys.join(" "))
+    };
+    let expected: Vec<String> = AuditEvent::KINDS.iter().map(row).collect();
+    assert_eq!(table(AUDIT, "event"), expected);
+}
+
+/// The rows of the table whose first column has this heading.
+fn table<'text>(document: &'text str, heading: &str) -> Vec<&'text str> {
+    let heading = format!("| {heading} |");
+    let rows = document.lines().skip_while(|line| !line.starts_with(&heading)).skip(2);
+    rows.take_while(|line| line.starts_with('|')).collect()
 }
 
 #[test]

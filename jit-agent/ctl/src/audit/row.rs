@@ -14,7 +14,7 @@ use jit_policy::audit::{Detail, NamedPort};
 use serde_json::Value;
 
 /// The keys that have places of their own in the table, or say nothing to people.
-const ELSEWHERE: [&str; 22] = [
+const ELSEWHERE: [&str; 23] = [
     "action",
     "after",
     "before",
@@ -36,6 +36,7 @@ const ELSEWHERE: [&str; 22] = [
     "requestor",
     "since",
     "source",
+    "time",
     "uid",
 ];
 
@@ -87,6 +88,7 @@ fn what(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
     parts.extend(detail.number("count").filter(|count| *count > 1).map(|count| format!("{count} times{since}")));
     // What a request asks for stands in the other columns.
     parts.extend(text("action").filter(|action| *action != "request").map(|action| format!("asked to {action}")));
+    parts.extend(time("time").map(|time| format!("at {time}")));
     parts.extend(others(detail, surroundings));
     parts.extend(["by", "reason", "justification"].into_iter().filter_map(text).map(str::to_owned));
     parts.extend(detail.list("violations").iter().map(|violation| {

@@ -1,6 +1,12 @@
 //! `jitctl audit`.
 
+use std::time::Duration;
+
 use jit_agent::{store::Store, testing::audit::fill};
+use jit_policy::{
+    Actor, GrantId, Person, PortId, PortPolicy, Protocol, RequestId, TrialKind,
+    audit::{Attempt, AuditEvent, Grounds, IfAny, Kind, PortChange, Repeated, WayBack},
+};
 use serde_json::json;
 
 use super::*;
@@ -123,51 +129,21 @@ fn lined_up(printed: &str) -> usize {
     headings
 }
 
-/// Every event that the agent writes.
-const EVENTS: [&str; 27] = [
-    "approved",
-    "attached",
-    "break_glass_used",
-    "cancelled",
-    "confirmed",
-    "denied",
-    "detached",
-    "disabled",
-    "enabled",
-    "ended",
-    "entries_closed",
-    "expired",
-    "extended",
-    "failed",
-    "first_connection",
-    "granted",
-    "last_connection",
-    "policy_changed",
-    "pruned",
-    "requested",
-    "revoked",
-    "shortened",
-    "started",
-    "stopped",
-    "timed_out",
-    "trial_ended",
-    "unloaded",
-];
-
 #[test]
 fn columns_line_up_for_every_event_and_whoever_and_whatever_it_is_about() {
     let log = logging(|store| {
         fill(store, 0);
-        for event in EVENTS {
+        for Kind { name, .. } in AuditEvent::KINDS {
             let detail = json!({
                 "requestor": "release-pipeline via pusher", "source": "2001:db8:1:2:3:4:5:6/128", "reason": "x",
                 "ports": [{ "number": 3389, "protocol": "any" }, { "number": 5986, "protocol": "tcp" }],
             });
-            store.record_event(time("2026-11-21T16:00:00Z"), event, &detail).unwrap();
+            store.record_event(time("2026-11-21T16:00:00Z"), name, &detail).unwrap();
         }
     });
     let (printed, _) = jitctl_before(&log, &[]);
-    assert_eq!((lined_up(&printed), printed.lines().count()), (1, 31));
+    // Beside the events there are the headings, the first rows of the log and the start of the agent.
+    assert_eq!((lined_up(&printed), printed.lines().count()), (1, AuditEvent::KINDS.len() + 4));
 }
 
 #[test]
@@ -227,11 +203,102 @@ time      event           who     port             source      what
 17:00:00  shortened       -       22/tcp           -           grants 3, 4; less time
 17:00:00  policy_changed  SIGHUP  22/tcp,3389/any  -
 17:00:00  policy_changed  SIGHUP  22/tcp,3389/any  -
-17:00:00  unloaded        root    -                -
+17:00:00  unloaded        root    -                -           at 16:00:00
 17:00:00  unloaded        root    -                -           by root (logged in as ann) at 2026-11-22T15:00:00Z
 17:00:00  unloaded        -       -                -           by somebody, at a time that is not known
 17:00:00  trial_ended     -       -                -
 17:00:12  started         -       -                -
 ";
     assert_eq!(jitctl_before(&log, &[]), (expected.to_owned(), Outcome::done(String::new())));
+}
+
+/// What an agent writes, with a person who did it where someone did.
+fn events() -> Vec<AuditEvent> {
+    let root = || Person { uid: 0, name: "root".to_owned(), login: None };
+    let ssh = PortId { number: 22, protocol: Protocol::Tcp };
+    let policy = PortPolicy::new(ssh);
+    let shorter = PortPolicy { max_duration: Duration::from_secs(600), ..policy.clone() };
+    let noon = time("2026-11-22T11:00:00Z");
+    vec![
+        AuditEvent::Attached {
+            interface: "eth0".to_owned(),
+            index: 2,
+            how: "native",
+            note: None,
+            covered_after_ms: Some(0.5),
+        },
+        AuditEvent::Detached {
+            interface: "eth0".to_owned(),
+            index: 2,
+            how: "native",
+            reason: "someone took it off".to_owned(),
+        },
+        AuditEvent::PortChanged {
+            by: Actor::Person(root()),
+            port: ssh,
+            change: PortChange::Changed,
+            before: Some(policy),
+            after: Some(shorter),
+        },
+        AuditEvent::PortChanged {
+            by: Actor::Signal("SIGHUP"),
+            port: ssh,
+            change: PortChange::Removed,
+            before: None,
+            after: None,
+        },
+        AuditEvent::Enabled {
+            by: root(),
+            seconds: Duration::from_secs(600),
+            source: Some([192, 0, 2, 7].into()),
+            number: Some(22),
+            grant: Some(GrantId(4)),
+            way_back: WayBack { console: true, break_glass: Vec::new(), delegates: vec!["pusher".to_owned()] },
+        },
+        AuditEvent::TrialEnded {
+            by: None,
+            tried: TrialKind::Ports,
+            mode: jit_common::abi::Mode::Enforce,
+            grants: IfAny(Some(vec![GrantId(4)])),
+        },
+        AuditEvent::Refused {
+            requestor: "ann".to_owned(),
+            uid: 1000,
+            by: Person { uid: 1000, name: "ann".to_owned(), login: None },
+            attempt: Attempt::Approve(RequestId(7)),
+            grounds: Grounds::Reason("no role".to_owned()),
+            repeated: IfAny(Some(Repeated { count: 3, since: noon })),
+        },
+        AuditEvent::EntriesClosed { entries: 2, by: root(), reason: "over".to_owned() },
+        AuditEvent::BreakGlassUsed { source: "203.0.113.0/24".to_owned(), time: noon },
+        AuditEvent::Pruned { first: 1, last: 9, hash: [7; 32], before: noon },
+    ]
+}
+
+#[test]
+fn what_has_no_column_is_shown_too_also_of_events_that_this_program_does_not_know() {
+    let later = json!({ "room_lights": { "colour": "red", "on": true, "off": false }, "wires": [1, 2], "note": null });
+    let log = logging(|store| {
+        for event in events() {
+            store.note(time("2026-11-22T16:00:00Z"), &event).unwrap();
+        }
+        store.record_event(time("2026-11-22T16:00:00Z"), "lit", &later).unwrap();
+    });
+    let (printed, _) = jitctl_before(&log, &[]);
+    let expected = "\
+time      event             who     port    source          what
+17:00:00  attached          -       -       -               interface eth0; how native; covered after ms 0.5
+17:00:00  detached          -       -       -               interface eth0; how native; someone took it off
+17:00:00  policy_changed    root    22/tcp  -               change changed; max duration 600 instead of 10800
+17:00:00  policy_changed    SIGHUP  22/tcp  -               change removed
+17:00:00  enabled           root    22      192.0.2.7       grant 4; seconds 600; way back console yes; way back delegates pusher
+17:00:00  trial_ended       -       -       -               grants 4; tried ports; mode enforce
+17:00:00  denied            ann     -       -               request 7; 3 times since 12:00:00; asked to approve; no role
+17:00:00  entries_closed    root    -       -               entries 2; over
+17:00:00  break_glass_used  -       -       203.0.113.0/24  at 12:00:00
+17:00:00  pruned            -       -       -               first 1; last 9
+17:00:00  lit               -       -       -               room lights colour red; room lights on yes; wires 1, 2
+17:00:12  started           -       -       -
+";
+    assert_eq!(printed, expected);
 }

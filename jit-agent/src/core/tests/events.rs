@@ -1,6 +1,11 @@
 //! Every event of the audit log, as the core writes it.
 
-use jit_policy::{EnableAsked, IdempotencyKey, PortPolicy, Protocol, Reload};
+use std::sync::OnceLock;
+
+use jit_policy::{
+    EnableAsked, IdempotencyKey, PortPolicy, Protocol, Reload,
+    audit::{AuditEvent, Kind},
+};
 
 use super::{
     host::{Host, LENGTH, OPERATOR, SSH, asked, session},
@@ -29,9 +34,14 @@ fn cancel(world: &mut World, peer: Peer, id: RequestId) -> Result<RequestView, R
     world.ask(|reply| Command::Cancel(peer, id, String::new(), reply))
 }
 
-/// All rows in their order, each as its event and its detail.
+/// All rows in their order, each as its event and its detail. They are sound, and found by what they should be found by.
 fn rows(world: &World) -> Vec<String> {
-    texts(&world.sql(), "SELECT event || ' ' || detail FROM audit ORDER BY seq")
+    let sql = world.sql();
+    let terms = |table: &str| texts(&sql, &format!("SELECT DISTINCT seq || ' ' || term FROM {table} ORDER BY 1"));
+    assert_eq!(terms("audit_terms"), terms("audit_terms_due"));
+    let reader = world.core.as_ref().unwrap().store.as_ref().unwrap().audit_reader();
+    assert_eq!(reader.verify(None).unwrap().fault, None);
+    texts(&sql, "SELECT event || ' ' || detail FROM audit ORDER BY seq")
 }
 
 /// What is requested, decided, extended, revoked and over.
@@ -192,20 +202,35 @@ fn of_enforcement() -> Vec<String> {
     rows(&host.world)
 }
 
-fn written() -> Vec<String> {
-    [of_requests(), of_refusals(), of_packets_and_time(), of_changes(), of_enforcement()].concat()
+fn written() -> &'static [String] {
+    static WRITTEN: OnceLock<Vec<String>> = OnceLock::new();
+    WRITTEN
+        .get_or_init(|| [of_requests(), of_refusals(), of_packets_and_time(), of_changes(), of_enforcement()].concat())
 }
 
 #[test]
 fn what_is_stored_of_each_event_stays_as_it_is() {
     let rows = written();
     if std::env::var_os("JIT_UPDATE_GOLDEN").is_some_and(|asked| asked == "1") {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/core/tests/events.txt"), rows.join("\n") + "\n")
-            .unwrap();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/core/tests/events.txt");
+        std::fs::write(file, rows.join("\n") + "\n").unwrap();
         return;
     }
     for (row, expected) in rows.iter().zip(WRITTEN.lines()) {
         assert_eq!(row, expected);
     }
     assert_eq!(rows.len(), WRITTEN.lines().count());
+}
+
+#[test]
+fn every_event_that_is_listed_is_written_and_no_other() {
+    let mut unseen: Vec<&Kind> = AuditEvent::KINDS.iter().collect();
+    for row in written() {
+        let (event, detail) = row.split_once(' ').unwrap();
+        let detail = serde_json::from_str(detail).unwrap();
+        assert!(AuditEvent::KINDS.iter().any(|kind| kind.fits(event, &detail)), "no listed event fits {row}");
+        unseen.retain(|kind| !kind.fits(event, &detail));
+    }
+    let unseen: Vec<_> = unseen.iter().map(|kind| (kind.name, kind.meaning())).collect();
+    assert_eq!(unseen, [], "let an agent of this file write these");
 }
