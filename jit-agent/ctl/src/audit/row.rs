@@ -1,12 +1,12 @@
 //! A row of the audit log as people read it, whichever version of the agent wrote it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use jit_api::{
     terminal::{
         Surroundings,
-        text::{moment, port, sanitised, source},
+        text::{moment, port, sanitised, source, span},
     },
     wire::AuditEntry,
 };
@@ -14,7 +14,7 @@ use jit_policy::audit::{Detail, NamedPort};
 use serde_json::Value;
 
 /// The keys that have places of their own in the table, or say nothing to people.
-const ELSEWHERE: [&str; 23] = [
+const ELSEWHERE: [&str; 24] = [
     "action",
     "after",
     "before",
@@ -34,11 +34,15 @@ const ELSEWHERE: [&str; 23] = [
     "reason",
     "request",
     "requestor",
+    "seconds",
     "since",
     "source",
     "time",
     "uid",
 ];
+
+/// The keys that are durations in seconds.
+const DURATIONS: [&str; 2] = ["max_duration", "approval_timeout"];
 
 /// The cells of a row: time, event, who, port, source, what.
 pub(super) fn cells(row: &AuditEntry, surroundings: &Surroundings) -> [String; 6] {
@@ -84,6 +88,8 @@ fn what(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
     parts.extend(text("requestor").filter(|requestor| *requestor != who).map(|requestor| format!("of {requestor}")));
     let instead = time("before").map(|before| format!(" instead of {before}")).unwrap_or_default();
     parts.extend(time("end").map(|end| format!("until {end}{instead}")));
+    let seconds = detail.number("seconds").and_then(|seconds| u64::try_from(seconds).ok());
+    parts.extend(seconds.map(|seconds| format!("for {}", span(Duration::from_secs(seconds)))));
     let since = time("since").map(|since| format!(" since {since}")).unwrap_or_default();
     parts.extend(detail.number("count").filter(|count| *count > 1).map(|count| format!("{count} times{since}")));
     // What a request asks for stands in the other columns.
@@ -127,6 +133,9 @@ fn others(detail: Detail<'_>, surroundings: &Surroundings) -> Vec<String> {
 /// The values in a value, each by its name; an empty text for those that say nothing.
 fn leaves(name: &str, value: &Value, surroundings: &Surroundings) -> Vec<(String, String)> {
     let text = |value: &Value| match value {
+        Value::Number(seconds) if DURATIONS.contains(&name) => {
+            seconds.as_u64().map_or_else(String::new, |seconds| span(Duration::from_secs(seconds)))
+        }
         Value::Null | Value::Bool(false) => String::new(),
         Value::Bool(true) => "yes".to_owned(),
         Value::String(text) => {

@@ -277,7 +277,8 @@ fn events() -> Vec<AuditEvent> {
 
 #[test]
 fn what_has_no_column_is_shown_too_also_of_events_that_this_program_does_not_know() {
-    let later = json!({ "room_lights": { "colour": "red", "on": true, "off": false }, "wires": [1, 2], "note": null });
+    let lights = json!({ "colour": "red", "on": true, "off": false });
+    let later = json!({ "room_lights": lights, "wires": [1, 2], "note": null, "max_duration": u64::MAX });
     let log = logging(|store| {
         for event in events() {
             store.note(time("2026-11-22T16:00:00Z"), &event).unwrap();
@@ -289,15 +290,15 @@ fn what_has_no_column_is_shown_too_also_of_events_that_this_program_does_not_kno
 time      event             who     port    source          what
 17:00:00  attached          -       -       -               interface eth0; how native; covered after ms 0.5
 17:00:00  detached          -       -       -               interface eth0; how native; someone took it off
-17:00:00  policy_changed    root    22/tcp  -               change changed; max duration 600 instead of 10800
+17:00:00  policy_changed    root    22/tcp  -               change changed; max duration 10 min instead of 3 h
 17:00:00  policy_changed    SIGHUP  22/tcp  -               change removed
-17:00:00  enabled           root    22      192.0.2.7       grant 4; seconds 600; way back console yes; way back delegates pusher
+17:00:00  enabled           root    22      192.0.2.7       grant 4; for 10 min; way back console yes; way back delegates pusher
 17:00:00  trial_ended       -       -       -               grants 4; tried ports; mode enforce
 17:00:00  denied            ann     -       -               request 7; 3 times since 12:00:00; asked to approve; no role
 17:00:00  entries_closed    root    -       -               entries 2; over
 17:00:00  break_glass_used  -       -       203.0.113.0/24  at 12:00:00
 17:00:00  pruned            -       -       -               first 1; last 9
-17:00:00  lit               -       -       -               room lights colour red; room lights on yes; wires 1, 2
+17:00:00  lit               -       -       -               room lights colour red; room lights on yes; wires 1, 2; max duration 213503982334601 days 7 h
 17:00:12  started           -       -       -
 ";
     assert_eq!(printed, expected);
