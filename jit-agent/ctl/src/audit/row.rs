@@ -86,8 +86,11 @@ fn what(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
         parts.push(format!("grants {}", grants.join(", ")));
     }
     parts.extend(text("requestor").filter(|requestor| *requestor != who).map(|requestor| format!("of {requestor}")));
-    let instead = time("before").map(|before| format!(" instead of {before}")).unwrap_or_default();
-    parts.extend(time("end").map(|end| format!("until {end}{instead}")));
+    parts.extend(match (time("end"), time("before")) {
+        (Some(end), Some(before)) => Some(format!("until {end} instead of {before}")),
+        (Some(end), None) => Some(format!("until {end}")),
+        (None, before) => before.map(|before| format!("before {before}")),
+    });
     let seconds = detail.number("seconds").and_then(|seconds| u64::try_from(seconds).ok());
     parts.extend(seconds.map(|seconds| format!("for {}", span(Duration::from_secs(seconds)))));
     let since = time("since").map(|since| format!(" since {since}")).unwrap_or_default();

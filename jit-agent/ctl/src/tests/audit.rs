@@ -297,7 +297,7 @@ time      event             who     port    source          what
 17:00:00  denied            ann     -       -               request 7; 3 times since 12:00:00; asked to approve; no role
 17:00:00  entries_closed    root    -       -               entries 2; over
 17:00:00  break_glass_used  -       -       203.0.113.0/24  at 12:00:00
-17:00:00  pruned            -       -       -               first 1; last 9
+17:00:00  pruned            -       -       -               before 12:00:00; first 1; last 9
 17:00:00  lit               -       -       -               room lights colour red; room lights on yes; wires 1, 2; max duration 213503982334601 days 7 h
 17:00:12  started           -       -       -
 ";
