@@ -13,8 +13,11 @@ mod query;
 mod request;
 mod status;
 
+use std::time::Duration;
+
+use ipnet::IpNet;
 use jiff::Timestamp;
-use jit_policy::Page;
+use jit_policy::{GrantId, Page, RequestId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -48,21 +51,18 @@ pub struct List<T> {
     pub next_link: Option<String>,
 }
 
-impl<V, T: From<V>> From<Vec<V>> for List<T> {
-    fn from(views: Vec<V>) -> Self {
-        Self { value: views.into_iter().map(T::from).collect(), next_link: None }
+impl<T> From<Vec<T>> for List<T> {
+    fn from(value: Vec<T>) -> Self {
+        Self { value, next_link: None }
     }
 }
 
 impl<T> List<T> {
     /// A part of a list, with the path of what follows.
     #[must_use]
-    pub fn part<V, C>(page: Page<V, C>, next_link: impl FnOnce(C) -> String) -> Self
-    where
-        T: From<V>,
-    {
+    pub fn part<C>(page: Page<T, C>, next_link: impl FnOnce(C) -> String) -> Self {
         let Page { value, next } = page;
-        Self { value: value.into_iter().map(T::from).collect(), next_link: next.map(next_link) }
+        Self { value, next_link: next.map(next_link) }
     }
 }
 
@@ -120,9 +120,11 @@ pub struct Port {
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
     /// Its number.
-    pub id: i64,
+    #[schema(value_type = i64)]
+    pub id: GrantId,
     /// Number of the request it came from.
-    pub request_id: i64,
+    #[schema(value_type = i64)]
+    pub request_id: RequestId,
     /// Port number.
     #[schema(value_type = schema::PortNumber)]
     pub number: u16,
@@ -131,7 +133,7 @@ pub struct Grant {
     pub protocol: String,
     /// The source prefix, like `192.0.2.7/32`.
     #[schema(value_type = schema::Source)]
-    pub source: String,
+    pub source: IpNet,
     /// Who asked for it.
     pub requestor: String,
     /// When it was made.
@@ -148,6 +150,20 @@ pub struct Grant {
     pub last_packet_time_utc: Option<Timestamp>,
     /// When it last let a new connection pass; null: never, or it is over.
     pub last_connection_time_utc: Option<Timestamp>,
+}
+
+impl Grant {
+    /// The grant as it is once it is over.
+    #[must_use]
+    pub fn over(self, status: GrantState, reason: Option<String>, end: Timestamp) -> Self {
+        Self { status, status_reason: reason, end_time_utc: end, remaining_seconds: 0, ..self }
+    }
+}
+
+/// Seconds for which something still lasts, rounded up: what still lasts has one left at least.
+#[must_use]
+pub fn whole_seconds(remaining: Duration) -> u64 {
+    remaining.as_secs() + u64::from(remaining.subsec_nanos() > 0)
 }
 
 /// What became of a grant.

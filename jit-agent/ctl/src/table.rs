@@ -7,7 +7,7 @@ use jit_api::{
     terminal::{
         Surroundings,
         table::table,
-        text::{count, iso_span, moment, port, sanitised, source, span},
+        text::{count, iso_span, moment, port, prefix, sanitised, source, span},
     },
     wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, Revocation, Status, Uncovered, Why},
 };
@@ -30,7 +30,7 @@ pub(super) fn grants(grants: &[Grant], surroundings: &Surroundings) -> String {
         [
             grant.id.to_string(),
             port(grant.number, &grant.protocol),
-            source(&grant.source),
+            prefix(&grant.source),
             end(grant, surroundings),
             last(grant.last_connection_time_utc, surroundings),
             sanitised(&grant.requestor),
@@ -257,7 +257,7 @@ pub(super) fn closed(done: &Revocation) -> String {
     }
     let line = |grant: &Grant| {
         let port = port(grant.number, &grant.protocol);
-        format!("{port} closed for {}, grant {} of {}\n", source(&grant.source), grant.id, sanitised(&grant.requestor))
+        format!("{port} closed for {}, grant {} of {}\n", prefix(&grant.source), grant.id, sanitised(&grant.requestor))
     };
     let mut text: String = revoked.iter().map(line).collect();
     if *other_entries > 0 {

@@ -16,7 +16,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use jit_agent::{
-    core::view::Peer,
+    core::peer::Peer,
     datapath::{Datapath as _, InterfaceView, MemoryDatapath},
     testing::{
         agent::Agent,

@@ -4,12 +4,14 @@ use std::fmt;
 
 use ipnet::IpNet;
 use jit_common::abi::Transport;
+use serde::{Deserialize, Serialize};
 
 use super::{port::PortId, source::single_address};
 use crate::BootTime;
 
 /// Number of a grant; never reused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct GrantId(pub i64);
 
 impl fmt::Display for GrantId {

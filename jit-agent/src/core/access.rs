@@ -5,7 +5,7 @@ use std::ffi::CString;
 use jit_policy::{Right, Role};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
-use super::view::{Peer, Refusal};
+use super::{peer::Peer, refusal::Refusal};
 
 /// The roles, with names resolved to ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

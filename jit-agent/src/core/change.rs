@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use jit_api::wire::{self, Effects};
 use jit_policy::{PortId, Session};
 
 use super::{
+    answer::PortView,
     trial::{Over, Trial},
-    view::{GrantView, PortView, TrialView},
 };
 use crate::config::{edit::Edit, files};
 
@@ -73,25 +74,6 @@ pub struct PortEdit {
     pub session: Option<Session>,
 }
 
-/// What a change does beyond new requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// What is no longer protected: ports like `22/tcp`, or `mode=observe` for all.
-    pub opened: Vec<String>,
-    /// Grants that end.
-    pub ended: Vec<GrantView>,
-    /// Grants that end earlier than they would have, with their new ends.
-    pub shortened: Vec<GrantView>,
-}
-
-impl Effects {
-    /// Whether it does nothing of the kind.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.opened.is_empty() && self.ended.is_empty() && self.shortened.is_empty()
-    }
-}
-
 /// What a change did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
@@ -106,7 +88,7 @@ pub struct Changed {
     /// The version of the list now.
     pub version: String,
     /// It is in force on trial only, since it cuts off who asked.
-    pub trial: Option<TrialView>,
+    pub trial: Option<wire::Trial>,
 }
 
 /// Why nothing was changed.

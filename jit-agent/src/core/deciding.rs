@@ -1,19 +1,16 @@
 //! Requests that wait for approval and don't get it: denied, cancelled, or not decided in time.
 
+use jit_api::wire::Request;
 use jit_policy::{RequestId, Right};
 
-use super::{
-    Core,
-    backlog::Closing,
-    view::{Peer, Refusal, RequestView},
-};
+use super::{Core, backlog::Closing, peer::Peer, refusal::Refusal};
 use crate::store::{GrantState, RequestRow, RequestState};
 
 /// What the audit log says of a request that nobody decided.
 const UNDECIDED: &str = "nobody approved it in time";
 
 impl Core {
-    pub(super) fn deny(&mut self, peer: &Peer, id: RequestId, reason: &str) -> Result<RequestView, Refusal> {
+    pub(super) fn deny(&mut self, peer: &Peer, id: RequestId, reason: &str) -> Result<Request, Refusal> {
         self.access.check(peer, Right::Decide)?;
         let row = self.stored_request(id)?;
         self.still_waits(&row)?;
@@ -21,7 +18,7 @@ impl Core {
     }
 
     /// Takes a request back: one's own, or anybody's with the right to end it once it is approved.
-    pub(super) fn cancel(&mut self, peer: &Peer, id: RequestId, reason: &str) -> Result<RequestView, Refusal> {
+    pub(super) fn cancel(&mut self, peer: &Peer, id: RequestId, reason: &str) -> Result<Request, Refusal> {
         if !self.access.has(peer, Right::RevokeAny) {
             self.access.check(peer, Right::Request)?;
         }
@@ -52,7 +49,7 @@ impl Core {
         peer: &Peer,
         status: RequestState,
         reason: &str,
-    ) -> Result<RequestView, Refusal> {
+    ) -> Result<Request, Refusal> {
         self.waiting.remove(row.id);
         let ending = self.ending(GrantState::Ended, Some(peer.actor()), reason);
         if !self.record(Closing::Requests { ids: vec![row.id], status, ending }) {

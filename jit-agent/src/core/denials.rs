@@ -9,7 +9,7 @@ use jit_policy::{
     audit::{Attempt, AuditEvent, Grounds, IfAny, Repeated},
 };
 
-use super::view::{Peer, Refusal};
+use super::{peer::Peer, refusal::Refusal};
 
 /// For how long further refusals of a person are counted instead of written.
 const FOLDING: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jit_api::wire::{self, Connected, EnforcementChange, Grant, Request, WaysBack};
 use jit_common::abi::{Mode, Transport};
 use jit_policy::{
     BootTime, EnableAsked, NewRequest, PortPolicy, RequestedPort, Right, Selection, Session, Submission, TrialKind,
@@ -16,15 +17,13 @@ use super::{
     access::uid_of,
     change::ChangeRefusal,
     handle::Opening,
+    peer::Peer,
     policies::not_changed,
+    refusal::Refusal,
     sockets::ConnectedTo,
     trial::{Over, Trial},
-    view::{Cover, Enabled, EnforcementView, GrantView, Peer, Refusal, RequestView, SessionView},
 };
-use crate::{
-    config::{Config, edit::set_mode, files, unloaded::Remover},
-    store::RequestState,
-};
+use crate::config::{Config, edit::set_mode, files, unloaded::Remover};
 
 /// How long the operator's own grant lasts at most where nothing is said.
 const OWN_GRANT: Duration = Duration::from_secs(3600);
@@ -77,7 +76,7 @@ impl Core {
     }
 
     /// Enforcement, who is connected, and which ways back there are. `connected` are those connected to the socket.
-    pub(super) fn enforcement(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementView, Refusal> {
+    pub(super) fn enforcement(&mut self, peer: &Peer, connected: &[Peer]) -> Result<wire::Enforcement, Refusal> {
         self.access.check(peer, Right::ReadAll)?;
         let unloaded = if self.stays_unloaded() { self.enforcement.unloaded.clone() } else { None };
         let mut numbers: Vec<u16> =
@@ -87,24 +86,23 @@ impl Core {
             Ok(found) => (found, None),
             Err(fault) => (Vec::new(), Some(fault)),
         };
-        let covered = |session: &Session| {
-            let break_glass = self.config.break_glass.iter().any(|prefix| prefix.contains(&session.source));
-            if break_glass { Some(Cover::BreakGlass) } else { self.granted(session).map(Cover::Grant) }
-        };
-        let sessions = sessions.into_iter().map(|(source, port)| {
-            let session = Session { source, port };
-            SessionView { covered: covered(&session), session }
+        let connected_now = sessions.into_iter().map(|(source, port)| {
+            let break_glass = self.config.break_glass.iter().any(|prefix| prefix.contains(&source));
+            let grant = if break_glass { None } else { self.granted(&Session { source, port }) };
+            Connected { source, port, break_glass, grant }
         });
         let mode = if unloaded.is_some() { Mode::Observe } else { self.config.mode };
-        Ok(EnforcementView {
-            mode: mode.name(),
+        Ok(wire::Enforcement {
+            mode: mode.name().to_owned(),
             trial: self.trial_view(),
             unloaded,
-            ports: self.config.ports.iter().map(|policy| policy.id).collect(),
-            sessions: sessions.collect(),
-            sessions_fault,
-            break_glass: self.config.break_glass.clone(),
-            delegates: self.delegates(peer, connected),
+            ports: self.config.ports.iter().map(|policy| policy.id.to_string()).collect(),
+            connected: connected_now.collect(),
+            connected_fault: sessions_fault,
+            ways_back: WaysBack {
+                break_glass: self.config.break_glass.iter().map(ToString::to_string).collect(),
+                delegates: self.delegates(peer, connected),
+            },
         })
     }
 
@@ -118,7 +116,12 @@ impl Core {
     }
 
     /// Starts a trial of enforcement: checks the way back, lets the operator in, then shuts.
-    pub(super) fn enable(&mut self, peer: &Peer, asked: &EnableAsked, connected: &[Peer]) -> Result<Enabled, Refusal> {
+    pub(super) fn enable(
+        &mut self,
+        peer: &Peer,
+        asked: &EnableAsked,
+        connected: &[Peer],
+    ) -> Result<EnforcementChange, Refusal> {
         self.access.check(peer, Right::Administer)?;
         self.end_trial_in_time();
         self.check_no_trial()?;
@@ -147,7 +150,7 @@ impl Core {
             grant: own.as_ref().map(|grant| grant.id),
             way_back: WayBack { console: asked.console, break_glass, delegates },
         });
-        Ok(Enabled { enforcement: self.enforcement(peer, connected)?, grant: own, durable })
+        Ok(EnforcementChange { enforcement: self.enforcement(peer, connected)?, grant: own, durable })
     }
 
     fn shut_on_trial(
@@ -167,9 +170,10 @@ impl Core {
 
     /// Takes the operator's own grant back, since nothing was enabled for which it would be needed. The refusal says
     /// which one stays, if one does.
-    pub(super) fn without_own_grant(&mut self, peer: &Peer, own: Option<&GrantView>, refusal: Refusal) -> Refusal {
+    pub(super) fn without_own_grant(&mut self, peer: &Peer, own: Option<&Grant>, refusal: Refusal) -> Refusal {
         let Some(grant) = own else { return refusal };
-        let (id, source, port) = (grant.id, &grant.source, grant.port);
+        let (id, source) = (grant.id, &grant.source);
+        let port = self.book.get(id).map_or_else(|| grant.number.to_string(), |live| live.port.to_string());
         let stays = |why: String| {
             Refusal::Unavailable(format!(
                 "{refusal}; grant {id} of {source} for port {port} stays ({why}); `jitctl revoke {id}` ends it",
@@ -223,12 +227,7 @@ impl Core {
     }
 
     /// Opens the port of the operator's session for the operator's address, unless it is open for that anyway.
-    fn let_in(
-        &mut self,
-        peer: &Peer,
-        session: &Session,
-        length: Option<Duration>,
-    ) -> Result<Option<GrantView>, Refusal> {
+    fn let_in(&mut self, peer: &Peer, session: &Session, length: Option<Duration>) -> Result<Option<Grant>, Refusal> {
         let Session { source, port } = session;
         let tcp = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&Transport::Tcp);
         let Some(policy) = self.config.ports.for_number(*port).find(tcp).cloned() else { return Ok(None) };
@@ -260,8 +259,8 @@ impl Core {
         let submission = Submission { request, named: None, key: None };
         let made = self.open_one(|reply| Opening::Submit(peer.clone(), submission, reply))?.request;
         // An admin stands outside the two-person rule.
-        let made: RequestView = match made.status {
-            RequestState::Pending => self.open_one(|reply| Opening::Approve(peer.clone(), made.id, reply))?,
+        let made: Request = match made.status {
+            wire::RequestState::Pending => self.open_one(|reply| Opening::Approve(peer.clone(), made.id, reply))?,
             _ => made,
         };
         Ok(made.grants.into_iter().next())
@@ -274,10 +273,10 @@ impl Core {
     }
 
     /// Ends the trial that runs; if none does, lets all packets pass from now on, and writes that into the file.
-    pub(super) fn disable(&mut self, peer: &Peer, connected: &[Peer]) -> Result<(EnforcementView, bool), Refusal> {
+    pub(super) fn disable(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementChange, Refusal> {
         self.access.check(peer, Right::Administer)?;
         let durable = if self.enforcement.trial.is_some() { self.end_trial(Some(peer))? } else { self.observe(peer)? };
-        Ok((self.enforcement(peer, connected)?, durable))
+        Ok(EnforcementChange { enforcement: self.enforcement(peer, connected)?, grant: None, durable })
     }
 
     fn observe(&mut self, peer: &Peer) -> Result<bool, Refusal> {

@@ -2,21 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use jit_api::wire::{Enforcement, EnforcementChange, Grant, Request, Revocation, Status, Why};
+use jit_policy::{
+    BootTime, EnableAsked, GrantFilter, GrantId, Packet, Page, Reload, RequestFilter, RequestId, Selection, Submission,
+};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub use super::opening::Opening;
-use super::view::{
-    Enabled, EnforcementView, Extended, GrantView, MetricsView, Peer, Refusal, RequestView, Revocation, StatusView,
-    Submitted, WhyView,
-};
 use super::{
+    answer::{Extended, Metrics, Submitted},
     change::{Changed, PortEdit, PortList},
+    peer::Peer,
     presence::Presence,
+    refusal::Refusal,
 };
 use crate::{events::News, store::AuditReader};
-use jit_policy::Reload;
-use jit_policy::{BootTime, GrantId, Packet, RequestId};
-use jit_policy::{EnableAsked, GrantFilter, Page, RequestFilter, Selection, Submission};
+
+pub use super::opening::Opening;
 
 /// Where the answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -25,7 +26,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 #[derive(Debug)]
 pub enum Command {
     /// The agent as a whole.
-    Status(Peer, Reply<StatusView>),
+    Status(Peer, Reply<Status>),
     /// All port policies.
     Ports(Peer, Reply<PortList>),
     /// Changes one port policy.
@@ -37,33 +38,33 @@ pub enum Command {
     /// Something that opens.
     Open(Opening),
     /// Refuses a request that waits, with a reason.
-    Deny(Peer, RequestId, String, Reply<RequestView>),
+    Deny(Peer, RequestId, String, Reply<Request>),
     /// Takes a request back that waits, with a reason.
-    Cancel(Peer, RequestId, String, Reply<RequestView>),
+    Cancel(Peer, RequestId, String, Reply<Request>),
     /// Requests, newest first.
-    Requests(Peer, RequestFilter, Reply<Page<RequestView, RequestId>>),
+    Requests(Peer, RequestFilter, Reply<Page<Request, RequestId>>),
     /// One request.
-    Request(Peer, RequestId, Reply<RequestView>),
+    Request(Peer, RequestId, Reply<Request>),
     /// The live grants, first to end first.
-    Grants(Peer, GrantFilter, Reply<Page<GrantView, (BootTime, GrantId)>>),
+    Grants(Peer, GrantFilter, Reply<Page<Grant, (BootTime, GrantId)>>),
     /// Ends grants, with a reason.
     Revoke(Peer, Selection, String, Reply<Revocation>),
     /// What would become of a packet now.
-    Why(Peer, Packet, Reply<WhyView>),
+    Why(Peer, Packet, Reply<Why>),
     /// What is reported of packets from now on.
     Watch(Peer, Reply<broadcast::Receiver<News>>),
     /// Leave to read the audit log.
     Audit(Peer, Reply<AuditReader>),
     /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.
-    Metrics(Option<Peer>, Reply<MetricsView>),
+    Metrics(Option<Peer>, Reply<Metrics>),
     /// Enforcement, with those connected to the socket.
-    Enforcement(Peer, Vec<Peer>, Reply<EnforcementView>),
+    Enforcement(Peer, Vec<Peer>, Reply<Enforcement>),
     /// Starts a trial of enforcement.
-    Enable(Peer, EnableAsked, Vec<Peer>, Reply<Enabled>),
+    Enable(Peer, EnableAsked, Vec<Peer>, Reply<EnforcementChange>),
     /// Makes the trial permanent; answers with whether all of that is written.
-    Confirm(Peer, Vec<Peer>, Reply<(EnforcementView, bool)>),
+    Confirm(Peer, Vec<Peer>, Reply<EnforcementChange>),
     /// Ends the trial, or turns enforcement off.
-    Disable(Peer, Vec<Peer>, Reply<(EnforcementView, bool)>),
+    Disable(Peer, Vec<Peer>, Reply<EnforcementChange>),
     /// Nothing but whether the peer has a role: for what is the same for everybody who has one.
     Permit(Peer, Reply<()>),
     /// Nothing but whether the core still carries out commands.
@@ -102,7 +103,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted.
-    pub async fn status(&self, peer: Peer) -> Result<StatusView, Refusal> {
+    pub async fn status(&self, peer: Peer) -> Result<Status, Refusal> {
         self.ask(|reply| Command::Status(peer, reply)).await
     }
 
@@ -152,7 +153,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, one's own request, not found, decided already, and what [`submit`](Self::submit) may answer.
-    pub async fn approve(&self, peer: Peer, id: RequestId) -> Result<RequestView, Refusal> {
+    pub async fn approve(&self, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Open(Opening::Approve(peer, id, reply))).await
     }
 
@@ -168,7 +169,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, not found, decided already, store broken.
-    pub async fn deny(&self, peer: Peer, id: RequestId, reason: String) -> Result<RequestView, Refusal> {
+    pub async fn deny(&self, peer: Peer, id: RequestId, reason: String) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Deny(peer, id, reason, reply)).await
     }
 
@@ -176,7 +177,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, not found, decided already, store broken.
-    pub async fn cancel(&self, peer: Peer, id: RequestId, reason: String) -> Result<RequestView, Refusal> {
+    pub async fn cancel(&self, peer: Peer, id: RequestId, reason: String) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Cancel(peer, id, reason, reply)).await
     }
 
@@ -184,7 +185,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, store broken.
-    pub async fn requests(&self, peer: Peer, filter: RequestFilter) -> Result<Page<RequestView, RequestId>, Refusal> {
+    pub async fn requests(&self, peer: Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
         self.ask(|reply| Command::Requests(peer, filter, reply)).await
     }
 
@@ -192,7 +193,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, not found, store broken.
-    pub async fn request(&self, peer: Peer, id: RequestId) -> Result<RequestView, Refusal> {
+    pub async fn request(&self, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Request(peer, id, reply)).await
     }
 
@@ -200,11 +201,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted.
-    pub async fn grants(
-        &self,
-        peer: Peer,
-        filter: GrantFilter,
-    ) -> Result<Page<GrantView, (BootTime, GrantId)>, Refusal> {
+    pub async fn grants(&self, peer: Peer, filter: GrantFilter) -> Result<Page<Grant, (BootTime, GrantId)>, Refusal> {
         self.ask(|reply| Command::Grants(peer, filter, reply)).await
     }
 
@@ -220,7 +217,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, tables that can't be read.
-    pub async fn why(&self, peer: Peer, packet: Packet) -> Result<WhyView, Refusal> {
+    pub async fn why(&self, peer: Peer, packet: Packet) -> Result<Why, Refusal> {
         self.ask(|reply| Command::Why(peer, packet, reply)).await
     }
 
@@ -244,7 +241,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, tables that can't be read.
-    pub async fn metrics(&self, peer: Option<Peer>) -> Result<MetricsView, Refusal> {
+    pub async fn metrics(&self, peer: Option<Peer>) -> Result<Metrics, Refusal> {
         self.ask(|reply| Command::Metrics(peer, reply)).await
     }
 
@@ -268,7 +265,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted.
-    pub async fn enforcement(&self, peer: Peer) -> Result<EnforcementView, Refusal> {
+    pub async fn enforcement(&self, peer: Peer) -> Result<Enforcement, Refusal> {
         self.ask(|reply| Command::Enforcement(peer, self.1.peers(), reply)).await
     }
 
@@ -277,7 +274,7 @@ impl CoreHandle {
     /// # Errors
     /// Not permitted, enforced already, no way back, a source that may not be let in, files that can't be used, store
     /// or kernel broken. Nothing is shut then.
-    pub async fn enable(&self, peer: Peer, asked: EnableAsked) -> Result<Enabled, Refusal> {
+    pub async fn enable(&self, peer: Peer, asked: EnableAsked) -> Result<EnforcementChange, Refusal> {
         self.ask(|reply| Command::Enable(peer, asked, self.1.peers(), reply)).await
     }
 
@@ -285,7 +282,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, no trial, a file edited since, kernel broken. The trial goes on then.
-    pub async fn confirm(&self, peer: Peer) -> Result<(EnforcementView, bool), Refusal> {
+    pub async fn confirm(&self, peer: Peer) -> Result<EnforcementChange, Refusal> {
         self.ask(|reply| Command::Confirm(peer, self.1.peers(), reply)).await
     }
 
@@ -293,7 +290,7 @@ impl CoreHandle {
     ///
     /// # Errors
     /// Not permitted, off already, files that can't be changed, store or kernel broken. All is as before then.
-    pub async fn disable(&self, peer: Peer) -> Result<(EnforcementView, bool), Refusal> {
+    pub async fn disable(&self, peer: Peer) -> Result<EnforcementChange, Refusal> {
         self.ask(|reply| Command::Disable(peer, self.1.peers(), reply)).await
     }
 

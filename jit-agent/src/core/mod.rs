@@ -4,6 +4,7 @@
 //! Closing goes the other way: kernel, store, answer, and is never undone.
 
 mod access;
+pub mod answer;
 mod backlog;
 pub mod change;
 mod connections;
@@ -15,18 +16,19 @@ mod enforcement;
 pub mod handle;
 mod held;
 mod opening;
+pub mod peer;
 mod planning;
 mod policies;
 pub mod presence;
 mod reconfigure;
 mod recovery;
+pub mod refusal;
 mod report;
 mod revoke;
 mod sockets;
 mod sweep;
 mod traffic;
 mod trial;
-pub mod view;
 mod why;
 
 use std::{
@@ -37,23 +39,19 @@ use std::{
 };
 
 use jiff::Timestamp;
+use jit_api::wire::EnforcementChange;
+use jit_policy::{
+    Book, BootTime, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Right, Selection, audit::Attempt,
+};
 use tokio::sync::mpsc;
 
-pub(crate) use self::trial::unconfirmed_files;
-pub use self::{
-    access::Access,
-    change::Origin,
-    handle::{Command, CoreHandle},
-    sockets::{ConnectedTo, connected_to},
-    trial::{Over, Trial},
-};
 use self::{
     backlog::Closing,
     connections::BreakGlassUse,
     denials::Denials,
     enforcement::Enforcement,
     held::{Held, WaitingRequests},
-    view::Refusal,
+    refusal::Refusal,
 };
 use crate::{
     clock::Clock,
@@ -63,8 +61,14 @@ use crate::{
     store::{Connections, Store},
     warnings::Warn,
 };
-use jit_policy::{
-    Book, BootTime, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Right, Selection, audit::Attempt,
+
+pub(crate) use self::trial::unconfirmed_files;
+pub use self::{
+    access::Access,
+    change::Origin,
+    handle::{Command, CoreHandle},
+    sockets::{ConnectedTo, connected_to},
+    trial::{Over, Trial},
 };
 pub use jit_policy::{CHANGE_TRIAL, LONGEST_TRIAL, SHORTEST_TRIAL};
 
@@ -297,7 +301,7 @@ impl Core {
                 self.note_refused_command(&peer, Attempt::Revoke(first), revoked.as_ref().err());
                 drop(reply.send(revoked));
             }
-            Command::Why(peer, packet, reply) => drop(reply.send(self.why(&peer, packet))),
+            Command::Why(peer, packet, reply) => drop(reply.send(self.why(&peer, &packet))),
             Command::Watch(peer, reply) => drop(reply.send(self.watch(&peer))),
             Command::Audit(peer, reply) => drop(reply.send(self.audit(&peer))),
             Command::Metrics(peer, reply) => drop(reply.send(self.metrics(peer.as_ref()))),
@@ -310,7 +314,10 @@ impl Core {
             Command::Confirm(peer, connected, reply) => {
                 let confirmed = self.confirm_trial(&peer);
                 self.note_refused_command(&peer, Attempt::Confirm, confirmed.as_ref().err());
-                let view = confirmed.and_then(|durable| Ok((self.enforcement(&peer, &connected)?, durable)));
+                let view = confirmed.and_then(|durable| {
+                    let enforcement = self.enforcement(&peer, &connected)?;
+                    Ok(EnforcementChange { enforcement, grant: None, durable })
+                });
                 drop(reply.send(view));
             }
             Command::Disable(peer, connected, reply) => {

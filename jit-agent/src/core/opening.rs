@@ -5,16 +5,19 @@
 
 use std::{collections::HashSet, mem, time::Duration};
 
+use jit_api::wire::{Grant, Request};
 use jit_policy::{GrantId, LiveGrant, RequestId, Right, Submission, audit::Attempt};
 
 use super::{
     Core, Particulars,
+    answer::{Extended, Submitted},
     backlog::Closing,
     denials::Denial,
     handle::Reply,
     held::Held,
+    peer::Peer,
     planning::Plan,
-    view::{Extended, GrantView, Peer, Refusal, RequestView, Submitted},
+    refusal::Refusal,
 };
 use crate::{
     datapath::DatapathError,
@@ -27,7 +30,7 @@ pub enum Opening {
     /// A new request.
     Submit(Peer, Submission, Reply<Submitted>),
     /// A request that waits is approved.
-    Approve(Peer, RequestId, Reply<RequestView>),
+    Approve(Peer, RequestId, Reply<Request>),
     /// A grant is to last for so long from now.
     Extend(Peer, GrantId, Duration, Reply<Extended>),
 }
@@ -54,11 +57,11 @@ enum Done {
     /// Nothing changed: the grant lasts longer anyway.
     Unchanged(GrantId),
     /// A request that waits.
-    Waits(RequestView),
+    Waits(Request),
     /// The grants of a request.
-    Opened { request: RequestView, ids: Vec<GrantId> },
+    Opened { request: Request, ids: Vec<GrantId> },
     /// A grant ends later, by itself or since that request was approved.
-    Extended { request: Option<RequestView>, grant: GrantId, before: Deadline },
+    Extended { request: Option<Request>, grant: GrantId, before: Deadline },
 }
 
 impl Core {
@@ -273,16 +276,16 @@ impl Core {
     }
 
     /// Not read back from the store but for what was there before: nothing may fail any more once grants are live.
-    fn request_of(&mut self, done: Done) -> Result<RequestView, Refusal> {
+    fn request_of(&mut self, done: Done) -> Result<Request, Refusal> {
         match done {
             Done::Replayed(id) => self.stored_request(id).map(|row| self.request_view(row)),
             Done::Waits(request) => Ok(request),
             Done::Opened { request, ids } => {
                 let grants = ids.iter().map(|id| self.live_grant(*id)).collect::<Result<_, _>>()?;
-                Ok(RequestView { grants, ..request })
+                Ok(Request { grants, ..request })
             }
             Done::Extended { request: Some(request), grant, .. } => {
-                Ok(RequestView { grants: vec![self.live_grant(grant)?], ..request })
+                Ok(Request { grants: vec![self.live_grant(grant)?], ..request })
             }
             Done::Extended { request: None, grant, .. } | Done::Unchanged(grant) => {
                 Err(Refusal::NotFound { what: "request of grant", id: grant.0 })
@@ -290,7 +293,7 @@ impl Core {
         }
     }
 
-    fn live_grant(&self, id: GrantId) -> Result<GrantView, Refusal> {
+    fn live_grant(&self, id: GrantId) -> Result<Grant, Refusal> {
         let view = || Some(self.live_view(self.book.get(id)?, self.particulars.get(&id)?));
         view().ok_or(Refusal::NotFound { what: "live grant", id: id.0 })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jit_api::wire::{self, Pending, PendingPort, Request};
 use jit_policy::{
     Approval, ApprovedPort, GrantId, NewRequest, PortId, RequestId, RequestedPort, Requestor, Right, Submission, Until,
 };
@@ -10,7 +11,8 @@ use super::{
     Core, Particulars,
     held::{Waiting, count},
     opening::{Opening, Planned, not_recorded},
-    view::{Peer, PendingView, Refusal, RequestView},
+    peer::Peer,
+    refusal::Refusal,
 };
 use crate::store::{
     Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, PendingRow, RequestRow,
@@ -25,11 +27,11 @@ pub(super) enum Plan {
     /// Nothing: the grant lasts longer anyway.
     Unchanged(GrantId),
     /// Nothing yet: the request waits for approval.
-    Wait(RequestView, Waiting),
+    Wait(Request, Waiting),
     /// These grants are to be opened.
-    Open { request: RequestView, particulars: Particulars, ids: Vec<GrantId>, rows: Vec<NewGrantRow> },
+    Open { request: Request, particulars: Particulars, ids: Vec<GrantId>, rows: Vec<NewGrantRow> },
     /// This grant is to end later, by itself or since that request is approved.
-    Extend { request: Option<RequestView>, grant: GrantId, end: Deadline, before: Deadline },
+    Extend { request: Option<Request>, grant: GrantId, end: Deadline, before: Deadline },
 }
 
 impl Core {
@@ -309,21 +311,21 @@ fn wait(
 }
 
 /// A request that is recorded now, before its grants are open.
-fn view(id: RequestId, new: &NewRequestRow) -> RequestView {
+fn view(id: RequestId, new: &NewRequestRow) -> Request {
     let NewRequestRow { requestor, asked, start, clocks: _, key: _, outcome } = new;
     let (status, pending) = match outcome {
-        NewOutcome::Grants(_) => (RequestState::Approved, None),
+        NewOutcome::Grants(_) => (wire::RequestState::Approved, None),
         NewOutcome::Pending { until, extends } => {
-            let pending = PendingView { ports: asked.ports.clone(), extends: *extends, until: until.wall };
-            (RequestState::Pending, Some(pending))
+            let ports = asked.ports.iter().cloned().map(PendingPort::from).collect();
+            (wire::RequestState::Pending, Some(Pending { ports, extends: *extends, until_utc: until.wall }))
         }
     };
-    RequestView {
+    Request {
         id,
         requestor: requestor.identity(),
-        uid: requestor.sender.uid,
+        requestor_uid: requestor.sender.uid,
         justification: asked.justification.clone(),
-        start: *start,
+        start_time_utc: *start,
         status,
         status_reason: None,
         decided_by: None,
@@ -333,15 +335,15 @@ fn view(id: RequestId, new: &NewRequestRow) -> RequestView {
 }
 
 /// A request that is approved now, before its grants are open.
-fn approved_view(row: RequestRow, by: &Peer) -> RequestView {
+fn approved_view(row: RequestRow, by: &Peer) -> Request {
     let RequestRow { id, requestor, identity, justification, start, .. } = row;
-    RequestView {
+    Request {
         id,
         requestor: identity,
-        uid: requestor.sender.uid,
+        requestor_uid: requestor.sender.uid,
         justification,
-        start,
-        status: RequestState::Approved,
+        start_time_utc: start,
+        status: wire::RequestState::Approved,
         status_reason: None,
         decided_by: Some(by.name.clone()),
         pending: None,

@@ -1,5 +1,6 @@
 //! Port policies as people change them, and the files read again.
 
+use jit_api::wire::Effects;
 use jit_policy::{
     Actor, CHANGE_TRIAL, PortId, PortPolicies, PortPolicy, Reload, Right, TrialKind,
     audit::{AuditEvent, FilesRead, PortChange, SettingsInForce},
@@ -7,9 +8,11 @@ use jit_policy::{
 
 use super::{
     Access, Core,
-    change::{ChangeRefusal, Changed, Effects, PortEdit, PortList},
+    answer::PortView,
+    change::{ChangeRefusal, Changed, PortEdit, PortList},
+    peer::Peer,
     reconfigure::Opened,
-    view::{Peer, PortView, Refusal},
+    refusal::Refusal,
 };
 use crate::config::{
     Config, accepted,

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::view::Peer;
+use super::peer::Peer;
 
 /// A list of peers that both ends of the way into the core share.
 #[derive(Clone, Debug, Default)]

@@ -1,21 +1,17 @@
 //! A new configuration in place of the present one: what that does, and doing it without a gap.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use jit_api::wire::{Effects, Grant, GrantState, whole_seconds};
 use jit_common::abi::{Mode, Transport};
 use jit_policy::{Actor, BootTime, GrantId, PortId, PortPolicies, Protection, Protocol, Scope};
 
-use super::{
-    Core, Ended,
-    backlog::Closing,
-    change::Effects,
-    view::{GrantStatus, GrantView},
-};
+use super::{Core, Ended, backlog::Closing};
 use crate::{
     config::Config,
     datapath::DatapathError,
-    store::{Deadline, EndedGrant, GrantState},
+    store::{self, Deadline, EndedGrant},
 };
 
 /// The mode's name among what a change opens.
@@ -128,10 +124,10 @@ impl Core {
     }
 
     /// The grant with another end.
-    fn until(&self, grant: GrantView, end: BootTime) -> GrantView {
+    fn until(&self, grant: Grant, end: BootTime) -> Grant {
         let remaining = end.since(self.clock.boot());
-        let end = self.clock.wall().saturating_add(remaining).unwrap_or(grant.end);
-        GrantView { end, remaining, ..grant }
+        let end_time_utc = self.clock.wall().saturating_add(remaining).unwrap_or(grant.end_time_utc);
+        Grant { end_time_utc, remaining_seconds: whole_seconds(remaining), ..grant }
     }
 
     /// The live grants that policies end.
@@ -208,26 +204,24 @@ impl Core {
         error.to_string()
     }
 
-    fn end(&mut self, fates: Vec<(GrantId, String)>, by: &Actor) -> Vec<GrantView> {
+    fn end(&mut self, fates: Vec<(GrantId, String)>, by: &Actor) -> Vec<Grant> {
         let mut views = Vec::new();
         let mut by_reason: BTreeMap<String, Vec<EndedGrant>> = BTreeMap::new();
         for (id, reason) in fates {
             let Some(Ended { grant, particulars, connections }) = self.take_out(id) else { continue };
             let view = self.live_view(&grant, &particulars);
-            let (remaining, end) = (Duration::ZERO, self.clock.wall());
-            let status_reason = Some(reason.clone());
-            views.push(GrantView { status: GrantStatus::Ended, status_reason, remaining, end, ..view });
+            views.push(view.over(GrantState::Ended, Some(reason.clone()), self.clock.wall()));
             by_reason.entry(reason).or_default().push((id, connections));
         }
         self.settle();
         for (reason, ids) in by_reason {
-            let ending = self.ending(GrantState::Ended, Some(by.clone()), &reason);
+            let ending = self.ending(store::GrantState::Ended, Some(by.clone()), &reason);
             self.record(Closing::Ended(ids, ending));
         }
         views
     }
 
-    fn shorten(&mut self, fates: Vec<(GrantId, BootTime)>, by: &Actor) -> Vec<GrantView> {
+    fn shorten(&mut self, fates: Vec<(GrantId, BootTime)>, by: &Actor) -> Vec<Grant> {
         let mut views = Vec::new();
         let mut shortened = Vec::new();
         for (id, end) in fates {
@@ -236,9 +230,9 @@ impl Core {
             let view = self.book.get(id).zip(self.particulars.get(&id));
             let Some(view) = view.map(|(grant, particulars)| self.live_view(grant, particulars)) else { continue };
             if let Some(particulars) = self.particulars.get_mut(&id) {
-                particulars.end = view.end;
+                particulars.end = view.end_time_utc;
             }
-            shortened.push((id, Deadline { boot: end, wall: view.end }));
+            shortened.push((id, Deadline { boot: end, wall: view.end_time_utc }));
             views.push(view);
         }
         self.settle();

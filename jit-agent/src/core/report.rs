@@ -2,36 +2,53 @@
 
 use std::collections::HashMap;
 
+use jit_api::wire::{
+    self, Counter, Grant, GrantCounts, GrantState, Interface, Pending, PendingPort, Request, Status, Uncovered,
+    whole_seconds,
+};
 use jit_policy::{BootTime, EntryKey, GrantFilter, GrantId, LiveGrant, Page, RequestFilter, RequestId, Right};
 
 use super::{
     Core, Particulars,
-    view::{GrantStatus, GrantView, Peer, PendingView, PortView, Refusal, RequestView, StatusView},
+    answer::{PortView, Whole},
+    peer::Peer,
+    refusal::Refusal,
 };
 use crate::{
-    datapath::{DatapathError, UncoveredView},
-    store::{AuditReader, GrantRow, GrantState, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
+    datapath::{self, DatapathError, InterfaceView, UncoveredView},
+    store::{self, AuditReader, GrantRow, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
 };
 
 /// With how many grants a listing of requests ends, though there be more.
 const LISTED_GRANTS: usize = 5000;
 
 impl Core {
-    pub(super) fn status(&self, peer: &Peer) -> Result<StatusView, Refusal> {
+    pub(super) fn status(&self, peer: &Peer) -> Result<Status, Refusal> {
         self.access.check(peer, Right::Look)?;
-        let mut status = self.whole();
-        status.warnings = (self.warnings)(&self.config);
-        let left_out = status.uncovered.iter().filter(|uncovered| !uncovered.is_chosen).map(|uncovered| {
+        let Whole { mode, interfaces, uncovered, intended_grants, enforced_grants, counters, faults, .. } =
+            self.whole();
+        let mut warnings = (self.warnings)(&self.config);
+        let left_out = uncovered.iter().filter(|uncovered| !uncovered.is_chosen).map(|uncovered| {
             let addresses: Vec<String> = uncovered.addresses.iter().map(ToString::to_string).collect();
             let UncoveredView { name, reason, .. } = uncovered;
             format!("packets to {} come in over interface {name} unseen: {reason}", addresses.join(", "))
         });
-        status.warnings.extend(left_out.collect::<Vec<_>>());
-        Ok(status)
+        warnings.extend(left_out);
+        Ok(Status {
+            mode: mode.name().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            interfaces: interfaces.into_iter().map(interface).collect(),
+            uncovered: uncovered.into_iter().map(unseen).collect(),
+            grants: GrantCounts { intended: intended_grants as u64, enforced: enforced_grants as u64 },
+            counters: counters.into_iter().map(counter).collect(),
+            faults,
+            warnings,
+            trial: self.trial_view(),
+        })
     }
 
     /// The agent as a whole.
-    pub(super) fn whole(&self) -> StatusView {
+    pub(super) fn whole(&self) -> Whole {
         let mut faults = self.own_faults();
         let mut unreadable = |error: DatapathError| faults.push(error.to_string());
         let entries: Option<HashMap<_, _>> =
@@ -45,17 +62,15 @@ impl Core {
         faults.extend(interfaces.iter().filter_map(|interface| {
             interface.fault.as_ref().map(|fault| format!("interface {}: {fault}", interface.name))
         }));
-        StatusView {
-            mode: self.config.mode.name(),
-            version: env!("CARGO_PKG_VERSION"),
+        Whole {
+            mode: self.config.mode,
             interfaces,
             uncovered: self.datapath.uncovered(),
             intended_grants: self.book.len(),
             enforced_grants,
-            counters: counters.into_iter().map(|(mode, reason, packets)| (mode.name(), reason, packets)).collect(),
+            counters,
             faults,
-            warnings: Vec::new(),
-            trial: self.trial_view(),
+            trial_remaining: self.trial_remaining(),
         }
     }
 
@@ -132,11 +147,7 @@ impl Core {
         Ok(self.config.ports.iter().map(|policy| self.port_view(policy, &counts, of)).collect())
     }
 
-    pub(super) fn requests(
-        &mut self,
-        peer: &Peer,
-        filter: RequestFilter,
-    ) -> Result<Page<RequestView, RequestId>, Refusal> {
+    pub(super) fn requests(&mut self, peer: &Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
         let of = self.only_own(peer)?;
         let RequestFilter { pending, before, limit } = filter;
         // One more than is shown tells whether there are more.
@@ -149,7 +160,7 @@ impl Core {
         Ok(Page { value: rows.into_iter().map(|row| self.request_view(row)).collect(), next })
     }
 
-    pub(super) fn request(&mut self, peer: &Peer, id: RequestId) -> Result<RequestView, Refusal> {
+    pub(super) fn request(&mut self, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
         let of = self.only_own(peer)?;
         let row = self.stored_request(id)?;
         if of.is_some_and(|uid| row.requestor.sender.uid != uid) {
@@ -163,11 +174,7 @@ impl Core {
         Ok(self.store()?.audit_reader())
     }
 
-    pub(super) fn grants(
-        &self,
-        peer: &Peer,
-        filter: GrantFilter,
-    ) -> Result<Page<GrantView, (BootTime, GrantId)>, Refusal> {
+    pub(super) fn grants(&self, peer: &Peer, filter: GrantFilter) -> Result<Page<Grant, (BootTime, GrantId)>, Refusal> {
         let of = self.only_own(peer)?;
         let GrantFilter { after, limit } = filter;
         let from = after.unwrap_or_default().max((self.clock.boot(), GrantId(i64::MAX)));
@@ -180,29 +187,30 @@ impl Core {
         Ok(Page { value: listed.into_iter().map(|(grant, one)| self.live_view(grant, one)).collect(), next })
     }
 
-    pub(super) fn live_view(&self, grant: &LiveGrant, particulars: &Particulars) -> GrantView {
+    pub(super) fn live_view(&self, grant: &LiveGrant, particulars: &Particulars) -> Grant {
         let Particulars { request, requestor, start, end, opened, .. } = particulars.clone();
         let used = self.used(grant, opened);
         let remaining = grant.end.since(self.clock.boot());
         // People read the wall clock, but only BOOTTIME counts: if the wall clock was set, show when it really ends.
         let end = self.clock.wall().saturating_add(remaining).unwrap_or(end);
-        GrantView {
+        Grant {
             id: grant.id,
-            request,
-            port: grant.port,
+            request_id: request,
+            number: grant.port.number,
+            protocol: grant.port.protocol.wire_name().to_owned(),
             source: grant.source,
             requestor,
-            start,
-            end,
-            remaining,
-            status: GrantStatus::Live,
+            start_time_utc: start,
+            end_time_utc: end,
+            remaining_seconds: whole_seconds(remaining),
+            status: GrantState::Live,
             status_reason: None,
-            last_packet: used.last_packet,
-            last_connection: used.last_connection,
+            last_packet_time_utc: used.last_packet,
+            last_connection_time_utc: used.last_connection,
         }
     }
 
-    pub(super) fn request_view(&self, row: RequestRow) -> RequestView {
+    pub(super) fn request_view(&self, row: RequestRow) -> Request {
         let RequestRow {
             id,
             requestor,
@@ -221,48 +229,86 @@ impl Core {
             status = RequestState::TimedOut;
         }
         let pending = pending.filter(|_| status == RequestState::Pending);
-        RequestView {
+        Request {
             id,
             requestor: identity,
-            uid: requestor.sender.uid,
+            requestor_uid: requestor.sender.uid,
             justification,
-            start,
-            status,
+            start_time_utc: start,
+            status: status.into(),
             status_reason,
             decided_by: decided_by.map(|(_, name)| name),
-            pending: pending.map(|PendingRow { ports, extends, until, boot_id: _ }| PendingView {
-                ports,
+            pending: pending.map(|PendingRow { ports, extends, until, boot_id: _ }| Pending {
+                ports: ports.into_iter().map(PendingPort::from).collect(),
                 extends,
-                until: until.wall,
+                until_utc: until.wall,
             }),
             grants,
         }
     }
 
-    fn stored_view(&self, row: GrantRow, requestor: &str) -> GrantView {
+    fn stored_view(&self, row: GrantRow, requestor: &str) -> Grant {
         if let (Some(grant), Some(particulars)) = (self.book.get(row.id), self.particulars.get(&row.id))
             && grant.end > self.clock.boot()
         {
             return self.live_view(grant, particulars);
         }
-        let status = match row.state {
-            GrantState::Opening | GrantState::Live | GrantState::Expired => GrantStatus::Expired,
-            GrantState::Revoked => GrantStatus::Revoked,
-            GrantState::Ended => GrantStatus::Ended,
-        };
-        GrantView {
+        Grant {
             id: row.id,
-            request: row.request,
-            port: row.port,
+            request_id: row.request,
+            number: row.port.number,
+            protocol: row.port.protocol.wire_name().to_owned(),
             source: row.source,
             requestor: requestor.to_owned(),
-            start: row.start,
-            end: row.ended.unwrap_or(row.end_wall),
-            remaining: std::time::Duration::ZERO,
-            status,
+            start_time_utc: row.start,
+            end_time_utc: row.ended.unwrap_or(row.end_wall),
+            remaining_seconds: 0,
+            status: match row.state {
+                store::GrantState::Opening | store::GrantState::Live | store::GrantState::Expired => {
+                    GrantState::Expired
+                }
+                store::GrantState::Revoked => GrantState::Revoked,
+                store::GrantState::Ended => GrantState::Ended,
+            },
             status_reason: row.ended_reason,
-            last_packet: None,
-            last_connection: None,
+            last_packet_time_utc: None,
+            last_connection_time_utc: None,
+        }
+    }
+}
+
+fn interface(interface: InterfaceView) -> Interface {
+    let InterfaceView { name, index, attached, layer, note, covered_after, fault } = interface;
+    Interface {
+        name,
+        index,
+        attached: attached.map(str::to_owned),
+        layer: layer.map(str::to_owned),
+        note,
+        covered_after_ms: covered_after.map(|after| after.as_micros().div_ceil(1000) as u64),
+        fault,
+    }
+}
+
+fn unseen(interface: UncoveredView) -> Uncovered {
+    let UncoveredView { name, index, addresses, reason, is_chosen: _ } = interface;
+    Uncovered { name, index, addresses: addresses.iter().map(ToString::to_string).collect(), reason }
+}
+
+fn counter((mode, reason, packets): datapath::Counter) -> Counter {
+    let verdict = reason.verdict().name().to_owned();
+    Counter { mode: mode.name().to_owned(), reason: reason.name().to_owned(), verdict, packets }
+}
+
+impl From<RequestState> for wire::RequestState {
+    fn from(state: RequestState) -> Self {
+        match state {
+            RequestState::Pending => Self::Pending,
+            RequestState::Approved => Self::Approved,
+            RequestState::Denied => Self::Denied,
+            RequestState::Cancelled => Self::Cancelled,
+            RequestState::TimedOut => Self::TimedOut,
+            RequestState::Failed => Self::Failed,
         }
     }
 }

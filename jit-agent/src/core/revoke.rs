@@ -1,15 +1,10 @@
 //! Revocation: kernel, store, answer.
 
-use std::time::Duration;
-
+use jit_api::wire::{Grant, GrantState, Revocation};
 use jit_policy::{EntryKey, GrantId, Right, Selection, audit::AuditEvent, is_of};
 
-use super::{
-    Core, Ended, Particulars,
-    backlog::Closing,
-    view::{GrantStatus, GrantView, Peer, Refusal, Revocation},
-};
-use crate::store::GrantState;
+use super::{Core, Ended, Particulars, backlog::Closing, peer::Peer, refusal::Refusal};
+use crate::store;
 
 impl Core {
     pub(super) fn revoke(&mut self, peer: &Peer, selection: &Selection, reason: &str) -> Result<Revocation, Refusal> {
@@ -21,22 +16,21 @@ impl Core {
                 self.access.check(peer, Right::RevokeAny)?;
             }
         }
-        let mut revoked: Vec<GrantView> = Vec::new();
+        let mut revoked: Vec<Grant> = Vec::new();
         let mut ended = Vec::new();
         for id in self.selected(selection, (!anybodys).then_some(peer.uid))? {
             if let Some(Ended { grant, particulars, connections }) = self.take_out(id) {
                 ended.push((id, connections));
-                let mut view = self.live_view(&grant, &particulars);
-                (view.status, view.remaining, view.end) = (GrantStatus::Revoked, Duration::ZERO, self.clock.wall());
-                view.status_reason = (!reason.is_empty()).then(|| reason.to_owned());
-                revoked.push(view);
+                let reason = (!reason.is_empty()).then(|| reason.to_owned());
+                let view = self.live_view(&grant, &particulars);
+                revoked.push(view.over(GrantState::Revoked, reason, self.clock.wall()));
             }
         }
         self.settle();
         let other_entries = if *selection == Selection::All { self.close_other_entries()? } else { 0 };
 
         if !revoked.is_empty() {
-            let ending = self.ending(GrantState::Revoked, Some(peer.actor()), reason);
+            let ending = self.ending(store::GrantState::Revoked, Some(peer.actor()), reason);
             self.record(Closing::Ended(ended, ending));
         }
         let closed = AuditEvent::EntriesClosed { entries: other_entries, by: peer.person(), reason: reason.to_owned() };

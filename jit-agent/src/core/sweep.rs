@@ -6,10 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use jit_policy::audit::{Attempt, AuditEvent};
 
 use super::{
-    CHECKPOINT_INTERVAL, CLEANING_INTERVAL, Core, RETRY_INTERVAL, TENDING_INTERVAL,
-    backlog::Closing,
-    denials::Denial,
-    view::{Peer, Refusal},
+    CHECKPOINT_INTERVAL, CLEANING_INTERVAL, Core, RETRY_INTERVAL, TENDING_INTERVAL, backlog::Closing, denials::Denial,
+    peer::Peer, refusal::Refusal,
 };
 use crate::{
     journal,

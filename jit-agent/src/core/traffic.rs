@@ -10,7 +10,9 @@ use tokio::sync::broadcast;
 
 use super::{
     Core, Particulars,
-    view::{MetricsView, Peer, PortView, Refusal},
+    answer::{Metrics, PortView},
+    peer::Peer,
+    refusal::Refusal,
 };
 use crate::{
     datapath::{DatapathError, PortCounts},
@@ -101,13 +103,13 @@ impl Core {
         self.events.subscribe().map_err(|error| Refusal::Unavailable(error.to_owned()))
     }
 
-    pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<MetricsView, Refusal> {
+    pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<Metrics, Refusal> {
         if let Some(peer) = peer {
             self.access.check(peer, Right::ReadAll)?;
         }
         let ports = self.datapath.port_counts().map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        Ok(MetricsView {
-            status: self.whole(),
+        Ok(Metrics {
+            whole: self.whole(),
             ports,
             live_grants: self.config.ports.iter().map(|policy| (policy.id, self.live_grants(policy).count())).collect(),
             events: self.events.totals(),

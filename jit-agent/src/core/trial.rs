@@ -4,18 +4,15 @@
 
 use std::time::Duration;
 
+use jit_api::wire;
 use jit_policy::{
     BootTime, GrantId, Protection, Right, Session, TrialKind,
     audit::{AuditEvent, IfAny},
 };
 
 use super::{
-    Access, Core, RETRY_INTERVAL,
-    change::ChangeRefusal,
-    enforcement::Enforcement,
-    policies::not_changed,
-    reconfigure::strictest,
-    view::{Peer, Refusal, TrialView},
+    Access, Core, RETRY_INTERVAL, change::ChangeRefusal, enforcement::Enforcement, peer::Peer, policies::not_changed,
+    reconfigure::strictest, refusal::Refusal,
 };
 use crate::config::{
     Config, accepted,
@@ -64,18 +61,25 @@ impl Core {
         }
     }
 
-    pub(super) fn trial_view(&self) -> Option<TrialView> {
-        let record = &self.enforcement.trial.as_ref()?.record;
-        let remaining = record.end().since(self.clock.boot());
+    /// The trial that runs, for people.
+    pub(super) fn trial_view(&self) -> Option<wire::Trial> {
+        let kind = self.enforcement.trial.as_ref()?.record.kind;
+        let remaining = self.trial_remaining()?;
         let until = self.clock.wall().saturating_add(remaining).unwrap_or(jiff::Timestamp::MAX);
-        Some(TrialView { kind: record.kind, until, remaining })
+        Some(wire::Trial::new(kind, until, remaining))
+    }
+
+    /// How long the trial that runs still lasts.
+    pub(super) fn trial_remaining(&self) -> Option<Duration> {
+        let record = &self.enforcement.trial.as_ref()?.record;
+        Some(record.end().since(self.clock.boot()))
     }
 
     /// Refuses what must not happen while a trial runs.
     pub(super) fn check_no_trial(&self) -> Result<(), Refusal> {
         match self.trial_view() {
             None => Ok(()),
-            Some(trial) => Err(ChangeRefusal::TrialRuns(trial.until).into()),
+            Some(trial) => Err(ChangeRefusal::TrialRuns(trial.until_utc).into()),
         }
     }
 

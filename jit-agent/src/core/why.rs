@@ -1,42 +1,34 @@
 //! What would become of a packet, and which grant or missing thing decides.
 
 use ipnet::IpNet;
+use jit_api::wire::{Grant, Why, transport_name};
 use jit_common::{
     abi::{Mode, Transport},
     reason::{Reason, Verdict},
 };
 use jit_policy::{EntryKey, Packet, PortPolicy, Protocol, Right};
 
-use super::{
-    Core,
-    view::{GrantView, Peer, Refusal, WhyView},
-};
+use super::{Core, peer::Peer, refusal::Refusal};
 use crate::datapath::Trace;
 
 impl Core {
-    pub(super) fn why(&self, peer: &Peer, packet: Packet) -> Result<WhyView, Refusal> {
+    pub(super) fn why(&self, peer: &Peer, packet: &Packet) -> Result<Why, Refusal> {
         self.access.check(peer, Right::ReadAll)?;
-        if let Some(explanation) = self.not_filtered(&packet) {
+        if let Some(explanation) = self.not_filtered(packet) {
             let advice = Some("see `jitctl status` for the interfaces that are covered".to_owned());
-            let (verdict, mode) = (Verdict::Pass, self.config.mode.name());
-            return Ok(WhyView { packet, verdict, reason: None, mode, explanation, advice, grants: Vec::new() });
+            let decision = (Verdict::Pass, None, self.config.mode);
+            return Ok(answer(packet, decision, explanation, advice, Vec::new()));
         }
-        let trace = self.datapath.trace(&packet).map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        let grants = self.deciding(&packet, &trace);
+        let trace = self.datapath.trace(packet).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let grants = self.deciding(packet, &trace);
         let observed = trace.mode == Mode::Observe && trace.reason.verdict() == Verdict::Drop;
-        let mut explanation = self.explanation(&packet, &trace, &grants);
+        let mut explanation = self.explanation(packet, &trace, &grants);
         if observed {
             explanation.push_str("; it would be dropped, but the agent only observes");
         }
-        Ok(WhyView {
-            verdict: if observed { Verdict::Pass } else { trace.reason.verdict() },
-            reason: Some(trace.reason),
-            mode: trace.mode.name(),
-            explanation,
-            advice: self.advice(&packet, &trace),
-            grants,
-            packet,
-        })
+        let verdict = if observed { Verdict::Pass } else { trace.reason.verdict() };
+        let advice = self.advice(packet, &trace);
+        Ok(answer(packet, (verdict, Some(trace.reason), trace.mode), explanation, advice, grants))
     }
 
     /// Why the program would not see the packet, if so.
@@ -51,7 +43,7 @@ impl Core {
     }
 
     /// The live grants that let the packet pass, first to end first.
-    fn deciding(&self, packet: &Packet, trace: &Trace) -> Vec<GrantView> {
+    fn deciding(&self, packet: &Packet, trace: &Trace) -> Vec<Grant> {
         if !matches!(trace.reason, Reason::HostGrant | Reason::PrefixGrant) {
             return Vec::new();
         }
@@ -64,7 +56,7 @@ impl Core {
         covering.filter_map(|grant| Some(self.live_view(grant, self.particulars.get(&grant.id)?))).collect()
     }
 
-    fn explanation(&self, packet: &Packet, trace: &Trace, grants: &[GrantView]) -> String {
+    fn explanation(&self, packet: &Packet, trace: &Trace, grants: &[Grant]) -> String {
         let port = port_name(packet);
         let source = packet.source;
         let prefix = trace.entry.map(|(prefix, _)| prefix).unwrap_or_else(|| IpNet::from(source));
@@ -109,6 +101,26 @@ impl Core {
     fn policy_for(&self, packet: &Packet) -> Option<&PortPolicy> {
         let covers = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&packet.transport);
         self.config.ports.for_number(packet.number).find(covers)
+    }
+}
+
+fn answer(
+    packet: &Packet,
+    (verdict, reason, mode): (Verdict, Option<Reason>, Mode),
+    explanation: String,
+    advice: Option<String>,
+    grants: Vec<Grant>,
+) -> Why {
+    Why {
+        source: packet.source,
+        number: packet.number,
+        protocol: transport_name(packet.transport).to_owned(),
+        verdict: verdict.name().to_owned(),
+        reason: reason.map(|reason| reason.name().to_owned()),
+        mode: mode.name().to_owned(),
+        explanation,
+        advice,
+        grants,
     }
 }
 

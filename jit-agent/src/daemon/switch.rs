@@ -7,7 +7,7 @@ use jit_api::{
     terminal::{
         Agent, Exit, Outcome, Surroundings, agree, emit, in_force, ssh_session,
         table::{table, trial_lines},
-        text::{count, moment, sanitised, source, span},
+        text::{count, moment, prefix, sanitised, span},
     },
     wire::{Enable, Enforcement, EnforcementChange, Grant, Nothing, Session},
 };
@@ -147,14 +147,14 @@ fn before(now: &Enforcement, own: Option<&Session>) -> String {
         let number = count(now.connected.len(), "source is", "sources are");
         text.push_str(&format!("{number} connected to them by TCP now:\n"));
         let rows = now.connected.iter().map(|one| {
-            let is_own = own.is_some_and(|own| (own.source.as_str(), own.port) == (&one.source, one.port.into()));
+            let is_own = own.is_some_and(|own| own.port == i64::from(one.port) && own.source == one.source.to_string());
             let fate = match (one.break_glass, one.grant) {
                 (true, _) => "stays: break-glass".to_owned(),
                 (false, _) if is_own => "stays: you, with a grant for a time".to_owned(),
                 (false, Some(grant)) => format!("stays as long as grant {grant} lasts"),
                 (false, None) => "WILL BE CUT".to_owned(),
             };
-            [source(&one.source), one.port.to_string(), fate]
+            [one.source.to_string(), one.port.to_string(), fate]
         });
         text.push_str(&table(["source", ">port", "what becomes of it"], rows));
     }
@@ -183,7 +183,7 @@ fn own_grant(grant: &Grant, surroundings: &Surroundings) -> String {
     format!(
         "grant {}: {} is let in to port {} until {}; `jitctl extend {} --for 1h` makes it last\n",
         grant.id,
-        source(&grant.source),
+        prefix(&grant.source),
         grant.number,
         moment(grant.end_time_utc, surroundings),
         grant.id

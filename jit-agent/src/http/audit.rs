@@ -27,7 +27,7 @@ use tokio::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    core::{handle::CoreHandle, view::Peer},
+    core::{handle::CoreHandle, peer::Peer},
     http::failure::Failure,
     store::{AuditReader, AuditRow, AuditRows, StoreError},
 };

@@ -7,9 +7,9 @@ use axum::{
 use jit_api::{problem::Problem, wire};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{answers::change_of, body};
+use super::body;
 use crate::{
-    core::{handle::CoreHandle, view::Peer},
+    core::{handle::CoreHandle, peer::Peer},
     http::failure::Failure,
 };
 
@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
     get, path = "/v1/enforcement", operation_id = "enforcement", responses((status = 200, body = wire::Enforcement))
 )]
 async fn show(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Answer<wire::Enforcement> {
-    Ok(Json(core.enforcement(peer).await?.into()))
+    Ok(Json(core.enforcement(peer).await?))
 }
 
 /// Shuts the ports on trial: unless it is confirmed in time, they open again by themselves.
@@ -39,7 +39,7 @@ async fn enable(
 ) -> Answer<wire::EnforcementChange> {
     let body: wire::Enable = body::json_if_any(request).await?;
     let asked = body.check().map_err(Problem::invalid_values)?;
-    Ok(Json(core.enable(peer, asked).await?.into()))
+    Ok(Json(core.enable(peer, asked).await?))
 }
 
 /// Makes the trial that runs permanent, and writes what it tries into the configuration files.
@@ -53,7 +53,7 @@ async fn confirm(
     request: Request,
 ) -> Answer<wire::EnforcementChange> {
     let wire::Nothing {} = body::json_if_any(request).await?;
-    Ok(Json(change_of(core.confirm(peer).await?)))
+    Ok(Json(core.confirm(peer).await?))
 }
 
 /// Ends the trial that runs; if none does, lets all packets pass, and writes that into the configuration files.
@@ -67,5 +67,5 @@ async fn disable(
     request: Request,
 ) -> Answer<wire::EnforcementChange> {
     let wire::Nothing {} = body::json_if_any(request).await?;
-    Ok(Json(change_of(core.disable(peer).await?)))
+    Ok(Json(core.disable(peer).await?))
 }

@@ -8,13 +8,10 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use jit_api::{
-    problem::{Code, MEDIA_TYPE, Problem},
-    wire::Effects,
-};
+use jit_api::problem::{Code, MEDIA_TYPE, Problem};
 use jit_policy::Violation;
 
-use crate::core::{change::ChangeRefusal, view::Refusal};
+use crate::core::{change::ChangeRefusal, refusal::Refusal};
 
 /// The answer of a route that fails.
 #[derive(Debug)]
@@ -53,11 +50,9 @@ impl From<Refusal> for Failure {
 fn of_change(refusal: ChangeRefusal, detail: String) -> Problem {
     match refusal {
         ChangeRefusal::OtherVersion => Problem::new(Code::PreconditionFailed, detail),
-        ChangeRefusal::Unconfirmed { effects, unnamed } => Problem {
-            effects: Some(Box::new(Effects::from(*effects))),
-            unnamed: Some(unnamed),
-            ..Problem::new(Code::NeedsConfirmation, detail)
-        },
+        ChangeRefusal::Unconfirmed { effects, unnamed } => {
+            Problem { effects: Some(effects), unnamed: Some(unnamed), ..Problem::new(Code::NeedsConfirmation, detail) }
+        }
         ChangeRefusal::Overlap(id, known) => {
             let (port, given) = (id.to_string(), id.protocol.to_string());
             let allowed = format!("a protocol that {known} does not include");

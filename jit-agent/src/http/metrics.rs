@@ -7,11 +7,12 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
+use jit_common::abi::Mode;
 
 use crate::{
     core::{
+        answer::{Metrics, Whole},
         handle::CoreHandle,
-        view::{MetricsView, StatusView},
     },
     datapath::PortCounts,
     http::failure::Failure,
@@ -24,40 +25,30 @@ pub(super) async fn for_everybody(State(core): State<CoreHandle>) -> Result<Resp
     Ok(answer(&core.metrics(None).await?))
 }
 
-pub(super) fn answer(view: &MetricsView) -> Response {
-    ([(CONTENT_TYPE, MEDIA_TYPE)], text(view)).into_response()
+pub(super) fn answer(metrics: &Metrics) -> Response {
+    ([(CONTENT_TYPE, MEDIA_TYPE)], text(metrics)).into_response()
 }
 
 /// All of them.
-fn text(view: &MetricsView) -> String {
+fn text(metrics: &Metrics) -> String {
     let mut text = Text(String::new());
     // Writing to a string can't fail.
-    let _ = write(&mut text, view);
+    let _ = write(&mut text, metrics);
     text.0
 }
 
-fn write(text: &mut Text, view: &MetricsView) -> fmt::Result {
-    let MetricsView { status, ports, live_grants, events, store_works } = view;
-    let StatusView {
-        mode,
-        version,
-        interfaces,
-        uncovered,
-        intended_grants,
-        enforced_grants,
-        counters: _,
-        faults,
-        warnings: _,
-        trial,
-    } = status;
+fn write(text: &mut Text, metrics: &Metrics) -> fmt::Result {
+    let Metrics { whole, ports, live_grants, events, store_works } = metrics;
+    let Whole { mode, interfaces, uncovered, intended_grants, enforced_grants, counters: _, faults, trial_remaining } =
+        whole;
 
     text.head("build_info", "gauge", "Version of the agent.")?;
-    text.sample("build_info", &[("version", version)], 1)?;
+    text.sample("build_info", &[("version", &env!("CARGO_PKG_VERSION"))], 1)?;
     text.head("enforcing", "gauge", "Whether drops are carried out.")?;
-    text.sample("enforcing", &[], u8::from(*mode == "enforce"))?;
-    if let Some(trial) = trial {
+    text.sample("enforcing", &[], u8::from(*mode == Mode::Enforce))?;
+    if let Some(remaining) = trial_remaining {
         text.head("trial_seconds_remaining", "gauge", "How long the trial still runs; left out where none does.")?;
-        text.sample("trial_seconds_remaining", &[], trial.remaining.as_secs())?;
+        text.sample("trial_seconds_remaining", &[], remaining.as_secs())?;
     }
     text.head("faults", "gauge", "Things that are broken, as status lists them.")?;
     text.sample("faults", &[], faults.len())?;
@@ -164,7 +155,7 @@ mod tests {
         interfaces[0].name = "odd\"name\\".to_owned();
         interfaces[0].covered_after = Some(Duration::from_millis(2));
         agent.machine.kernel.set_interfaces(&interfaces);
-        let view = MetricsView {
+        let metrics = Metrics {
             // The tables in memory count packets alone.
             ports: vec![
                 PortCounts { ports: vec![], counters: vec![(Mode::Enforce, Reason::NotIp, 5)], events: 0 },
@@ -178,7 +169,7 @@ mod tests {
             store_works: false,
             ..agent.wait(agent.core.metrics(None)).unwrap()
         };
-        let text = text(&view);
+        let text = text(&metrics);
         for line in [
             "# TYPE jit_agent_packets_total counter",
             "jit_agent_packets_total{port=\"none\",mode=\"enforce\",verdict=\"pass\",reason=\"not_ip\"} 5",

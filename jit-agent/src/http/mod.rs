@@ -49,7 +49,7 @@ use self::{
     refused::Refused,
 };
 #[cfg(any(test, feature = "testing"))]
-use crate::core::view::Peer;
+use crate::core::peer::Peer;
 use crate::core::{handle::CoreHandle, presence::Presence};
 
 pub use self::bind::{BindError, bind};

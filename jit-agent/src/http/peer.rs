@@ -11,7 +11,7 @@ use std::{
 use nix::unistd::{Uid, User};
 use tokio::{net::UnixStream, sync::OnceCell, task::spawn_blocking};
 
-use crate::core::view::Peer;
+use crate::core::peer::Peer;
 
 /// Groups that a process may have (NGROUPS_MAX).
 const MOST_GROUPS: usize = 65_536;

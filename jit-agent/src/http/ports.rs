@@ -24,7 +24,7 @@ use crate::{
     core::{
         change::{Changed, PortEdit},
         handle::CoreHandle,
-        view::Peer,
+        peer::Peer,
     },
     http::failure::Failure,
 };
@@ -42,7 +42,7 @@ pub(super) async fn list(
     Extension(peer): Extension<Peer>,
 ) -> Versioned<wire::List<wire::Port>> {
     let list = core.ports(peer).await?;
-    Ok((etag(&list.version), Json(list.ports.into())))
+    Ok((etag(&list.version), Json(list.ports.into_iter().map(wire::Port::from).collect::<Vec<_>>().into())))
 }
 
 /// Makes or replaces one port policy.

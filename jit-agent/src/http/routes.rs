@@ -33,7 +33,7 @@ use super::{
     ports, watch,
 };
 use crate::{
-    core::{handle::CoreHandle, view::Peer},
+    core::{handle::CoreHandle, peer::Peer},
     http::failure::Failure,
 };
 
@@ -132,7 +132,7 @@ async fn method_not_allowed(method: Method, request: Request) -> Failure {
 /// The agent as a whole.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = wire::Status)))]
 async fn status(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Answer<wire::Status> {
-    Ok(Json(core.status(peer).await?.into()))
+    Ok(Json(core.status(peer).await?))
 }
 
 fn bad_query(error: &QueryRejection, example: &str) -> Failure {
@@ -160,7 +160,7 @@ async fn why(
     let Query(query) = query
         .map_err(|error| bad_query(&error, "?source=192.0.2.7&port=22&protocol=TCP&to=192.0.2.1&interface=eth0"))?;
     let packet = query.check().map_err(Problem::invalid_query)?;
-    Ok(Json(core.why(peer, packet).await?.into()))
+    Ok(Json(core.why(peer, packet).await?))
 }
 
 /// Packets as they are reported: events `packet` with a PacketEvent and `not_shown` with a NotShown, without end.

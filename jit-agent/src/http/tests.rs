@@ -14,17 +14,13 @@ use std::{
     time::Duration,
 };
 
+use jit_api::wire::Effects;
 use jit_policy::{PortId, Protocol, Role};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use crate::{
-    core::{
-        Access,
-        change::{ChangeRefusal, Effects},
-        presence::Presence,
-        view::{Peer, Refusal},
-    },
+    core::{Access, change::ChangeRefusal, peer::Peer, presence::Presence, refusal::Refusal},
     datapath::MemoryDatapath,
     testing::{
         agent::Agent,

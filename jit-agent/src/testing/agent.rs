@@ -17,7 +17,7 @@ use tokio::{
 
 use super::machine::Machine;
 use crate::{
-    core::{CoreHandle, view::Peer},
+    core::{CoreHandle, peer::Peer},
     http,
 };
 

@@ -2,7 +2,7 @@
 
 use jit_policy::Role;
 
-use crate::core::{Access, view::Peer};
+use crate::core::{Access, peer::Peer};
 
 /// Requests access.
 pub const ALICE: u32 = 4_000_000_001;

@@ -13,9 +13,8 @@ use jit_agent::{
     clock::{Clock as _, SystemClock},
     config::Config,
     core::{
-        Access, Boot, Command, Core, Origin, Parts, connected_to,
-        handle::Opening,
-        view::{Extended, Peer, Refusal},
+        Access, Boot, Command, Core, Origin, Parts, answer::Extended, connected_to, handle::Opening, peer::Peer,
+        refusal::Refusal,
     },
     datapath::{Datapath as _, xdp::XdpDatapath},
     events::EventHub,
@@ -170,7 +169,9 @@ impl Keeper for CoreKeeper {
         let extended = self.ask(|peer, reply| Command::Open(Opening::Extend(peer, id, duration, reply)));
         self.expect_no_fault()?;
         match extended {
-            Ok(extended) => Ok(matches!(extended, Extended::Grant(grant) if grant.remaining == duration)),
+            Ok(extended) => {
+                Ok(matches!(extended, Extended::Grant(grant) if grant.remaining_seconds == duration.as_secs()))
+            }
             // It has ended, and waits to be swept.
             Err(error) if matches!(error.downcast_ref(), Some(Refusal::NotFound { .. })) => Ok(false),
             Err(error) => Err(error),

@@ -58,11 +58,16 @@ pub fn port(number: u16, protocol: &str) -> String {
     format!("{number}/{protocol}")
 }
 
+/// A source as text: an address alone where the prefix holds just one; as it is where it is no prefix.
+#[must_use]
+pub fn source(text: &str) -> String {
+    text.parse().map_or_else(|_| sanitised(text), |parsed| prefix(&parsed))
+}
+
 /// A source: an address alone where the prefix holds just one.
 #[must_use]
-pub fn source(prefix: &str) -> String {
-    let address = prefix.parse::<IpNet>().ok().and_then(|prefix| single_address(&prefix));
-    address.map_or_else(|| sanitised(prefix), |address| address.to_string())
+pub fn prefix(source: &IpNet) -> String {
+    single_address(source).map_or_else(|| source.to_string(), |address| address.to_string())
 }
 
 /// A number and what it counts.

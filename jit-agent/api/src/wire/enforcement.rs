@@ -4,12 +4,13 @@ use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use jit_policy::{
-    EnableAsked, LONGEST_MAXIMUM, LONGEST_TRIAL, SHORTEST_TRIAL, Session as Seen, Violation, parse_iso_span,
+    EnableAsked, GrantId, LONGEST_MAXIMUM, LONGEST_TRIAL, SHORTEST_TRIAL, Session as Seen, TrialKind, Violation,
+    iso_span, parse_iso_span,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Grant, body::Faults};
+use super::{Grant, body::Faults, whole_seconds};
 use crate::schema;
 
 /// How long a trial lasts where nothing is said.
@@ -146,20 +147,36 @@ pub struct Trial {
     pub remaining: String,
 }
 
+impl Trial {
+    /// A trial that ends so much later than the moment at which it is shown.
+    #[must_use]
+    pub fn new(kind: TrialKind, until_utc: Timestamp, remaining: Duration) -> Self {
+        let kind = match kind {
+            TrialKind::Enable => "enable",
+            TrialKind::Ports => "ports",
+            TrialKind::Reload => "reload",
+        };
+        // Whole seconds are exact enough for people and programs; a trial that runs has one left at least.
+        let remaining = iso_span(Duration::from_secs(whole_seconds(remaining)));
+        Self { kind: kind.to_owned(), until_utc, remaining }
+    }
+}
+
 /// A source that is connected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connected {
     /// Where from.
     #[schema(value_type = schema::Address)]
-    pub source: String,
+    pub source: IpAddr,
     /// To which port.
     #[schema(value_type = schema::PortNumber)]
     pub port: u16,
     /// Whether it is always let in.
     pub break_glass: bool,
     /// Number of the grant that lets it in; null with `breakGlass` false: enforcement cuts it off.
-    pub grant: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    pub grant: Option<GrantId>,
 }
 
 /// Ways in that need nobody at this host.

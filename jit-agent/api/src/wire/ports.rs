@@ -194,6 +194,14 @@ pub struct Effects {
     pub shortened: Vec<Grant>,
 }
 
+impl Effects {
+    /// Whether a change does nothing of the kind.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.opened.is_empty() && self.ended.is_empty() && self.shortened.is_empty()
+    }
+}
+
 /// Answer to a change of one port policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,7 @@
 //! Requests as the agent shows them.
 
 use jiff::Timestamp;
+use jit_policy::{GrantId, RequestId, RequestedPort, Until, iso_span};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,7 +12,8 @@ use super::Grant;
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     /// Its number.
-    pub id: i64,
+    #[schema(value_type = i64)]
+    pub id: RequestId,
     /// Who asked; `name via delegate` if a delegate asked in a name.
     pub requestor: String,
     /// User id of who sent it.
@@ -41,7 +43,8 @@ pub struct Pending {
     /// Until when it waits.
     pub until_utc: Timestamp,
     /// Number of the grant that it would extend; null: it asks for new ones.
-    pub extends: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    pub extends: Option<GrantId>,
     /// What it would open.
     pub ports: Vec<PendingPort>,
 }
@@ -60,6 +63,23 @@ pub struct PendingPort {
     pub duration: Option<String>,
     /// Until when; null if it says for how long.
     pub end_time_utc: Option<Timestamp>,
+}
+
+impl From<RequestedPort> for PendingPort {
+    fn from(port: RequestedPort) -> Self {
+        let RequestedPort { number, protocol, sources, until } = port;
+        let (duration, end_time_utc) = match until {
+            Until::For(duration) => (Some(iso_span(duration)), None),
+            Until::Time(end) => (None, Some(end)),
+        };
+        Self {
+            number,
+            protocol: protocol.map(|protocol| protocol.wire_name().to_owned()),
+            allowed_source_address_prefixes: sources.iter().map(ToString::to_string).collect(),
+            duration,
+            end_time_utc,
+        }
+    }
 }
 
 /// What became of a request.

@@ -8,7 +8,7 @@ use jit_api::{
     wire::{Grant, GrantState, Pending, PendingPort, Request, RequestState},
 };
 
-use super::{end, moment, port, sanitised, source, table};
+use super::{end, moment, port, prefix, sanitised, source, table};
 
 /// How many sources of a request that waits are named.
 const SHOWN_SOURCES: usize = 4;
@@ -102,7 +102,7 @@ pub(crate) fn open(grant: &Grant, surroundings: &Surroundings) -> String {
     format!(
         "{} open for {} until {}, grant {}\n",
         port(grant.number, &grant.protocol),
-        source(&grant.source),
+        prefix(&grant.source),
         end(grant, surroundings),
         grant.id
     )

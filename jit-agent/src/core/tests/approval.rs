@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn deny(world: &mut World, peer: &Peer, id: RequestId) -> Result<RequestView, Refusal> {
+fn deny(world: &mut World, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
     let peer = peer.clone();
     world.ask(|reply| Command::Deny(peer, id, "not today".to_owned(), reply))
 }
 
-fn cancel(world: &mut World, peer: &Peer, id: RequestId) -> Result<RequestView, Refusal> {
+fn cancel(world: &mut World, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
     let peer = peer.clone();
     world.ask(|reply| Command::Cancel(peer, id, String::new(), reply))
 }
@@ -24,7 +24,7 @@ fn nothing_is_open_until_someone_else_approves_and_the_time_counts_from_then() {
     world.pass(300);
     let approved = world.approve(&carol(), id).unwrap();
     assert_eq!((approved.status, approved.decided_by.as_deref()), (RequestState::Approved, Some("carol")));
-    assert_eq!(approved.grants[0].remaining, secs(3600));
+    assert_eq!(approved.grants[0].remaining_seconds, 3600);
     assert!(world.admits(5986, "192.0.2.7"));
     assert_eq!(world.events()[1..], ["requested", "approved", "granted"]);
     assert_eq!(world.last("approved")["by"]["name"], "carol");

@@ -26,7 +26,7 @@ fn the_wall_clock_changes_nothing_within_a_boot() {
         world.pass(50);
         world.restart();
         assert!(world.admits(22, "192.0.2.7"));
-        assert_eq!(world.core().grants(&root(), ALL).unwrap().value[0].remaining, secs(50));
+        assert_eq!(world.core().grants(&root(), ALL).unwrap().value[0].remaining_seconds, 50);
         world.pass(50);
         assert!(!world.admits(22, "192.0.2.7"));
         assert_eq!(world.states(), ["expired"]);

@@ -151,7 +151,10 @@ fn each_grant_of_an_unanswered_revocation_is_ended_or_live_in_store_and_kernel_a
         world.restart();
         let live = world.states().iter().filter(|state| *state == "live").count();
         let status = world.core().status(&root()).unwrap();
-        assert_eq!((status.intended_grants, status.enforced_grants, status.faults), (live, live, Vec::new()));
+        assert_eq!(
+            (status.grants.intended, status.grants.enforced, status.faults),
+            (live as u64, live as u64, Vec::new())
+        );
         let closed = changes + usize::from(after);
         assert_eq!(live < 3, closed > 0, "what was closed stays closed: {changes} {after}");
         let needed: usize = world.core().book.entries().count();

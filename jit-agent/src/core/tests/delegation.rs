@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn push(world: &mut World, peer: &Peer, named: &str, number: u32) -> Result<RequestView, Refusal> {
+fn push(world: &mut World, peer: &Peer, named: &str, number: u32) -> Result<Request, Refusal> {
     let request = request(vec![port(number, &["192.0.2.7"], 60)]);
     let submission = Submission { request, named: Some(named.to_owned()), key: None };
     let peer = peer.clone();
@@ -17,7 +17,7 @@ fn pusher() -> Peer {
 fn both_the_delegate_and_the_one_who_is_named_are_recorded() {
     let mut world = World::new();
     let made = push(&mut world, &pusher(), "alice@example.org", 22).unwrap();
-    assert_eq!((made.requestor.as_str(), made.uid), ("alice@example.org via pusher", PUSHER));
+    assert_eq!((made.requestor.as_str(), made.requestor_uid), ("alice@example.org via pusher", PUSHER));
     let requested = world.last("requested");
     assert_eq!(requested["requestor"], "alice@example.org via pusher");
     assert_eq!(

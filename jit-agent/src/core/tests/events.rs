@@ -26,11 +26,11 @@ fn sudo() -> Peer {
     after_login(root(), ALICE, "alice")
 }
 
-fn deny(world: &mut World, peer: Peer, id: RequestId) -> Result<RequestView, Refusal> {
+fn deny(world: &mut World, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
     world.ask(|reply| Command::Deny(peer, id, "not today".to_owned(), reply))
 }
 
-fn cancel(world: &mut World, peer: Peer, id: RequestId) -> Result<RequestView, Refusal> {
+fn cancel(world: &mut World, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
     world.ask(|reply| Command::Cancel(peer, id, String::new(), reply))
 }
 

@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn granted(result: Result<Extended, Refusal>) -> Duration {
+fn granted(result: Result<Extended, Refusal>) -> u64 {
     match result.unwrap() {
-        Extended::Grant(grant) => grant.remaining,
+        Extended::Grant(grant) => grant.remaining_seconds,
         Extended::Waits(request) => panic!("{request:?} waits"),
     }
 }
@@ -25,7 +25,7 @@ fn with_grant() -> World {
 fn an_extension_counts_from_now_and_holds_over_restart_and_reboot() {
     let mut world = with_grant();
     world.pass(900);
-    assert_eq!(granted(world.extend(&alice(), 1, 3600)), secs(3600));
+    assert_eq!(granted(world.extend(&alice(), 1, 3600)), 3600);
     world.pass(200);
     assert!(world.admits(22, "192.0.2.7"));
     world.restart();
@@ -42,7 +42,7 @@ fn an_extension_counts_from_now_and_holds_over_restart_and_reboot() {
 #[test]
 fn an_extension_never_shortens() {
     let mut world = with_grant();
-    assert_eq!(granted(world.extend(&alice(), 1, 10)), secs(1000));
+    assert_eq!(granted(world.extend(&alice(), 1, 10)), 1000);
     assert_eq!(world.count("extended"), 0);
     world.pass(999);
     assert!(world.admits(22, "192.0.2.7"));
@@ -53,7 +53,7 @@ fn extending_again_and_again_never_gets_past_the_maximum_from_now() {
     let mut world = with_grant();
     assert_eq!(violation(world.extend(&alice(), 1, 3 * 3600 + 1)), "duration");
     for _ in 0..3 {
-        assert_eq!(granted(world.extend(&alice(), 1, 3 * 3600)), secs(3 * 3600));
+        assert_eq!(granted(world.extend(&alice(), 1, 3 * 3600)), 3 * 3600);
     }
     world.pass(3 * 3600);
     assert!(!world.admits(22, "192.0.2.7"));
@@ -65,7 +65,7 @@ fn only_who_asked_for_a_grant_and_admins_extend_it() {
     let unknown = Err(Refusal::NotFound { what: "live grant", id: 1 });
     assert_eq!(world.extend(&bob(), 1, 3600), unknown);
     assert!(matches!(world.extend(&carol(), 1, 3600), Err(Refusal::NotPermitted { role: "requester", .. })));
-    assert_eq!(granted(world.extend(&root(), 1, 3600)), secs(3600));
+    assert_eq!(granted(world.extend(&root(), 1, 3600)), 3600);
     world.pass(3600);
     assert_eq!(world.extend(&alice(), 1, 3600), unknown, "it has ended");
 }
@@ -98,7 +98,7 @@ fn where_approval_is_required_the_extension_waits_for_it_and_the_grant_for_nothi
     world.pass(300);
     assert_eq!(world.approve(&after_login(bob(), ALICE, "alice"), request.id), Err(Refusal::OwnRequest { id: 2 }));
     let approved = world.approve(&carol(), request.id).unwrap();
-    assert_eq!((approved.grants[0].id, approved.grants[0].remaining), (GrantId(1), secs(3600)));
+    assert_eq!((approved.grants[0].id, approved.grants[0].remaining_seconds), (GrantId(1), 3600));
     world.pass(3599);
     assert!(world.admits(5986, "192.0.2.7"));
 }

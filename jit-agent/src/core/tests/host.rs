@@ -1,11 +1,11 @@
 //! Changes of the configuration, and what can be seen of enforcement.
 
+use jit_api::wire::{EnforcementChange, Status};
 use jit_common::abi::Mode;
 use jit_policy::{EnableAsked, PortPolicy, Protocol, Reload, Session};
 
 use super::{
     change::{Changed, PortEdit},
-    view::{Enabled, StatusView},
     *,
 };
 use crate::config::{edit::Edit, trial};
@@ -89,19 +89,19 @@ impl Host {
         self.begin(false);
     }
 
-    pub(super) fn enable(&mut self, asked: EnableAsked) -> Result<Enabled, Refusal> {
+    pub(super) fn enable(&mut self, asked: EnableAsked) -> Result<EnforcementChange, Refusal> {
         self.world.ask(|reply| Command::Enable(root(), asked, Vec::new(), reply))
     }
 
     pub(super) fn confirm(&mut self) -> Result<bool, Refusal> {
-        self.world.ask(|reply| Command::Confirm(root(), Vec::new(), reply)).map(|(_, durable)| durable)
+        self.world.ask(|reply| Command::Confirm(root(), Vec::new(), reply)).map(|change| change.durable)
     }
 
     pub(super) fn disable(&mut self) -> Result<bool, Refusal> {
-        self.world.ask(|reply| Command::Disable(root(), Vec::new(), reply)).map(|(_, durable)| durable)
+        self.world.ask(|reply| Command::Disable(root(), Vec::new(), reply)).map(|change| change.durable)
     }
 
-    pub(super) fn status(&mut self) -> StatusView {
+    pub(super) fn status(&mut self) -> Status {
         self.world.core().status(&root()).unwrap()
     }
 

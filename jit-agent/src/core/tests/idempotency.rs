@@ -3,7 +3,7 @@
 use jit_policy::IdempotencyKey;
 
 use super::*;
-use crate::core::view::Submitted;
+use crate::core::answer::Submitted;
 
 fn send(world: &mut World, peer: &Peer, key: &str, body: u8) -> Result<Submitted, Refusal> {
     let request = request(vec![port(22, &["192.0.2.7"], 1000)]);
@@ -20,11 +20,14 @@ fn a_repeated_request_is_made_once_and_shows_how_its_grants_are_now() {
     for _ in 0..2 {
         let again = send(&mut world, &alice(), "key", 1).unwrap();
         assert_eq!((again.request.id, again.replayed), (first.request.id, true));
-        assert_eq!(again.request.grants[0].remaining, secs(900));
+        assert_eq!(again.request.grants[0].remaining_seconds, 900);
         world.restart();
     }
     world.revoke(&Selection::All);
-    assert_eq!(send(&mut world, &alice(), "key", 1).unwrap().request.grants[0].status, view::GrantStatus::Revoked);
+    assert_eq!(
+        send(&mut world, &alice(), "key", 1).unwrap().request.grants[0].status,
+        jit_api::wire::GrantState::Revoked
+    );
     assert_eq!((world.states().len(), world.count("requested")), (1, 1));
 }
 

@@ -27,20 +27,16 @@ use std::{
 };
 
 use jiff::Timestamp;
+use jit_api::wire::{Request, RequestState, Revocation};
 use jit_common::{abi::Transport, reason::Verdict};
 use jit_policy::{
     GrantFilter, NewRequest, PortId, RequestFilter, RequestedPort, Role, Selection, Submission, Until, parse_source,
 };
 use tokio::sync::oneshot;
 
-use super::{
-    handle::Opening,
-    view::{Extended, Peer, RequestView, Revocation},
-    *,
-};
+use super::{answer::Extended, handle::Opening, peer::Peer, *};
 use crate::{
     datapath::MemoryDatapath,
-    store::RequestState,
     testing::{
         machine::Machine,
         people::{ALICE, BOB, CAROL, PUSHER, VIEWER, alice, bob, carol, peer, root},
@@ -151,17 +147,17 @@ impl World {
         self.core.as_mut().unwrap()
     }
 
-    fn submit(&mut self, ports: Vec<RequestedPort>) -> Result<RequestView, Refusal> {
+    fn submit(&mut self, ports: Vec<RequestedPort>) -> Result<Request, Refusal> {
         self.submit_as(&root(), request(ports))
     }
 
-    fn submit_as(&mut self, peer: &Peer, request: NewRequest) -> Result<RequestView, Refusal> {
+    fn submit_as(&mut self, peer: &Peer, request: NewRequest) -> Result<Request, Refusal> {
         let submission = Submission { request, named: None, key: None };
         let open = |reply| Command::Open(Opening::Submit(peer.clone(), submission, reply));
         self.ask(open).map(|submitted| submitted.request)
     }
 
-    fn approve(&mut self, peer: &Peer, id: RequestId) -> Result<RequestView, Refusal> {
+    fn approve(&mut self, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Open(Opening::Approve(peer.clone(), id, reply)))
     }
 

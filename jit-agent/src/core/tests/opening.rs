@@ -18,7 +18,7 @@ fn a_request_opens_what_it_names_and_nothing_else() {
     let mut world = with_one_grant();
     let done = world.submit(several()).unwrap();
     assert_eq!(done.status, RequestState::Approved);
-    let shown: Vec<_> = done.grants.iter().map(|grant| (grant.source.to_string(), grant.remaining.as_secs())).collect();
+    let shown: Vec<_> = done.grants.iter().map(|grant| (grant.source.to_string(), grant.remaining_seconds)).collect();
     let expected = [("192.0.2.7/32", 3000), ("10.0.0.0/8", 3000), ("10.1.0.0/16", 3000), ("2001:db8::7/128", 600)];
     assert_eq!(shown, expected.map(|(source, seconds)| (source.to_owned(), seconds)));
     assert_eq!(world.core().request(&root(), done.id).unwrap(), done, "the store says the same");
@@ -34,7 +34,7 @@ fn a_request_opens_what_it_names_and_nothing_else() {
     }
     assert_eq!(world.states(), ["live"; 5]);
     let status = world.core().status(&root()).unwrap();
-    assert_eq!((status.intended_grants, status.enforced_grants, status.faults), (5, 5, Vec::new()));
+    assert_eq!((status.grants.intended, status.grants.enforced, status.faults), (5, 5, Vec::new()));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn ten_thousand_sources_are_opened_shown_and_closed_in_a_few_seconds() {
     };
     assert_eq!(world.submit(vec![port(22, &sources, 60)]).unwrap().grants.len(), 10_000);
     lap("opening", 20);
-    assert_eq!(world.core().status(&root()).unwrap().enforced_grants, 10_000);
+    assert_eq!(world.core().status(&root()).unwrap().grants.enforced, 10_000);
     assert_eq!(world.core().ports(&root()).unwrap()[0].live_grants, 10_000);
     lap("showing", 25);
     world.clock.advance(secs(60));

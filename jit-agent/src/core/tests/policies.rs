@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use jit_api::wire::Grant;
 use jit_common::abi::Mode;
 use jit_policy::{AuditFilter, PortPolicy, Protocol, Reload};
 use serde_json::json;
@@ -9,7 +10,6 @@ use serde_json::json;
 use super::{
     change::{ChangeRefusal, Changed, PortEdit},
     host::{Host, SSH},
-    view::GrantView,
     *,
 };
 use crate::config::{accepted, edit::Edit};
@@ -27,7 +27,7 @@ fn unconfirmed(result: Result<Changed, Refusal>) -> (Vec<String>, Vec<i64>, Vec<
     }
 }
 
-fn ids(grants: &[GrantView]) -> Vec<i64> {
+fn ids(grants: &[Grant]) -> Vec<i64> {
     grants.iter().map(|grant| grant.id.0).collect()
 }
 
@@ -79,7 +79,7 @@ fn a_shorter_maximum_cuts_grants_to_it_in_kernel_and_store() {
     let edit = Edit::Set(PortPolicy { max_duration: secs(600), ..host.policy(SSH) });
     assert_eq!(unconfirmed(host.change(edit.clone(), false)), (vec![], vec![], vec![1]));
     let done = host.change(edit, true).unwrap();
-    assert_eq!(done.effects.shortened[0].remaining, secs(600));
+    assert_eq!(done.effects.shortened[0].remaining_seconds, 600);
     host.world.restart();
     host.world.pass(599);
     assert!(host.world.admits(22, "192.0.2.7"));

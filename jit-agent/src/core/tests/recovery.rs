@@ -10,7 +10,7 @@ fn with_grants() -> World {
 }
 
 fn remaining(world: &mut World) -> Vec<u64> {
-    world.core().grants(&root(), ALL).unwrap().value.iter().map(|grant| grant.remaining.as_secs()).collect()
+    world.core().grants(&root(), ALL).unwrap().value.iter().map(|grant| grant.remaining_seconds).collect()
 }
 
 #[test]

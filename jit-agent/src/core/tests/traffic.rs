@@ -8,7 +8,7 @@ impl World {
     fn uses(&mut self) -> Vec<(i64, Option<Timestamp>, Option<Timestamp>)> {
         let mut grants = self.core().grants(&root(), ALL).unwrap().value;
         grants.sort_by_key(|grant| grant.id);
-        grants.iter().map(|grant| (grant.id.0, grant.last_packet, grant.last_connection)).collect()
+        grants.iter().map(|grant| (grant.id.0, grant.last_packet_time_utc, grant.last_connection_time_utc)).collect()
     }
 
     fn last_connection(&mut self, number: u16) -> Option<Timestamp> {

@@ -3,13 +3,12 @@
 use std::fs;
 
 use jit_common::abi::Mode;
-use jit_policy::{EnableAsked, PortPolicy, Session};
+use jit_policy::{EnableAsked, PortPolicy, Session, iso_span};
 use serde_json::json;
 
 use super::{
     change::ChangeRefusal,
     host::{Host, LENGTH, OPERATOR, SSH, asked, is_open, is_shut, passes, session},
-    view::Cover,
     *,
 };
 use crate::config::{accepted, edit::Edit, unloaded};
@@ -23,7 +22,7 @@ fn a_trial_shuts_the_ports_for_all_but_the_operator_and_opens_them_again_at_its_
     assert!(is_shut(&host) && enabled.durable);
     assert_eq!(enabled.grant.unwrap().source, parse_source(OPERATOR).unwrap());
     let status = host.status();
-    assert_eq!((status.mode, status.trial.unwrap().remaining), ("enforce", secs(LENGTH)));
+    assert_eq!((status.mode.as_str(), status.trial.unwrap().remaining), ("enforce", iso_span(secs(LENGTH))));
     assert_eq!(host.text(), before, "a reboot comes up observing");
 
     host.world.pass(LENGTH - 1);
@@ -32,7 +31,7 @@ fn a_trial_shuts_the_ports_for_all_but_the_operator_and_opens_them_again_at_its_
     assert!(is_open(&host), "without any act of the agent");
     host.world.core().sweep();
     assert!(is_open(&host) && !host.written());
-    assert_eq!((host.status().mode, host.status().trial), ("observe", None));
+    assert_eq!((host.status().mode.as_str(), host.status().trial), ("observe", None));
     assert_eq!((host.world.count("enabled"), host.world.count("trial_ended")), (1, 1));
     assert_eq!(host.world.last("trial_ended")["by"], serde_json::Value::Null);
     host.world.pass(LENGTH);
@@ -46,7 +45,7 @@ fn a_restart_goes_on_with_the_trial_and_another_boot_observes() {
     host.world.clock.advance(secs(100));
     host.begin(true);
     assert!(is_shut(&host));
-    assert_eq!(host.status().trial.unwrap().remaining, secs(LENGTH - 100));
+    assert_eq!(host.status().trial.unwrap().remaining, iso_span(secs(LENGTH - 100)));
     host.world.pass(LENGTH - 100);
     assert!(is_open(&host) && !host.written());
 
@@ -66,7 +65,7 @@ fn a_confirmed_trial_is_in_the_file_and_has_no_end() {
     assert!(!host.written());
     host.world.pass(LENGTH + 100);
     assert!(is_shut(&host));
-    assert_eq!((host.status().mode, host.status().trial), ("enforce", None));
+    assert_eq!((host.status().mode.as_str(), host.status().trial), ("enforce", None));
     assert_eq!((host.world.count("confirmed"), host.world.count("trial_ended")), (1, 0));
     let kept = accepted::recall(host.world.dir.path()).unwrap();
     assert_eq!(kept.mode, Mode::Enforce, "a start with a broken file would enforce too");
@@ -119,7 +118,7 @@ fn an_operator_who_could_not_be_let_in_is_told_what_to_write() {
     assert!(is_open(&host) && !host.written());
     let own_approval = Session { port: 5986, ..session(OPERATOR) };
     let enabled = host.enable(EnableAsked { session: Some(own_approval), ..asked() }).unwrap();
-    assert_eq!(enabled.grant.unwrap().remaining, secs(3600), "an admin needs no second person");
+    assert_eq!(enabled.grant.unwrap().remaining_seconds, 3600, "an admin needs no second person");
     assert!(passes(&host, 5986, OPERATOR) && !passes(&host, 22, OPERATOR));
 }
 
@@ -151,9 +150,9 @@ fn who_is_connected_is_shown_with_what_lets_them_in() {
         Ok(sources.map(|source| (source.parse().unwrap(), 22)).to_vec())
     };
     let view = host.world.ask(|reply| Command::Enforcement(root(), vec![peer(PUSHER, "pusher")], reply)).unwrap();
-    let covers: Vec<Option<Cover>> = view.sessions.iter().map(|session| session.covered).collect();
-    assert_eq!(covers, [Some(Cover::BreakGlass), Some(Cover::Grant(GrantId(1))), None]);
-    assert_eq!((view.break_glass.len(), view.delegates), (1, vec!["pusher".to_owned()]));
+    let covers: Vec<_> = view.connected.iter().map(|one| (one.break_glass, one.grant)).collect();
+    assert_eq!(covers, [(true, None), (false, Some(GrantId(1))), (false, None)]);
+    assert_eq!((view.ways_back.break_glass.len(), view.ways_back.delegates), (1, vec!["pusher".to_owned()]));
     assert!(host.world.ask(|reply| Command::Enforcement(alice(), Vec::new(), reply)).is_err());
 }
 

@@ -11,10 +11,7 @@ use jit_policy::GrantId;
 
 use super::{Answer, Number, bad_query, number_of};
 use crate::{
-    core::{
-        handle::CoreHandle,
-        view::{Extended, Peer},
-    },
+    core::{answer::Extended, handle::CoreHandle, peer::Peer},
     http::{body, failure::Failure},
 };
 
@@ -54,8 +51,8 @@ pub(super) async fn extend(
     let body: wire::Extend = body::json(request).await?;
     let duration = body.check().map_err(Problem::invalid_values)?;
     Ok(match core.extend(peer, GrantId(id), duration).await? {
-        Extended::Grant(grant) => Json(wire::Grant::from(grant)).into_response(),
-        Extended::Waits(request) => (StatusCode::ACCEPTED, Json(wire::Request::from(request))).into_response(),
+        Extended::Grant(grant) => Json(grant).into_response(),
+        Extended::Waits(request) => (StatusCode::ACCEPTED, Json(request)).into_response(),
     })
 }
 
@@ -71,5 +68,5 @@ pub(super) async fn revoke(
 ) -> Answer<wire::Revocation> {
     let body: wire::Revoke = body::json(request).await?;
     let (selection, reason) = body.check().map_err(Problem::invalid_values)?;
-    Ok(Json(core.revoke(peer, selection, reason).await?.into()))
+    Ok(Json(core.revoke(peer, selection, reason).await?))
 }

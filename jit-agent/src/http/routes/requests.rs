@@ -12,12 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Answer, Number, bad_query, number_of};
 use crate::{
-    core::{
-        handle::CoreHandle,
-        view::{Peer, Submitted},
-    },
+    core::{answer::Submitted, handle::CoreHandle, peer::Peer},
     http::{body, failure::Failure},
-    store::RequestState,
 };
 
 /// Name of the header by which a repeated request is known.
@@ -52,10 +48,10 @@ pub(super) async fn submit(
     let Submitted { request, replayed } = core.submit(peer, submission).await?;
     let status = match (replayed, request.status) {
         (true, _) => StatusCode::OK,
-        (false, RequestState::Pending) => StatusCode::ACCEPTED,
+        (false, wire::RequestState::Pending) => StatusCode::ACCEPTED,
         (false, _) => StatusCode::CREATED,
     };
-    Ok((status, Json(request.into())))
+    Ok((status, Json(request)))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
@@ -103,7 +99,7 @@ pub(super) async fn one(
     uri: Uri,
 ) -> Answer<wire::Request> {
     let id = number_of("request", number, &uri)?;
-    Ok(Json(core.request(peer, RequestId(id)).await?.into()))
+    Ok(Json(core.request(peer, RequestId(id)).await?))
 }
 
 /// Approves a request that waits; its time counts from now.
@@ -121,7 +117,7 @@ pub(super) async fn approve(
 ) -> Answer<wire::Request> {
     let id = number_of("request", number, &uri)?;
     let _: wire::Nothing = body::json_if_any(request).await?;
-    Ok(Json(core.approve(peer, RequestId(id)).await?.into()))
+    Ok(Json(core.approve(peer, RequestId(id)).await?))
 }
 
 /// Refuses a request that waits.
@@ -138,7 +134,7 @@ pub(super) async fn deny(
     request: Request,
 ) -> Answer<wire::Request> {
     let (id, reason) = id_and_reason(number, &uri, request).await?;
-    Ok(Json(core.deny(peer, id, reason).await?.into()))
+    Ok(Json(core.deny(peer, id, reason).await?))
 }
 
 /// Takes back a request that waits.
@@ -155,7 +151,7 @@ pub(super) async fn cancel(
     request: Request,
 ) -> Answer<wire::Request> {
     let (id, reason) = id_and_reason(number, &uri, request).await?;
-    Ok(Json(core.cancel(peer, id, reason).await?.into()))
+    Ok(Json(core.cancel(peer, id, reason).await?))
 }
 
 /// Which request is to end unapproved, and why.
