@@ -7,7 +7,7 @@ use jit_common::route::Route;
 
 use crate::{
     frame::{Layer as _, PacketFrame},
-    maps::Context,
+    hook::Context,
 };
 
 const AF_INET: u8 = 2;

@@ -11,7 +11,7 @@ use jit_common::{
     route::{Route, route, route_of_network},
 };
 
-use crate::{hook::Hook, maps::Context};
+use crate::hook::{Context, Hook};
 
 /// Above every offset that is read.
 const MAX_OFFSET: usize = 0x7fff;

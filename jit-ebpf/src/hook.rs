@@ -9,7 +9,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
 };
 
-use crate::maps::Context;
+/// What the kernel hands over with a packet.
+pub(crate) type Context = *mut c_void;
 
 /// A hook's packets and verdicts.
 pub(crate) trait Hook {

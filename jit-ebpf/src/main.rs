@@ -28,8 +28,8 @@ use jit_common::{
 
 use crate::{
     frame::{BufferedFrame, Ethernet, Layer, LinearFrame, Network, PacketFrame},
-    hook::{Hook, Tc, Xdp},
-    maps::{Context, KernelTables},
+    hook::{Context, Hook, Tc, Xdp},
+    maps::KernelTables,
 };
 
 /// XDP, for kernels and drivers without multi-buffer packets (before 5.18).

@@ -2,8 +2,6 @@
 
 #![expect(unsafe_code, reason = "reads and writes map memory")]
 
-use core::ffi::c_void;
-
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, lpm_trie::Key},
@@ -21,9 +19,6 @@ use jit_common::{
 };
 
 use crate::{forward, frame::PacketFrame};
-
-/// What the kernel hands over with a packet.
-pub(crate) type Context = *mut c_void;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
