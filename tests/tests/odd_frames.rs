@@ -17,7 +17,7 @@ use jit_common::{
     abi::{Mode, Transport},
     reason::Reason,
 };
-use jit_policy::{BootTime, EntryKey, Interfaces, parse_source};
+use jit_policy::{BootTime, EntryKey, Interfaces, Way, parse_source};
 use jit_tests::{
     FrameSender, Link, Namespace, PATIENCE, Reach, SILENCE, Sandbox, UdpServer,
     verdicts::{
@@ -59,7 +59,7 @@ impl Wire {
         let (interface, way) = match at {
             At::Veth => {
                 link.address_a("192.0.2.1/24").up()?;
-                ("srv0", "native")
+                ("srv0", Way::Native)
             }
             At::Bridge => {
                 link.up()?;
@@ -73,7 +73,7 @@ impl Wire {
                 server.ip("link set srv0 master br0")?;
                 server.ip("address add 192.0.2.1/24 dev br0")?;
                 server.ip("link set br0 up")?;
-                ("br0", "tcx")
+                ("br0", Way::Tcx)
             }
         };
         let world = protection(Mode::Enforce, false);

@@ -6,6 +6,7 @@ pub mod audit;
 mod book;
 mod boot_time;
 mod check;
+mod coverage;
 mod enforcement;
 mod grant;
 pub mod hex;
@@ -26,6 +27,7 @@ pub mod text;
 
 pub use book::{Book, BookError};
 pub use boot_time::BootTime;
+pub use coverage::{Layer, Way};
 pub use enforcement::{CHANGE_TRIAL, EnableAsked, LONGEST_TRIAL, Reload, SHORTEST_TRIAL, Session, TrialKind};
 pub use grant::{Change, EntryKey, GrantId, LiveGrant};
 pub use interfaces::{Interfaces, Pattern};

@@ -8,13 +8,13 @@ use super::{COVERAGE_INTERVAL, Core};
 use crate::datapath::{Coverage, CoverageChange};
 
 impl Core {
-    /// Brings the attachments in line with the interfaces, and notes what has changed. `told` is when netlink spoke of
-    /// a change.
-    pub(super) fn keep_covered(&mut self, told: Option<Instant>) {
+    /// Brings the attachments in line with the interfaces, and notes what has changed. `notified` is when
+    /// netlink notified a change.
+    pub(super) fn keep_covered(&mut self, notified: Option<Instant>) {
         self.next_coverage = self.clock.boot().after(COVERAGE_INTERVAL);
         // Known to the datapath already, but not yet to those who ask.
         self.stays_unloaded();
-        let changes = self.datapath.reconcile(told);
+        let changes = self.datapath.reconcile(notified);
         self.note_coverage(changes);
     }
 
@@ -34,11 +34,17 @@ impl Core {
             match coverage {
                 Coverage::Gained { how, note, after } => {
                     let covered_after_ms = after.map(|after| after.as_secs_f64() * 1000.0);
-                    tracing::info!(index, how, note, milliseconds = covered_after_ms, "{interface} is covered");
+                    tracing::info!(
+                        index,
+                        how = how.name(),
+                        note,
+                        milliseconds = covered_after_ms,
+                        "{interface} is covered"
+                    );
                     self.note(&AuditEvent::Attached { interface, index, how, note, covered_after_ms });
                 }
                 Coverage::Lost { how, reason } => {
-                    tracing::warn!(index, how, reason, "{interface} is no longer covered as it was");
+                    tracing::warn!(index, how = how.name(), reason, "{interface} is no longer covered as it was");
                     self.note(&AuditEvent::Detached { interface, index, how, reason });
                 }
             }

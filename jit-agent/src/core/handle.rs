@@ -109,9 +109,9 @@ impl CoreHandle {
 
     /// Brings the attachments in line with the interfaces, from a thread of its own. `false`: the core has ended.
     #[must_use]
-    pub fn reconcile(&self, told: Instant) -> bool {
+    pub fn reconcile(&self, notified: Instant) -> bool {
         let (reply, done) = oneshot::channel();
-        self.0.blocking_send(Command::Reconcile(told, reply)).is_ok() && done.blocking_recv().is_ok()
+        self.0.blocking_send(Command::Reconcile(notified, reply)).is_ok() && done.blocking_recv().is_ok()
     }
 
     /// All port policies.

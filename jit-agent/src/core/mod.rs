@@ -272,8 +272,8 @@ impl Core {
                 self.note_refused_command(&peer, Attempt::Change(id.number), changed.as_ref().err());
                 drop(reply.send(changed));
             }
-            Command::Reconcile(told, reply) => {
-                self.keep_covered(Some(told));
+            Command::Reconcile(notified, reply) => {
+                self.keep_covered(Some(notified));
                 // Whoever told of it may have ended.
                 let _ = reply.send(());
             }

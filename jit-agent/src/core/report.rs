@@ -282,8 +282,8 @@ fn interface(interface: InterfaceView) -> Interface {
     Interface {
         name,
         index,
-        attached: attached.map(str::to_owned),
-        layer: layer.map(str::to_owned),
+        attached: attached.map(|way| way.to_string()),
+        layer: layer.map(|layer| layer.to_string()),
         note,
         covered_after_ms: covered_after.map(|after| after.as_micros().div_ceil(1000) as u64),
         fault,

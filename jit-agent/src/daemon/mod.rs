@@ -195,7 +195,7 @@ fn follow_links(links: io::Result<LinkWatch>, core: &CoreHandle) {
     let core = core.clone();
     let started = links.and_then(|links| {
         std::thread::Builder::new().name("links".to_owned()).spawn(move || {
-            if let Err(error) = links.follow(|told| core.reconcile(told)) {
+            if let Err(error) = links.follow(|notified| core.reconcile(notified)) {
                 tracing::error!(%error, "netlink tells nothing any more; new interfaces are covered within seconds");
             }
         })

@@ -1,5 +1,6 @@
 //! What enforces: the XDP program and its maps, or plain memory in tests.
 
+mod error;
 mod memory;
 mod trace;
 mod view;
@@ -7,7 +8,6 @@ pub mod xdp;
 
 use std::{
     net::IpAddr,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -17,14 +17,14 @@ use jit_common::{
     parse::Source,
     reason::Reason,
 };
-use jit_policy::{Packet, Protection};
+use jit_policy::{BootTime, EntryKey, Interfaces, Packet, Protection, Way};
 
 pub use self::{
+    error::{DatapathError, KernelError, PinError},
     memory::MemoryDatapath,
     trace::Trace,
     view::{InterfaceView, UncoveredView},
 };
-use jit_policy::{BootTime, EntryKey, Interfaces};
 
 /// Packets counted for one mode and reason.
 pub type Counter = (Mode, Reason, u64);
@@ -56,8 +56,8 @@ pub struct CoverageChange {
 pub enum Coverage {
     /// The program is on it now.
     Gained {
-        /// `native`, `tcx`, `clsact` or `generic`.
-        how: &'static str,
+        /// How it is attached.
+        how: Way,
         /// Why not in a better way.
         note: Option<String>,
         /// For how long it was uncovered; `None`: the agent knows of no such time.
@@ -66,7 +66,7 @@ pub enum Coverage {
     /// The program was not there as it should be.
     Lost {
         /// How it was attached.
-        how: &'static str,
+        how: Way,
         /// What is known of it.
         reason: String,
     },
@@ -153,8 +153,9 @@ pub trait Datapath: Send {
     fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>>;
 
     /// Brings the attachments in line with the interfaces as they are now, which changes nothing where nothing has
-    /// changed. Returns what happened since the last time. `told` is when netlink spoke of a change.
-    fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange>;
+    /// changed. Returns what happened since the last time. `notified` is when netlink notified a
+    /// change.
+    fn reconcile(&mut self, notified: Option<Instant>) -> Vec<CoverageChange>;
 
     /// The interfaces that are covered now, and would not be with these patterns.
     fn left_out(&self, interfaces: &Interfaces) -> Vec<String>;
@@ -183,61 +184,4 @@ pub(crate) fn address_of(address: IpAddr) -> Source {
         IpAddr::V4(address) => Source::V4(address.to_bits()),
         IpAddr::V6(address) => Source::V6((address.to_bits() >> 64) as u64, address.to_bits() as u64),
     }
-}
-
-/// What went wrong in the datapath.
-#[derive(Debug, thiserror::Error)]
-pub enum DatapathError {
-    /// No room for another entry.
-    #[error("the table {table} holds {capacity} entries and is full")]
-    Full {
-        /// Name of the table.
-        table: &'static str,
-        /// Its size.
-        capacity: usize,
-    },
-    /// The kernel refused an operation.
-    #[error("{action}: {answer}")]
-    Kernel {
-        /// What was tried, with which object.
-        action: String,
-        /// The kernel's answer, with its causes.
-        answer: String,
-    },
-    /// The BPF file system is not usable.
-    #[error("{path} {problem}", path = path.display())]
-    Pins {
-        /// Which file or directory.
-        path: PathBuf,
-        /// What is wrong, and what to do.
-        problem: String,
-    },
-    /// An interface can't be covered.
-    #[error("interface {name}: {problem}")]
-    Interface {
-        /// Its name.
-        name: String,
-        /// What is wrong, and what to do.
-        problem: String,
-    },
-}
-
-impl DatapathError {
-    pub(crate) fn kernel(
-        action: impl Into<String>,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self::Kernel { action: action.into(), answer: with_causes(&*source.into()) }
-    }
-}
-
-/// An error's text with those of its causes, of which the last is mostly the kernel's own.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jit_policy::{Layer, Way};
 
 /// How an interface is attached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,10 +12,10 @@ pub struct InterfaceView {
     pub name: String,
     /// Its index; `None` if there is no such interface now.
     pub index: Option<u32>,
-    /// How the program is attached: `native`, `tcx`, `clsact` or `generic`; `None`: it is not, and the fault says why.
-    pub attached: Option<&'static str>,
-    /// What its packets begin with: `ethernet` or `network`.
-    pub layer: Option<&'static str>,
+    /// How the program is attached; `None` if it is not, and the fault says why.
+    pub attached: Option<Way>,
+    /// What its packets begin with; `None` if that is unknown, or the program can't read them.
+    pub layer: Option<Layer>,
     /// Why not in a better way.
     pub note: Option<String>,
     /// For how long it was uncovered when it last became covered, if that was while the agent ran.

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jit_common::abi::Mode;
+use jit_policy::Way;
 
 use crate::{
     core::{
@@ -72,7 +73,7 @@ fn write(text: &mut Text, metrics: &Metrics) -> fmt::Result {
     }
     text.head("interface_covered", "gauge", "Whether the program is on an interface that is to be covered, and how.")?;
     for interface in interfaces {
-        let attached = interface.attached.unwrap_or("no");
+        let attached = interface.attached.map_or("no", Way::name);
         let labels: [(&str, &dyn Display); 2] = [("interface", &interface.name), ("attached", &attached)];
         text.sample("interface_covered", &labels, u8::from(interface.attached.is_some()))?;
     }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use jit_common::reason::Verdict;
-use jit_policy::{BootTime, EntryKey};
+use jit_policy::{BootTime, EntryKey, Layer, Way};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -97,8 +97,8 @@ impl Machine {
         self.cover(&[InterfaceView {
             name: "eth0".to_owned(),
             index: Some(2),
-            attached: Some("native"),
-            layer: Some("ethernet"),
+            attached: Some(Way::Native),
+            layer: Some(Layer::Ethernet),
             ..InterfaceView::default()
         }]);
     }

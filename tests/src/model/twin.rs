@@ -249,7 +249,7 @@ impl State {
 }
 
 fn no_kernel(directory: &Path) -> DatapathError {
-    DatapathError::Pins { path: directory.to_owned(), problem: "has no datapath that is loaded".to_owned() }
+    DatapathError::kernel(format!("using the pins in {}", directory.display()), "no datapath is loaded")
 }
 
 impl Datapath for Twin {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jit_agent::{store::Store, testing::audit::fill};
 use jit_policy::{
-    Actor, GrantId, Person, PortId, PortPolicy, Protocol, RequestId, TrialKind,
+    Actor, GrantId, Person, PortId, PortPolicy, Protocol, RequestId, TrialKind, Way,
     audit::{Attempt, AuditEvent, Grounds, IfAny, Kind, PortChange, Repeated, WayBack},
 };
 use serde_json::json;
@@ -223,14 +223,14 @@ fn events() -> Vec<AuditEvent> {
         AuditEvent::Attached {
             interface: "eth0".to_owned(),
             index: 2,
-            how: "native",
+            how: Way::Native,
             note: None,
             covered_after_ms: Some(0.5),
         },
         AuditEvent::Detached {
             interface: "eth0".to_owned(),
             index: 2,
-            how: "native",
+            how: Way::Native,
             reason: "someone took it off".to_owned(),
         },
         AuditEvent::PortChanged {

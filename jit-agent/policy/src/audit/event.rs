@@ -11,7 +11,7 @@ use super::{
     field::{Field, Key},
     part::{Attempt, FilesRead, Grounds, IfAny, PortChange, Remover, Repeated, SettingsInForce, StoredGrant, WayBack},
 };
-use crate::{Actor, GrantId, Person, PortId, PortPolicy, RequestId, RequestedPort, TrialKind};
+use crate::{Actor, GrantId, Person, PortId, PortPolicy, RequestId, RequestedPort, TrialKind, Way};
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $variant:ident $name:literal { $($field:ident: $type:ty,)* })+) => {
@@ -246,7 +246,7 @@ events! {
     Attached "attached" {
         interface: String,
         index: u32,
-        how: &'static str,
+        how: Way,
         note: Option<String>,
         covered_after_ms: Option<f64>,
     }
@@ -254,7 +254,7 @@ events! {
     Detached "detached" {
         interface: String,
         index: u32,
-        how: &'static str,
+        how: Way,
         reason: String,
     }
     /// Retention removed the rows from `first` to `last`, which were written before `before`. `hash` is that of the last.

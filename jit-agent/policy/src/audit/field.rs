@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use jit_common::abi::Mode;
 use serde_json::{Map, Value, json};
 
-use crate::{Actor, GrantId, Person, PortId, PortPolicy, RequestId, RequestedPort, TrialKind, Until, Violation, hex};
+use crate::{
+    Actor, GrantId, Person, PortId, PortPolicy, RequestId, RequestedPort, TrialKind, Until, Violation, Way, hex,
+};
 
 /// How many sources of one port the log lists before it only counts the rest.
 const LISTED_SOURCES: usize = 16;
@@ -77,6 +79,7 @@ fields! {
     f64: number => (*number).into();
     bool: truth => (*truth).into();
     &'static str: text => (*text).into();
+    Way: way => way.name().into();
     String: text => text.as_str().into();
     [u8; 32]: hash => hex::encode(hash).into();
     Timestamp: time => time.to_string().into();

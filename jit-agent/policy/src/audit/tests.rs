@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     Actor, GrantId, Interfaces, Person, PortId, PortPolicy, Protocol, RequestId, RequestedPort, Role, Scope, TrialKind,
-    Until, Violation, parse_source,
+    Until, Violation, Way, parse_source,
 };
 
 /// So many samples of each event have every alternative of every field.
@@ -45,7 +45,7 @@ samples! {
     usize: _ => 3;
     i64: _ => 4;
     f64: _ => 0.5;
-    &'static str: _ => "native";
+    Way: _ => Self::Native;
     String: _ => REQUESTOR.to_owned();
     [u8; 32]: _ => [7; 32];
     Timestamp: _ => Timestamp::UNIX_EPOCH;

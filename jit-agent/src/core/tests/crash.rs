@@ -88,8 +88,8 @@ impl Datapath for Deadly {
         self.kernel.cover(interfaces)
     }
 
-    fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange> {
-        self.kernel.reconcile(told)
+    fn reconcile(&mut self, notified: Option<Instant>) -> Vec<CoverageChange> {
+        self.kernel.reconcile(notified)
     }
 
     fn left_out(&self, interfaces: &Interfaces) -> Vec<String> {

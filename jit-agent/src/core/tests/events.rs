@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use jit_policy::{
-    EnableAsked, IdempotencyKey, PortPolicy, Protocol, Reload,
+    EnableAsked, IdempotencyKey, PortPolicy, Protocol, Reload, Way,
     audit::{AuditEvent, Kind},
 };
 
@@ -135,7 +135,7 @@ fn of_packets_and_time() -> Vec<String> {
     world.submit_as(&alice(), request(vec![port(22, &["192.0.2.1"], 100)])).unwrap();
     assert!(world.admits(22, "192.0.2.1") && world.admits(22, "203.0.113.9"));
     world.pass(1);
-    for (attached, fault) in [(Some("native"), None), (None, Some("someone took it off"))] {
+    for (attached, fault) in [(Some(Way::Native), None), (None, Some("someone took it off"))] {
         let fault = fault.map(str::to_owned);
         let eth0 =
             InterfaceView { name: "eth0".to_owned(), index: Some(2), attached, fault, ..InterfaceView::default() };

@@ -1,5 +1,7 @@
 //! When grants were used, as the program noted it.
 
+use jit_policy::Way;
+
 use super::*;
 use crate::datapath::InterfaceView;
 
@@ -89,9 +91,9 @@ fn an_interface_that_is_no_longer_covered_is_in_the_audit_log_and_so_is_its_retu
         vec![InterfaceView { name: "eth0".to_owned(), index: Some(2), attached, fault, ..InterfaceView::default() }]
     };
     for (interfaces, event) in [
-        (eth0(Some("native"), None), "attached"),
+        (eth0(Some(Way::Native), None), "attached"),
         (eth0(None, Some("someone took it off")), "detached"),
-        (eth0(Some("generic"), None), "attached"),
+        (eth0(Some(Way::Generic), None), "attached"),
     ] {
         world.kernel.set_interfaces(&interfaces);
         world.pass(5);

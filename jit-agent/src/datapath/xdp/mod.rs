@@ -1,8 +1,9 @@
 //! Enforcement by the XDP program.
 
-mod attach;
-mod climb;
+mod attach_best;
+mod attachments;
 mod dump;
+mod error;
 mod events;
 mod genetlink;
 mod live;
@@ -17,11 +18,11 @@ mod probe;
 mod query;
 mod run;
 mod scope;
-mod select;
+mod selection;
 mod settings;
 mod slots;
 mod tables;
-mod verify;
+mod unload;
 mod watch;
 mod ways;
 
@@ -34,29 +35,28 @@ use std::{
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use ipnet::IpNet;
 use jit_common::abi::{Activity, Counters, PORTS, counter_index, map};
+use jit_policy::{BootTime, EntryKey, Interfaces, Layer, Packet, Protection};
 
 use self::{
-    attach::Attachments,
-    climb::Kernel,
+    attachments::Attachments,
     events::Events,
-    object::{Layer, Object},
+    object::Object,
     pins::Pins,
     ports::Ports,
     scope::LocalInterfaces,
     settings::KernelSettings,
     tables::{Tables, mapped},
+    ways::Kernel,
 };
 pub use self::{
     events::EventSource,
-    pins::{Incomplete, pinned_enforces, unload},
+    pins::pinned_enforces,
     probe::probe,
     run::{Entry, Runner},
+    unload::{Incomplete, unload},
     watch::LinkWatch,
 };
-use super::{CoverageChange, Datapath, DatapathError, PortCounts, Trace, every_counter};
-use crate::datapath::{InterfaceView, UncoveredView};
-use jit_policy::{BootTime, EntryKey, Interfaces};
-use jit_policy::{Packet, Protection};
+use super::{CoverageChange, Datapath, DatapathError, InterfaceView, PortCounts, Trace, UncoveredView, every_counter};
 
 /// The loaded program with its maps.
 pub struct XdpDatapath {
@@ -74,9 +74,9 @@ pub struct XdpDatapath {
     /// Programs to be loaded when there is nothing else to do: an interface that appears shall not wait for the verifier.
     to_load: Vec<Layer>,
     adopted: bool,
-    /// Interfaces with the program of a predecessor whose maps can't be taken over. It goes on, with those, until the
-    /// new ones hold what the store says, so that nobody who has a grant is shut out meanwhile.
-    held_back: BTreeSet<u32>,
+    /// Interfaces with the program of a predecessor whose maps can't be adopted. It goes on, with those, until the new
+    /// ones hold what the store says, so that nobody who has a grant is shut out meanwhile.
+    handover: BTreeSet<u32>,
 }
 
 impl XdpDatapath {
@@ -92,7 +92,7 @@ impl XdpDatapath {
         if !adopted {
             pins.stage(object.maps())?;
         }
-        let mut take = |name| object.take_map(name);
+        let mut take = |name| Ok(object.take_map(name)?);
         let open = |name: &str, error| DatapathError::kernel(format!("opening map {name}"), error);
         let counters = PerCpuArray::try_from(take(map::COUNTERS)?).map_err(|error| open(map::COUNTERS, error))?;
         let local =
@@ -110,7 +110,7 @@ impl XdpDatapath {
             attachments: Attachments::new(),
             to_load: vec![Layer::Ethernet, Layer::Network],
             adopted,
-            held_back: BTreeSet::new(),
+            handover: BTreeSet::new(),
         };
         datapath.find_counted()?;
         Ok(datapath)
@@ -140,23 +140,23 @@ impl XdpDatapath {
 
     /// Covers these interfaces from now on, and no others: replaces the program where a predecessor attached one,
     /// attaches it elsewhere, and pins the links so that they outlive this process. A predecessor's program whose maps
-    /// can't be taken over stays until [`keep`](Datapath::keep), or until the interfaces are looked at again.
+    /// can't be adopted stays until [`keep`](Datapath::keep), or until the interfaces are looked at again.
     ///
     /// # Errors
     /// One error for each interface that can't be covered; the others are covered all the same.
     pub fn attach(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
-        self.attachments.choose(interfaces);
+        self.attachments.select(interfaces);
         if !self.adopted {
-            let links = self.pins.links().map_err(|error| vec![error])?;
-            self.held_back = links.into_iter().map(|(index, _)| index).collect();
+            let links = ways::links(&self.pins).map_err(|error| vec![error.into()])?;
+            self.handover = links.into_iter().map(|(index, _)| index).collect();
         }
-        let errors = self.bring_in_line(None);
+        let errors = self.reconcile_attachments(None);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn bring_in_line(&mut self, told: Option<Instant>) -> Vec<DatapathError> {
+    fn reconcile_attachments(&mut self, notified: Option<Instant>) -> Vec<DatapathError> {
         let mut kernel = Kernel { object: &mut self.object, pins: &self.pins };
-        self.attachments.reconcile(&mut kernel, &mut self.local, &self.settings, told, &self.held_back)
+        self.attachments.reconcile(&mut kernel, &mut self.local, &self.settings, notified, &self.handover)
     }
 
     fn read_counters(&self, element: u8) -> Result<Vec<Counters>, DatapathError> {
@@ -223,9 +223,9 @@ impl Datapath for XdpDatapath {
         if !self.adopted {
             self.pins.commit()?;
             self.adopted = true;
-            if !std::mem::take(&mut self.held_back).is_empty() {
+            if !std::mem::take(&mut self.handover).is_empty() {
                 // What can't be covered is in the views.
-                self.bring_in_line(None);
+                self.reconcile_attachments(None);
             }
         }
         Ok(())
@@ -270,21 +270,21 @@ impl Datapath for XdpDatapath {
     }
 
     fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
-        self.pins.restore().map_err(|error| vec![error])?;
+        self.pins.restore().map_err(|error| vec![error.into()])?;
         self.attach(interfaces)
     }
 
-    fn reconcile(&mut self, told: Option<Instant>) -> Vec<CoverageChange> {
+    fn reconcile(&mut self, notified: Option<Instant>) -> Vec<CoverageChange> {
         // Without a store the new maps are never filled, but what the configuration says must be in force.
-        self.held_back.clear();
-        self.bring_in_line(told);
+        self.handover.clear();
+        self.reconcile_attachments(notified);
         let changes = self.attachments.take_changes();
-        if told.is_none()
+        if notified.is_none()
             && changes.is_empty()
             && let Some(layer) = self.to_load.pop()
             && let Err(error) = self.object.tc(layer)
         {
-            tracing::warn!(%error, "interfaces without native XDP get generic XDP, which is slower");
+            tracing::warn!(error = %DatapathError::from(error), "interfaces without native XDP get generic XDP, which is slower");
         }
         changes
     }

@@ -1,6 +1,6 @@
 //! What the kernel says of the interfaces, and of the programs on them.
 
-use std::{collections::HashMap, future::Future, io, net::IpAddr};
+use std::{collections::HashMap, fmt, future::Future, io, net::IpAddr};
 
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
@@ -35,8 +35,38 @@ pub(super) struct Interface {
     pub(super) lower: Option<u32>,
     pub(super) mtu: u32,
     pub(super) addresses: Vec<IpNet>,
-    /// Id of the XDP program, and how it is attached.
-    pub(super) program: Option<(u32, &'static str)>,
+    pub(super) xdp: Option<XdpProgram>,
+}
+
+/// The XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct XdpProgram {
+    pub(super) id: u32,
+    pub(super) mode: XdpMode,
+}
+
+/// Where the program of an interface runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum XdpMode {
+    /// In the driver.
+    Native,
+    /// After the driver.
+    Generic,
+    /// On the card.
+    Offloaded,
+    /// Several programs run in different places.
+    Several,
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offloaded => "offloaded",
+            Self::Several => "in several modes",
+        })
+    }
 }
 
 /// All interfaces of this network namespace.
@@ -191,7 +221,7 @@ fn interface(message: LinkMessage) -> Interface {
             LinkAttribute::Controller(index) => interface.master = Some(index).filter(|index| *index != 0),
             LinkAttribute::Link(index) => interface.lower = Some(index).filter(|index| *index != 0),
             LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
-            LinkAttribute::Xdp(xdp) => interface.program = program(&xdp),
+            LinkAttribute::Xdp(xdp) => interface.xdp = xdp_program(&xdp),
             LinkAttribute::LinkInfo(info) => {
                 let kind = info.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(InfoKind::to_string(kind)),
@@ -220,19 +250,19 @@ fn address(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(of(true).or_else(|| of(false))?, message.header.prefix_len).ok()
 }
 
-fn program(attributes: &[LinkXdp]) -> Option<(u32, &'static str)> {
+fn xdp_program(attributes: &[LinkXdp]) -> Option<XdpProgram> {
     let mode = attributes.iter().find_map(|attribute| match attribute {
-        LinkXdp::Attached(XdpAttached::Driver) => Some("native"),
-        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some("generic"),
-        LinkXdp::Attached(XdpAttached::Hardware) => Some("offloaded"),
-        LinkXdp::Attached(XdpAttached::Multiple) => Some("in several modes"),
+        LinkXdp::Attached(XdpAttached::Driver) => Some(XdpMode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpMode::Generic),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some(XdpMode::Offloaded),
+        LinkXdp::Attached(XdpAttached::Multiple) => Some(XdpMode::Several),
         _ => None,
     })?;
     let id = attributes.iter().find_map(|attribute| match attribute {
         LinkXdp::ProgId(id) => Some(*id),
         _ => None,
     });
-    Some((id.unwrap_or_default(), mode))
+    Some(XdpProgram { id: id.unwrap_or_default(), mode })
 }
 
 #[cfg(test)]

@@ -11,42 +11,32 @@ use jit_common::abi::{
     Activity, COUNTERS, Counters, ENTRIES, HostKey4, HostKey6, PORTS, PortEntry, PrefixKey4, PrefixKey6, SLOTS,
     Settings, Slot, map,
 };
+use jit_policy::Layer;
 use rustix::{
     io::Errno,
     process::{Resource, Rlimit, setrlimit},
 };
 
-use crate::datapath::DatapathError;
+use crate::datapath::error::KernelError;
 
 /// The object that the build script made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/jit-ebpf"));
 
-/// What packets of an interface begin with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layer {
-    /// An Ethernet header.
-    Ethernet,
-    /// The IP header: tun, WireGuard, IPIP, GRE and the like.
-    Network,
+/// The XDP program for packets in one or several buffers, from kernel 5.18, or for those in one.
+const fn xdp_name(layer: Layer, frags: bool) -> Option<&'static str> {
+    match (layer, frags) {
+        (Layer::Ethernet, true) => Some("jit_xdp_frags"),
+        (Layer::Ethernet, false) => Some("jit_xdp"),
+        // XDP gets such packets from where their link's header began, if there ever was one, and can't tell.
+        (Layer::Network, _) => None,
+    }
 }
 
-impl Layer {
-    /// The XDP program for packets in one or several buffers, from kernel 5.18, or for those in one.
-    const fn xdp(self, frags: bool) -> Option<&'static str> {
-        match (self, frags) {
-            (Self::Ethernet, true) => Some("jit_xdp_frags"),
-            (Self::Ethernet, false) => Some("jit_xdp"),
-            // XDP gets such packets from where their link's header began, if there ever was one, and can't tell.
-            (Self::Network, _) => None,
-        }
-    }
-
-    /// The classifier.
-    pub(super) const fn tc(self) -> &'static str {
-        match self {
-            Self::Ethernet => "jit_tc",
-            Self::Network => "jit_tc_l3",
-        }
+/// The classifier.
+pub(super) const fn tc_name(layer: Layer) -> &'static str {
+    match layer {
+        Layer::Ethernet => "jit_tc",
+        Layer::Network => "jit_tc_l3",
     }
 }
 
@@ -88,7 +78,7 @@ pub(super) struct Object {
 impl Object {
     /// Creates the maps, or takes those pinned in `adopt`, and loads the XDP program for Ethernet. Whoever takes a map
     /// holds it as long as other programs may be loaded, for they name it by its descriptor.
-    pub(super) fn load(adopt: Option<&Path>) -> Result<Self, DatapathError> {
+    pub(super) fn load(adopt: Option<&Path>) -> Result<Self, KernelError> {
         // Kernels before 5.11 charge maps to this limit, and refuse even root beyond it.
         if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
             tracing::debug!(%error, "the limit of locked memory stays as it is");
@@ -102,9 +92,9 @@ impl Object {
                 loader.map_pin_path(name, directory.join(name));
             }
         }
-        let mut object =
-            loader.load(OBJECT).map_err(|error| DatapathError::kernel("creating the program's maps", error))?;
-        let mut load = |frags| xdp(&mut object, Layer::Ethernet.xdp(frags).unwrap_or_default()).and_then(Xdp::load);
+        let mut object = loader.load(OBJECT).map_err(|error| KernelError::new("creating the program's maps", error))?;
+        let mut load =
+            |frags| xdp(&mut object, xdp_name(Layer::Ethernet, frags).unwrap_or_default()).and_then(Xdp::load);
         let frags = match load(true) {
             Ok(()) => true,
             // That is how kernels answer that don't know of such packets. Any other answer is about this program.
@@ -116,7 +106,7 @@ impl Object {
                 tracing::debug!(%error, "the kernel's answer");
                 false
             }
-            Err(error) => return Err(DatapathError::kernel("loading the XDP program", error)),
+            Err(error) => return Err(KernelError::new("loading the XDP program", error)),
         };
         #[cfg(feature = "log")]
         super::log::follow(&mut object);
@@ -125,14 +115,14 @@ impl Object {
 
     /// Name of the XDP program for such interfaces.
     pub(super) fn xdp_name(&self, layer: Layer) -> &'static str {
-        layer.xdp(self.frags).unwrap_or("none")
+        xdp_name(layer, self.frags).unwrap_or("none")
     }
 
     /// Hands a map over.
-    pub(super) fn take_map(&mut self, name: &'static str) -> Result<Map, DatapathError> {
+    pub(super) fn take_map(&mut self, name: &'static str) -> Result<Map, KernelError> {
         self.object
             .take_map(name)
-            .ok_or_else(|| DatapathError::kernel(format!("opening map {name}"), "the object has no such map"))
+            .ok_or_else(|| KernelError::new(format!("opening map {name}"), "the object has no such map"))
     }
 
     /// Each map to be pinned, with its name.
@@ -141,9 +131,9 @@ impl Object {
     }
 
     /// The XDP program for such interfaces, loaded at first use.
-    pub(super) fn xdp(&mut self, layer: Layer) -> Result<&mut Xdp, DatapathError> {
-        let Some(name) = layer.xdp(self.frags) else {
-            return Err(DatapathError::kernel("finding an XDP program", "packets have no Ethernet header"));
+    pub(super) fn xdp(&mut self, layer: Layer) -> Result<&mut Xdp, KernelError> {
+        let Some(name) = xdp_name(layer, self.frags) else {
+            return Err(KernelError::new("finding an XDP program", "packets have no Ethernet header"));
         };
         let program = xdp(&mut self.object, name).map_err(|error| loading(name, error))?;
         if program.fd().is_err() {
@@ -153,8 +143,8 @@ impl Object {
     }
 
     /// The classifier for such interfaces, loaded at first use.
-    pub(super) fn tc(&mut self, layer: Layer) -> Result<&mut SchedClassifier, DatapathError> {
-        let name = layer.tc();
+    pub(super) fn tc(&mut self, layer: Layer) -> Result<&mut SchedClassifier, KernelError> {
+        let name = tc_name(layer);
         let program = classifier(&mut self.object, name).map_err(|error| loading(name, error))?;
         if program.fd().is_err() {
             program.load().map_err(|error| loading(name, error))?;
@@ -163,24 +153,24 @@ impl Object {
     }
 
     /// An XDP program that was loaded before, to run or to ask.
-    pub(super) fn loaded_xdp(&self, layer: Layer) -> Result<&Xdp, DatapathError> {
-        match layer.xdp(self.frags).and_then(|name| self.object.program(name)) {
+    pub(super) fn loaded_xdp(&self, layer: Layer) -> Result<&Xdp, KernelError> {
+        match xdp_name(layer, self.frags).and_then(|name| self.object.program(name)) {
             Some(Program::Xdp(program)) => Ok(program),
-            _ => Err(DatapathError::kernel("finding the XDP program", "the object has no such program")),
+            _ => Err(KernelError::new("finding the XDP program", "the object has no such program")),
         }
     }
 
     /// A classifier that was loaded before, to run or to ask.
-    pub(super) fn loaded_tc(&self, layer: Layer) -> Result<&SchedClassifier, DatapathError> {
-        match self.object.program(layer.tc()) {
+    pub(super) fn loaded_tc(&self, layer: Layer) -> Result<&SchedClassifier, KernelError> {
+        match self.object.program(tc_name(layer)) {
             Some(Program::SchedClassifier(program)) => Ok(program),
-            _ => Err(DatapathError::kernel("finding the classifier", "the object has no such program")),
+            _ => Err(KernelError::new("finding the classifier", "the object has no such program")),
         }
     }
 }
 
-fn loading(name: &str, error: ProgramError) -> DatapathError {
-    DatapathError::kernel(format!("loading the program {name}"), error)
+fn loading(name: &str, error: ProgramError) -> KernelError {
+    KernelError::new(format!("loading the program {name}"), error)
 }
 
 fn is_unknown(error: &ProgramError) -> bool {

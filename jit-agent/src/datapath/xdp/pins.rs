@@ -10,30 +10,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{
-    maps::{Array, Map, MapData, MapError, MapInfo},
-    programs::links::FdLink,
-};
+use aya::maps::{Array, Map, MapData, MapError, MapInfo};
 use jit_common::abi::{ABI_VERSION, Mode, Settings, map};
 use jit_policy::BootTime;
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
-use sha2::{Digest as _, Sha256};
 
-use super::{
-    netlink,
-    object::{Shape, shape},
-    ways,
-};
-use crate::datapath::DatapathError;
+use super::object::{Shape, shape};
+use crate::datapath::error::{PinError, PinProblem, with_causes};
 
 /// `f_type` of a BPF file system, see statfs(2).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-
-/// How a TCX link is called until it takes the place of another one.
-const NEW_TCX: &str = "new-tcx";
 
 /// The directory of our pins.
 #[derive(Debug)]
@@ -45,31 +34,34 @@ pub(super) struct Pins {
 
 impl Pins {
     /// Makes the directory, for our eyes only.
-    pub(super) fn prepare(directory: &Path) -> Result<Self, DatapathError> {
+    pub(super) fn prepare(directory: &Path) -> Result<Self, PinError> {
+        let fails = |problem| PinError::new(directory, problem);
         let made = fs::DirBuilder::new().mode(0o700).create(directory);
         match made {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(problem(directory, format!("can't be made: {error}; is its parent a mounted bpffs?")));
+                return Err(fails(PinProblem::NoParent(error)));
             }
             _ => {}
         }
-        let file_system =
-            rustix::fs::statfs(directory).map_err(|error| problem(directory, format!("can't be examined: {error}")))?;
-        if file_system.f_type as u64 != BPF_FS_MAGIC {
+        if !is_on_bpffs(directory)? {
             // Only what was just made is taken back; anything else there is not ours.
             if made.is_ok() {
                 drop(fs::remove_dir(directory));
             }
-            return Err(problem(
-                directory,
-                "is not on a BPF file system; mount one with `mount -t bpf bpf /sys/fs/bpf`, or set bpffs_dir to a \
-                 directory on one"
-                    .to_owned(),
-            ));
+            return Err(fails(PinProblem::NotBpffs));
         }
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-            .map_err(|error| problem(directory, format!("can't be closed to others: {error}")))?;
+            .map_err(|error| fails(PinProblem::file("closed to others", error)))?;
         Ok(Self { directory: directory.to_owned(), _lock: Some(lock(directory)?) })
+    }
+
+    /// The pins of somebody else's directory, or of our own under a daemon that runs.
+    pub(super) fn unlocked(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), _lock: None }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Whether the directory is still there: `unload` removes it, also under a running daemon.
@@ -78,7 +70,7 @@ impl Pins {
     }
 
     /// Makes the directory again if someone removed it.
-    pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
+    pub(super) fn restore(&mut self) -> Result<(), PinError> {
         if !self.directory.exists() {
             *self = Self::prepare(&self.directory)?;
         }
@@ -89,52 +81,30 @@ impl Pins {
         self.directory.join("maps")
     }
 
-    fn new_maps(&self) -> PathBuf {
+    pub(super) fn new_maps(&self) -> PathBuf {
         self.directory.join("maps-new")
     }
 
-    /// Where the XDP link of an interface is pinned.
-    pub(super) fn xdp(&self, index: u32) -> PathBuf {
-        Self::xdp_in(&self.directory, index)
+    /// Where a link of an interface is pinned, by the word that its way has for its pins.
+    pub(super) fn link(&self, name: &str, index: u32) -> PathBuf {
+        Self::link_in(&self.directory, name, index)
     }
 
     /// Where that is with another directory.
-    pub(super) fn xdp_in(directory: &Path, index: u32) -> PathBuf {
-        directory.join(format!("link-{index}"))
+    pub(super) fn link_in(directory: &Path, name: &str, index: u32) -> PathBuf {
+        directory.join(format!("{name}-{index}"))
     }
 
-    /// Where the TCX link of an interface is pinned.
-    pub(super) fn tcx(&self, index: u32) -> PathBuf {
-        self.directory.join(format!("tcx-{index}"))
-    }
-
-    /// The handle of our traffic control filters, which can't be pinned: another one for each directory, so that each
-    /// agent finds its own.
-    pub(super) fn filter_handle(&self) -> u32 {
-        let digest = Sha256::digest(self.directory.as_os_str().as_encoded_bytes());
-        digest.iter().take(4).fold(0, |handle, byte| handle << 8 | u32::from(*byte)) >> 1 | 1
-    }
-
-    /// Pins a TCX link in place of another one, if there is one.
-    pub(super) fn replace_tcx(&self, index: u32, link: FdLink) -> Result<(), String> {
-        let (new, path) = (self.directory.join(format!("{NEW_TCX}-{index}")), self.tcx(index));
-        remove_pin(&new)?;
-        link.pin(&new).map_err(|error| format!("the link can't be pinned: {error}"))?;
-        fs::rename(&new, &path)
-            .map_err(|error| format!("{} can't be renamed to {}: {error}", new.display(), path.display()))
-    }
-
-    /// The pinned links, by interface index.
-    pub(super) fn links(&self) -> Result<Vec<(u32, PathBuf)>, DatapathError> {
+    /// All pins that are called by a word and a number, whatever they are.
+    pub(super) fn numbered(&self) -> Result<Vec<(String, u32, PathBuf)>, PinError> {
         let entries = fs::read_dir(&self.directory)
-            .map_err(|error| problem(&self.directory, format!("can't be read: {error}")))?;
-        let links = entries.filter_map(|entry| {
+            .map_err(|error| PinError::new(&self.directory, PinProblem::file("read", error)))?;
+        let pins = entries.filter_map(|entry| {
             let path = entry.ok()?.path();
-            let (kind, index) = path.file_name()?.to_str()?.rsplit_once('-')?;
-            let index = ["link", "tcx", NEW_TCX].contains(&kind).then(|| index.parse().ok())??;
-            Some((index, path))
+            let (name, index) = path.file_name()?.to_str()?.rsplit_once('-')?;
+            Some((name.to_owned(), index.parse().ok()?, path))
         });
-        Ok(links.collect())
+        Ok(pins.collect())
     }
 
     /// Whether all maps are pinned and are what this version would make. If not, says why: they will be replaced.
@@ -146,7 +116,7 @@ impl Pins {
             Ok(()) => true,
             Err(reason) => {
                 tracing::warn!(
-                    directory = %self.maps().display(), reason,
+                    directory = %self.maps().display(), reason = with_causes(&reason),
                     "the pinned maps can't be taken over and are replaced; grants are restored from the store"
                 );
                 false
@@ -154,50 +124,70 @@ impl Pins {
         }
     }
 
-    fn check_map(&self, name: &str) -> Result<(), String> {
-        let path = self.maps().join(name);
-        let info = MapInfo::from_pin(&path).map_err(|error| format!("{name} can't be opened as a map: {error}"))?;
+    fn check_map(&self, name: &'static str) -> Result<(), Unsound> {
+        let info = MapInfo::from_pin(self.maps().join(name)).map_err(|source| Unsound::Unreadable { name, source })?;
         let found = Shape {
-            kind: info.map_type().map_err(|error| format!("{name} has an unknown type: {error}"))?,
+            kind: info.map_type().map_err(|source| Unsound::UnknownType { name, source })?,
             key_size: info.key_size(),
             value_size: info.value_size(),
             max_entries: info.max_entries(),
             flags: info.map_flags(),
         };
         let expected = shape(name);
-        if found == expected { Ok(()) } else { Err(format!("{name} is {found:?} where {expected:?} is needed")) }
+        if found == expected { Ok(()) } else { Err(Unsound::Shape { name, found, expected }) }
     }
 
-    fn check_version(&self) -> Result<(), String> {
-        let settings = pinned_settings(&self.directory).map_err(|error| format!("SETTINGS can't be read: {error}"))?;
-        if settings.abi_version == ABI_VERSION {
-            Ok(())
-        } else {
-            Err(format!("the maps have ABI version {} where {ABI_VERSION} is needed", settings.abi_version))
+    fn check_version(&self) -> Result<(), Unsound> {
+        match pinned_settings(&self.directory).map_err(Unsound::Settings)?.abi_version {
+            ABI_VERSION => Ok(()),
+            found => Err(Unsound::Version(found)),
         }
     }
 
     /// Pins new maps beside those in force.
-    pub(super) fn stage<'a>(&self, maps: impl Iterator<Item = (&'a str, &'a Map)>) -> Result<(), DatapathError> {
+    pub(super) fn stage<'a>(&self, maps: impl Iterator<Item = (&'a str, &'a Map)>) -> Result<(), PinError> {
         let staging = self.new_maps();
         remove_tree(&staging)?;
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&staging)
-            .map_err(|error| problem(&staging, format!("can't be made: {error}")))?;
+            .map_err(|error| PinError::new(&staging, PinProblem::file("made", error)))?;
         for (name, map) in maps {
             let path = staging.join(name);
-            map.pin(&path).map_err(|error| problem(&path, format!("can't be pinned: {error}")))?;
+            map.pin(&path).map_err(|error| PinError::new(&path, PinProblem::Pin(error)))?;
         }
         Ok(())
     }
 
-    /// Puts the staged maps in the place of those a successor would take over.
-    pub(super) fn commit(&self) -> Result<(), DatapathError> {
+    /// Puts the staged maps in the place of those that a successor would adopt.
+    pub(super) fn commit(&self) -> Result<(), PinError> {
         remove_tree(&self.maps())?;
         fs::rename(self.new_maps(), self.maps())
-            .map_err(|error| problem(&self.new_maps(), format!("can't be renamed to maps: {error}")))
+            .map_err(|source| PinError::new(&self.new_maps(), PinProblem::Rename { to: "maps".into(), source }))
     }
+}
+
+/// Why the pinned maps can't be adopted.
+#[derive(Debug, thiserror::Error)]
+enum Unsound {
+    #[error("{name} can't be opened as a map")]
+    Unreadable {
+        name: &'static str,
+        #[source]
+        source: MapError,
+    },
+    #[error("{name} has an unknown type")]
+    UnknownType {
+        name: &'static str,
+        #[source]
+        source: MapError,
+    },
+    #[error("{name} is {found:?} where {expected:?} is needed")]
+    Shape { name: &'static str, found: Shape, expected: Shape },
+    #[error("SETTINGS can't be read")]
+    Settings(#[source] MapError),
+    #[error("the maps have ABI version {0} where {ABI_VERSION} is needed")]
+    Version(u32),
 }
 
 fn pinned_settings(directory: &Path) -> Result<Settings, MapError> {
@@ -211,125 +201,40 @@ pub fn pinned_enforces(directory: &Path, now: BootTime) -> bool {
     pinned_settings(directory).is_ok_and(|settings| settings.mode(|| now.0) == Mode::Enforce)
 }
 
-/// What could not be removed, and what was.
-#[derive(Debug)]
-pub struct Incomplete {
-    /// Gone.
-    pub removed: Vec<String>,
-    /// One error for each thing that is still there.
-    pub errors: Vec<DatapathError>,
-}
-
-/// Removes all enforcement whose pins are in `directory`: the interfaces are as if there were no agent. Tells what was
-/// removed. Works without configuration, store or daemon; a running daemon notices and reports it.
-///
-/// # Errors
-/// Something could not be removed; the rest is removed all the same.
-pub fn unload(directory: &Path) -> Result<Vec<String>, Incomplete> {
-    let (mut removed, mut errors) = (Vec::new(), Vec::new());
-    let pins = Pins { directory: directory.to_owned(), _lock: None };
-    let exists = directory.exists();
-    if exists {
-        match is_on_bpffs(directory) {
-            Ok(true) => {}
-            Ok(false) => {
-                let nothing = "is not on a BPF file system, so no jit-agent has its pins there; nothing was removed";
-                return Err(Incomplete { removed, errors: vec![problem(directory, nothing.to_owned())] });
-            }
-            Err(error) => return Err(Incomplete { removed, errors: vec![error] }),
-        }
-        unpin_links(&pins, &mut removed, &mut errors);
-    }
-    // They outlive the directory.
-    remove_filters(&pins, &mut removed, &mut errors);
-    if exists {
-        for tree in [pins.maps(), pins.new_maps()] {
-            let existed = tree.exists();
-            match remove_tree(&tree) {
-                Ok(()) if existed => removed.push(tree.display().to_string()),
-                Ok(()) => {}
-                Err(error) => errors.push(error),
-            }
-        }
-        if let Err(error) = fs::remove_dir(directory) {
-            errors.push(problem(directory, format!("can't be removed: {error}")));
-        }
-    }
-    if errors.is_empty() { Ok(removed) } else { Err(Incomplete { removed, errors }) }
-}
-
-fn unpin_links(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
-    // Links first: a program without its maps' pins is merely unmanageable, but maps without links do nothing.
-    match pins.links() {
-        Ok(links) => {
-            for (_, path) in links {
-                match fs::remove_file(&path) {
-                    Ok(()) => removed.push(path.display().to_string()),
-                    Err(error) => errors.push(problem(&path, format!("can't be removed: {error}"))),
-                }
-            }
-        }
-        Err(error) => errors.push(error),
-    }
-}
-
-/// Removes our filters of traffic control, which no pin tells of.
-fn remove_filters(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
-    let interfaces = match netlink::interfaces() {
-        Ok(interfaces) => interfaces,
-        Err(error) => return errors.push(DatapathError::kernel("asking netlink for the interfaces", error)),
-    };
-    for interface in interfaces {
-        match ways::detach_clsact(&interface, pins.filter_handle()) {
-            Ok(true) => removed.push(format!("the filter on what comes in over {} (clsact)", interface.name)),
-            Ok(false) => {}
-            Err(problem) => errors.push(DatapathError::Interface { name: interface.name, problem }),
-        }
-    }
-}
-
-fn is_on_bpffs(directory: &Path) -> Result<bool, DatapathError> {
+/// Whether the directory is on a BPF file system.
+pub(super) fn is_on_bpffs(directory: &Path) -> Result<bool, PinError> {
     match rustix::fs::statfs(directory) {
         Ok(file_system) => Ok(file_system.f_type as u64 == BPF_FS_MAGIC),
-        Err(error) => Err(problem(directory, format!("can't be examined: {error}"))),
+        Err(error) => Err(PinError::new(directory, PinProblem::file("examined", error))),
     }
 }
 
-/// Removes a pinned link, and with it the program from the interface.
-pub(super) fn remove_pin(path: &Path) -> Result<(), String> {
+/// Removes a pinned link, and with it the program from the interface; says whether there was one.
+pub(super) fn remove_pin(path: &Path) -> Result<bool, PinError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("{} can't be removed: {error}", path.display()))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(PinError::new(path, PinProblem::file("removed", error))),
     }
 }
 
 /// Removes a directory of pins, whatever is in it, if it exists.
-fn remove_tree(directory: &Path) -> Result<(), DatapathError> {
+pub(super) fn remove_tree(directory: &Path) -> Result<(), PinError> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(problem(directory, format!("can't be removed: {error}")))
+            Err(PinError::new(directory, PinProblem::file("removed", error)))
         }
         _ => Ok(()),
     }
 }
 
 /// Holds the directory for one daemon.
-fn lock(directory: &Path) -> Result<File, DatapathError> {
-    let file = File::open(directory).map_err(|error| problem(directory, format!("can't be opened: {error}")))?;
+fn lock(directory: &Path) -> Result<File, PinError> {
+    let fails = |problem| PinError::new(directory, problem);
+    let file = File::open(directory).map_err(|error| fails(PinProblem::file("opened", error)))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(problem(
-            directory,
-            "belongs to another jit-agent that is running; stop that one first (`systemctl stop jit-agent`), or give \
-             this one its own bpffs_dir, state_dir, socket and interfaces"
-                .to_owned(),
-        )),
-        Err(error) => Err(problem(directory, format!("can't be locked: {error}"))),
+        Err(Errno::WOULDBLOCK) => Err(fails(PinProblem::InUse)),
+        Err(error) => Err(fails(PinProblem::file("locked", error))),
     }
-}
-
-fn problem(path: &Path, problem: String) -> DatapathError {
-    DatapathError::Pins { path: path.to_owned(), problem }
 }

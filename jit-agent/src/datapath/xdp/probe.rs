@@ -2,16 +2,17 @@
 
 use std::{fs, path::Path};
 
-use jit_policy::Interfaces;
+use jit_policy::{Interfaces, Layer};
 
 use super::{
+    error::{Obstacle, QueryError, Rival},
     genetlink,
     netlink::{self, Interface},
-    object::{Layer, Object},
-    pins::Pins,
-    select::{self, Chosen},
+    object::Object,
+    selection::{self, Selected, Selection},
     ways,
 };
+use crate::datapath::error::with_causes;
 
 /// The largest MTU whose packets surely fit one buffer: a page without headroom, Ethernet header and tail.
 const ONE_BUFFER: u32 = 3498;
@@ -23,27 +24,27 @@ pub fn probe(interfaces: &Interfaces, directory: &Path) -> (Vec<String>, Vec<Str
     let (mut well, mut problems) = (Vec::new(), Vec::new());
     match Object::load(None) {
         Ok(object) => well.push(format!("the kernel accepts the program {}", object.xdp_name(Layer::Ethernet))),
-        Err(error) => problems.push(error.to_string()),
+        Err(error) => problems.push(with_causes(&error)),
     }
     let all = netlink::interfaces().unwrap_or_else(|error| {
-        problems.push(format!("netlink does not answer: {error}"));
+        problems.push(with_causes(&QueryError::Netlink(error)));
         Vec::new()
     });
-    let selection = select::select(&all, interfaces);
-    for chosen in &selection.chosen {
-        match &chosen.layer {
-            Ok(layer) => well.push(describe(&chosen.interface, *layer, &all, directory)),
-            Err(problem) => problems.push(format!("interface {}: {problem}", chosen.interface.name)),
+    let selection = Selection::of(&all, interfaces);
+    for Selected { interface, layer } in &selection.selected {
+        match layer {
+            Ok(layer) => well.push(describe(interface, *layer, &all, directory)),
+            Err(error) => problems.push(format!("interface {}: {error}", interface.name)),
         }
     }
-    for (name, problem) in &selection.missing {
-        problems.push(format!("interface {name}: {problem}"));
+    for (name, unmatched) in &selection.unmatched {
+        problems.push(format!("interface {name}: {unmatched}"));
     }
-    let is_chosen = |index: u32| {
-        let is = |chosen: &Chosen| chosen.interface.index == index && chosen.layer.is_ok();
-        selection.chosen.iter().any(is)
+    let will_be_covered = |index: u32| {
+        let is = |selected: &Selected| selected.interface.index == index && selected.layer.is_ok();
+        selection.selected.iter().any(is)
     };
-    for select::Uncovered { interface, reason, .. } in select::uncovered(&all, &selection, is_chosen) {
+    for selection::Uncovered { interface, reason, .. } in selection::uncovered(&all, &selection, will_be_covered) {
         let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
         let name = &interface.name;
         well.push(format!(
@@ -57,7 +58,7 @@ pub fn probe(interfaces: &Interfaces, directory: &Path) -> (Vec<String>, Vec<Str
 /// The interface, the way it would be attached, and why not a better one.
 fn describe(interface: &Interface, layer: Layer, all: &[Interface], directory: &Path) -> String {
     let obstacles = obstacles(interface, layer, all, directory);
-    let fallback = if ways::tcx_order(interface).is_ok() { "TCX" } else { "a clsact filter, else generic XDP" };
+    let fallback = if ways::has_tcx(interface) { "TCX" } else { "a clsact filter, else generic XDP" };
     let way = match obstacles {
         Obstacles::None => "native XDP".to_owned(),
         Obstacles::Unsure(reasons) => {
@@ -77,16 +78,16 @@ enum Obstacles {
 }
 
 fn obstacles(interface: &Interface, layer: Layer, all: &[Interface], directory: &Path) -> Obstacles {
-    let is_ours = |id: u32| ways::program_of(&Pins::xdp_in(directory, interface.index)) == Some(id);
-    if let Some((id, mode)) = interface.program.filter(|(id, _)| !is_ours(*id)) {
-        return Obstacles::Sure(format!("XDP program {id} ({mode}) of somebody else is left in place"));
+    let is_ours = |id: u32| ways::pinned_xdp_program(directory, interface.index) == Some(id);
+    if let Some(rival) = interface.xdp.filter(|found| !is_ours(found.id)) {
+        return Obstacles::Sure(Obstacle::Rival(Rival::Xdp(rival)).to_string());
     }
     if layer == Layer::Network {
-        return Obstacles::Sure("packets have no Ethernet header".to_owned());
+        return Obstacles::Sure(Obstacle::NoEthernetHeader.to_string());
     }
     let master = all.iter().find(|other| Some(other.index) == interface.master);
-    if let Some((master, (id, _))) = master.and_then(|master| Some((master, master.program?))) {
-        return Obstacles::Sure(format!("{}, to which it belongs, has XDP program {id}", master.name));
+    if let Some((master, program)) = master.and_then(|master| Some((master, master.xdp?))) {
+        return Obstacles::Sure(format!("{}, to which it belongs, has XDP program {}", master.name, program.id));
     }
     let mut reasons = Vec::new();
     match genetlink::xdp_features(interface.index) {

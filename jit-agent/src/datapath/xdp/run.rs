@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use aya::programs::{ProgramInfo, TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya_obj::programs::XdpAttachType;
+use jit_policy::Layer;
 
-use super::{XdpDatapath, object::Layer};
+use super::{XdpDatapath, object::tc_name};
 use crate::datapath::DatapathError;
 
 /// A second handle on a loaded program. It can be sent to another thread, so that packets are judged there while the
@@ -54,9 +55,10 @@ impl XdpDatapath {
     /// The kernel refuses it.
     pub fn load_entry(&mut self, entry: Entry) -> Result<(), DatapathError> {
         match entry {
-            Entry::Xdp => self.object.xdp(entry.layer()).map(drop),
-            Entry::Tc | Entry::TcNetwork => self.object.tc(entry.layer()).map(drop),
+            Entry::Xdp => drop(self.object.xdp(entry.layer())?),
+            Entry::Tc | Entry::TcNetwork => drop(self.object.tc(entry.layer())?),
         }
+        Ok(())
     }
 
     /// Name of a program, as it is in the object.
@@ -64,7 +66,7 @@ impl XdpDatapath {
     pub fn entry_name(&self, entry: Entry) -> &'static str {
         match entry {
             Entry::Xdp => self.object.xdp_name(entry.layer()),
-            Entry::Tc | Entry::TcNetwork => entry.layer().tc(),
+            Entry::Tc | Entry::TcNetwork => tc_name(entry.layer()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use aya::maps::{HashMap, MapData};
 use jit_policy::Scope;
 
-use super::{netlink::Interface, select::is_always_local, settings::KernelSettings};
+use super::{netlink::Interface, selection::is_always_local, settings::KernelSettings};
 use crate::datapath::DatapathError;
 
 /// The program's set of such interfaces.

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use jit_agent::datapath::{Datapath as _, xdp::XdpDatapath};
+use jit_policy::Way;
 use jit_tests::{Link, Namespace};
 
 use crate::wire::{GRANTED, STRANGER, clean, connections_need_a_grant, cover};
@@ -57,7 +58,7 @@ impl Bond {
     fn is_covered_on(&self, members: &[&str]) -> Result<()> {
         let view = self.server.enter(|| self.datapath.interfaces())?;
         let covered: Vec<_> = view.iter().map(|view| (view.name.as_str(), view.attached)).collect();
-        let expected: Vec<_> = members.iter().map(|name| (*name, Some("native"))).collect();
+        let expected: Vec<_> = members.iter().map(|name| (*name, Some(Way::Native))).collect();
         ensure!(covered == expected, "{view:?}");
         let uncovered = self.server.enter(|| self.datapath.uncovered())?;
         ensure!(!uncovered.iter().any(|view| view.name == "bond9"), "{uncovered:?}");

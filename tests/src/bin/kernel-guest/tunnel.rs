@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use jit_agent::datapath::{Coverage, Datapath as _};
+use jit_policy::Way;
 use jit_tests::{PATIENCE, Program, Reach, TcpServer, tcp_connects};
 
 use crate::wire::{GRANTED, STRANGER, Wire, choose, clean, connections_need_a_grant, cover, is, pins};
@@ -21,7 +22,7 @@ const FOREIGN_HANDLE: &str = "0x7";
 /// A tunnel over a veth, and the agent's datapath on both.
 struct Tunnel {
     wire: Wire,
-    way: &'static str,
+    way: Way,
 }
 
 impl Tunnel {
@@ -41,7 +42,7 @@ impl Tunnel {
         }
         wire.server.enter(|| choose(&mut wire.datapath, &["srv0", TUNNEL]))??;
         let has_tcx = SchedClassifier::query_tcx("lo", TcAttachType::Ingress).is_ok();
-        let tunnel = Self { wire, way: if has_tcx { "tcx" } else { "clsact" } };
+        let tunnel = Self { wire, way: if has_tcx { Way::Tcx } else { Way::Clsact } };
         tunnel.is_covered()?;
         Ok(tunnel)
     }
@@ -78,7 +79,7 @@ impl Tunnel {
     }
 
     fn ours(&self) -> Result<usize> {
-        if self.way == "tcx" {
+        if self.way == Way::Tcx {
             let programs = self.wire.server.enter(|| SchedClassifier::query_tcx(TUNNEL, TcAttachType::Ingress))??;
             return Ok(programs.1.len());
         }
@@ -87,7 +88,7 @@ impl Tunnel {
 
     /// Somebody else's filter, before all others of its priority.
     fn add_foreign(&self) -> Result<()> {
-        if self.way == "tcx" {
+        if self.way == Way::Tcx {
             self.tc(&format!("qdisc add dev {TUNNEL} clsact"))?;
         }
         let add = ["filter", "add", "dev", TUNNEL, "ingress", "pref", "1", "handle", FOREIGN_HANDLE];
@@ -103,7 +104,7 @@ impl Tunnel {
     }
 
     fn take_ours_off(&self) -> Result<()> {
-        if self.way == "tcx" {
+        if self.way == Way::Tcx {
             let link = fs::read_dir(pins())?
                 .filter_map(Result::ok)
                 .find(|entry| entry.file_name().to_string_lossy().starts_with("tcx-"));
@@ -145,7 +146,7 @@ pub(crate) fn what_others_do_is_noticed() -> Result<()> {
     tunnel.add_foreign()?;
     let overtaken = tunnel.mended()?;
     // TCX comes before all filters.
-    let expected = if tunnel.way == "tcx" { 0 } else { 1 };
+    let expected = if tunnel.way == Way::Tcx { 0 } else { 1 };
     ensure!(overtaken.len() == expected, "{overtaken:?}");
     ensure!(overtaken.iter().all(|reason| reason.contains("of somebody else (priority 1")), "{overtaken:?}");
     tunnel.has_foreign()?;

@@ -13,7 +13,7 @@ use jit_agent::datapath::{
     xdp::{XdpDatapath, unload},
 };
 use jit_common::abi::Mode;
-use jit_policy::Interfaces;
+use jit_policy::{Interfaces, Way};
 use jit_tests::{
     Link, Namespace, PATIENCE, Reach, SILENCE, TcpServer,
     rights::{SERVICE, with_only},
@@ -79,7 +79,7 @@ impl Wire {
             Some(rights) => with_only(rights, || cover(&["srv0"]))?,
         })??;
         let view = server.enter(|| datapath.interfaces())?;
-        ensure!(view.iter().all(|view| view.attached == Some("native")), "not attached natively: {view:?}");
+        ensure!(view.iter().all(|view| view.attached == Some(Way::Native)), "not attached natively: {view:?}");
         Ok(Self { server, client, datapath })
     }
 

@@ -1,8 +1,11 @@
-//! Which interfaces to cover, from what netlink says of all of them. Pure.
+//! Which interfaces to cover, by what netlink says of all of them. No function here asks the kernel.
 
-use jit_policy::{Interfaces, Pattern};
+use jit_policy::{Interfaces, Layer, Pattern};
 
-use super::{netlink::Interface, object::Layer};
+use super::{
+    error::{UnknownLinkType, Unmatched},
+    netlink::Interface,
+};
 
 /// ARPHRD_*: what the packets of an interface begin with.
 mod link_type {
@@ -18,20 +21,20 @@ mod link_type {
     pub(super) const NONE: u16 = 0xfffe;
 }
 
-/// An interface to be covered.
+/// An interface that is to be covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chosen {
+pub(super) struct Selected {
     pub(super) interface: Interface,
-    /// What its packets begin with, or why they can't be read.
-    pub(super) layer: Result<Layer, String>,
+    /// What its packets begin with.
+    pub(super) layer: Result<Layer, UnknownLinkType>,
 }
 
 /// What a list of patterns comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selection {
-    pub(super) chosen: Vec<Chosen>,
-    /// The entries that stand for nothing, each with what is wrong.
-    pub(super) missing: Vec<(String, String)>,
+    pub(super) selected: Vec<Selected>,
+    /// The entries that stand for nothing.
+    pub(super) unmatched: Vec<(String, Unmatched)>,
 }
 
 /// An interface with an address over which packets come in unseen.
@@ -40,32 +43,34 @@ pub(super) struct Uncovered<'a> {
     pub(super) interface: &'a Interface,
     pub(super) reason: String,
     /// Whether it was to be covered; else the owner left it out.
-    pub(super) is_chosen: bool,
+    pub(super) is_selected: bool,
 }
 
-/// Chooses.
-pub(super) fn select(all: &[Interface], patterns: &Interfaces) -> Selection {
-    let is_chosen = |interface: &&Interface| patterns.iter().any(|pattern| chooses(pattern, interface, all));
-    let of = |interface: &Interface| Chosen { interface: interface.clone(), layer: layer(interface) };
-    let chosen: Vec<Chosen> = all.iter().filter(is_chosen).map(of).collect();
-    let missing = patterns.iter().filter_map(|pattern| match pattern {
-        Pattern::Name(name) if !all.iter().any(|interface| interface.name == *name) => {
-            let problem = "there is no such interface; it is covered when it appears, else correct `interfaces`";
-            Some((name.clone(), problem.to_owned()))
-        }
-        Pattern::Auto | Pattern::Glob(_) if chosen.is_empty() => {
-            let problem = "this stands for no interface now, so nothing is covered; interfaces are covered when they \
-                           appear, else correct `interfaces`";
-            Some((pattern.to_string(), problem.to_owned()))
-        }
-        _ => None,
-    });
-    Selection { missing: missing.collect(), chosen }
+impl Selection {
+    /// Selects the interfaces to cover.
+    pub(super) fn of(all: &[Interface], patterns: &Interfaces) -> Self {
+        let is_selected = |interface: &&Interface| patterns.iter().any(|pattern| selects(pattern, interface, all));
+        let of = |interface: &Interface| Selected { interface: interface.clone(), layer: layer(interface) };
+        let selected: Vec<Selected> = all.iter().filter(is_selected).map(of).collect();
+        let unmatched = patterns.iter().filter_map(|pattern| match pattern {
+            Pattern::Name(name) if !all.iter().any(|interface| interface.name == *name) => {
+                Some((name.clone(), Unmatched::Name))
+            }
+            Pattern::Auto | Pattern::Glob(_) if selected.is_empty() => Some((pattern.to_string(), Unmatched::Pattern)),
+            _ => None,
+        });
+        Self { unmatched: unmatched.collect(), selected }
+    }
+
+    /// Whether the interface of this index is to be covered.
+    pub(super) fn contains(&self, index: u32) -> bool {
+        self.selected.iter().any(|selected| selected.interface.index == index)
+    }
 }
 
 /// Whether the pattern stands for the interface, or for a bond of which it is a member: a bond itself would refuse
 /// further members if it had a program.
-fn chooses(pattern: &Pattern, interface: &Interface, all: &[Interface]) -> bool {
+fn selects(pattern: &Pattern, interface: &Interface, all: &[Interface]) -> bool {
     if is_bond(interface) {
         return false;
     }
@@ -135,7 +140,7 @@ pub(super) fn is_always_local(interface: &Interface) -> bool {
 }
 
 /// What packets begin with.
-fn layer(interface: &Interface) -> Result<Layer, String> {
+fn layer(interface: &Interface) -> Result<Layer, UnknownLinkType> {
     match interface.link_type {
         link_type::ETHERNET | link_type::LOOPBACK => Ok(Layer::Ethernet),
         link_type::NONE
@@ -146,7 +151,7 @@ fn layer(interface: &Interface) -> Result<Layer, String> {
         | link_type::SIT
         | link_type::GRE
         | link_type::GRE6 => Ok(Layer::Network),
-        other => Err(format!("the program can't read packets of link type {other}, but only Ethernet and plain IP")),
+        other => Err(UnknownLinkType(other)),
     }
 }
 
@@ -163,19 +168,19 @@ pub(super) fn uncovered<'a>(
 ) -> Vec<Uncovered<'a>> {
     let with_address = all.iter().filter(|interface| !interface.is_loopback && !interface.addresses.is_empty());
     let reason = |interface: &'a Interface| {
-        let hole = hole(interface, all, &has_program, all.len())?;
-        let is_chosen = selection.chosen.iter().any(|chosen| chosen.interface.index == hole.index);
-        let what = if is_chosen { "could not be covered" } else { "is left out by `interfaces`" };
+        let entry = unseen_entry(interface, all, &has_program, all.len())?;
+        let is_selected = selection.contains(entry.index);
+        let what = if is_selected { "could not be covered" } else { "is left out by `interfaces`" };
         let reason =
-            if hole.index == interface.index { what.to_owned() } else { format!("{} below it {what}", hole.name) };
-        Some(Uncovered { interface, reason, is_chosen })
+            if entry.index == interface.index { what.to_owned() } else { format!("{} below it {what}", entry.name) };
+        Some(Uncovered { interface, reason, is_selected })
     };
     with_address.filter_map(reason).collect()
 }
 
 /// The interface over which packets get unseen to this one: itself, or one below it. `depth` bounds the search, since
 /// interfaces may change while they are listed.
-fn hole<'a>(
+fn unseen_entry<'a>(
     interface: &'a Interface,
     all: &'a [Interface],
     has_program: &impl Fn(u32) -> bool,
@@ -192,7 +197,7 @@ fn hole<'a>(
         "vlan" if interface.lower.is_none() => Some(interface),
         "bond" | "team" | "bridge" | "vrf" | "vlan" => {
             let depth = depth.checked_sub(1)?;
-            all.iter().filter(|other| is_below(other)).find_map(|below| hole(below, all, has_program, depth))
+            all.iter().filter(|other| is_below(other)).find_map(|below| unseen_entry(below, all, has_program, depth))
         }
         _ => Some(interface),
     }

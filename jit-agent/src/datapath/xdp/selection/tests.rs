@@ -37,15 +37,14 @@ fn patterns(texts: &[&str]) -> Interfaces {
     Interfaces::parse(texts).unwrap()
 }
 
-fn chosen(all: &[Interface], texts: &[&str]) -> Vec<String> {
-    select(all, &patterns(texts)).chosen.into_iter().map(|chosen| chosen.interface.name).collect()
+fn selected(all: &[Interface], texts: &[&str]) -> Vec<String> {
+    Selection::of(all, &patterns(texts)).selected.into_iter().map(|selected| selected.interface.name).collect()
 }
 
-/// Names of the uncovered interfaces where all that is chosen is covered.
+/// Names of the uncovered interfaces where all that is selected is covered.
 fn unseen(all: &[Interface], texts: &[&str]) -> Vec<(String, String)> {
-    let selection = select(all, &patterns(texts));
-    let is_chosen = |index| selection.chosen.iter().any(|chosen| chosen.interface.index == index);
-    let uncovered = uncovered(all, &selection, is_chosen);
+    let selection = Selection::of(all, &patterns(texts));
+    let uncovered = uncovered(all, &selection, |index| selection.contains(index));
     uncovered.into_iter().map(|one| (one.interface.name.clone(), one.reason)).collect()
 }
 
@@ -67,19 +66,19 @@ fn host() -> Vec<Interface> {
 
 #[test]
 fn auto_covers_the_lowest_device_of_each_path() {
-    assert_eq!(chosen(&host(), &["auto"]), ["eth0", "eth1", "eth2", "veth9", "vxlan10"]);
+    assert_eq!(selected(&host(), &["auto"]), ["eth0", "eth1", "eth2", "veth9", "vxlan10"]);
     assert_eq!(unseen(&host(), &["auto"]), []);
 }
 
 #[test]
 fn a_vlan_whose_parent_is_in_another_namespace_is_the_lowest_device_here() {
-    assert_eq!(chosen(&[with_address(made(3, "eth0.5", "vlan"))], &["auto"]), ["eth0.5"]);
+    assert_eq!(selected(&[with_address(made(3, "eth0.5", "vlan"))], &["auto"]), ["eth0.5"]);
 }
 
 #[test]
 fn auto_covers_what_siblings_reach_without_the_device_below() {
     let all = [card(2, "eth0"), over(2, with_address(made(3, "mv0", "macvlan"))), over(2, made(4, "iv0", "ipvlan"))];
-    assert_eq!(chosen(&all, &["auto"]), ["eth0", "mv0", "iv0"]);
+    assert_eq!(selected(&all, &["auto"]), ["eth0", "mv0", "iv0"]);
 }
 
 #[test]
@@ -97,8 +96,8 @@ fn auto_covers_tunnels_over_which_something_can_come() {
         tun(5, "tun2"),
         of(9, Interface { is_up: false, ..made(6, "vxlan0", "vxlan") }),
     ];
-    assert_eq!(chosen(&all, &["auto"]), ["tun0", "tun1", "vxlan0"]);
-    let layers: Vec<_> = select(&all, &patterns(&["auto"])).chosen.into_iter().map(|chosen| chosen.layer).collect();
+    assert_eq!(selected(&all, &["auto"]), ["tun0", "tun1", "vxlan0"]);
+    let layers: Vec<_> = Selection::of(&all, &patterns(&["auto"])).selected.into_iter().map(|one| one.layer).collect();
     assert_eq!(layers, [Ok(Layer::Network), Ok(Layer::Network), Ok(Layer::Ethernet)]);
 }
 
@@ -106,35 +105,39 @@ fn auto_covers_tunnels_over_which_something_can_come() {
 fn devices_over_which_nothing_comes_are_covered_only_with_an_address() {
     for kind in ["dummy", "ifb", "nlmon"] {
         let all = [made(2, "x0", kind), with_address(made(3, "x1", kind))];
-        assert_eq!(chosen(&all, &["auto"]), ["x1"], "{kind}");
+        assert_eq!(selected(&all, &["auto"]), ["x1"], "{kind}");
     }
 }
 
 #[test]
 fn what_is_named_is_covered_whatever_it_is() {
-    assert_eq!(chosen(&host(), &["lo", "br0", "bond0.7"]), ["lo", "bond0.7", "br0"]);
+    assert_eq!(selected(&host(), &["lo", "br0", "bond0.7"]), ["lo", "bond0.7", "br0"]);
 }
 
 #[test]
 fn a_named_bond_is_covered_by_its_members() {
-    assert_eq!(chosen(&host(), &["bond0"]), ["eth1", "eth2"]);
-    assert_eq!(chosen(&host(), &["bond*"]), ["eth1", "eth2", "bond0.7"]);
-    assert_eq!(select(&[made(4, "bond0", "bond")], &patterns(&["bond0"])), Selection::default(), "without members yet");
+    assert_eq!(selected(&host(), &["bond0"]), ["eth1", "eth2"]);
+    assert_eq!(selected(&host(), &["bond*"]), ["eth1", "eth2", "bond0.7"]);
+    assert_eq!(
+        Selection::of(&[made(4, "bond0", "bond")], &patterns(&["bond0"])),
+        Selection::default(),
+        "without members yet"
+    );
 }
 
 #[test]
 fn a_glob_stands_for_what_matches_but_not_for_loopback() {
-    assert_eq!(chosen(&host(), &["eth?"]), ["eth0", "eth1", "eth2"]);
-    assert!(!chosen(&host(), &["*"]).contains(&"lo".to_owned()));
+    assert_eq!(selected(&host(), &["eth?"]), ["eth0", "eth1", "eth2"]);
+    assert!(!selected(&host(), &["*"]).contains(&"lo".to_owned()));
 }
 
 #[test]
 fn entries_that_stand_for_nothing_are_told() {
-    let missing = |all: &[Interface], texts: &[&str]| -> Vec<String> {
-        select(all, &patterns(texts)).missing.into_iter().map(|(name, _)| name).collect()
+    let unmatched = |all: &[Interface], texts: &[&str]| -> Vec<String> {
+        Selection::of(all, &patterns(texts)).unmatched.into_iter().map(|(name, _)| name).collect()
     };
-    assert_eq!(missing(&host(), &["eth9", "eth0", "wg*"]), ["eth9"], "a glob may wait, as something is covered");
-    assert_eq!(missing(&[loopback()], &["auto", "wg*"]), ["auto", "wg*"]);
+    assert_eq!(unmatched(&host(), &["eth9", "eth0", "wg*"]), ["eth9"], "a glob may wait, as something is covered");
+    assert_eq!(unmatched(&[loopback()], &["auto", "wg*"]), ["auto", "wg*"]);
 }
 
 #[test]
@@ -155,9 +158,9 @@ fn what_is_left_out_is_told_with_what_lets_packets_in() {
 #[test]
 fn a_member_that_could_not_be_covered_leaves_the_bond_uncovered() {
     let all = host();
-    let selection = select(&all, &patterns(&["auto"]));
+    let selection = Selection::of(&all, &patterns(&["auto"]));
     let uncovered = uncovered(&all, &selection, |index| [2, 5, 9, 10].contains(&index));
-    let found: Vec<_> = uncovered.iter().map(|one| (one.interface.name.as_str(), one.is_chosen)).collect();
+    let found: Vec<_> = uncovered.iter().map(|one| (one.interface.name.as_str(), one.is_selected)).collect();
     assert_eq!(found, [("bond0", true), ("bond0.7", true)]);
     assert_eq!(uncovered[0].reason, "eth2 below it could not be covered");
 }
@@ -165,8 +168,8 @@ fn a_member_that_could_not_be_covered_leaves_the_bond_uncovered() {
 #[test]
 fn packets_that_the_program_can_not_read_are_told() {
     let infiniband = Interface { link_type: 32, ..card(2, "ib0") };
-    let chosen = select(&[infiniband], &patterns(&["auto"])).chosen;
-    assert!(chosen[0].layer.as_ref().unwrap_err().contains("link type 32"));
+    let selection = Selection::of(&[infiniband], &patterns(&["auto"]));
+    assert!(selection.selected[0].layer.unwrap_err().to_string().contains("link type 32"));
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! Removes all enforcement, without a daemon.
+
+use std::{fs, path::Path, sync::Arc};
+
+use super::{
+    netlink,
+    pins::{Pins, is_on_bpffs, remove_tree},
+    ways,
+};
+use crate::datapath::error::{DatapathError, PinError, PinProblem};
+
+/// What could not be removed, and what was.
+#[derive(Debug)]
+pub struct Incomplete {
+    /// What was removed.
+    pub removed: Vec<String>,
+    /// One error for each thing that is still there.
+    pub errors: Vec<DatapathError>,
+}
+
+/// Removes all enforcement whose pins are in `directory`: the interfaces are as if there were no agent. Tells what was
+/// removed. Works without configuration, store or daemon; a running daemon notices and reports it.
+///
+/// # Errors
+/// Something could not be removed; the rest is removed all the same.
+pub fn unload(directory: &Path) -> Result<Vec<String>, Incomplete> {
+    let (mut removed, mut errors) = (Vec::new(), Vec::new());
+    let pins = Pins::unlocked(directory);
+    let exists = directory.exists();
+    if exists {
+        match is_on_bpffs(directory) {
+            Ok(true) => {}
+            Ok(false) => {
+                let error = PinError::new(directory, PinProblem::NobodysPins);
+                return Err(Incomplete { removed, errors: vec![error.into()] });
+            }
+            Err(error) => return Err(Incomplete { removed, errors: vec![error.into()] }),
+        }
+        unpin_links(&pins, &mut removed, &mut errors);
+    }
+    // They outlive the directory.
+    detach_unpinned(&pins, &mut removed, &mut errors);
+    if exists {
+        for tree in [pins.maps(), pins.new_maps()] {
+            let existed = tree.exists();
+            match remove_tree(&tree) {
+                Ok(()) if existed => removed.push(tree.display().to_string()),
+                Ok(()) => {}
+                Err(error) => errors.push(error.into()),
+            }
+        }
+        if let Err(error) = fs::remove_dir(directory) {
+            errors.push(PinError::new(directory, PinProblem::file("removed", error)).into());
+        }
+    }
+    if errors.is_empty() { Ok(removed) } else { Err(Incomplete { removed, errors }) }
+}
+
+fn unpin_links(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
+    // Links first: a program without its maps' pins is merely unmanageable, but maps without links do nothing.
+    match ways::links(pins) {
+        Ok(links) => {
+            for (_, path) in links {
+                match fs::remove_file(&path) {
+                    Ok(()) => removed.push(path.display().to_string()),
+                    Err(error) => errors.push(PinError::new(&path, PinProblem::file("removed", error)).into()),
+                }
+            }
+        }
+        Err(error) => errors.push(error.into()),
+    }
+}
+
+/// Takes the program off where no pin tells of it.
+fn detach_unpinned(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
+    let interfaces = match netlink::interfaces() {
+        Ok(interfaces) => interfaces,
+        Err(error) => return errors.push(DatapathError::kernel("asking netlink for the interfaces", error)),
+    };
+    for interface in interfaces {
+        match ways::detach_unpinned(&interface, pins) {
+            Ok(detached) => removed.extend(
+                detached.iter().map(|way| format!("the filter on what comes in over {} ({way})", interface.name)),
+            ),
+            Err(error) => errors.push(DatapathError::Interface { name: interface.name, fault: Arc::new(error) }),
+        }
+    }
+}
