@@ -7,7 +7,7 @@ use aya::{
     programs::{ProgramError, links::LinkError, tc::TcError},
 };
 
-use super::netlink::XdpProgram;
+use super::{netlink::XdpProgram, socket::NetlinkError};
 use crate::datapath::error::{KernelError, PinError, with_causes};
 
 /// What is wrong with an interface that is to be covered, and what to do.
@@ -53,7 +53,7 @@ pub(super) struct UnknownLinkType(pub(super) u16);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum QueryError {
     #[error("netlink does not answer")]
-    Netlink(#[source] io::Error),
+    Netlink(#[source] NetlinkError),
     #[error("the TCX programs can't be listed")]
     Tcx(#[source] io::Error),
 }

@@ -1,23 +1,17 @@
 //! What drivers say of themselves by generic netlink: which XDP they have, and which offloads are on. Reads only.
 
-use std::io;
-
-use rustix::{
-    io::Errno,
-    net::{
-        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind,
-        netlink::{self, SocketAddrNetlink},
-        recv, send, socket_with,
-    },
+use netlink_packet_core::{
+    DecodeError, DefaultNla, Emitable as _, NLA_F_NESTED, NLA_HEADER_SIZE, NetlinkDeserializable, NetlinkHeader,
+    NetlinkSerializable, NlasIterator,
 };
+use rustix::net::netlink::GENERIC;
 
-const NLM_F_REQUEST: u16 = 1;
-const NLMSG_ERROR: u16 = 2;
-/// Of `struct nlmsghdr` and `struct genlmsghdr`.
-const HEAD: usize = 16 + 4;
+use super::socket::{NetlinkError, NetlinkSocket};
+
+/// Bytes of `struct genlmsghdr`.
+const HEAD: usize = 4;
 /// Tells the numbers of families by their names.
 const CONTROLLER: u16 = 0x10;
-const ATTRIBUTE_TYPE: u16 = 0x3fff;
 
 /// What a driver can do with XDP, from Linux 6.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +23,7 @@ pub(super) struct XdpFeatures {
 }
 
 /// What the driver of an interface can do with XDP.
-pub(super) fn xdp_features(index: u32) -> io::Result<XdpFeatures> {
+pub(super) fn xdp_features(index: u32) -> Result<XdpFeatures, NetlinkError> {
     const DEV_GET: u8 = 1;
     const IFINDEX: u16 = 1;
     const XDP_FEATURES: u16 = 3;
@@ -37,78 +31,85 @@ pub(super) fn xdp_features(index: u32) -> io::Result<XdpFeatures> {
     const RX_SG: u64 = 1 << 5;
     let answer = ask(family("netdev")?, DEV_GET, &attribute(IFINDEX, &index.to_ne_bytes()))?;
     let bits = find(&answer, XDP_FEATURES).and_then(|value| value.try_into().ok()).map(u64::from_ne_bytes);
-    let bits = bits.ok_or(io::ErrorKind::InvalidData)?;
+    let bits = bits.ok_or(NetlinkError::Unreadable)?;
     Ok(XdpFeatures { native: bits & BASIC != 0, several_buffers: bits & RX_SG != 0 })
 }
 
 /// The names of the offloads that are on.
-pub(super) fn offloads(index: u32) -> io::Result<Vec<String>> {
+pub(super) fn offloads(index: u32) -> Result<Vec<String>, NetlinkError> {
     const FEATURES_GET: u8 = 11;
     const HEADER: u16 = 1;
     const HEADER_INDEX: u16 = 1;
-    const NESTED: u16 = 1 << 15;
     const ACTIVE: u16 = 4;
     const BITS: u16 = 3;
     const BIT_NAME: u16 = 2;
-    let header = attribute(HEADER | NESTED, &attribute(HEADER_INDEX, &index.to_ne_bytes()));
+    let header = attribute(HEADER | NLA_F_NESTED, &attribute(HEADER_INDEX, &index.to_ne_bytes()));
     let answer = ask(family("ethtool")?, FEATURES_GET, &header)?;
     let bits = find(&answer, ACTIVE).and_then(|active| find(active, BITS)).unwrap_or_default();
     let names = attributes(bits).filter_map(|(_, bit)| find(bit, BIT_NAME));
     Ok(names.map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()).collect())
 }
 
-fn family(name: &str) -> io::Result<u16> {
+fn family(name: &str) -> Result<u16, NetlinkError> {
     const GET_FAMILY: u8 = 3;
     const FAMILY_ID: u16 = 1;
     const FAMILY_NAME: u16 = 2;
     let answer = ask(CONTROLLER, GET_FAMILY, &attribute(FAMILY_NAME, format!("{name}\0").as_bytes()))?;
     let id = find(&answer, FAMILY_ID).and_then(|value| value.try_into().ok()).map(u16::from_ne_bytes);
-    id.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    id.ok_or(NetlinkError::Unreadable)
 }
 
 /// Sends a question, and returns the attributes of the answer.
-fn ask(family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::GENERIC))?;
-    bind(&socket, &SocketAddrNetlink::new(0, 0))?;
-    let mut message = Vec::new();
-    message.extend(((HEAD + attributes.len()) as u32).to_ne_bytes());
-    message.extend(family.to_ne_bytes());
-    message.extend(NLM_F_REQUEST.to_ne_bytes());
-    // Sequence number, port, command, version, reserved.
-    message.extend([0; 8]);
-    message.extend([command, 1, 0, 0]);
-    message.extend(attributes);
-    send(&socket, &message, SendFlags::empty())?;
-    let mut answer = vec![0; 65_536];
-    let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
-    answer.truncate(length);
-    let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    let kind = answer.get(4..6).and_then(|kind| kind.try_into().ok()).map(u16::from_ne_bytes).ok_or_else(short)?;
-    if kind == NLMSG_ERROR {
-        let error = answer.get(16..20).and_then(|error| error.try_into().ok()).map(i32::from_ne_bytes);
-        return Err(Errno::from_raw_os_error(error.ok_or_else(short)?.saturating_neg()).into());
+fn ask(family: u16, command: u8, attributes: &[u8]) -> Result<Vec<u8>, NetlinkError> {
+    let question = Generic { family, command, attributes: attributes.to_vec() };
+    Ok(NetlinkSocket::open(Some(GENERIC), 0)?.ask(question)?.attributes)
+}
+
+/// A message of generic netlink.
+struct Generic {
+    family: u16,
+    command: u8,
+    attributes: Vec<u8>,
+}
+
+impl NetlinkSerializable for Generic {
+    fn message_type(&self) -> u16 {
+        self.family
     }
-    Ok(answer.get(HEAD..).ok_or_else(short)?.to_vec())
+
+    fn buffer_len(&self) -> usize {
+        HEAD + self.attributes.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        // The version is 1, and two bytes are reserved.
+        buffer.copy_from_slice(&[&[self.command, 1, 0, 0], &self.attributes[..]].concat());
+    }
+}
+
+impl NetlinkDeserializable for Generic {
+    type Error = DecodeError;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        let ([command, ..], attributes) =
+            payload.split_first_chunk::<HEAD>().ok_or_else(|| DecodeError::from("the head is cut off"))?;
+        Ok(Self { family: header.message_type, command: *command, attributes: attributes.to_vec() })
+    }
 }
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut attribute = Vec::new();
-    attribute.extend(((4 + value.len()) as u16).to_ne_bytes());
-    attribute.extend(kind.to_ne_bytes());
-    attribute.extend(value);
-    attribute.resize(attribute.len().next_multiple_of(4), 0);
-    attribute
+    let attribute = DefaultNla::new(kind, value.to_vec());
+    let mut bytes = vec![0; attribute.buffer_len()];
+    attribute.emit(&mut bytes);
+    bytes
 }
 
 /// The attributes in a row of them: numbers and values. Ends where they don't fit.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
-        let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?) & ATTRIBUTE_TYPE;
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(|attribute| {
+        let attribute = attribute.ok()?;
+        let (kind, end) = (attribute.kind(), usize::from(attribute.length()));
+        Some((kind, attribute.into_inner().get(NLA_HEADER_SIZE..end)?))
     })
 }
 

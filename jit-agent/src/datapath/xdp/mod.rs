@@ -2,7 +2,6 @@
 
 mod attach_best;
 mod attachments;
-mod dump;
 mod error;
 mod events;
 mod genetlink;
@@ -21,6 +20,7 @@ mod scope;
 mod selection;
 mod settings;
 mod slots;
+mod socket;
 mod tables;
 mod unload;
 mod watch;

@@ -1,22 +1,19 @@
 //! What the kernel says of the interfaces, and of the programs on them.
 
-use std::{collections::HashMap, fmt, future::Future, io, net::IpAddr};
+use std::{collections::HashMap, fmt, net::IpAddr};
 
-use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
-use rtnetlink::{
-    Handle, RouteMessageBuilder,
-    packet_core::{DefaultNla, Nla as _},
-    packet_route::{
-        RouteNetlinkMessage,
-        address::{AddressAttribute, AddressMessage},
-        link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
-        route::{RouteAttribute, RouteMessage, RouteType},
-        tc::{TcAttribute, TcHandle, TcMessage, TcOption},
-    },
+use netlink_packet_core::{DefaultNla, Nla as _};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
+    tc::{TcAttribute, TcHandle, TcMessage, TcOption},
 };
+use rustix::io::Errno;
 
-use super::dump::dump;
+use super::socket::{NetlinkError, NetlinkSocket};
 
 /// An interface as netlink reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,38 +67,35 @@ impl fmt::Display for XdpMode {
 }
 
 /// All interfaces of this network namespace.
-pub(super) fn interfaces() -> io::Result<Vec<Interface>> {
-    ask(async |mut handle| {
-        let links = dump(&mut handle, RouteNetlinkMessage::GetLink(LinkMessage::default())).await?;
-        let listed = dump(&mut handle, RouteNetlinkMessage::GetAddress(AddressMessage::default())).await?;
-        let mut addresses: HashMap<u32, Vec<IpNet>> = HashMap::new();
-        for message in listed {
-            if let RouteNetlinkMessage::NewAddress(message) = message {
-                addresses.entry(message.header.index).or_default().extend(address(&message));
-            }
+pub(super) fn interfaces() -> Result<Vec<Interface>, NetlinkError> {
+    let mut socket = socket()?;
+    let links = socket.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let mut addresses: HashMap<u32, Vec<IpNet>> = HashMap::new();
+    for message in socket.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
+        if let RouteNetlinkMessage::NewAddress(message) = message {
+            addresses.entry(message.header.index).or_default().extend(address(&message));
         }
-        let links = links.into_iter().filter_map(|message| match message {
-            RouteNetlinkMessage::NewLink(message) => Some(interface(message)),
-            _ => None,
-        });
-        let with_addresses = |interface: Interface| {
-            let addresses = addresses.remove(&interface.index).unwrap_or_default();
-            Interface { addresses, ..interface }
-        };
-        Ok(links.map(with_addresses).collect())
-    })
+    }
+    let links = links.into_iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewLink(message) => Some(interface(message)),
+        _ => None,
+    });
+    let with_addresses = |interface: Interface| {
+        let addresses = addresses.remove(&interface.index).unwrap_or_default();
+        Interface { addresses, ..interface }
+    };
+    Ok(links.map(with_addresses).collect())
 }
 
 /// Whether there is no interface of that index, by a question for it alone.
-pub(super) fn is_gone(index: u32) -> io::Result<bool> {
-    ask(async |handle| {
-        let mut answers = handle.link().get().match_index(index).execute();
-        match answers.try_next().await {
-            Ok(_) => Ok(false),
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => Ok(true),
-            Err(error) => Err(io::Error::other(error)),
-        }
-    })
+pub(super) fn is_gone(index: u32) -> Result<bool, NetlinkError> {
+    let mut question = LinkMessage::default();
+    question.header.index = index;
+    match socket()?.ask(RouteNetlinkMessage::GetLink(question)) {
+        Ok(_) => Ok(false),
+        Err(NetlinkError::Refused(Errno::NODEV)) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// A filter on what comes in over an interface.
@@ -115,22 +109,20 @@ pub(super) struct Filter {
 }
 
 /// The filters on what comes in over an interface, in the order in which they see packets.
-pub(super) fn ingress_filters(index: u32) -> io::Result<Vec<Filter>> {
-    ask(async move |mut handle| {
-        let mut request = TcMessage::default();
-        request.header.index = i32::try_from(index).map_err(io::Error::other)?;
-        request.header.parent = TcHandle { major: 0xffff, minor: TcHandle::MIN_INGRESS };
-        let filters = match dump(&mut handle, RouteNetlinkMessage::GetTrafficFilter(request)).await {
-            // There is no such queueing discipline.
-            Err(error) if error.raw_os_error().is_some() => return Ok(Vec::new()),
-            filters => filters?,
-        };
-        let all = filters.into_iter().filter_map(|message| match message {
-            RouteNetlinkMessage::NewTrafficFilter(message) => filter(&message),
-            _ => None,
-        });
-        Ok(all.collect())
-    })
+pub(super) fn ingress_filters(index: u32) -> Result<Vec<Filter>, NetlinkError> {
+    let mut question = TcMessage::default();
+    question.header.index = i32::try_from(index).map_err(|_| Errno::RANGE)?;
+    question.header.parent = TcHandle { major: 0xffff, minor: TcHandle::MIN_INGRESS };
+    let filters = match socket()?.dump(&RouteNetlinkMessage::GetTrafficFilter(question)) {
+        // There is no such queueing discipline.
+        Err(NetlinkError::Refused(_)) => return Ok(Vec::new()),
+        filters => filters?,
+    };
+    let all = filters.into_iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewTrafficFilter(message) => filter(&message),
+        _ => None,
+    });
+    Ok(all.collect())
 }
 
 /// The filter that a message is about; `None` for the head of a chain.
@@ -163,45 +155,37 @@ fn value(attribute: &DefaultNla) -> Vec<u8> {
 }
 
 /// Whether a packet that arrives on an interface would be forwarded to another host.
-pub(super) fn forwards(interface: &str, source: IpAddr, destination: IpAddr) -> io::Result<bool> {
+pub(super) fn forwards(interface: &str, source: IpAddr, destination: IpAddr) -> Result<bool, NetlinkError> {
     let index = rustix::net::netdevice::name_to_index(
         rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)?,
         interface,
     )?;
-    let mut query = match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-            .source_prefix(source, 32)
-            .destination_prefix(destination, 32)
-            .build(),
-        (IpAddr::V6(source), IpAddr::V6(destination)) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
-            .source_prefix(source, 128)
-            .destination_prefix(destination, 128)
-            .build(),
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "source and destination are of two families")),
-    };
-    query.attributes.push(RouteAttribute::Iif(index));
-    ask(async move |handle| {
-        let mut routes = handle.route().get(query).execute();
-        match routes.try_next().await {
-            Ok(route) => Ok(route.is_some_and(|route: RouteMessage| route.header.kind == RouteType::Unicast)),
-            // No route, or not from there: the kernel would drop it.
-            Err(rtnetlink::Error::NetlinkError(_)) => Ok(false),
-            Err(error) => Err(io::Error::other(error)),
+    let mut question = RouteMessage::default();
+    let (family, bits, source, destination) = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            (AddressFamily::Inet, 32, RouteAddress::Inet(source), RouteAddress::Inet(destination))
         }
-    })
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            (AddressFamily::Inet6, 128, RouteAddress::Inet6(source), RouteAddress::Inet6(destination))
+        }
+        _ => return Err(NetlinkError::Families),
+    };
+    question.header.address_family = family;
+    question.header.source_prefix_length = bits;
+    question.header.destination_prefix_length = bits;
+    question.attributes =
+        vec![RouteAttribute::Source(source), RouteAttribute::Destination(destination), RouteAttribute::Iif(index)];
+    match socket()?.ask(RouteNetlinkMessage::GetRoute(question)) {
+        Ok(RouteNetlinkMessage::NewRoute(route)) => Ok(route.header.kind == RouteType::Unicast),
+        Ok(_) => Err(NetlinkError::Unreadable),
+        // There is no route, or not from there: the kernel would drop the packet.
+        Err(NetlinkError::Refused(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
-/// Asks the kernel something and waits for the answer.
-fn ask<T, F: Future<Output = io::Result<T>>>(question: impl FnOnce(Handle) -> F) -> io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        let (mut connection, handle, _) = rtnetlink::new_connection()?;
-        connection.set_forward_done(true);
-        let connection = tokio::spawn(connection);
-        let answer = question(handle).await;
-        connection.abort();
-        answer
-    })
+fn socket() -> Result<NetlinkSocket, NetlinkError> {
+    Ok(NetlinkSocket::open(None, 0)?)
 }
 
 fn interface(message: LinkMessage) -> Interface {

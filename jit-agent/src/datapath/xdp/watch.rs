@@ -1,19 +1,18 @@
-//! Netlink's word that interfaces or addresses have changed.
+//! Netlink's notifications that interfaces or addresses have changed.
 
-use std::{io, os::fd::OwnedFd, time::Instant};
+use std::{io, time::Instant};
 
-use rustix::{
-    io::Errno,
-    net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recv, socket_with},
-};
+use rustix::net::RecvFlags;
+
+use super::socket::NetlinkSocket;
 
 /// Groups of messages to listen to, see rtnetlink(7).
 const RTMGRP_LINK: u32 = 1;
 const RTMGRP_IPV4_IFADDR: u32 = 0x10;
 const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 
-/// A socket at which netlink tells of changes.
-pub struct LinkWatch(OwnedFd);
+/// A socket at which netlink notifies changes.
+pub struct LinkWatch(NetlinkSocket);
 
 impl LinkWatch {
     /// Listens from now on.
@@ -21,35 +20,23 @@ impl LinkWatch {
     /// # Errors
     /// The kernel has no such socket for this process.
     pub fn open() -> io::Result<Self> {
-        // NETLINK_ROUTE is protocol 0.
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        bind(&socket, &SocketAddrNetlink::new(0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))?;
-        Ok(Self(socket))
+        Ok(Self(NetlinkSocket::open(None, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)?))
     }
 
-    /// Calls `changed` with the moment of each message until it returns false; waits meanwhile. Messages that came during
-    /// a call make one further call, however many they are.
+    /// Calls `changed` with the moment of each notification until it returns false; waits meanwhile. Notifications that
+    /// came during a call make one further call, however many they are. What they say doesn't matter, nor whether some
+    /// were lost, since everything is read anew.
     ///
     /// # Errors
     /// The socket can't be read.
     pub fn follow(self, mut changed: impl FnMut(Instant) -> bool) -> io::Result<()> {
         loop {
-            self.receive(RecvFlags::empty())?;
-            let told = Instant::now();
-            while self.receive(RecvFlags::DONTWAIT)? {}
-            if !changed(told) {
+            self.0.skip(RecvFlags::empty())?;
+            let notified = Instant::now();
+            while self.0.skip(RecvFlags::DONTWAIT)? {}
+            if !changed(notified) {
                 return Ok(());
             }
-        }
-    }
-
-    /// Takes one message; says whether there was one. What is in it doesn't matter, nor whether some were lost
-    /// (ENOBUFS), since everything is read anew.
-    fn receive(&self, flags: RecvFlags) -> io::Result<bool> {
-        match recv(&self.0, &mut [0; 16], flags | RecvFlags::TRUNC) {
-            Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => Ok(true),
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(error) => Err(error.into()),
         }
     }
 }
