@@ -224,7 +224,7 @@ mod tests {
     use jit_common::parse::Flow;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::testing::ManualClock;
 
     const START: u64 = 100_000_000_000;
 

@@ -2,7 +2,11 @@
 
 pub mod agent;
 pub mod audit;
+mod clock;
 pub mod machine;
+mod memory;
 pub mod packet;
 pub mod people;
 pub mod scripted;
+
+pub use self::{clock::ManualClock, memory::MemoryDatapath};

@@ -11,7 +11,7 @@ use jit_common::{
     abi::{Mode, Transport},
     reason::Reason,
 };
-use jit_policy::{BootTime, Interfaces, Packet, Protection};
+use jit_policy::{BootTime, Interfaces, Packet, Protection, Way};
 use jit_tests::{
     Agent, Config, FrameSender, Link, Namespace, PATIENCE, Port, Reach, SILENCE, Sandbox, Topology, Tun, UdpServer,
     datagram, tcp_connects, udp_echoes,
@@ -248,7 +248,7 @@ fn classifiers_know_what_the_host_forwards_too() -> Result<()> {
     net.router.enter(|| rival.attach(&rivals))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
     let datapath = on(&net.sandbox, &net.router, &["out0", "tun0"], &enforcing())?;
     let ways: Vec<_> = net.router.enter(|| datapath.interfaces())?.iter().map(|view| view.attached).collect();
-    assert_eq!(ways, [Some("tcx"); 2]);
+    assert_eq!(ways, [Some(Way::Tcx); 2]);
 
     assert_eq!(udp_echoes(&net.client, ALICE, INNER, PATIENCE)?, Reach::Open, "forwarded");
     assert_eq!(udp_echoes(&net.client, "2001:db8:1::10", INNER6, PATIENCE)?, Reach::Open, "forwarded");

@@ -17,8 +17,9 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use jit_agent::{
     core::peer::Peer,
-    datapath::{Datapath as _, InterfaceView, MemoryDatapath},
+    datapath::{Datapath as _, InterfaceView},
     testing::{
+        MemoryDatapath,
         agent::Agent,
         machine::{Machine, USUAL},
         people::{alice, bob, carol, mallory, root},

@@ -1,7 +1,6 @@
 //! What enforces: the XDP program and its maps, or plain memory in tests.
 
 mod error;
-mod memory;
 mod trace;
 mod view;
 pub mod xdp;
@@ -19,9 +18,10 @@ use jit_common::{
 };
 use jit_policy::{BootTime, EntryKey, Interfaces, Packet, Protection, Way};
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::trace::trace;
 pub use self::{
     error::{DatapathError, KernelError, PinError},
-    memory::MemoryDatapath,
     trace::Trace,
     view::{InterfaceView, UncoveredView},
 };

@@ -37,7 +37,7 @@ pub struct Trace {
 }
 
 /// Decides about the packet, and tells what decided.
-pub(super) fn trace<T: Tables>(packet: &Packet, tables: &T) -> Trace {
+pub(crate) fn trace<T: Tables>(packet: &Packet, tables: &T) -> Trace {
     let flow = flow_of(packet);
     let watched = Watched { tables, seen: Cell::new(None) };
     let Decision { reason, .. } = decide(Ok(flow), &watched);

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use crate::{
     core::{Access, change::ChangeRefusal, peer::Peer, presence::Presence, refusal::Refusal},
-    datapath::MemoryDatapath,
     testing::{
+        MemoryDatapath,
         agent::Agent,
         machine::{Machine, USUAL},
         people::{alice, bob, carol, mallory, pusher, root},

@@ -9,13 +9,13 @@ use jit_policy::{BootTime, EntryKey, Layer, Way};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{packet::syn, people::people};
+use super::{ManualClock, MemoryDatapath, packet::syn, people::people};
 use crate::{
-    clock::{Clock as _, ManualClock},
+    clock::Clock as _,
     config::{Config, accepted, files},
     core::{Access, Boot, ConnectedTo, Core, Origin, Parts},
     daemon::configuration_at,
-    datapath::{Datapath, InterfaceView, MemoryDatapath},
+    datapath::{Datapath, InterfaceView},
     events::EventHub,
     store::Store,
     warnings,

@@ -9,11 +9,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jit_agent::{
-    clock::{Clock, ManualClock, SystemClock},
+    clock::{Clock, SystemClock},
     datapath::{
-        CoverageChange, Datapath, DatapathError, InterfaceView, MemoryDatapath, PortCounts, Trace, UncoveredView,
+        CoverageChange, Datapath, DatapathError, InterfaceView, PortCounts, Trace, UncoveredView,
         xdp::{XdpDatapath, unload},
     },
+    testing::{ManualClock, MemoryDatapath},
 };
 use jit_common::{abi::Activity, reason::Verdict};
 use jit_policy::{BootTime, EntryKey, Interfaces, LiveGrant, Packet, Protection};

@@ -15,9 +15,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use jit_agent::{
     clock::{Clock, SystemClock},
     datapath::{
-        Counter, Datapath, MemoryDatapath,
+        Counter, Datapath,
         xdp::{Entry, XdpDatapath},
     },
+    testing::MemoryDatapath,
 };
 use jit_common::{
     abi::Mode,

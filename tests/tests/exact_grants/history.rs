@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use jit_agent::{
-    clock::{Clock as _, ManualClock, SystemClock},
+    clock::{Clock as _, SystemClock},
     config::Config,
+    testing::ManualClock,
 };
 use jit_common::abi::Transport;
 use jit_policy::{BootTime, GrantId, LiveGrant, PortId, Protocol};

@@ -35,12 +35,10 @@ use jit_policy::{
 use tokio::sync::oneshot;
 
 use super::{answer::Extended, handle::Opening, peer::Peer, *};
-use crate::{
-    datapath::MemoryDatapath,
-    testing::{
-        machine::Machine,
-        people::{ALICE, BOB, CAROL, PUSHER, VIEWER, alice, bob, carol, peer, root},
-    },
+use crate::testing::{
+    MemoryDatapath,
+    machine::Machine,
+    people::{ALICE, BOB, CAROL, PUSHER, VIEWER, alice, bob, carol, peer, root},
 };
 
 const CONFIG: &str = "

@@ -15,6 +15,7 @@ mod pins;
 mod ports;
 mod probe;
 mod query;
+#[cfg(any(test, feature = "testing"))]
 mod run;
 mod scope;
 mod selection;
@@ -37,6 +38,8 @@ use ipnet::IpNet;
 use jit_common::abi::{Activity, Counters, PORTS, counter_index, map};
 use jit_policy::{BootTime, EntryKey, Interfaces, Layer, Packet, Protection};
 
+#[cfg(any(test, feature = "testing"))]
+pub use self::run::{Entry, Runner};
 use self::{
     attachments::Attachments,
     events::Events,
@@ -52,7 +55,6 @@ pub use self::{
     events::EventSource,
     pins::pinned_enforces,
     probe::probe,
-    run::{Entry, Runner},
     unload::{Incomplete, unload},
     watch::LinkWatch,
 };

@@ -153,6 +153,7 @@ impl Object {
     }
 
     /// An XDP program that was loaded before, to run or to ask.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn loaded_xdp(&self, layer: Layer) -> Result<&Xdp, KernelError> {
         match xdp_name(layer, self.frags).and_then(|name| self.object.program(name)) {
             Some(Program::Xdp(program)) => Ok(program),
@@ -161,6 +162,7 @@ impl Object {
     }
 
     /// A classifier that was loaded before, to run or to ask.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn loaded_tc(&self, layer: Layer) -> Result<&SchedClassifier, KernelError> {
         match self.object.program(tc_name(layer)) {
             Some(Program::SchedClassifier(program)) => Ok(program),

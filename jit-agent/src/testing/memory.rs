@@ -1,4 +1,6 @@
-//! The datapath in plain memory: decides as the program does, and fails when told to. For tests.
+//! The datapath in plain memory: decides as the program does, and fails on demand.
+
+mod tables;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,20 +11,21 @@ use std::{
 
 use ipnet::IpNet;
 use jit_common::{
-    abi::{Activity, PortEntry, Settings, Slot},
+    abi::{Activity, Settings},
     activity::opens_connection,
-    decide::{Decision, Tables, decide},
-    parse::{Flow, Source, parse, parse_network},
+    decide::{Decision, Tables as _, decide},
+    parse::{Flow, parse, parse_network},
     reason::Reason,
 };
 use jit_policy::{BootTime, EntryKey, Interfaces, Packet, Pattern, Protection};
 
-use super::{
-    Coverage, CoverageChange, Datapath, DatapathError, PortCounts, Trace, every_counter, source_of, trace::trace,
-};
+use self::tables::View;
 use crate::{
     clock::Clock,
-    datapath::{InterfaceView, UncoveredView},
+    datapath::{
+        Coverage, CoverageChange, Datapath, DatapathError, InterfaceView, PortCounts, Trace, UncoveredView,
+        every_counter, trace,
+    },
 };
 
 /// A datapath without a kernel. Its clones share one state, so a test can look at what the core does with another.
@@ -270,148 +273,5 @@ impl Datapath for MemoryDatapath {
     }
 }
 
-/// The state at one moment, as the program's tables.
-struct View<'state> {
-    state: &'state State,
-    now: BootTime,
-}
-
-impl View<'_> {
-    fn slot(&self, flow: &Flow, hosts: bool) -> Option<(u32, Slot)> {
-        let slots = (0..).zip(&self.state.entries).filter(|(_, (entry, _))| entry.is_host() == hosts);
-        let slots =
-            slots.map(|(number, (entry, deadline))| (number, Slot { deadline: deadline.0, ..closed_slot(entry) }));
-        slots.filter(|(_, slot)| slot.covers(flow)).max_by_key(|(_, slot)| slot.prefix_length)
-    }
-}
-
-impl Tables for View<'_> {
-    fn settings(&self) -> Settings {
-        self.state.settings()
-    }
-
-    fn port(&self, port: u16) -> PortEntry {
-        let Some(protection) = &self.state.protection else { return PortEntry::default() };
-        let transports = protection.ports.iter().filter(|(number, _)| *number == port);
-        let entry = transports.fold(PortEntry::default(), |entry, (_, transport)| entry.protecting(*transport));
-        let any = |hosts| self.state.entries.keys().any(|entry| entry.number == port && entry.is_host() == hosts);
-        entry.with_hints(any(true), any(false))
-    }
-
-    fn host(&self, flow: &Flow) -> Option<(u32, Slot)> {
-        self.slot(flow, true)
-    }
-
-    fn prefix(&self, flow: &Flow) -> Option<(u32, Slot)> {
-        self.slot(flow, false)
-    }
-
-    fn break_glass(&self, source: Source) -> Option<(u32, Slot)> {
-        let prefixes = self.state.protection.iter().flat_map(|protection| &protection.break_glass);
-        let slots = prefixes.map(|prefix| {
-            let (address, length) = source_of(prefix);
-            Slot { deadline: u64::MAX, ..Slot::break_glass(address, length) }
-        });
-        // Numbered from the other end than entries are.
-        (0..=u32::MAX)
-            .rev()
-            .zip(slots)
-            .filter(|(_, slot)| slot.always_lets_in(source))
-            .max_by_key(|(_, slot)| slot.prefix_length)
-    }
-
-    fn forwards(&self) -> bool {
-        false
-    }
-
-    fn now(&self) -> u64 {
-        self.now.0
-    }
-}
-
-fn closed_slot(entry: &EntryKey) -> Slot {
-    let (source, length) = source_of(&entry.source);
-    Slot::closed(source, length, entry.number, entry.transport)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use jit_common::abi::{Mode, Transport};
-
-    use super::{super::address_of, *};
-    use crate::clock::ManualClock;
-    use jit_policy::parse_source;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn entry(source: &str) -> EntryKey {
-        EntryKey { number: 22, transport: Transport::Tcp, source: parse_source(source).unwrap() }
-    }
-
-    fn flow(source: &str) -> Flow {
-        let source = address_of(source.parse().unwrap());
-        Flow { source, port: 22, transport: Transport::Tcp, fragment: false, transport_header: 0 }
-    }
-
-    /// Protects 22/tcp; it is 100 s after boot; room for two entries.
-    fn datapath() -> (MemoryDatapath, ManualClock) {
-        let clock = ManualClock::new(BootTime(100 * SECOND), jiff::Timestamp::UNIX_EPOCH);
-        let mut datapath = MemoryDatapath::new(Arc::new(clock.clone()), 2);
-        let ports = vec![(22, Transport::Tcp)];
-        datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() }).unwrap();
-        (datapath, clock)
-    }
-
-    #[test]
-    fn an_entry_admits_its_source_until_the_deadline() {
-        let (mut datapath, clock) = datapath();
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))).reason, Reason::NoGrant);
-        datapath.set(&entry("192.0.2.7"), BootTime(101 * SECOND)).unwrap();
-        datapath.set(&entry("2001:db8::/32"), BootTime(102 * SECOND)).unwrap();
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))).reason, Reason::HostGrant);
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.8"))).reason, Reason::NoGrant);
-        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))).reason, Reason::PrefixGrant);
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.7"))).reason, Reason::GrantExpired);
-        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))).reason, Reason::PrefixGrant);
-        datapath.remove(&entry("2001:db8::/32"), None).unwrap();
-        assert_eq!(datapath.decide(Ok(flow("2001:db8::1"))).reason, Reason::NoGrant);
-        assert_eq!(datapath.decide(Ok(Flow { port: 80, ..flow("192.0.2.8") })).reason, Reason::UnprotectedPort);
-        assert!(datapath.counters().unwrap().contains(&(Mode::Enforce, Reason::NoGrant, 3)));
-    }
-
-    #[test]
-    fn only_the_longest_prefix_is_looked_at() {
-        let (mut datapath, _) = datapath();
-        datapath.set(&entry("10.0.0.0/8"), BootTime(200 * SECOND)).unwrap();
-        datapath.set(&entry("10.1.0.0/16"), BootTime(50 * SECOND)).unwrap();
-        assert_eq!(datapath.decide(Ok(flow("10.1.0.1"))).reason, Reason::GrantExpired);
-        assert_eq!(datapath.decide(Ok(flow("10.2.0.1"))).reason, Reason::PrefixGrant);
-    }
-
-    #[test]
-    fn a_full_table_refuses_new_entries_and_moves_old_ones() {
-        let (mut datapath, _) = datapath();
-        datapath.set(&entry("192.0.2.1"), BootTime(1)).unwrap();
-        datapath.set(&entry("192.0.2.2"), BootTime(1)).unwrap();
-        let error = datapath.set(&entry("192.0.2.3"), BootTime(1)).unwrap_err();
-        assert_eq!(error.to_string(), "the table MEMORY holds 2 entries and is full");
-        datapath.set(&entry("192.0.2.2"), BootTime(2)).unwrap();
-        assert_eq!(datapath.entries().unwrap(), [(entry("192.0.2.1"), BootTime(1)), (entry("192.0.2.2"), BootTime(2))]);
-    }
-
-    #[test]
-    fn chosen_operations_fail_as_the_kernel_lets_them_fail() {
-        let (mut datapath, _) = datapath();
-        datapath.fail(1..3);
-        datapath.set(&entry("192.0.2.0/24"), BootTime(300 * SECOND)).unwrap();
-        let error = datapath.set(&entry("192.0.2.9"), BootTime(300 * SECOND)).unwrap_err();
-        assert_eq!(error.to_string(), "setting 22/tcp from 192.0.2.9/32: made to fail");
-        datapath.remove(&entry("192.0.2.0/24"), None).unwrap_err();
-        assert_eq!(datapath.decide(Ok(flow("192.0.2.1"))).reason, Reason::GrantExpired, "closed, though still there");
-        datapath.remove(&entry("192.0.2.0/24"), None).unwrap();
-        assert_eq!(datapath.entries().unwrap(), []);
-    }
-}
+mod tests;
