@@ -93,7 +93,7 @@ pub trait Datapath: Send {
     /// A table can't be written; the entry is closed all the same.
     fn remove(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> Result<(), DatapathError>;
 
-    /// Says that the entries are now those of the store, so that a successor in this boot may take them over. Before, it
+    /// Says that the entries are now those of the store, so that a successor in this boot may adopt them. Before, it
     /// would take what is missing for closed.
     ///
     /// # Errors

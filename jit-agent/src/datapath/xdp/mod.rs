@@ -177,11 +177,11 @@ impl XdpDatapath {
         let wanted: HashSet<IpNet> = sources.iter().copied().collect();
         let present: HashSet<IpNet> = self.tables.break_glass().map(|(source, _)| source).collect();
         for source in wanted.difference(&present) {
-            self.tables.let_in(*source)?;
+            self.tables.admit(*source)?;
         }
         self.settings.note_opening();
-        // A source that can't be taken out must not hold up the others.
-        let results: Vec<_> = present.difference(&wanted).map(|source| self.tables.shut_out(source)).collect();
+        // A source that can't be excluded must not hold up the others.
+        let results: Vec<_> = present.difference(&wanted).map(|source| self.tables.exclude(source)).collect();
         results.into_iter().collect()
     }
 }
@@ -213,7 +213,7 @@ impl Datapath for XdpDatapath {
     }
 
     fn remove(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> Result<(), DatapathError> {
-        if !self.tables.shut(entry, covered_until) {
+        if !self.tables.close(entry, covered_until) {
             return Ok(());
         }
         // While an outer entry covers this one, that entry keeps the hint set.

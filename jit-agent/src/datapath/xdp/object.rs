@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+#[cfg(any(test, feature = "testing"))]
+use aya::programs::Program;
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapType},
-    programs::{Program, ProgramError, SchedClassifier, Xdp},
+    programs::{ProgramError, SchedClassifier, Xdp},
 };
 use jit_common::abi::{
     Activity, COUNTERS, Counters, ENTRIES, HostKey4, HostKey6, PORTS, PortEntry, PrefixKey4, PrefixKey6, SLOTS,

@@ -23,7 +23,7 @@ impl KernelSettings {
         self.0.get(0).unwrap_or(Settings::STRICT)
     }
 
-    /// Takes over what a protection says of all packets, bar its scope. Sources of break-glass are looked for before they
+    /// Applies what a protection says of all packets, bar its scope. Sources of break-glass are looked for before they
     /// are there and after they are gone.
     pub(super) fn apply(&self, protection: &Protection) {
         if let Some(field) = self.0.u32_at(0, offset_of!(Settings, abi_version)) {

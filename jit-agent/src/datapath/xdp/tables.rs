@@ -25,14 +25,14 @@ pub(super) struct Tables {
     pub(super) prefixes6: LpmTrie<MapData, PrefixKey6, u32>,
     slots: Slots,
     entries: HashMap<EntryKey, u32>,
-    /// Prefixes that are always let in, and their slots.
+    /// The prefixes of break-glass sources, and their slots.
     break_glass: HashMap<IpNet, u32>,
     /// For each port number: host entries and prefix entries.
     live: HashMap<u16, (usize, usize)>,
 }
 
 impl Tables {
-    /// Takes the maps over with what they hold.
+    /// Adopts the maps with what they hold.
     pub(super) fn adopt(
         mut take: impl FnMut(&'static str) -> Result<Map, DatapathError>,
     ) -> Result<Self, DatapathError> {
@@ -143,14 +143,14 @@ impl Tables {
 
     /// Closes an entry for all packets to come, bar those that an outer entry admits until `covered_until`. Its key is
     /// still to be [erased](Self::erase). Says whether there is such an entry.
-    pub(super) fn shut(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> bool {
+    pub(super) fn close(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> bool {
         let Some(number) = self.entries.get(entry) else { return false };
         self.slots.set_deadline(*number, covered_until.unwrap_or_default());
         self.count(entry, false);
         true
     }
 
-    /// Removes the key of an entry that was shut. If that fails, the entry is there still, shut.
+    /// Removes the key of an entry that was closed. If that fails, the entry is there still, closed.
     pub(super) fn erase(&mut self, entry: &EntryKey) -> Result<(), DatapathError> {
         if let Err(error) = self.delete(&RawKey::of(entry)) {
             self.count(entry, true);
@@ -172,13 +172,13 @@ impl Tables {
         Some(self.slots.activity(*self.entries.get(entry)?))
     }
 
-    /// The prefixes that are always let in.
+    /// The break-glass sources.
     pub(super) fn break_glass(&self) -> impl Iterator<Item = (IpNet, Activity)> {
         self.break_glass.iter().map(|(source, number)| (*source, self.slots.activity(*number)))
     }
 
-    /// Adds a prefix to those that are always let in.
-    pub(super) fn let_in(&mut self, source: IpNet) -> Result<(), DatapathError> {
+    /// Admits a break-glass source.
+    pub(super) fn admit(&mut self, source: IpNet) -> Result<(), DatapathError> {
         let (address, length) = source_of(&source);
         let Some(number) = self.slots.open(Slot::break_glass(address, length), BootTime(u64::MAX)) else {
             return Err(DatapathError::Full { table: map::SLOTS, capacity: SLOTS });
@@ -192,8 +192,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Takes a prefix out of those that are always let in. If that fails, it is there still, shut.
-    pub(super) fn shut_out(&mut self, source: &IpNet) -> Result<(), DatapathError> {
+    /// No longer admits a break-glass source. If its key can't be removed, it is there still, closed.
+    pub(super) fn exclude(&mut self, source: &IpNet) -> Result<(), DatapathError> {
         let Some(number) = self.break_glass.get(source).copied() else { return Ok(()) };
         self.slots.set_deadline(number, BootTime(0));
         self.delete(&RawKey::break_glass(source))?;
