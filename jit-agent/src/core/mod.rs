@@ -26,6 +26,7 @@ pub mod refusal;
 mod report;
 mod revoke;
 mod sockets;
+mod start;
 mod sweep;
 mod traffic;
 mod trial;
@@ -62,12 +63,12 @@ use crate::{
     warnings::Warn,
 };
 
-pub(crate) use self::trial::unconfirmed_files;
 pub use self::{
     access::Access,
     change::Origin,
     handle::{Command, CoreHandle},
     sockets::{ConnectedTo, connected_to},
+    start::{Start, configuration_at},
     trial::{Over, Trial},
 };
 pub use jit_policy::{CHANGE_TRIAL, LONGEST_TRIAL, SHORTEST_TRIAL};

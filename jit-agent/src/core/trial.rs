@@ -370,7 +370,7 @@ impl Core {
 }
 
 /// Why files that were tried are not in force.
-pub(crate) fn unconfirmed_files(path: &str) -> String {
+pub(super) fn unconfirmed_files(path: &str) -> String {
     format!(
         "{path}: these files were tried and not confirmed, so the configuration before them is in force; edit them, or \
          take them over from the console with `jitctl reload`, then `jit-agent confirm` where it asks for that"

@@ -4,7 +4,6 @@ mod arguments;
 mod hangup;
 mod host;
 mod main;
-mod start;
 mod switch;
 mod watchdog;
 
@@ -17,14 +16,11 @@ use tokio::{
     sync::oneshot,
 };
 
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use self::start::configuration_at;
-use self::start::{Start, configuration};
 pub use self::{arguments::command, main::main};
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, accepted, files, unloaded},
-    core::{Access, Core, CoreHandle, Origin, Parts, connected_to},
+    core::{Access, Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to},
     datapath::{
         Datapath as _, DatapathError,
         xdp::{EventSource, Incomplete, LinkWatch, XdpDatapath, probe, unload},
@@ -40,7 +36,9 @@ use crate::{
 /// # Errors
 /// The ports can't be locked, or another agent runs. What was locked before stays locked.
 pub fn run(path: &Path) -> anyhow::Result<()> {
-    let Start { config, text, mut origin, mut faults } = configuration(path);
+    // Without an id no trial is taken for one of this boot, and the ports are locked first.
+    let boot_id = host::boot().map(|boot| boot.boot_id).unwrap_or_default();
+    let Start { config, text, mut origin, mut faults } = configuration_at(path, &boot_id, SystemClock.boot());
     // Before the interfaces are listed, so that none comes unnoticed in between.
     let links = LinkWatch::open();
 

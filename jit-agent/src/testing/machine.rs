@@ -13,8 +13,7 @@ use super::{ManualClock, MemoryDatapath, packet::syn, people::people};
 use crate::{
     clock::Clock as _,
     config::{Config, accepted, files},
-    core::{Access, Boot, ConnectedTo, Core, Origin, Parts},
-    daemon::configuration_at,
+    core::{Access, Boot, ConnectedTo, Core, Origin, Parts, configuration_at},
     datapath::{Datapath, InterfaceView},
     events::EventHub,
     store::Store,

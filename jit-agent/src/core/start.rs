@@ -5,34 +5,29 @@ use std::path::Path;
 
 use jit_policy::{BootTime, LONGEST_TRIAL, Span, TrialKind};
 
-use super::host;
+use super::{Origin, Over, Trial, trial::unconfirmed_files};
 use crate::{
-    clock::{Clock as _, SystemClock},
     config::{Config, accepted, files, trial, unloaded},
-    core::{Origin, Over, Trial, unconfirmed_files},
     datapath::xdp::pinned_enforces,
 };
 
 /// What to start with.
-pub(crate) struct Start {
+#[derive(Clone, Debug)]
+pub struct Start {
     /// The configuration.
-    pub(crate) config: Config,
+    pub config: Config,
     /// Its text, if it is to be kept for a start with broken files.
-    pub(crate) text: Option<String>,
+    pub text: Option<String>,
     /// Where it is from.
-    pub(crate) origin: Origin,
+    pub origin: Origin,
     /// What else is broken.
-    pub(crate) faults: Vec<String>,
+    pub faults: Vec<String>,
 }
 
-/// The configuration of the files, of the trial that runs, the one accepted last, or the defaults.
-pub(super) fn configuration(path: &Path) -> Start {
-    let boot_id = host::boot().map(|boot| boot.boot_id).unwrap_or_default();
-    configuration_at(path, &boot_id, SystemClock.boot())
-}
-
-/// The same at a moment of a boot. Changes nothing.
-pub(crate) fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
+/// The configuration of the files, of the trial that runs, the one accepted last, or the defaults, at a moment of a boot.
+/// Changes nothing.
+#[must_use]
+pub fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
     let mut faults = Vec::new();
     let loaded = files::load(path);
     let state = match &loaded {
