@@ -1,7 +1,12 @@
-//! One request to the agent and its answer, over the Unix socket.
+//! One request to the agent and its answer.
+
+#[cfg(not(unix))]
+mod elsewhere;
+mod error;
+#[cfg(unix)]
+mod unix;
 
 use std::{
-    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,13 +19,17 @@ use hyper::{
     header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH},
 };
 use hyper_util::rt::TokioIo;
-use jit_policy::Span;
 use tokio::{
-    net::UnixStream,
-    signal::unix::{SignalKind, signal},
-    time::{sleep, timeout},
+    io::{AsyncRead, AsyncWrite},
+    signal::ctrl_c,
+    time::timeout,
 };
 
+#[cfg(not(unix))]
+use self::elsewhere::connect;
+pub use self::error::{ClientError, FollowError};
+#[cfg(unix)]
+use self::unix::connect;
 use crate::{
     events::EventReader,
     problem::Problem,
@@ -31,66 +40,6 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer that is read, in bytes.
 const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
-/// Pause before connecting again while the agent's queue of connections is full.
-const QUEUE_PAUSE: Duration = Duration::from_millis(20);
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No socket.
-    #[error("no agent at {path}: there is no such socket; is jit-agent running? see `systemctl status jit-agent`, or name its socket with --socket", path = .0.display())]
-    NoSocket(PathBuf),
-    /// A socket that nobody serves.
-    #[error("no agent at {path}: nobody listens there; is jit-agent running? see `systemctl status jit-agent`", path = .0.display())]
-    NobodyListens(PathBuf),
-    /// The file system forbids it.
-    #[error("you may not connect to {path}: permission denied; check the modes of the socket (0666) and its directories (0755)", path = .0.display())]
-    MayNotConnect(PathBuf),
-    /// Another error of connecting.
-    #[error("can't connect to {path}: {source}; name the agent's socket with --socket", path = .path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// Nothing came in time.
-    #[error("no answer from the agent at {path} within {after}; it may still do what was asked: see `jitctl grants`", path = .path.display(), after = Span(*.after))]
-    NoAnswer {
-        /// The socket.
-        path: PathBuf,
-        /// How long it was waited for.
-        after: Duration,
-    },
-    /// The connection broke, or the other side does not speak HTTP.
-    #[error("the connection to {path} broke: {source}; is this the socket of jit-agent? see `systemctl status jit-agent`", path = .path.display())]
-    Broken {
-        /// The socket.
-        path: PathBuf,
-        /// What happened.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// More than the client reads.
-    #[error("the agent's answer is larger than {limit} bytes; ask for less, or use another client")]
-    TooLarge {
-        /// Most bytes that are read.
-        limit: usize,
-    },
-    /// Not what the API promises.
-    #[error("the agent's answer (HTTP {status}) is not understood: {reason}; are jitctl and jit-agent of one version?")]
-    NotUnderstood {
-        /// HTTP status of the answer.
-        status: u16,
-        /// Why.
-        reason: String,
-    },
-    /// A stream ended.
-    #[error("the agent at {path} stopped; see `systemctl status jit-agent`", path = .0.display())]
-    Stopped(PathBuf),
-    /// No event loop.
-    #[error("can't start: {0}; the process may have too few file descriptors")]
-    Runtime(io::Error),
-}
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -121,21 +70,6 @@ pub enum Answer {
     Done(Bytes),
     /// A problem.
     Problem(Box<Problem>),
-}
-
-/// Why a stream of events ended.
-#[derive(Debug)]
-pub enum FollowError {
-    /// The agent refuses it.
-    Problem(Box<Problem>),
-    /// There is none, or not any more.
-    Unanswered(ClientError),
-}
-
-impl From<ClientError> for FollowError {
-    fn from(error: ClientError) -> Self {
-        Self::Unanswered(error)
-    }
 }
 
 /// Where the agent is, and how long to wait for it.
@@ -183,11 +117,12 @@ impl Client {
     pub fn follow(&self, path: &str, take: impl FnMut(&str, &str) -> bool) -> Result<(), FollowError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(ClientError::Runtime)?.block_on(async {
-            // From the very start: whoever interrupts has seen enough, however little that was.
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(ClientError::Runtime)?;
             tokio::select! {
+                // In this order the interrupt is awaited from the very start: whoever interrupts has seen enough,
+                // however little that was.
+                biased;
+                interrupted = ctrl_c() => Ok(interrupted.map_err(ClientError::Runtime)?),
                 ended = self.stream(path, take) => ended,
-                _ = interrupt.recv() => Ok(()),
             }
         })
     }
@@ -266,26 +201,8 @@ impl Client {
     }
 
     async fn response(&self, call: &Call) -> Result<Response<Incoming>, ClientError> {
-        let Call { method, path, body, if_match, session } = call;
-        let stream = self.connect().await?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
-        // Ends with the runtime; what goes wrong there reaches the request as well.
-        tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path.as_str()).header(HOST, "localhost");
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        if let Some(version) = if_match {
-            request = request.header(IF_MATCH, version);
-        }
-        if let Some(Session { source, port }) = session {
-            request = request.header(SESSION_HEADER, format!("{source} {port}"));
-        }
-        let request = request
-            .body(Full::new(Bytes::from(body.clone().unwrap_or_default())))
-            .map_err(|error| self.broken(error))?;
-        sender.send_request(request).await.map_err(|error| self.broken(error))
+        let stream = connect(&self.socket).await?;
+        respond(stream, call).await.map_err(|error| self.broken(error))
     }
 
     async fn body(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
@@ -299,30 +216,32 @@ impl Client {
         Ok(body.to_bytes())
     }
 
-    async fn connect(&self) -> Result<UnixStream, ClientError> {
-        loop {
-            let error = match UnixStream::connect(&self.socket).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => error,
-            };
-            let path = self.socket.clone();
-            return Err(match error.kind() {
-                // A Unix socket does not wait by itself for room in a full queue.
-                io::ErrorKind::WouldBlock => {
-                    sleep(QUEUE_PAUSE).await;
-                    continue;
-                }
-                io::ErrorKind::NotFound => ClientError::NoSocket(path),
-                io::ErrorKind::ConnectionRefused => ClientError::NobodyListens(path),
-                io::ErrorKind::PermissionDenied => ClientError::MayNotConnect(path),
-                _ => ClientError::Connect { path, source: error },
-            });
-        }
-    }
-
     fn broken(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
         ClientError::Broken { path: self.socket.clone(), source: error.into() }
     }
+}
+
+/// Sends one request over a stream of bytes, whatever carries it, and returns the answer's beginning.
+async fn respond(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    call: &Call,
+) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+    let Call { method, path, body, if_match, session } = call;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the runtime; what goes wrong there reaches the request as well.
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path.as_str()).header(HOST, "localhost");
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    if let Some(version) = if_match {
+        request = request.header(IF_MATCH, version);
+    }
+    if let Some(Session { source, port }) = session {
+        request = request.header(SESSION_HEADER, format!("{source} {port}"));
+    }
+    let request = request.body(Full::new(Bytes::from(body.clone().unwrap_or_default())))?;
+    Ok(sender.send_request(request).await?)
 }
 
 fn understand(status: StatusCode, body: Bytes) -> Result<Answer, ClientError> {
@@ -336,56 +255,4 @@ fn understand(status: StatusCode, body: Bytes) -> Result<Answer, ClientError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::{Read, Write},
-        os::unix::net::UnixListener,
-        thread,
-    };
-
-    use super::*;
-
-    /// What the client makes of a server that says `answer` to everything; `None`: nothing, for a while.
-    fn told(answer: Option<String>) -> Result<Answer, ClientError> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("agent.sock");
-        let listener = UnixListener::bind(&path).unwrap();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
-            match answer {
-                Some(answer) => drop(stream.write_all(answer.as_bytes())),
-                None => thread::sleep(Duration::from_secs(5)),
-            }
-        });
-        let client = Client { socket: path, timeout: Duration::from_millis(300) };
-        client.call(Method::GET, "/v1/status", None)
-    }
-
-    #[test]
-    fn an_agent_that_does_not_answer_in_time_is_given_up() {
-        let error = told(None).unwrap_err();
-        assert!(matches!(error, ClientError::NoAnswer { .. }), "{error:?}");
-        assert!(error.to_string().contains("it may still do what was asked"), "{error}");
-    }
-
-    #[test]
-    fn what_is_not_the_agent_is_told_apart() {
-        for answer in ["SSH-2.0-OpenSSH_9.2\r\n", "", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{"] {
-            let error = told(Some(answer.to_owned())).unwrap_err();
-            assert!(matches!(error, ClientError::Broken { .. }), "{error:?}");
-        }
-        let error = told(Some("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\noops".to_owned())).unwrap_err();
-        assert!(matches!(error, ClientError::NotUnderstood { status: 502, .. }), "{error:?}");
-    }
-
-    #[test]
-    fn a_problem_with_a_code_from_the_future_is_still_a_problem() {
-        let body = r#"{"type":"about:blank","title":"","status":409,"detail":"no","code":"new_code","new":[{}]}"#;
-        let answer = format!("HTTP/1.1 409 Conflict\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        match told(Some(answer)) {
-            Ok(Answer::Problem(problem)) => assert_eq!(problem.detail, "no"),
-            other => panic!("{other:?}"),
-        }
-    }
-}
+mod tests;

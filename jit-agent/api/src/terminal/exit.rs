@@ -75,6 +75,7 @@ impl From<&ClientError> for Exit {
             | ClientError::NobodyListens(_)
             | ClientError::MayNotConnect(_)
             | ClientError::Connect { .. }
+            | ClientError::NoUnixSockets(_)
             | ClientError::Stopped(_)
             | ClientError::NoAnswer { .. }
             | ClientError::Broken { .. } => Self::Unreachable,

@@ -1,33 +1,23 @@
 //! The SSH session of whoever runs this program.
 
-use std::{env, fs, net::IpAddr};
+#[cfg(target_os = "linux")]
+mod ancestors;
+
+use std::{env, net::IpAddr};
 
 use super::Surroundings;
 use crate::wire::Session;
 
 /// The names under which sshd leaves it, the fuller one first.
 const NAMES: [&str; 2] = ["SSH_CONNECTION", "SSH_CLIENT"];
-/// How many ancestors are looked at, at most.
-const GENERATIONS: usize = 32;
 
 /// `SSH_CONNECTION` or `SSH_CLIENT` of this process, or else of the nearest ancestor that has one and lets us see it:
-/// `sudo` and `su` take them away.
+/// `sudo` and `su` take them away. Only Linux shows the environment of an ancestor.
 pub(super) fn of_process() -> Option<String> {
-    if let Some(session) = NAMES.into_iter().find_map(|name| env::var(name).ok()) {
-        return Some(session);
-    }
-    let mut process = std::os::unix::process::parent_id();
-    for _ in 0..GENERATIONS {
-        if process <= 1 {
-            return None;
-        }
-        let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-        if let Some(session) = of_environment(&environment) {
-            return Some(session);
-        }
-        process = parent_of(&fs::read_to_string(format!("/proc/{process}/status")).ok()?)?;
-    }
-    None
+    let own = NAMES.into_iter().find_map(|name| env::var(name).ok());
+    #[cfg(target_os = "linux")]
+    let own = own.or_else(ancestors::session);
+    own
 }
 
 /// The connection over which whoever runs this works, if it is one over SSH: its source and the port here.
@@ -37,30 +27,4 @@ pub fn ssh_session(surroundings: &Surroundings) -> Option<Session> {
     let source = session.split_whitespace().next()?.parse::<IpAddr>().ok()?.to_canonical();
     let port = session.split_whitespace().next_back()?.parse().ok()?;
     Some(Session { source: source.to_string(), port })
-}
-
-fn of_environment(environment: &[u8]) -> Option<String> {
-    NAMES.into_iter().find_map(|name| {
-        let mut variables = environment.split(|byte| *byte == 0);
-        let value = variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
-        String::from_utf8(value.to_vec()).ok()
-    })
-}
-
-fn parent_of(status: &str) -> Option<u32> {
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_session_is_found_in_the_environment_of_an_ancestor() {
-        let environment = b"TERM=x\0SSH_CLIENT=192.0.2.7 5 22\0SSH_CONNECTION=192.0.2.7 5 192.0.2.1 22\0";
-        assert_eq!(of_environment(environment).as_deref(), Some("192.0.2.7 5 192.0.2.1 22"));
-        assert_eq!(of_environment(b"SSH_CLIENT=192.0.2.7 5 22\0").as_deref(), Some("192.0.2.7 5 22"));
-        assert_eq!(of_environment(b"MY_SSH_CLIENT=x\0SSH_CLIENTS=y"), None);
-        assert_eq!(parent_of("Name:\tsh\nPid:\t7\nPPid:\t5\n"), Some(5));
-    }
 }
