@@ -8,8 +8,10 @@ mod exec;
 mod kernels;
 mod launch;
 mod paths;
+mod portable;
 mod setup;
 mod suite;
+mod summary;
 mod vm;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -34,20 +36,23 @@ enum Task {
     },
     /// Run the demo: a real OpenSSH server behind the agent, in two network namespaces.
     Demo,
-    /// Run all tests, then boot Debian's kernels 5.10, 6.1 and 6.12 under QEMU and check the program there, then a Debian
+    /// Check that the client builds for other systems, run all tests, then boot Debian's kernels 5.10, 6.1 and 6.12 under QEMU and check the program there, then a Debian
     /// with systemd, and check the package.
     Test {
-        /// Only boot the kernels.
+        /// Only check that the client builds for 64-bit Arm Linux, Windows and macOS.
         #[arg(long, conflicts_with = "harness")]
+        portable: bool,
+        /// Only boot the kernels.
+        #[arg(long, conflicts_with_all = ["harness", "portable"])]
         kernels: bool,
         /// Only boot the Debian, with the package.
-        #[arg(long, conflicts_with_all = ["harness", "kernels"])]
+        #[arg(long, conflicts_with_all = ["harness", "portable", "kernels"])]
         vm: bool,
         /// How many generated frames the host's code and the loaded program judge [default: a million].
-        #[arg(long, value_name = "N", conflicts_with_all = ["kernels", "vm"])]
+        #[arg(long, value_name = "N", conflicts_with_all = ["portable", "kernels", "vm"])]
         frames: Option<u64>,
         /// Which sequence of frames is generated: a number, which a failure names [default: 1].
-        #[arg(long, value_name = "SEED", conflicts_with_all = ["kernels", "vm"])]
+        #[arg(long, value_name = "SEED", conflicts_with_all = ["portable", "kernels", "vm"])]
         seed: Option<u64>,
         /// Arguments for the test harness, such as a name to filter by; then nothing is booted.
         #[arg(last = true, value_name = "FILTER")]
@@ -71,8 +76,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup { linker } => setup::run(linker.as_deref()).map(|()| true),
         Task::Demo => launch::demo(&[]).map(|never| match never {}),
-        Task::Test { kernels, vm, frames, seed, harness } => {
-            let only = if kernels {
+        Task::Test { portable, kernels, vm, frames, seed, harness } => {
+            let only = if portable {
+                Some(suite::Part::Portable)
+            } else if kernels {
                 Some(suite::Part::Kernels)
             } else if vm {
                 Some(suite::Part::Vm)

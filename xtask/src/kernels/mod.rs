@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 
 pub(crate) use self::apt::mirrors;
 use self::{apt::Archive, qemu::Report, series::Series};
-use crate::{paths, suite::Summary};
+use crate::{paths, summary::Summary};
 
 /// Debian's archive keys, which sign the kernels' packages.
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

@@ -22,17 +22,22 @@ use crate::paths;
 /// What `jit-agent/build.rs` reads to build the BPF object.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Toolchain {
-    cargo: PathBuf,
-    rustc: PathBuf,
+pub(crate) struct Toolchain {
+    pub(crate) cargo: PathBuf,
+    pub(crate) rustc: PathBuf,
     linker: PathBuf,
 }
 
 impl Toolchain {
+    fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is damaged", file.display()))
+    }
+
     /// Whether what an earlier setup wrote still works.
     fn works(file: &Path) -> bool {
         let read = || {
-            let toolchain: Self = toml::from_str(&fs::read_to_string(file).ok()?).ok()?;
+            let toolchain = Self::read(file).ok()?;
             let rust = Rust::at(toolchain.cargo, toolchain.rustc)?;
             Some(linker::check(&toolchain.linker, &rust).is_ok())
         };
@@ -53,7 +58,7 @@ pub(crate) fn run(linker: Option<&Path>) -> Result<()> {
     // Before anything is installed: another Rust would not make it right.
     let linker = linker.map(given_linker).transpose()?;
     let mut apt = Apt::find();
-    let file = paths::cache()?.join("bpf-toolchain.toml");
+    let file = toolchain_file()?;
     let mut changed = false;
     if linker.is_some() || !Toolchain::works(&file) {
         let toolchain = find(&mut apt, linker.as_deref())?;
@@ -67,6 +72,16 @@ pub(crate) fn run(linker: Option<&Path>) -> Result<()> {
     changed |= schemathesis::install(apt.as_mut())?;
     say(if changed { "done" } else { "nothing to do" });
     Ok(())
+}
+
+/// The Rust for BPF that setup found.
+pub(crate) fn toolchain() -> Result<Toolchain> {
+    Toolchain::read(&toolchain_file()?)
+}
+
+/// Where setup writes it.
+pub(crate) fn toolchain_file() -> Result<PathBuf> {
+    Ok(paths::cache()?.join("bpf-toolchain.toml"))
 }
 
 /// The first Rust that can build for BPF and for which there is a linker, from the least effort to the most.

@@ -7,8 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::Summary;
-use crate::exec;
+use crate::{exec, summary::Summary};
 
 /// Runs the command; failing tests go to the summary, an error means that it did not get as far.
 pub(super) fn run(command: &mut Command, summary: &mut Summary) -> Result<()> {

@@ -1,14 +1,12 @@
 //! `cargo xtask test`.
 
 mod harness;
-mod summary;
 
-use std::{ffi::OsString, process::Command};
+use std::{ffi::OsString, path::PathBuf, process::Command, thread};
 
 use anyhow::{Context, Result};
 
-pub(crate) use self::summary::Summary;
-use crate::{dist, exec, kernels, paths, setup, vm};
+use crate::{dist, exec, kernels, paths, portable, setup, summary::Summary, vm};
 
 /// How far the tests with generated frames go; see `Extent` of the test package, which reads it from the environment.
 pub(crate) struct Extent {
@@ -29,6 +27,7 @@ impl Extent {
 /// What can be run alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
+    Portable,
     Kernels,
     Vm,
 }
@@ -37,13 +36,12 @@ pub(crate) enum Part {
 pub(crate) fn run(only: Option<Part>, extent: &Extent, arguments: &[OsString]) -> Result<bool> {
     setup::run(None)?;
     let mut summary = Summary::default();
-    if only != Some(Part::Kernels) {
+    // Not for a few tests that were asked for.
+    let runs = |part| only.map_or(arguments.is_empty(), |only| only == part);
+    if matches!(only, None | Some(Part::Vm)) {
         exec::run(exec::cargo("build").arg("--locked"))?;
     }
-    // Not for a few tests that were asked for.
-    let packages = (only != Some(Part::Kernels) && arguments.is_empty())
-        .then(|| dist::for_tests().context("making packages for the tests"))
-        .transpose()?;
+    let packages = packages_beside(runs(Part::Vm), runs(Part::Portable), &mut summary)?;
     if only.is_none() {
         let mut command = cargo_test(arguments)?;
         if let Some(packages) = &packages {
@@ -52,19 +50,42 @@ pub(crate) fn run(only: Option<Part>, extent: &Extent, arguments: &[OsString]) -
         extent.apply(&mut command);
         harness::run(&mut command, &mut summary)?;
     }
-    if arguments.is_empty() {
-        if only != Some(Part::Vm) {
-            kernels::run(&mut summary);
-        }
-        // By itself: its clock falls behind where too many want the processors, and the checks look at the time.
-        if let Some(packages) = &packages {
-            vm::run(packages, &mut summary);
-        }
-    } else {
-        summary.skip("kernels and a Debian under QEMU: not booted, since the tests were given a filter or options");
+    if runs(Part::Kernels) {
+        kernels::run(&mut summary);
+    }
+    // By itself: its clock falls behind where too many want the processors, and the checks look at the time.
+    if let Some(packages) = &packages {
+        vm::run(packages, &mut summary);
+    }
+    if !arguments.is_empty() {
+        summary.skip(
+            "other systems, and kernels and a Debian under QEMU: not tried, since the tests were given a filter or \
+             options",
+        );
     }
     summary.print();
     Ok(summary.success())
+}
+
+/// Makes packages for the tests, if they are `wanted`, while the client is checked for other systems, if that is to be
+/// done: making packages leaves a processor idle.
+fn packages_beside(wanted: bool, checks: bool, summary: &mut Summary) -> Result<Option<PathBuf>> {
+    thread::scope(|scope| {
+        let checked = checks.then(|| {
+            scope.spawn(|| {
+                let mut part = Summary::default();
+                portable::run(&mut part);
+                part
+            })
+        });
+        let packages = wanted.then(|| dist::for_tests().context("making packages for the tests")).transpose();
+        match checked.map(thread::ScopedJoinHandle::join) {
+            Some(Ok(part)) => summary.add(part),
+            Some(Err(_)) => summary.fail("other systems: the thread that checked for them panicked"),
+            None => {}
+        }
+        packages
+    })
 }
 
 /// The tests need root for namespaces and BPF; building needs the user, so that `target` stays theirs.

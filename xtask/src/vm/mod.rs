@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{kernels, suite::Summary};
+use crate::{kernels, summary::Summary};
 
 /// Runs it all. `packages` has a package in `1` and a later one in `2`.
 pub(crate) fn run(packages: &Path, summary: &mut Summary) {

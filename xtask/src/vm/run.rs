@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{exec, paths, suite::Summary};
+use crate::{exec, paths, summary::Summary};
 
 /// What it said.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -38,6 +38,15 @@ impl Summary {
         self.parts.push(line.into());
     }
 
+    /// Adds all that another part came to.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.failures.extend(other.failures);
+        self.skips.extend(other.skips);
+        self.parts.extend(other.parts);
+    }
+
     /// Whether something was tested and nothing failed.
     pub(crate) fn success(&self) -> bool {
         self.failed == 0 && self.failures.is_empty() && self.passed > 0
@@ -84,5 +93,22 @@ mod tests {
         assert!(summary.success());
         summary.fail("kernel 5.10 hangs");
         assert!(!summary.success());
+    }
+
+    #[test]
+    fn what_fails_in_a_part_fails_in_the_whole() {
+        let mut summary = Summary::default();
+        summary.count(1, 0);
+        let mut part = Summary::default();
+        part.part("the part");
+        part.skip("a third of it");
+        part.fail("another third");
+        summary.add(part);
+        assert!(!summary.success());
+        assert_eq!(
+            (summary.parts(), summary.skips()),
+            (&["the part".to_owned()][..], &["a third of it".to_owned()][..])
+        );
+        assert_eq!(summary.failures(), ["another third"]);
     }
 }
