@@ -16,10 +16,9 @@ use std::{
 
 use ipnet::IpNet;
 use jit_common::abi::Mode;
-use jit_policy::{PolicyError, PortPolicies, PortPolicy, Protection, Role, Scope};
+use jit_policy::{Fragments, PolicyError, PortPolicies, PortPolicy, Protection, Role, Scope};
 
-use self::raw::{RawConfig, RawFragments};
-
+use self::raw::RawConfig;
 pub use jit_policy::{Interfaces, Pattern};
 
 /// Where the configuration is, unless `--config` names another file.
@@ -36,8 +35,8 @@ pub struct Config {
     pub mode: Mode,
     /// The interfaces to cover.
     pub interfaces: Interfaces,
-    /// Whether all fragments but atomic ones are refused.
-    pub drop_fragments: bool,
+    /// What becomes of fragments, except atomic ones.
+    pub fragments: Fragments,
     /// Which packets to protected ports count.
     pub scope: Scope,
     /// Sources that are always let in.
@@ -151,10 +150,10 @@ impl Config {
         let places = Places { socket, state: state_dir, bpffs: bpffs_dir };
         places.check(origin)?;
         Ok(Self {
-            mode: mode.into(),
+            mode,
             interfaces,
-            drop_fragments: matches!(fragments, RawFragments::Drop),
-            scope: scope.into(),
+            fragments,
+            scope,
             break_glass,
             places,
             metrics_listen,
@@ -190,8 +189,8 @@ impl Config {
         Self {
             mode,
             interfaces: Interfaces::default(),
-            drop_fragments: false,
-            scope: Scope::All,
+            fragments: Fragments::default(),
+            scope: Scope::default(),
             break_glass: Vec::new(),
             places,
             metrics_listen: None,
@@ -211,7 +210,7 @@ impl Config {
         Protection {
             ports: self.ports.iter().flat_map(transports).collect(),
             mode: self.mode,
-            drop_fragments: self.drop_fragments,
+            drop_fragments: self.fragments == Fragments::Drop,
             scope: self.scope,
             break_glass: self.break_glass.clone(),
             trial_until: None,

@@ -206,10 +206,12 @@ pub struct Settings {
 }
 
 /// Whether drops are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 #[repr(u32)]
 pub enum Mode {
     /// Drops are counted and the packet passes.
+    #[default]
     Observe = 0,
     /// Drops are carried out.
     Enforce = 1,

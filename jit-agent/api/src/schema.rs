@@ -1,7 +1,8 @@
 //! Schemas of values that Rust's types say too little about: `#[schema(value_type = schema::Source)]` on a field names
 //! one. The types have no values.
 
-use jit_common::reason::Reason;
+use jit_common::{abi::Mode as KernelMode, reason::Reason};
+pub use jit_policy::{Approval, Justification as Need, Protocol};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -51,28 +52,22 @@ schemas! {
     Requestor: printable().min_length(Some(1)).max_length(Some(LONGEST_REQUESTOR));
     /// Which requests: those that wait for approval.
     Waiting: word(["Pending"]);
-    /// Whether a second person is needed.
-    Approval: word(["auto", "required"]);
     /// A protocol as paths have it.
-    PathProtocol: word(["tcp", "udp", "any"]);
+    PathProtocol: word(Protocol::ALL.map(Protocol::name));
     /// How the rows of the audit log are written.
     AuditFormat: word(["json", "csv", "jsonl"]);
     /// Nothing but true.
     True: ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
     /// Number of a port.
     PortNumber: ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u16::MAX));
-    /// What a port policy or a grant covers; `*` is TCP, UDP and SCTP.
-    Protocol: word(["TCP", "UDP", "*"]);
     /// Protocol of a packet.
     Transport: word(["TCP", "UDP", "SCTP"]);
     /// Whether drops are carried out.
-    Mode: word(["enforce", "observe"]);
+    Mode: word([KernelMode::Enforce.name(), KernelMode::Observe.name()]);
     /// What is done with a packet.
     Verdict: word(["pass", "drop"]);
     /// Name of the cause of a verdict.
     Cause: word(Reason::ALL.iter().map(|reason| reason.name()));
-    /// Whether a justification is needed.
-    Need: word(["required", "optional"]);
     /// How an interface is covered.
     Attachment: word(["native", "tcx", "clsact", "generic"]);
     /// What the packets of an interface begin with.

@@ -120,7 +120,7 @@ fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result
     let ports = ports.into_iter().map(|port| {
         let (number, protocol) = match port {
             RequestedPort::Number(number) => (number, None),
-            RequestedPort::Exact(id) => (id.number, Some(id.protocol.wire_name().to_owned())),
+            RequestedPort::Exact(id) => (id.number, Some(id.protocol.into())),
         };
         wire::RequestedPort {
             number: i64::from(number),

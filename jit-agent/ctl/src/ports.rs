@@ -1,8 +1,11 @@
 //! `ports` and `reload`: port policies listed and changed, with what that does to live grants.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use hyper::Method;
 use jiff::SignedDuration;
 use jit_api::{
@@ -11,7 +14,7 @@ use jit_api::{
     terminal::{self, Agent, Exit, Outcome, Surroundings, unanswered},
     wire::{Effects, List, Port, PortChange, PutPort, Reload, Reloaded},
 };
-use jit_policy::{PortId, Protocol};
+use jit_policy::{Approval, Justification, PortId, Protocol, UnknownWord};
 
 use super::{args::RequestedPort, changes, parse, table, unusable};
 
@@ -53,29 +56,26 @@ struct Policy {
     #[arg(long = "max", value_name = "DURATION", value_parser = jit_policy::parse_span)]
     maximum: Option<Duration>,
     /// Whether requests need a second person
-    #[arg(long)]
+    #[arg(long, value_parser = one_of(Approval::ALL, Approval::name))]
     approval: Option<Approval>,
     /// How long a request waits for that person, 1m to 7d
     #[arg(long, value_name = "DURATION", value_parser = jit_policy::parse_span)]
     approval_timeout: Option<Duration>,
     /// Whether requests must say why
-    #[arg(long)]
+    #[arg(long, value_parser = one_of(Justification::ALL, Justification::name))]
     justification: Option<Justification>,
     /// How many live grants one person may have
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     quota: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Approval {
-    Auto,
-    Required,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Justification {
-    Required,
-    Optional,
+/// Reads one of these words.
+fn one_of<T>(values: &[T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + FromStr<Err = UnknownWord> + Send + Sync + 'static,
+{
+    let names: Vec<&'static str> = values.iter().copied().map(name).collect();
+    PossibleValuesParser::new(names).try_map(|word| word.parse())
 }
 
 /// Arguments of `reload`.
@@ -144,14 +144,6 @@ impl Policy {
         });
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
         let iso = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX).to_string();
-        let approval = approval.map(|approval| match approval {
-            Approval::Auto => "auto",
-            Approval::Required => "required",
-        });
-        let justification = justification.map(|justification| match justification {
-            Justification::Required => "required",
-            Justification::Optional => "optional",
-        });
         Ok(PutPort {
             allowed_source_address_prefixes: if sources.is_empty() {
                 present.allowed_source_address_prefixes
@@ -159,9 +151,9 @@ impl Policy {
                 Some(sources)
             },
             max_request_access_duration: maximum.map(iso).or(present.max_request_access_duration),
-            approval: approval.map(str::to_owned).or(present.approval),
+            approval: approval.map(|approval| approval.to_string()).or(present.approval),
             approval_timeout: approval_timeout.map(iso).or(present.approval_timeout),
-            justification: justification.map(str::to_owned).or(present.justification),
+            justification: justification.map(|justification| justification.to_string()).or(present.justification),
             quota: quota.or(present.quota),
         })
     }

@@ -24,6 +24,7 @@ mod selection;
 mod source;
 mod span;
 pub mod text;
+mod words;
 
 pub use book::{Book, BookError};
 pub use boot_time::BootTime;
@@ -39,10 +40,11 @@ pub use port::{
     LONGEST_APPROVAL_TIMEOUT, LONGEST_MAXIMUM, PolicyError, PortId, PortPolicies, PortPolicy, Protocol,
     SHORTEST_APPROVAL_TIMEOUT, SHORTEST_MAXIMUM, any_source,
 };
-pub use protection::{Protection, Scope};
+pub use protection::{Fragments, Protection, Scope};
 pub use remaining::remaining_after_reboot;
 pub use request::{ApprovedPort, IdempotencyKey, NewRequest, RequestId, RequestedPort, Submission, Until, Violation};
 pub use role::{Right, Role};
 pub use selection::{AuditFilter, GrantFilter, NotedHead, Page, RequestFilter, Selection};
 pub use source::{SourceError, parse_source, single_address};
 pub use span::{Span, SpanError, iso_span, parse_iso_span, parse_span};
+pub use words::{Given, Spelled, UnknownWord};

@@ -1,9 +1,13 @@
 //! Protected ports and what may be requested for them.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 use jit_common::abi::Transport;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::words::{Spelled, words};
 
 use super::span::Span;
 
@@ -25,18 +29,35 @@ pub const DEFAULT_QUOTA: u32 = 32;
 /// The largest quota: more grants than the kernel's tables hold mean nothing.
 pub const LARGEST_QUOTA: u32 = 1 << 20;
 
-/// Protocol of a port policy or grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What a port policy or a grant covers; `*` is TCP, UDP and SCTP.
+// With serde it has the API's spelling, which is Azure's. The file's is that of `Display` and `FromStr`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Protocol {
     /// TCP.
+    #[serde(rename = "TCP")]
     Tcp,
     /// UDP.
+    #[serde(rename = "UDP")]
     Udp,
     /// TCP, UDP and SCTP.
+    #[serde(rename = "*")]
     Any,
 }
 
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Any];
+
+    /// Its word in the file and in paths.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Any => "any",
+        }
+    }
+
     /// The transports it stands for, one kernel entry each.
     #[must_use]
     pub const fn transports(self) -> &'static [Transport] {
@@ -66,11 +87,17 @@ impl Protocol {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Any => "any",
-        })
+        formatter.write_str(self.name())
+    }
+}
+
+impl Spelled for Protocol {
+    fn spelled(&self) -> Cow<'_, str> {
+        self.wire_name().into()
+    }
+
+    fn of_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.wire_name() == text)
     }
 }
 
@@ -96,49 +123,41 @@ pub struct PortId {
     pub protocol: Protocol,
 }
 
+impl PortId {
+    /// Whether there are packets that belong to both ports.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.number == other.number
+            && (self.protocol.includes(other.protocol) || other.protocol.includes(self.protocol))
+    }
+}
+
 impl fmt::Display for PortId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.number, self.protocol)
     }
 }
 
-/// Whether a request needs a second person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Approval {
-    /// What the policy allows is granted at once.
-    Auto,
-    /// Someone else must approve it first.
-    Required,
-}
-
-impl Approval {
-    /// Its name in configuration and API.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Required => "required",
-        }
+words! {
+    /// Whether a second person is needed.
+    pub enum Approval {
+        /// What the policy allows is granted at once.
+        #[default]
+        Auto = "auto",
+        /// Someone else must approve it first.
+        Required = "required",
     }
 }
 
-/// Whether a request must say why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Justification {
-    /// It must.
-    Required,
-    /// It may.
-    Optional,
-}
-
-impl Justification {
-    /// Its name in configuration and API.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Required => "required",
-            Self::Optional => "optional",
-        }
+words! {
+    /// Whether a justification is needed.
+    #[schema(as = Need)]
+    pub enum Justification {
+        /// A request must have a justification.
+        #[default]
+        Required = "required",
+        /// A request may have a justification.
+        Optional = "optional",
     }
 }
 
@@ -230,11 +249,7 @@ impl PortPolicies {
             }
         }
         for (index, policy) in policies.iter().enumerate() {
-            let overlapping = policies.iter().skip(index + 1).find(|other| {
-                other.id.number == policy.id.number
-                    && (other.id.protocol.includes(policy.id.protocol)
-                        || policy.id.protocol.includes(other.id.protocol))
-            });
+            let overlapping = policies.iter().skip(index + 1).find(|other| other.id.overlaps(policy.id));
             if let Some(other) = overlapping {
                 return Err(PolicyError::Overlap(policy.id, other.id));
             }

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use jit_common::abi::{Mode, Settings, Transport};
 
-use crate::BootTime;
+use crate::{BootTime, words::words};
 
 /// What is protected, and how strictly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +50,24 @@ impl Protection {
     }
 }
 
-/// Which packets to protected ports count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All that arrive.
-    All,
-    /// All but those that the kernel would forward.
-    Local,
+words! {
+    /// Which packets to protected ports count.
+    pub enum Scope {
+        /// All that arrive.
+        #[default]
+        All = "all",
+        /// All but those that the kernel would forward.
+        Local = "local",
+    }
+}
+
+words! {
+    /// What becomes of fragments, except atomic ones.
+    pub enum Fragments {
+        /// Being a fragment is no reason to be dropped.
+        #[default]
+        Pass = "pass",
+        /// All of them are dropped.
+        Drop = "drop",
+    }
 }

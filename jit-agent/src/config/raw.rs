@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use jiff::SignedDuration;
 use jit_common::abi::Mode;
 use jit_policy::{
-    Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Interfaces, Justification, PolicyError, PortId,
-    PortPolicy, Protocol, Role, Scope, any_source, parse_source,
+    Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Fragments, Interfaces, Justification,
+    PolicyError, PortId, PortPolicy, Protocol, Role, Scope, any_source, parse_source,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -21,13 +21,13 @@ const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
     #[serde(default)]
-    pub(super) mode: RawMode,
+    pub(super) mode: Mode,
     #[serde(default)]
     pub(super) interfaces: Interfaces,
     #[serde(default)]
-    pub(super) scope: RawScope,
+    pub(super) scope: Scope,
     #[serde(default)]
-    pub(super) fragments: RawFragments,
+    pub(super) fragments: Fragments,
     #[serde(default, deserialize_with = "sources")]
     pub(super) break_glass: Vec<ipnet::IpNet>,
     #[serde(default = "default_socket")]
@@ -43,48 +43,6 @@ pub(super) struct RawConfig {
     pub(super) port: Option<Vec<RawPort>>,
     #[serde(default)]
     pub(super) roles: RawRoles,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RawMode {
-    #[default]
-    Observe,
-    Enforce,
-}
-
-impl From<RawMode> for Mode {
-    fn from(mode: RawMode) -> Self {
-        match mode {
-            RawMode::Observe => Self::Observe,
-            RawMode::Enforce => Self::Enforce,
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RawScope {
-    #[default]
-    All,
-    Local,
-}
-
-impl From<RawScope> for Scope {
-    fn from(scope: RawScope) -> Self {
-        match scope {
-            RawScope::All => Self::All,
-            RawScope::Local => Self::Local,
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RawFragments {
-    #[default]
-    Pass,
-    Drop,
 }
 
 #[derive(Default, Deserialize)]
@@ -127,29 +85,13 @@ pub(super) struct RawPort {
     #[serde(default = "default_maximum", deserialize_with = "duration")]
     max_duration: Duration,
     #[serde(default)]
-    approval: RawApproval,
+    approval: Approval,
     #[serde(default = "default_approval_timeout", deserialize_with = "duration")]
     approval_timeout: Duration,
     #[serde(default)]
-    justification: RawJustification,
+    justification: Justification,
     #[serde(default = "default_quota")]
     quota: u32,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawApproval {
-    #[default]
-    Auto,
-    Required,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawJustification {
-    #[default]
-    Required,
-    Optional,
 }
 
 impl From<RawPort> for PortPolicy {
@@ -164,14 +106,6 @@ impl From<RawPort> for PortPolicy {
             justification,
             quota,
         } = raw;
-        let approval = match approval {
-            RawApproval::Auto => Approval::Auto,
-            RawApproval::Required => Approval::Required,
-        };
-        let justification = match justification {
-            RawJustification::Required => Justification::Required,
-            RawJustification::Optional => Justification::Optional,
-        };
         let id = PortId { number, protocol };
         Self { id, allowed_sources, max_duration, approval, approval_timeout, justification, quota }
     }

@@ -154,10 +154,7 @@ impl Core {
             Edit::Remove(id) => Err(ChangeRefusal::NoPort(*id).into()),
             Edit::Set(policy) => {
                 let id = policy.id;
-                let overlapping = self.config.ports.for_number(id.number).find(|known| {
-                    known.id != id
-                        && (known.id.protocol.includes(id.protocol) || id.protocol.includes(known.id.protocol))
-                });
+                let overlapping = self.config.ports.iter().find(|known| known.id != id && known.id.overlaps(id));
                 overlapping.map_or(Ok(id), |known| Err(ChangeRefusal::Overlap(id, known.id).into()))
             }
         }
@@ -267,7 +264,7 @@ fn other_keys(config: &Config) -> SettingsInForce {
     let Config {
         mode,
         interfaces,
-        drop_fragments,
+        fragments,
         scope,
         break_glass,
         places: _,
@@ -280,7 +277,7 @@ fn other_keys(config: &Config) -> SettingsInForce {
         mode: *mode,
         interfaces: interfaces.clone(),
         scope: *scope,
-        drop_fragments: *drop_fragments,
+        fragments: *fragments,
         break_glass: break_glass.clone(),
         retention: *retention,
         roles: roles.clone(),

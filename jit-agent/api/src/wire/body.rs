@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jit_policy::{
-    self, GrantId, IdempotencyKey, Protocol, Selection, SourceError, Submission, Until, Violation, any_source,
+    self, Given, GrantId, IdempotencyKey, Protocol, Selection, SourceError, Submission, Until, Violation, any_source,
     parse_iso_span, parse_source, text,
 };
 use serde::{Deserialize, Serialize};
@@ -54,8 +54,8 @@ pub struct RequestedPort {
     pub number: i64,
     /// `TCP`, `UDP` or `*`; absent: the port policy's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<schema::Protocol>)]
-    pub protocol: Option<String>,
+    #[schema(value_type = Option<Protocol>)]
+    pub protocol: Option<Given<Protocol>>,
     /// Sources to let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<schema::Source>>, min_items = 1, max_items = 16384)]
@@ -180,12 +180,11 @@ impl RequestedPort {
         if checked_number.is_none() {
             faults.add(&port, "number", &port, "1 to 65535");
         }
-        let protocol = protocol.and_then(|name| {
-            let known = [Protocol::Tcp, Protocol::Udp, Protocol::Any].into_iter().find(|one| one.wire_name() == name);
-            if known.is_none() {
-                faults.add(&port, "protocol", name, "TCP, UDP or *");
+        let protocol = protocol.and_then(|given| {
+            if given.value().is_none() {
+                faults.add(&port, "protocol", given.text(), "TCP, UDP or *");
             }
-            known
+            given.value().copied()
         });
         let sources = match (sources, source) {
             (Some(sources), None) if !sources.is_empty() => sources,

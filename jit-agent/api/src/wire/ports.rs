@@ -56,7 +56,7 @@ pub struct PutPort {
     pub max_request_access_duration: Option<String>,
     /// `auto` or `required`; absent: `auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<schema::Approval>)]
+    #[schema(value_type = Option<Approval>)]
     pub approval: Option<String>,
     /// How long a request waits for approval, ISO 8601, `PT1M` to `P7D`; absent: `PT1H`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,7 +140,7 @@ pub fn port_of_path(number: &str, protocol: &str) -> Result<PortId, Vec<Violatio
     if parsed.is_none() {
         faults.add(&port, "number", number, "1 to 65535");
     }
-    let named = [Protocol::Tcp, Protocol::Udp, Protocol::Any].into_iter().find(|one| one.to_string() == protocol);
+    let named = Protocol::ALL.into_iter().find(|known| known.name() == protocol);
     if named.is_none() {
         faults.add(&port, "protocol", protocol, "tcp, udp or any");
     }

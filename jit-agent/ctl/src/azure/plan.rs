@@ -9,7 +9,7 @@ use jit_api::{
 use jit_policy::{PortId, parse_iso_span};
 use serde::{Deserialize, Serialize};
 
-use super::policies::{AzurePort, Fault, overlap};
+use super::policies::{AzurePort, Fault};
 
 /// A port as the agent has it now: what the file could change, and what it can't say.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -100,7 +100,7 @@ pub(super) fn plan(ports: &[AzurePort], present: &[Present]) -> Result<Vec<Step>
     let mut steps = Vec::new();
     for port in ports {
         let others = present.iter().filter_map(Present::id);
-        for other in others.filter(|other| *other != port.id && overlap(*other, port.id)) {
+        for other in others.filter(|other| *other != port.id && other.overlaps(port.id)) {
             faults.push(Fault {
                 path: port.path.clone(),
                 given: port.id.to_string(),

@@ -223,7 +223,7 @@ fn read_port(path: &str, port: &Map<String, Value>, faults: &mut Vec<Fault>) -> 
 }
 
 fn azure_protocol(name: &str) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp, Protocol::Any].into_iter().find(|one| one.wire_name().eq_ignore_ascii_case(name))
+    Protocol::ALL.into_iter().find(|protocol| protocol.wire_name().eq_ignore_ascii_case(name))
 }
 
 /// Adds what is wrong to `faults`; `None` only if something is.
@@ -276,15 +276,10 @@ fn source_remedy(text: &str, error: &jit_policy::SourceError) -> String {
 fn find_overlaps(machine: &mut Machine) {
     let Machine { ports, faults, .. } = machine;
     for (index, port) in ports.iter().enumerate() {
-        let before = ports.iter().take(index).find(|other| overlap(other.id, port.id));
+        let before = ports.iter().take(index).find(|other| other.id.overlaps(port.id));
         if let Some(other) = before {
             let remedy = format!("one policy for these packets; {} has {} too", other.path, other.id);
             faults.push(Fault::new(&port.path, port.id.to_string(), remedy));
         }
     }
-}
-
-/// Whether two ports share packets.
-pub(super) fn overlap(one: PortId, other: PortId) -> bool {
-    one.number == other.number && (one.protocol.includes(other.protocol) || other.protocol.includes(one.protocol))
 }

@@ -8,7 +8,7 @@ use jit_common::abi::Mode;
 use serde_json::{Map, Value, json};
 
 use super::field::{Field, Key, always, object, sometimes};
-use crate::{GrantId, Interfaces, PortId, RequestId, RequestedPort, Role, Scope, Violation};
+use crate::{Fragments, GrantId, Interfaces, PortId, RequestId, RequestedPort, Role, Scope, Violation};
 
 /// How many violations of one request the log lists before it only counts the rest.
 const LISTED_VIOLATIONS: usize = 20;
@@ -273,8 +273,8 @@ pub struct SettingsInForce {
     pub interfaces: Interfaces,
     /// Which packets count.
     pub scope: Scope,
-    /// Whether fragments are refused.
-    pub drop_fragments: bool,
+    /// What becomes of fragments, except atomic ones.
+    pub fragments: Fragments,
     /// Sources that are always let in.
     pub break_glass: Vec<IpNet>,
     /// How long records are kept; counted in whole days.
@@ -285,16 +285,13 @@ pub struct SettingsInForce {
 
 impl Field for SettingsInForce {
     fn value(&self) -> Value {
-        let Self { mode, interfaces, scope, drop_fragments, break_glass, retention, roles } = self;
+        let Self { mode, interfaces, scope, fragments, break_glass, retention, roles } = self;
         let roles = roles.iter().map(|(role, names)| (role.name().to_owned(), names.value()));
         json!({
             "mode": mode.value(),
             "interfaces": interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "scope": match scope {
-                Scope::All => "all",
-                Scope::Local => "local",
-            },
-            "fragments": if *drop_fragments { "drop" } else { "pass" },
+            "scope": scope.name(),
+            "fragments": fragments.name(),
             "break_glass": break_glass.value(),
             "retention_days": retention.as_secs() / 86_400,
             "roles": Value::Object(roles.collect()),

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    Actor, GrantId, Interfaces, Person, PortId, PortPolicy, Protocol, RequestId, RequestedPort, Role, Scope, TrialKind,
-    Until, Violation, Way, parse_source,
+    Actor, Fragments, GrantId, Interfaces, Person, PortId, PortPolicy, Protocol, RequestId, RequestedPort, Role, Scope,
+    TrialKind, Until, Violation, Way, parse_source,
 };
 
 /// So many samples of each event have every alternative of every field.
@@ -95,7 +95,7 @@ samples! {
         mode: Mode::sample(turn),
         interfaces: Interfaces::default(),
         scope: if is_even(turn) { Scope::All } else { Scope::Local },
-        drop_fragments: is_even(turn),
+        fragments: if is_even(turn) { Fragments::Drop } else { Fragments::Pass },
         break_glass: Vec::sample(turn),
         retention: Duration::from_secs(86_400),
         roles: vec![(Role::Admin, vec!["@wheel".to_owned()])],

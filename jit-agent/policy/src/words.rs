@@ -1,0 +1,202 @@
+//! Values that are words on the API, and how words are read that this program does not know.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+/// A value that the API spells as a text.
+pub trait Spelled: Sized {
+    /// Its text.
+    fn spelled(&self) -> Cow<'_, str>;
+
+    /// The value that has this text; `None` if no value has it.
+    fn of_text(text: &str) -> Option<Self>;
+}
+
+/// A text of the API, with the value that it stands for.
+///
+/// An agent or a client that is newer may send words that this program does not know. They are kept as they came: answers
+/// show them, and bodies that hold them are refused by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given<T> {
+    text: String,
+    value: Option<T>,
+}
+
+impl<T> Given<T> {
+    /// The text as it came.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The value; `None` if the text stands for no value that this program knows.
+    #[must_use]
+    pub const fn value(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+}
+
+impl<T: Spelled> From<T> for Given<T> {
+    fn from(value: T) -> Self {
+        Self { text: value.spelled().into_owned(), value: Some(value) }
+    }
+}
+
+impl<T: Spelled> From<String> for Given<T> {
+    fn from(text: String) -> Self {
+        let value = T::of_text(&text);
+        Self { text, value }
+    }
+}
+
+impl<T> Serialize for Given<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de, T: Spelled> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl<T: ToSchema> ToSchema for Given<T> {
+    fn name() -> Cow<'static, str> {
+        T::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
+
+impl<T: PartialSchema> PartialSchema for Given<T> {
+    fn schema() -> RefOr<Schema> {
+        T::schema()
+    }
+}
+
+/// A word that is none of those there are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown word `{given}`; use {known}")]
+pub struct UnknownWord {
+    /// What was given.
+    pub given: String,
+    /// The words there are.
+    pub known: String,
+}
+
+/// Words as a sentence lists them, like `tcp, udp or any`.
+pub(crate) fn alternatives<T: fmt::Display>(words: &[T]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => word.to_string(),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(ToString::to_string).collect();
+            format!("{} or {last}", first.join(", "))
+        }
+    }
+}
+
+/// Makes an enum whose variants are words, the same ones in files, in arguments and on the API.
+macro_rules! words {
+    (
+        $(#[$($attribute:tt)*])*
+        pub enum $name:ident {$(
+            $(#[$($of_variant:tt)*])*
+            $variant:ident = $word:tt,
+        )+}
+    ) => {
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        $(#[$($attribute)*])*
+        pub enum $name {$(
+            $(#[$($of_variant)*])*
+            #[serde(rename = $word)]
+            $variant,
+        )+}
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {$(
+                    Self::$variant => $word,
+                )+}
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::words::UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let found = Self::ALL.iter().find(|value| value.name() == text);
+                found.copied().ok_or_else(|| $crate::words::UnknownWord {
+                    given: text.to_owned(),
+                    known: $crate::words::alternatives(Self::ALL),
+                })
+            }
+        }
+
+        impl $crate::words::Spelled for $name {
+            fn spelled(&self) -> std::borrow::Cow<'_, str> {
+                self.name().into()
+            }
+
+            fn of_text(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    };
+}
+
+pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use crate::{Approval, Fragments, Given, Justification, Protocol, Scope};
+
+    #[test]
+    fn a_word_is_read_as_it_is_written_and_no_other_is() {
+        assert_eq!(
+            Approval::ALL.iter().map(|word| word.to_string().parse()).collect::<Vec<_>>(),
+            [Ok(Approval::Auto), Ok(Approval::Required)]
+        );
+        assert_eq!("optional".parse(), Ok(Justification::Optional));
+        assert_eq!("local".parse(), Ok(Scope::Local));
+        assert_eq!("drop".parse(), Ok(Fragments::Drop));
+        let error = "Auto".parse::<Approval>().unwrap_err().to_string();
+        assert_eq!(error, "unknown word `Auto`; use auto or required");
+    }
+
+    #[test]
+    fn protocols_have_a_spelling_of_the_file_and_one_of_the_api() {
+        for (protocol, file, api) in
+            [(Protocol::Tcp, "tcp", "TCP"), (Protocol::Udp, "udp", "UDP"), (Protocol::Any, "any", "*")]
+        {
+            assert_eq!((protocol.to_string().as_str(), file.parse()), (file, Ok(protocol)));
+            assert_eq!((Given::from(protocol).text(), Given::from(api.to_owned()).value()), (api, Some(&protocol)));
+        }
+        assert_eq!(Given::<Protocol>::from("tcp".to_owned()).value(), None);
+    }
+
+    #[test]
+    fn unknown_words_are_kept_as_they_came() {
+        let given: Given<Approval> = Given::from("by-two".to_owned());
+        assert_eq!((given.text(), given.value()), ("by-two", None));
+    }
+}
