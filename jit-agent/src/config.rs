@@ -327,6 +327,17 @@ mod tests {
     }
 
     #[test]
+    fn records_are_kept_for_whole_days_however_they_are_written() {
+        for (text, days) in [("400d", 400), ("2 days", 2), ("48h", 2), ("P1W", 7)] {
+            let config = Config::parse(&format!("retention = '{text}'"), "").unwrap();
+            assert_eq!(config.retention, Duration::from_secs(days * 86_400), "{text}");
+        }
+        for text in ["36h", "1 month", "23h", "400", ""] {
+            assert!(error(&format!("retention = '{text}'")).contains("write days, \"1d\" to \"36500d\""), "{text}");
+        }
+    }
+
+    #[test]
     fn places_are_found_even_in_a_file_that_is_otherwise_refused() {
         let places = Places::salvage("enforce = true\nstate_dir = '/srv/jit'\nsocket = 'relative'");
         assert_eq!(places.state, Path::new("/srv/jit"));

@@ -2,7 +2,7 @@
 //! one. The types have no values.
 
 use jit_common::{abi::Mode as KernelMode, reason::Reason};
-pub use jit_policy::{Approval, Justification as Need, Protocol};
+pub use jit_policy::{Approval, Justification as Need, Protocol, Span as Duration, schema::Source};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -36,12 +36,8 @@ macro_rules! schemas {
 schemas! {
     /// An IPv4 or IPv6 address.
     Address: text("ip", "192.0.2.7");
-    /// An IPv4 or IPv6 address, or a prefix without host bits; neither link-local nor IPv4-mapped.
-    Source: text("ip-prefix", "192.0.2.0/24");
     /// A source address and the port to which it is connected, with a blank between.
     Connection: text_like(connection(), "192.0.2.7 22");
-    /// An ISO 8601 duration.
-    Duration: text("duration", "PT1H30M");
     /// A time in RFC 3339.
     Time: text("date-time", "2030-01-31T17:30:00Z");
     /// Text on one line.

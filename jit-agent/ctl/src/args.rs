@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
-use jit_policy::PortId;
+use jit_policy::{PortId, Span};
 
 use super::{
     parse,
@@ -83,7 +83,7 @@ pub(super) struct Request {
     #[arg(long = "from", value_name = "PREFIX|me", required = true, num_args = 1..)]
     pub(super) sources: Vec<String>,
     /// How long, like 90s, 30m, 3h, 1h30m or PT1H30M
-    #[arg(long = "for", value_name = "DURATION", value_parser = jit_policy::parse_span)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = Span::above_zero)]
     pub(super) duration: Option<Duration>,
     /// Until when: local time like 17:30 or "2030-01-31 17:30", or RFC 3339
     #[arg(long, value_name = "TIME")]
@@ -133,7 +133,7 @@ pub(super) struct Extend {
     #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     pub(super) id: i64,
     /// How long from now, like 90s, 30m, 3h, 1h30m or PT1H30M
-    #[arg(long = "for", value_name = "DURATION", value_parser = jit_policy::parse_span)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = Span::above_zero)]
     pub(super) duration: Duration,
 }
 

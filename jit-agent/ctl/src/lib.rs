@@ -19,12 +19,12 @@ mod tests;
 use std::{env, ffi::OsString, io, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser};
-use jiff::SignedDuration;
 use jit_api::{
     client::{Client, FollowError},
     terminal::{self, Agent, Exit, Outcome, Surroundings, text, unanswered},
     wire::{self, Grant, List, NewRequest, Revocation, Revoke, Status, Why, WhyQuery},
 };
+use jit_policy::Span;
 
 use self::args::{Arguments, Command, Import, RequestedPort};
 
@@ -116,7 +116,6 @@ fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result
     let end = until
         .map(|given| parse::until(&given, surroundings).map_err(|error| unusable(&given, "--until <TIME>", &error)))
         .transpose()?;
-    let duration = duration.map(|duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX));
     let ports = ports.into_iter().map(|port| {
         let (number, protocol) = match port {
             RequestedPort::Number(number) => (number, None),
@@ -127,7 +126,7 @@ fn request_body(arguments: args::Request, surroundings: &Surroundings) -> Result
             protocol,
             allowed_source_address_prefixes: Some(sources.clone()),
             allowed_source_address_prefix: None,
-            duration: duration.map(|duration| duration.to_string()),
+            duration: duration.map(|duration| Span(duration).iso()),
             end_time_utc: end.map(|end| end.to_string()),
         }
     });

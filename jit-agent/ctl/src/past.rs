@@ -5,7 +5,7 @@ use jiff::{
     civil::{Date, DateTime, Time},
 };
 use jit_api::terminal::Surroundings;
-use jit_policy::parse_span;
+use jit_policy::Span;
 
 use super::parse::ParseError;
 
@@ -17,7 +17,10 @@ use super::parse::ParseError;
 pub(super) fn past(text: &str, surroundings: &Surroundings) -> Result<Timestamp, ParseError> {
     let Surroundings { now, zone, .. } = surroundings;
     let unreadable = || ParseError::PastTime(text.to_owned());
-    if let Ok(ago) = parse_span(text) {
+    // Hours, minutes and seconds with colons between them would be a duration, too.
+    if !text.contains(':')
+        && let Ok(ago) = Span::above_zero(text)
+    {
         return now.checked_sub(ago).map_err(|_| unreadable());
     }
     if let Ok(moment) = text.parse() {

@@ -7,14 +7,13 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use hyper::Method;
-use jiff::SignedDuration;
 use jit_api::{
     client::{Answer, Call},
     problem::{Code, Problem},
     terminal::{self, Agent, Exit, Outcome, Surroundings, unanswered},
     wire::{Effects, List, Port, PortChange, PutPort, Reload, Reloaded},
 };
-use jit_policy::{Approval, Justification, PortId, Protocol, UnknownWord};
+use jit_policy::{Approval, Justification, PortId, Protocol, Span, UnknownWord};
 
 use super::{args::RequestedPort, changes, parse, table, unusable};
 
@@ -53,13 +52,13 @@ struct Policy {
     #[arg(long = "allow", value_name = "PREFIX", num_args = 1..)]
     allowed: Vec<String>,
     /// Longest time that may be requested, 5m to 24h
-    #[arg(long = "max", value_name = "DURATION", value_parser = jit_policy::parse_span)]
+    #[arg(long = "max", value_name = "DURATION", value_parser = Span::above_zero)]
     maximum: Option<Duration>,
     /// Whether requests need a second person
     #[arg(long, value_parser = one_of(Approval::ALL, Approval::name))]
     approval: Option<Approval>,
     /// How long a request waits for that person, 1m to 7d
-    #[arg(long, value_name = "DURATION", value_parser = jit_policy::parse_span)]
+    #[arg(long, value_name = "DURATION", value_parser = Span::above_zero)]
     approval_timeout: Option<Duration>,
     /// Whether requests must say why
     #[arg(long, value_parser = one_of(Justification::ALL, Justification::name))]
@@ -143,7 +142,7 @@ impl Policy {
             Err(error) => Err(unusable(given, "--allow <PREFIX>", &error.into())),
         });
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        let iso = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX).to_string();
+        let iso = |duration: Duration| Span(duration).iso();
         Ok(PutPort {
             allowed_source_address_prefixes: if sources.is_empty() {
                 present.allowed_source_address_prefixes

@@ -2,11 +2,11 @@
 
 use std::{thread, time::Duration};
 
-use jiff::SignedDuration;
 use jit_api::{
     terminal::{Agent, Exit, Outcome, Surroundings},
     wire::{Extend, Grant, List, NewRequest, Nothing, Reason, Request, RequestState},
 };
+use jit_policy::Span;
 use serde::Deserialize;
 
 use super::{args, table};
@@ -84,7 +84,7 @@ enum Extended {
 
 pub(super) fn extend(agent: &Agent, arguments: args::Extend, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
     let args::Extend { id, duration } = arguments;
-    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX).to_string();
+    let duration = Span(duration).iso();
     agent.post(&format!("/v1/grants/{id}/extend"), &Extend { duration }, |extended: &Extended| match extended {
         Extended::Grant(grant) => Outcome::done(table::open(grant, surroundings)),
         Extended::Request(request) => state(request, surroundings),

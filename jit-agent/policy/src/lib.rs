@@ -20,6 +20,7 @@ mod protection;
 mod remaining;
 mod request;
 mod role;
+pub mod schema;
 mod selection;
 mod source;
 mod span;
@@ -46,5 +47,5 @@ pub use request::{ApprovedPort, IdempotencyKey, NewRequest, RequestId, Requested
 pub use role::{Right, Role};
 pub use selection::{AuditFilter, GrantFilter, NotedHead, Page, RequestFilter, Selection};
 pub use source::{SourceError, parse_source, single_address};
-pub use span::{Span, SpanError, iso_span, parse_iso_span, parse_span};
+pub use span::{Span, SpanError};
 pub use words::{Given, Spelled, UnknownWord};

@@ -1,22 +1,33 @@
 //! Spans of time as people and programs write them.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use jiff::{SignedDuration, SpanRelativeTo, fmt::temporal::SpanParser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
-/// Units from the largest on, each with its length in nanoseconds. Days count from two of them on, so that the longest grant
-/// lasts `24 h`.
-const UNITS: [(u128, &str); 7] = [
-    (24 * 3_600_000_000_000, "days"),
-    (3_600_000_000_000, "h"),
-    (60_000_000_000, "min"),
-    (1_000_000_000, "s"),
-    (1_000_000, "ms"),
-    (1000, "µs"),
-    (1, "ns"),
+use super::{schema, words::Spelled};
+
+/// Units from the largest on, each with its length in nanoseconds, as people read and as files have them. Days count from
+/// two of them on, so that the longest grant lasts `24 h`.
+const UNITS: [(u128, &str, &str); 7] = [
+    (24 * 3_600_000_000_000, "days", "d"),
+    (3_600_000_000_000, "h", "h"),
+    (60_000_000_000, "min", "m"),
+    (1_000_000_000, "s", "s"),
+    (1_000_000, "ms", "ms"),
+    (1000, "µs", "us"),
+    (1, "ns", "ns"),
 ];
 
-/// A duration that is shown exactly, like `1 h 30 min`, `25 h` or `7 days`.
+/// A duration as text.
+///
+/// People see it exactly, like `1 h 30 min`, `25 h` or `7 days`. They may write it as `90s`, `90min`, `1h30m`, `1h 30m`,
+/// `7d` or in ISO 8601, wherever they do: in a file, in arguments, in what is imported. A day has 24 hours. The API has
+/// ISO 8601 only, and so has serde.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
@@ -25,17 +36,63 @@ impl Span {
     #[must_use]
     pub fn brief(self) -> Self {
         let nanoseconds = self.0.as_nanos();
-        let smallest =
-            UNITS.iter().skip(self.largest() + 1).chain(UNITS.last()).next().map_or(1, |(length, _)| *length);
+        let smallest = UNITS.iter().skip(self.largest() + 1).chain(UNITS.last()).next().map_or(1, |unit| unit.0);
         let rest = nanoseconds % smallest;
         Self(self.0.saturating_sub(Duration::from_nanos(u64::try_from(rest).unwrap_or(0))))
+    }
+
+    /// The duration in ISO 8601, like `PT1H30M`.
+    #[must_use]
+    pub fn iso(self) -> String {
+        SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX).to_string()
+    }
+
+    /// Reads ISO 8601 with days, hours, minutes and seconds; `None` if the text is something else or negative.
+    #[must_use]
+    pub fn of_iso(text: &str) -> Option<Self> {
+        SpanParser::new().parse_span(text).ok().and_then(Self::of_units)
+    }
+
+    /// The duration as files have it, in hours and smaller units, like `3h`, `1h30m` or `168h`.
+    #[must_use]
+    pub fn in_file(self) -> String {
+        let text: String = self.counts(1).map(|(count, (_, _, unit))| format!("{count}{unit}")).collect();
+        if text.is_empty() { "0s".to_owned() } else { text }
+    }
+
+    /// Reads the duration for which something is to be opened, or to wait.
+    ///
+    /// # Errors
+    /// The text is no duration, or the duration is zero.
+    pub fn above_zero(text: &str) -> Result<Duration, SpanError> {
+        match text.parse()? {
+            Self(Duration::ZERO) => Err(SpanError::Zero),
+            Self(duration) => Ok(duration),
+        }
+    }
+
+    /// The duration of calendar units; `None` for months and years, which have no fixed length, and before zero.
+    fn of_units(units: jiff::Span) -> Option<Self> {
+        let duration = units.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+        Duration::try_from(duration).ok().map(Self)
     }
 
     /// The place of the largest unit that it is counted in.
     fn largest(self) -> usize {
         let nanoseconds = self.0.as_nanos();
-        let fits = |(place, (length, _)): &(usize, &(u128, &str))| nanoseconds / length > u128::from(*place == 0);
+        let fits = |(place, unit): &(usize, &(u128, &str, &str))| nanoseconds / unit.0 > u128::from(*place == 0);
         UNITS.iter().enumerate().find(fits).map_or(UNITS.len() - 1, |(place, _)| place)
+    }
+
+    /// How often each unit fits into what the larger ones leave, from the unit at `largest` on. Zeros are left out.
+    fn counts(self, largest: usize) -> impl Iterator<Item = (u128, &'static (u128, &'static str, &'static str))> {
+        let mut rest = self.0.as_nanos();
+        let counts = UNITS.iter().skip(largest).map(move |unit| {
+            let count = rest / unit.0;
+            rest %= unit.0;
+            (count, unit)
+        });
+        counts.filter(|(count, _)| *count > 0)
     }
 }
 
@@ -44,17 +101,56 @@ impl fmt::Display for Span {
         if self.0.is_zero() {
             return formatter.write_str("0 s");
         }
-        let mut rest = self.0.as_nanos();
         let mut space = "";
-        for (length, unit) in UNITS.iter().skip(self.largest()) {
-            let count = rest / length;
-            rest %= length;
-            if count > 0 {
-                write!(formatter, "{space}{count} {unit}")?;
-                space = " ";
-            }
+        for (count, (_, unit, _)) in self.counts(self.largest()) {
+            write!(formatter, "{space}{count} {unit}")?;
+            space = " ";
         }
         Ok(())
+    }
+}
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let units = text.parse::<jiff::Span>().ok();
+        units.and_then(Self::of_units).ok_or_else(|| SpanError::Syntax(text.to_owned()))
+    }
+}
+
+impl Spelled for Span {
+    fn spelled(&self) -> Cow<'_, str> {
+        self.iso().into()
+    }
+
+    fn of_text(text: &str) -> Option<Self> {
+        Self::of_iso(text)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.iso())
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::of_iso(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration in ISO 8601")))
+    }
+}
+
+impl ToSchema for Span {
+    fn name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+}
+
+impl PartialSchema for Span {
+    fn schema() -> RefOr<Schema> {
+        schema::text("An ISO 8601 duration.", "duration", "PT1H30M")
     }
 }
 
@@ -67,51 +163,6 @@ pub enum SpanError {
     /// A span of zero.
     #[error("a duration of zero opens nothing; write one like 90s, 30m, 3h or 1h30m")]
     Zero,
-}
-
-/// Reads `90s`, `30m`, `3h`, `1h30m`, `1d` (24 h) or ISO 8601.
-///
-/// # Errors
-/// Another form, zero.
-pub fn parse_span(text: &str) -> Result<Duration, SpanError> {
-    let parsed = short_duration(text).or_else(|| parse_iso_span(text));
-    match parsed {
-        None => Err(SpanError::Syntax(text.to_owned())),
-        Some(Duration::ZERO) => Err(SpanError::Zero),
-        Some(duration) => Ok(duration),
-    }
-}
-
-/// Numbers with units, each unit smaller than the one before.
-fn short_duration(text: &str) -> Option<Duration> {
-    let mut units = [('d', 86_400_u64), ('h', 3600), ('m', 60), ('s', 1)].into_iter();
-    let mut seconds = 0_u64;
-    let mut rest = text;
-    loop {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest.get(..digits)?.parse().ok()?;
-        let unit = rest.get(digits..)?.chars().next()?;
-        let (_, factor) = units.find(|(name, _)| *name == unit)?;
-        seconds = seconds.checked_add(number.checked_mul(factor)?)?;
-        rest = rest.get(digits + unit.len_utf8()..)?;
-        if rest.is_empty() {
-            return Some(Duration::from_secs(seconds));
-        }
-    }
-}
-
-/// Reads an ISO 8601 duration of days (of 24 h), hours, minutes and seconds; `None` if it is none or negative.
-#[must_use]
-pub fn parse_iso_span(text: &str) -> Option<Duration> {
-    let span = SpanParser::new().parse_span(text).ok()?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    Duration::try_from(duration).ok()
-}
-
-/// A span as ISO 8601 has it, like `PT1H30M`.
-#[must_use]
-pub fn iso_span(span: Duration) -> String {
-    SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX).to_string()
 }
 
 #[cfg(test)]
@@ -162,43 +213,75 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_numbers_with_units() {
+    fn durations_are_written_in_one_way_wherever_people_write_them() {
         let table = [
             ("90s", 90),
             ("30m", 1800),
+            ("90min", 5400),
             ("3h", 10_800),
             ("1h30m", 5400),
-            ("1d", 86_400),
+            ("1h 30m", 5400),
+            ("1 hour, 30 minutes", 5400),
+            ("1.5h", 5400),
             ("1h0m5s", 3605),
+            ("1d", 86_400),
+            ("7d", 604_800),
+            ("7 days 1 h", 608_400),
             ("PT3H", 10_800),
+            ("P1DT1H", 90_000),
+            ("0s", 0),
         ];
         for (text, seconds) in table {
-            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(text.parse(), Ok(Span(Duration::from_secs(seconds))), "{text}");
         }
         for text in [
+            "",
+            "h",
             "30",
+            "-5m",
+            "5m ago",
             "1h30",
             "30m1h",
             "1m1m",
-            "h",
-            "",
-            "-5m",
-            "1.5h",
-            "5 m",
-            "3H",
+            "1 year",
+            "1mo",
             "99999999999999999999s",
             "9999999999999999h",
             "5µ",
+            "1h\0",
         ] {
-            assert_eq!(parse_span(text), Err(SpanError::Syntax(text.to_owned())), "{text}");
-        }
-        for text in ["0s", "0h0m", "PT0S"] {
-            assert_eq!(parse_span(text), Err(SpanError::Zero), "{text}");
+            assert_eq!(text.parse::<Span>(), Err(SpanError::Syntax(text.to_owned())), "{text}");
         }
     }
 
     #[test]
-    fn durations_are_iso_8601() {
+    fn what_opens_something_lasts_longer_than_no_time() {
+        assert_eq!(Span::above_zero("90s"), Ok(Duration::from_secs(90)));
+        for text in ["0s", "0h0m", "PT0S"] {
+            assert_eq!(Span::above_zero(text), Err(SpanError::Zero), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_or_written_is_read_back() {
+        for duration in [
+            Duration::ZERO,
+            Duration::from_secs(5400),
+            Duration::from_secs(604_801),
+            Duration::from_millis(90_500),
+            Duration::new(3, 1_002_003),
+        ] {
+            let span = Span(duration);
+            assert_eq!(span.to_string().parse(), Ok(span));
+            assert_eq!(span.in_file().parse(), Ok(span));
+            assert_eq!(Span::of_iso(&span.iso()), Some(span));
+            assert_eq!(serde_json::from_str::<Span>(&serde_json::to_string(&span).unwrap()).unwrap(), span);
+        }
+        assert_eq!(Span(Duration::from_secs(7 * 86_400 + 90)).in_file(), "168h1m30s");
+    }
+
+    #[test]
+    fn the_api_has_durations_in_iso_8601() {
         let table = [
             ("PT1H", Some(3600)),
             ("PT1H30M", Some(5400)),
@@ -217,7 +300,7 @@ mod tests {
             ("PT99999999999999999999H", None),
         ];
         for (text, seconds) in table {
-            assert_eq!(parse_iso_span(text), seconds.map(Duration::from_secs), "{text:?}");
+            assert_eq!(Span::of_iso(text).map(|span| span.0), seconds.map(Duration::from_secs), "{text:?}");
         }
     }
 }

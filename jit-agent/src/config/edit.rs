@@ -1,9 +1,7 @@
 //! Changes to port policies in the text of the files, as a person would make them: all else stays as it is.
 
-use std::time::Duration;
-
 use jit_common::abi::Mode;
-use jit_policy::{PortId, PortPolicies, PortPolicy, Protocol};
+use jit_policy::{PortId, PortPolicies, PortPolicy, Protocol, Span};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
 use super::{files::Part, raw};
@@ -134,9 +132,9 @@ fn keys(policy: &PortPolicy) -> [(&'static str, Value); 6] {
     let sources: Array = policy.allowed_sources.iter().map(ToString::to_string).collect();
     [
         ("allowed_sources", Value::from(sources)),
-        ("max_duration", Value::from(duration(policy.max_duration))),
+        ("max_duration", Value::from(Span(policy.max_duration).in_file())),
         ("approval", Value::from(policy.approval.name())),
-        ("approval_timeout", Value::from(duration(policy.approval_timeout))),
+        ("approval_timeout", Value::from(Span(policy.approval_timeout).in_file())),
         ("justification", Value::from(policy.justification.name())),
         ("quota", Value::from(i64::from(policy.quota))),
     ]
@@ -146,18 +144,6 @@ fn keys(policy: &PortPolicy) -> [(&'static str, Value); 6] {
 fn differing(policy: &PortPolicy, other: &PortPolicy) -> impl Iterator<Item = (&'static str, Value)> {
     let pairs = keys(policy).into_iter().zip(keys(other));
     pairs.filter(|((_, new), (_, old))| new.to_string() != old.to_string()).map(|(new, _)| new)
-}
-
-/// A duration in the largest units that give it exactly, like `3h` or `1h30m`.
-fn duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let units = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    let mut text: String =
-        units.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
-    if duration.subsec_millis() > 0 {
-        text.push_str(&format!("{}ms", duration.subsec_millis()));
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 fn amend(document: &mut DocumentMut, place: usize, policy: &PortPolicy, known: Option<&PortPolicy>) {

@@ -2,20 +2,21 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use jiff::SignedDuration;
 use jit_common::abi::Mode;
 use jit_policy::{
     Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Fragments, Interfaces, Justification,
-    PolicyError, PortId, PortPolicy, Protocol, Role, Scope, any_source, parse_source,
+    PolicyError, PortId, PortPolicy, Protocol, Role, Scope, Span, any_source, parse_source,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE};
 
+/// A day in seconds.
+const DAY: u64 = 24 * 60 * 60;
 /// How long records are kept where the configuration does not say.
-pub(super) const DEFAULT_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
-const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
+pub(super) const DEFAULT_RETENTION: Duration = Duration::from_secs(400 * DAY);
+const SHORTEST_RETENTION: Duration = Duration::from_secs(DAY);
+const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * DAY);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,11 +148,8 @@ const fn default_retention() -> Duration {
 
 fn retention<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let days = text.trim_end_matches(|c: char| c.is_alphabetic() || c == ' ');
-    let parsed = match (text[days.len()..].trim(), days.parse::<u32>()) {
-        ("d" | "day" | "days", Ok(days)) => Some(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
-        _ => None,
-    };
+    let in_days = |span: Span| span.0.subsec_nanos() == 0 && span.0.as_secs().is_multiple_of(DAY);
+    let parsed = text.parse().ok().filter(|span| in_days(*span)).map(|Span(retention)| retention);
     parsed.filter(|retention| (SHORTEST_RETENTION..=LONGEST_RETENTION).contains(retention)).ok_or_else(|| {
         D::Error::custom(format!("`{text}` is not a time to keep records for; write days, \"1d\" to \"36500d\""))
     })
@@ -193,8 +191,9 @@ fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ipnet::IpNe
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    parsed.ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration; write one like \"3h\" or \"90min\"")))
+    text.parse()
+        .map(|Span(duration)| duration)
+        .map_err(|_| D::Error::custom(format!("`{text}` is not a duration; write one like \"3h\" or \"90min\"")))
 }
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use jit_policy::parse_span;
+use jit_policy::Span;
 
 use crate::config::DEFAULT_PATH;
 
@@ -75,11 +75,11 @@ pub(super) struct Enable {
     #[command(flatten)]
     pub(super) location: Location,
     /// How long to wait for `jit-agent confirm`: 10s to 1h, like 90s, 10m or PT10M
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_span)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = Span::above_zero)]
     pub(super) trial: Duration,
     /// For how long to open the port of your SSH session for your address; if not given, as long as the port's policy
     /// allows, at most 1h
-    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
+    #[arg(long, value_name = "DURATION", value_parser = Span::above_zero)]
     pub(super) grant: Option<Duration>,
     /// Someone can reach this host's console, and that is way back enough
     #[arg(long)]

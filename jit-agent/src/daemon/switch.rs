@@ -11,7 +11,7 @@ use jit_api::{
     },
     wire::{Enable, Enforcement, EnforcementChange, Grant, Nothing, Session},
 };
-use jit_policy::iso_span;
+use jit_policy::Span;
 
 #[cfg(test)]
 mod tests;
@@ -92,7 +92,7 @@ fn enable(agent: &Agent, options: EnableOptions, surroundings: &Surroundings) ->
         span(trial)
     ));
     agree(&shown, yes, "", surroundings)?;
-    let body = Enable { trial: Some(iso_span(trial)), session, grant: grant.map(iso_span), console };
+    let body = Enable { trial: Some(Span(trial).iso()), session, grant: grant.map(|grant| Span(grant).iso()), console };
     let outcome = agent.post("/v1/enforcement/enable", &body, |done: &EnforcementChange| {
         let mut text = String::from("ENFORCING ON TRIAL: packets without a grant are dropped from now on\n");
         if let Some(grant) = &done.grant {

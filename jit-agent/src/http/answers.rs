@@ -4,7 +4,7 @@ use jit_api::wire::{
     AuditEntry, AuditHead, AuditVerification, PacketEvent, Port, PortChange, Reloaded, transport_name,
 };
 use jit_common::abi::Mode;
-use jit_policy::{PortPolicy, hex, iso_span};
+use jit_policy::{PortPolicy, Span, hex};
 use serde_json::Value;
 
 use crate::{
@@ -22,9 +22,9 @@ impl From<PortView> for Port {
             number: id.number,
             protocol: id.protocol.wire_name().to_owned(),
             allowed_source_address_prefixes: allowed_sources.iter().map(ToString::to_string).collect(),
-            max_request_access_duration: iso_span(max_duration),
+            max_request_access_duration: Span(max_duration).iso(),
             approval: approval.name().to_owned(),
-            approval_timeout: iso_span(approval_timeout),
+            approval_timeout: Span(approval_timeout).iso(),
             justification: justification.name().to_owned(),
             quota,
             live_grants: live_grants as u64,

@@ -1,7 +1,7 @@
 //! What a request asks for, as text: kept while it waits for approval, which checks it again.
 
-use jiff::{SignedDuration, Timestamp};
-use jit_policy::{NewRequest, Protocol, RequestedPort, Until, parse_source};
+use jiff::Timestamp;
+use jit_policy::{NewRequest, Protocol, RequestedPort, Span, Until, parse_source};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, Serialize)]
@@ -11,7 +11,7 @@ struct Asked {
     protocol: Option<String>,
     sources: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    duration: Option<SignedDuration>,
+    duration: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end: Option<Timestamp>,
 }
@@ -26,7 +26,7 @@ pub(super) fn write(request: &NewRequest) -> String {
 fn asked(port: &RequestedPort) -> Asked {
     let RequestedPort { number, protocol, sources, until } = port;
     let (duration, end) = match until {
-        Until::For(duration) => (Some(SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX)), None),
+        Until::For(duration) => (Some(Span(*duration)), None),
         Until::Time(end) => (None, Some(*end)),
     };
     Asked {
@@ -52,7 +52,7 @@ fn requested(asked: Asked) -> Option<RequestedPort> {
     };
     let sources = sources.iter().map(|source| parse_source(source).ok()).collect::<Option<_>>()?;
     let until = match (duration, end) {
-        (Some(duration), None) => Until::For(duration.try_into().ok()?),
+        (Some(Span(duration)), None) => Until::For(duration),
         (None, Some(end)) => Until::Time(end),
         _ => return None,
     };

@@ -46,7 +46,7 @@ root request --port 22 --from me --for 10m
 root request --port 22 --from 192.0.2.10 --for long
 root request --port 22 --from 192.0.2.10 --for 10m --until 17:30
 root request --port 22 --from 192.0.2.10 --until yesterday
-root request --port 22 --from 192.0.2.10 --for 1ms -m test
+root request --port 22 --from 192.0.2.10 --for 1mo -m test
 root approve 0
 root deny 1
 root extend 1

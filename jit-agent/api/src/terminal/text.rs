@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use ipnet::IpNet;
 use jiff::{Timestamp, Zoned};
-use jit_policy::{Span, parse_iso_span, single_address, text::is_invisible};
+use jit_policy::{Span, single_address, text::is_invisible};
 
 use super::Surroundings;
 
@@ -39,7 +39,7 @@ pub fn span(duration: Duration) -> String {
 /// A span as the API writes it, like `PT3H`, in words; as it is where it is no span.
 #[must_use]
 pub fn iso_span(text: &str) -> String {
-    parse_iso_span(text).map_or_else(|| sanitised(text), span)
+    Span::of_iso(text).map_or_else(|| sanitised(text), |span| span.brief().to_string())
 }
 
 /// A moment in the local zone, with the date where that is not today.

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use jit_policy::{
-    self, Given, GrantId, IdempotencyKey, Protocol, Selection, SourceError, Submission, Until, Violation, any_source,
-    parse_iso_span, parse_source, text,
+    self, Given, GrantId, IdempotencyKey, Protocol, Selection, SourceError, Span, Submission, Until, Violation,
+    any_source, parse_source, text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -240,11 +240,11 @@ pub(super) fn parse_until(
 ) -> Option<Until> {
     match (duration, end) {
         (Some(duration), None) => {
-            let parsed = parse_iso_span(&duration).filter(|duration| !duration.is_zero());
+            let parsed = Span::of_iso(&duration).filter(|span| !span.0.is_zero());
             if parsed.is_none() {
                 faults.add(port, "duration", duration, "a time above zero in ISO 8601, like PT30M or PT1H30M");
             }
-            parsed.map(Until::For)
+            parsed.map(|span| Until::For(span.0))
         }
         (None, Some(end)) => {
             let parsed = end.parse::<Timestamp>().ok();

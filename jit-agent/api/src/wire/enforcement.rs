@@ -4,8 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use jit_policy::{
-    EnableAsked, GrantId, LONGEST_MAXIMUM, LONGEST_TRIAL, SHORTEST_TRIAL, Session as Seen, TrialKind, Violation,
-    iso_span, parse_iso_span,
+    EnableAsked, GrantId, LONGEST_MAXIMUM, LONGEST_TRIAL, SHORTEST_TRIAL, Session as Seen, Span, TrialKind, Violation,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -99,7 +98,8 @@ impl Enable {
         let mut faults = Faults::default();
         let mut duration = |field, given: Option<String>, range: (Duration, Duration), allowed| {
             let given = given?;
-            let parsed = parse_iso_span(&given).filter(|duration| (range.0..=range.1).contains(duration));
+            let parsed =
+                Span::of_iso(&given).map(|span| span.0).filter(|duration| (range.0..=range.1).contains(duration));
             if parsed.is_none() {
                 faults.add("", field, given, allowed);
             }
@@ -157,7 +157,7 @@ impl Trial {
             TrialKind::Reload => "reload",
         };
         // Whole seconds are exact enough for people and programs; a trial that runs has one left at least.
-        let remaining = iso_span(Duration::from_secs(whole_seconds(remaining)));
+        let remaining = Span(Duration::from_secs(whole_seconds(remaining))).iso();
         Self { kind: kind.to_owned(), until_utc, remaining }
     }
 }

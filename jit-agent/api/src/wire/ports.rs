@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jit_policy::{
     Approval, Justification, LARGEST_QUOTA, LONGEST_APPROVAL_TIMEOUT, LONGEST_MAXIMUM, PortId, PortPolicy, Protocol,
-    Reload as Asked, SHORTEST_APPROVAL_TIMEOUT, SHORTEST_MAXIMUM, Violation, parse_iso_span,
+    Reload as Asked, SHORTEST_APPROVAL_TIMEOUT, SHORTEST_MAXIMUM, Span, Violation,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -97,7 +97,7 @@ impl PutPort {
         }
         let mut duration = |field, given: Option<String>, target: &mut Duration, range: (Duration, Duration), words| {
             let Some(given) = given else { return };
-            match parse_iso_span(&given).filter(|duration| (range.0..=range.1).contains(duration)) {
+            match Span::of_iso(&given).map(|span| span.0).filter(|duration| (range.0..=range.1).contains(duration)) {
                 Some(duration) => *target = duration,
                 None => faults.add(&port, field, given, words),
             }

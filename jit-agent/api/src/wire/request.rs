@@ -1,7 +1,7 @@
 //! Requests as the agent shows them.
 
 use jiff::Timestamp;
-use jit_policy::{GrantId, RequestId, RequestedPort, Until, iso_span};
+use jit_policy::{GrantId, RequestId, RequestedPort, Span, Until};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -69,7 +69,7 @@ impl From<RequestedPort> for PendingPort {
     fn from(port: RequestedPort) -> Self {
         let RequestedPort { number, protocol, sources, until } = port;
         let (duration, end_time_utc) = match until {
-            Until::For(duration) => (Some(iso_span(duration)), None),
+            Until::For(duration) => (Some(Span(duration).iso()), None),
             Until::Time(end) => (None, Some(end)),
         };
         Self {

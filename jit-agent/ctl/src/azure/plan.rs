@@ -1,12 +1,11 @@
 //! What an import would change, compared with the policies that the agent has. Pure.
 
 use ipnet::IpNet;
-use jiff::SignedDuration;
 use jit_api::{
-    terminal::text::{source, span},
+    terminal::text::{iso_span, source},
     wire::PutPort,
 };
-use jit_policy::{PortId, parse_iso_span};
+use jit_policy::{PortId, Span};
 use serde::{Deserialize, Serialize};
 
 use super::policies::{AzurePort, Fault};
@@ -69,8 +68,7 @@ impl Step {
             Change::Unchanged => return "unchanged".to_owned(),
             Change::Changed { maximum, sources } => (maximum, sources),
         };
-        let maximum =
-            maximum.iter().map(|was| format!("maximum from {}", parse_iso_span(was).map_or_else(String::new, span)));
+        let maximum = maximum.iter().map(|was| format!("maximum from {}", iso_span(was)));
         let sources = sources.iter().map(|was| format!("sources from {}", listed(was)));
         format!("changes {}", maximum.chain(sources).collect::<Vec<_>>().join(" and "))
     }
@@ -117,9 +115,7 @@ pub(super) fn plan(ports: &[AzurePort], present: &[Present]) -> Result<Vec<Step>
 fn step(port: &AzurePort, present: Option<&Present>) -> Step {
     let policy = PutPort {
         allowed_source_address_prefixes: Some(port.sources.iter().map(ToString::to_string).collect()),
-        max_request_access_duration: Some(
-            SignedDuration::try_from(port.maximum).unwrap_or(SignedDuration::MAX).to_string(),
-        ),
+        max_request_access_duration: Some(Span(port.maximum).iso()),
         approval: present.and_then(|present| present.approval.clone()),
         approval_timeout: present.and_then(|present| present.approval_timeout.clone()),
         justification: present.and_then(|present| present.justification.clone()),
@@ -127,7 +123,7 @@ fn step(port: &AzurePort, present: Option<&Present>) -> Step {
     };
     let change = present.map_or(Change::New, |present| {
         let was = &present.max_request_access_duration;
-        let maximum = (parse_iso_span(was) != Some(port.maximum)).then(|| was.clone());
+        let maximum = (Span::of_iso(was) != Some(Span(port.maximum))).then(|| was.clone());
         let was = &present.allowed_source_address_prefixes;
         let mut before: Vec<IpNet> = was.iter().filter_map(|prefix| prefix.parse().ok()).collect();
         before.sort();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use jit_policy::{LONGEST_MAXIMUM, PortId, Protocol, SHORTEST_MAXIMUM, parse_iso_span, parse_source};
+use jit_policy::{LONGEST_MAXIMUM, PortId, Protocol, SHORTEST_MAXIMUM, Span, parse_source};
 use serde_json::{Map, Value};
 
 /// What a `*` as source stands for.
@@ -214,7 +214,8 @@ fn read_port(path: &str, port: &Map<String, Value>, faults: &mut Vec<Fault>) -> 
     checked(protocol, "protocol", good_protocol.is_some(), protocols);
     let good_maximum = maximum
         .and_then(Value::as_str)
-        .and_then(parse_iso_span)
+        .and_then(|text| text.parse::<Span>().ok())
+        .map(|span| span.0)
         .filter(|maximum| (SHORTEST_MAXIMUM..=LONGEST_MAXIMUM).contains(maximum));
     checked(maximum, "maxRequestAccessDuration", good_maximum.is_some(), durations);
     let sources = read_sources(path, port, faults)?;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use jit_policy::{Approval, Justification};
 use proptest::prelude::*;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use jit_common::abi::Mode;
-use jit_policy::{EnableAsked, PortPolicy, Session, iso_span};
+use jit_policy::{EnableAsked, PortPolicy, Session, Span};
 use serde_json::json;
 
 use super::{
@@ -22,7 +22,7 @@ fn a_trial_shuts_the_ports_for_all_but_the_operator_and_opens_them_again_at_its_
     assert!(is_shut(&host) && enabled.durable);
     assert_eq!(enabled.grant.unwrap().source, parse_source(OPERATOR).unwrap());
     let status = host.status();
-    assert_eq!((status.mode.as_str(), status.trial.unwrap().remaining), ("enforce", iso_span(secs(LENGTH))));
+    assert_eq!((status.mode.as_str(), status.trial.unwrap().remaining), ("enforce", Span(secs(LENGTH)).iso()));
     assert_eq!(host.text(), before, "a reboot comes up observing");
 
     host.world.pass(LENGTH - 1);
@@ -45,7 +45,7 @@ fn a_restart_goes_on_with_the_trial_and_another_boot_observes() {
     host.world.clock.advance(secs(100));
     host.begin(true);
     assert!(is_shut(&host));
-    assert_eq!(host.status().trial.unwrap().remaining, iso_span(secs(LENGTH - 100)));
+    assert_eq!(host.status().trial.unwrap().remaining, Span(secs(LENGTH - 100)).iso());
     host.world.pass(LENGTH - 100);
     assert!(is_open(&host) && !host.written());
 

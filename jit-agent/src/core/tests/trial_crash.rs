@@ -1,7 +1,7 @@
 //! The agent is killed at each step of a trial: what follows is that trial until its end, or what was before it, unless
 //! it was being confirmed, and then that is told.
 
-use jit_policy::{PortPolicy, iso_span};
+use jit_policy::{PortPolicy, Span};
 
 use super::{
     crash::Deadly,
@@ -191,7 +191,7 @@ fn follow(
     let trial = host.status().trial;
     let now = host.world.clock.boot();
     if let Some(trial) = &trial {
-        assert_eq!(trial.remaining, iso_span(until.since(now)), "{place}: the original end");
+        assert_eq!(trial.remaining, Span(until.since(now)).iso(), "{place}: the original end");
         assert_eq!((successor, seen(host)), (Successor::AtOnce, tried), "{place}");
         host.world.pass(until.since(now).as_secs());
     }
