@@ -141,10 +141,7 @@ impl Config {
             port,
             roles,
         } = raw;
-        let policies = match port {
-            Some(ports) => ports.into_iter().map(PortPolicy::from).collect(),
-            None => raw::default_policies(),
-        };
+        let policies = port.unwrap_or_else(raw::default_policies);
         let ports =
             PortPolicies::new(policies).map_err(|source| ConfigError::Policy { origin: origin.to_owned(), source })?;
         let places = Places { socket, state: state_dir, bpffs: bpffs_dir };

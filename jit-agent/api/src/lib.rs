@@ -11,12 +11,4 @@ pub mod terminal;
 mod whole;
 pub mod wire;
 
-/// A text as given, cut where it would be too long for a message.
-#[must_use]
-pub fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 200;
-    match text.char_indices().nth(LONGEST) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
-}
+pub use jit_policy::text::excerpt;

@@ -7,7 +7,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         RefOr, Schema,
-        schema::{ObjectBuilder, SchemaFormat, Type},
+        schema::{Object, ObjectBuilder, SchemaFormat, Type},
     },
 };
 
@@ -79,6 +79,18 @@ fn text(format: &str, example: &str) -> ObjectBuilder {
 /// A text with a pattern, and one that is like it.
 fn text_like(pattern: String, example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples([example])
+}
+
+/// The schema of objects that hold what each of these schemas of objects describes.
+pub(crate) fn merged(description: &str, parts: impl IntoIterator<Item = RefOr<Schema>>) -> RefOr<Schema> {
+    let mut merged: Object = ObjectBuilder::new().schema_type(Type::Object).description(Some(description)).build();
+    for part in parts {
+        if let RefOr::T(Schema::Object(part)) = part {
+            merged.properties.extend(part.properties);
+            merged.required.extend(part.required);
+        }
+    }
+    RefOr::T(merged.into())
 }
 
 /// What [`Session::of_header`](crate::wire::Session::of_header) reads, and nothing else.

@@ -8,6 +8,7 @@ mod body;
 mod decision;
 mod enforcement;
 mod packet;
+mod port;
 mod ports;
 mod query;
 mod request;
@@ -23,6 +24,8 @@ use utoipa::ToSchema;
 
 use crate::schema;
 
+pub use jit_policy::PortPatch;
+
 pub use self::{
     audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
     body::{
@@ -34,7 +37,8 @@ pub use self::{
         Connected, Enable, Enforcement, EnforcementChange, SESSION_HEADER, Session, SessionHeader, Trial, WaysBack,
     },
     packet::{NotShown, PacketEvent, Why, WhyQuery, transport_name},
-    ports::{Confirmation, Effects, PortChange, PortPath, PutPort, Reload, Reloaded, port_of_path},
+    port::{Port, PortActivity},
+    ports::{Confirmation, Effects, PortChange, PortPath, Reload, Reloaded, port_of_path},
     query::{GrantQuery, RequestQuery},
     request::{Pending, PendingPort, Request, RequestState},
     status::{Counter, GrantCounts, Interface, Status, Uncovered},
@@ -64,55 +68,6 @@ impl<T> List<T> {
         let Page { value, next } = page;
         Self { value, next_link: next.map(next_link) }
     }
-}
-
-/// One port policy and what is open there now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Port {
-    /// 1 to 65535.
-    #[schema(value_type = schema::PortNumber)]
-    pub number: u16,
-    /// `TCP`, `UDP` or `*` (TCP, UDP and SCTP).
-    #[schema(value_type = schema::Protocol)]
-    pub protocol: String,
-    /// Prefixes within which a request's sources lie.
-    #[schema(value_type = Vec<schema::Source>)]
-    pub allowed_source_address_prefixes: Vec<String>,
-    /// Longest duration of a request, ISO 8601.
-    #[schema(value_type = schema::Duration)]
-    pub max_request_access_duration: String,
-    /// `auto` or `required`: whether a request needs a second person.
-    #[serde(default)]
-    pub approval: String,
-    /// How long a request waits for that person, ISO 8601.
-    #[serde(default)]
-    pub approval_timeout: String,
-    /// `required` or `optional`.
-    #[schema(value_type = schema::Need)]
-    pub justification: String,
-    /// How many live grants one person may have.
-    #[serde(default)]
-    pub quota: u32,
-    /// How many grants are live.
-    pub live_grants: u64,
-    /// Packets to the number, of whatever protocol it is protected for, that passed since the kernel's tables were made.
-    #[serde(default)]
-    pub passed_packets: u64,
-    /// Packets to it that were dropped.
-    #[serde(default)]
-    pub dropped_packets: u64,
-    /// Packets to it that would have been dropped, had the agent not only observed.
-    #[serde(default)]
-    pub observed_packets: u64,
-    /// How many requests opened it in the last seven days; null: unknown, or not for who asks to know.
-    #[serde(default)]
-    pub approved_requests: Option<u64>,
-    /// When a grant last let a new connection pass; null: never.
-    pub last_connection_time_utc: Option<Timestamp>,
-    /// Whose grant that was; null: nobody's.
-    #[serde(default)]
-    pub last_user: Option<String>,
 }
 
 /// One grant.

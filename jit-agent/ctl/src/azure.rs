@@ -21,13 +21,13 @@ use jit_api::{
         text::{count, iso_span, sanitised},
         unanswered,
     },
-    wire::{List, PutPort},
+    wire::{List, Port, PortPatch},
 };
 use serde::Serialize;
 
 use self::{
     apply::Applied,
-    plan::{Change, Present, Step, listed},
+    plan::{Change, Step, listed},
     policies::{Fault, Machine},
 };
 use super::args::ImportAzure;
@@ -99,12 +99,12 @@ fn list(machines: &[Machine]) -> String {
 }
 
 /// The policies that the agent has, and their version.
-fn present(agent: &Agent) -> Result<(Vec<Present>, Option<String>), Outcome> {
+fn present(agent: &Agent) -> Result<(Vec<Port>, Option<String>), Outcome> {
     let call = Call::new(Method::GET, "/v1/ports");
     let (answer, version) = agent.client.send(&call).map_err(|error| unanswered(&error))?;
     match answer {
         Answer::Problem(problem) => Err(agent.problem(&problem)),
-        Answer::Done(json) => Ok((agent.read::<List<Present>>(&json)?.value, version)),
+        Answer::Done(json) => Ok((agent.read::<List<Port>>(&json)?.value, version)),
     }
 }
 
@@ -130,7 +130,7 @@ struct ReportedPort<'a> {
     number: u16,
     protocol: &'static str,
     #[serde(flatten)]
-    policy: &'a PutPort,
+    policy: &'a PortPatch,
     was: &'a Change,
 }
 
@@ -169,8 +169,8 @@ fn overview(machine: &Machine, steps: &[Step]) -> String {
     let rows = steps.iter().map(|step| {
         [
             step.id.to_string(),
-            listed(step.policy.allowed_source_address_prefixes.as_deref().unwrap_or_default()),
-            iso_span(step.policy.max_request_access_duration.as_deref().unwrap_or_default()),
+            listed(step.policy.allowed_sources.as_deref().unwrap_or_default()),
+            step.policy.max_duration.as_ref().map_or_else(String::new, |span| iso_span(span.text())),
             step.change_in_words(),
         ]
     });

@@ -20,7 +20,7 @@ pub(super) fn expected(effects: &Effects, surroundings: &Surroundings) -> String
 /// What a change to one port's policy did.
 pub(super) fn of_port(id: PortId, done: &PortChange, surroundings: &Surroundings) -> String {
     let mut text = match &done.port {
-        Some(one) => format!("policy of {} is in force\n", port(one.number, &one.protocol)),
+        Some(one) => format!("policy of {} is in force\n", port(one.number, one.protocol.text())),
         None => format!("{id} has no policy any more\n"),
     };
     text.push_str(&did(&done.effects, surroundings));

@@ -11,9 +11,9 @@ use jit_api::{
     client::{Answer, Call},
     problem::{Code, Problem},
     terminal::{self, Agent, Exit, Outcome, Surroundings, unanswered},
-    wire::{Effects, List, Port, PortChange, PutPort, Reload, Reloaded},
+    wire::{Effects, List, Port, PortChange, PortPatch, Reload, Reloaded},
 };
-use jit_policy::{Approval, Justification, PortId, Protocol, Span, UnknownWord};
+use jit_policy::{Approval, Given, Justification, PortId, Protocol, Span, UnknownWord};
 
 use super::{args::RequestedPort, changes, parse, table, unusable};
 
@@ -108,52 +108,39 @@ fn add(agent: &Agent, policy: Policy, surroundings: &Surroundings) -> Result<Out
         RequestedPort::Number(number) => PortId { number, protocol: Protocol::Tcp },
         RequestedPort::Exact(id) => id,
     };
-    if list.ports.iter().any(|port| port_id(port) == Some(id)) {
+    if list.ports.iter().any(|port| port.id() == Some(id)) {
         let error = format!("error: {id} has a policy already; change it with: jitctl ports set {id}\n");
         return Err(Outcome::failed(Exit::Failed, error));
     }
     let yes = policy.which.yes;
-    let body = policy.over(PutPort::default())?;
+    let body = policy.patch()?;
     list.change(agent, id, Some(&body), yes, surroundings)
 }
 
 fn set(agent: &Agent, policy: Policy, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
     let list = Listed::read(agent)?;
     let (known, id) = list.find(policy.which.port)?;
-    let present = PutPort {
-        allowed_source_address_prefixes: Some(known.allowed_source_address_prefixes.clone()),
-        max_request_access_duration: Some(known.max_request_access_duration.clone()),
-        approval: Some(known.approval.clone()),
-        approval_timeout: Some(known.approval_timeout.clone()),
-        justification: Some(known.justification.clone()),
-        quota: Some(i64::from(known.quota)),
-    };
     let yes = policy.which.yes;
-    let body = policy.over(present)?;
+    let body = policy.patch()?.over(known.policy.clone());
     list.change(agent, id, Some(&body), yes, surroundings)
 }
 
 impl Policy {
-    /// What is named here, and the rest from `present`.
-    fn over(self, present: PutPort) -> Result<PutPort, Outcome> {
+    /// What is named here.
+    fn patch(self) -> Result<PortPatch, Outcome> {
         let Self { which: _, allowed, maximum, approval, approval_timeout, justification, quota } = self;
         let sources = allowed.iter().map(|given| match jit_policy::parse_source(given) {
             Ok(source) => Ok(source.to_string()),
             Err(error) => Err(unusable(given, "--allow <PREFIX>", &error.into())),
         });
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        let iso = |duration: Duration| Span(duration).iso();
-        Ok(PutPort {
-            allowed_source_address_prefixes: if sources.is_empty() {
-                present.allowed_source_address_prefixes
-            } else {
-                Some(sources)
-            },
-            max_request_access_duration: maximum.map(iso).or(present.max_request_access_duration),
-            approval: approval.map(|approval| approval.to_string()).or(present.approval),
-            approval_timeout: approval_timeout.map(iso).or(present.approval_timeout),
-            justification: justification.map(|justification| justification.to_string()).or(present.justification),
-            quota: quota.or(present.quota),
+        Ok(PortPatch {
+            allowed_sources: (!sources.is_empty()).then_some(sources),
+            max_duration: maximum.map(|maximum| Span(maximum).into()),
+            approval: approval.map(Given::from),
+            approval_timeout: approval_timeout.map(|timeout| Span(timeout).into()),
+            justification: justification.map(Given::from),
+            quota,
         })
     }
 }
@@ -173,7 +160,7 @@ impl Listed {
 
     /// The policy of a port as it was named.
     fn find(&self, named: RequestedPort) -> Result<(&Port, PortId), Outcome> {
-        let known = self.ports.iter().filter_map(|port| Some((port, port_id(port)?)));
+        let known = self.ports.iter().filter_map(|port| Some((port, port.id()?)));
         let found: Vec<_> = known
             .filter(|(_, id)| match named {
                 RequestedPort::Number(number) => id.number == number,
@@ -204,7 +191,7 @@ impl Listed {
         &self,
         agent: &Agent,
         id: PortId,
-        body: Option<&PutPort>,
+        body: Option<&PortPatch>,
         yes: bool,
         surroundings: &Surroundings,
     ) -> Result<Outcome, Outcome> {
@@ -277,10 +264,6 @@ fn asked(agent: &Agent, call: &Call) -> Result<Asked, Outcome> {
         Ok((Answer::Problem(problem), _)) => Ok(Err(problem)),
         Err(error) => Err(unanswered(&error)),
     }
-}
-
-fn port_id(port: &Port) -> Option<PortId> {
-    Some(PortId { number: port.number, protocol: port.protocol.parse().ok()? })
 }
 
 fn finished(stdout: String, durable: bool) -> Outcome {

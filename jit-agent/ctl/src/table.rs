@@ -111,19 +111,20 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
         return "no protected ports\n".to_owned();
     }
     let rows = ports.iter().map(|one| {
-        let sources: Vec<_> = one.allowed_source_address_prefixes.iter().map(|prefix| source(prefix)).collect();
+        let Port { number, protocol, policy, activity } = one;
+        let sources: Vec<_> = policy.allowed_sources.iter().flatten().map(|prefix| source(prefix)).collect();
         [
-            port(one.number, &one.protocol),
-            iso_span(&one.max_request_access_duration),
-            sanitised(&one.approval),
-            sanitised(&one.justification),
-            one.quota.to_string(),
-            one.live_grants.to_string(),
-            one.approved_requests.map_or_else(|| "-".to_owned(), |count| count.to_string()),
-            one.passed_packets.to_string(),
-            (one.dropped_packets + one.observed_packets).to_string(),
-            last(one.last_connection_time_utc, surroundings),
-            one.last_user.as_deref().map_or_else(|| "-".to_owned(), sanitised),
+            port(*number, protocol.text()),
+            policy.max_duration.as_ref().map_or_else(String::new, |span| iso_span(span.text())),
+            policy.approval.as_ref().map_or_else(String::new, |word| sanitised(word.text())),
+            policy.justification.as_ref().map_or_else(String::new, |word| sanitised(word.text())),
+            policy.quota.unwrap_or_default().to_string(),
+            activity.live_grants.to_string(),
+            activity.approved_requests.map_or_else(|| "-".to_owned(), |count| count.to_string()),
+            activity.passed_packets.to_string(),
+            (activity.dropped_packets + activity.observed_packets).to_string(),
+            last(activity.last_connection_time_utc, surroundings),
+            activity.last_user.as_deref().map_or_else(|| "-".to_owned(), sanitised),
             sources.join(", "),
         ]
     });

@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
-    port::{Justification, PortId, PortPolicies, PortPolicy},
+    port::{Justification, PortId, PortPolicies},
+    port_policy::PortPolicy,
     request::{ApprovedPort, NewRequest, RequestedPort, Until, Violation},
     span::Span,
 };

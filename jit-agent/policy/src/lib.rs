@@ -11,11 +11,13 @@ mod enforcement;
 mod grant;
 pub mod hex;
 mod interfaces;
+mod key;
 mod nested;
 mod occupancy;
 mod packet;
 mod person;
 mod port;
+mod port_policy;
 mod protection;
 mod remaining;
 mod request;
@@ -33,19 +35,17 @@ pub use coverage::{Layer, Way};
 pub use enforcement::{CHANGE_TRIAL, EnableAsked, LONGEST_TRIAL, Reload, SHORTEST_TRIAL, Session, TrialKind};
 pub use grant::{Change, EntryKey, GrantId, LiveGrant};
 pub use interfaces::{Interfaces, Pattern};
+pub use key::Plain;
 pub use occupancy::Occupancy;
 pub use packet::Packet;
 pub use person::{Actor, Person, Requestor, is_of};
-pub use port::{
-    Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Justification, LARGEST_QUOTA,
-    LONGEST_APPROVAL_TIMEOUT, LONGEST_MAXIMUM, PolicyError, PortId, PortPolicies, PortPolicy, Protocol,
-    SHORTEST_APPROVAL_TIMEOUT, SHORTEST_MAXIMUM, any_source,
-};
+pub use port::{Approval, Justification, PolicyError, PortId, PortPolicies, Protocol};
+pub use port_policy::{LONGEST_MAXIMUM, PortPatch, PortPolicy, PortPolicySchema, SHORTEST_MAXIMUM};
 pub use protection::{Fragments, Protection, Scope};
 pub use remaining::remaining_after_reboot;
 pub use request::{ApprovedPort, IdempotencyKey, NewRequest, RequestId, RequestedPort, Submission, Until, Violation};
 pub use role::{Right, Role};
 pub use selection::{AuditFilter, GrantFilter, NotedHead, Page, RequestFilter, Selection};
-pub use source::{SourceError, parse_source, single_address};
+pub use source::{SourceError, any_source, parse_source, parse_sources, single_address, sources_in_file};
 pub use span::{Span, SpanError};
 pub use words::{Given, Spelled, UnknownWord};

@@ -1,33 +1,16 @@
 //! Protected ports and what may be requested for them.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr};
 
-use ipnet::IpNet;
 use jit_common::abi::Transport;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
-use super::words::{Spelled, words};
-
-use super::span::Span;
-
-/// Shortest maximum duration a port policy may set.
-pub const SHORTEST_MAXIMUM: Duration = Duration::from_secs(5 * 60);
-/// Longest maximum duration a port policy may set.
-pub const LONGEST_MAXIMUM: Duration = Duration::from_secs(24 * 60 * 60);
-/// Maximum duration where a port policy names none.
-pub const DEFAULT_MAXIMUM: Duration = Duration::from_secs(3 * 60 * 60);
-
-/// Shortest time that a port policy may leave for approval.
-pub const SHORTEST_APPROVAL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest time that a port policy may leave for approval.
-pub const LONGEST_APPROVAL_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Time for approval where a port policy names none.
-pub const DEFAULT_APPROVAL_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-/// Live grants that a person may have where a port policy names no number.
-pub const DEFAULT_QUOTA: u32 = 32;
-/// The largest quota: more grants than the kernel's tables hold mean nothing.
-pub const LARGEST_QUOTA: u32 = 1 << 20;
+use super::{
+    key::Plain,
+    port_policy::PortPolicy,
+    words::{Spelled, alternatives, words},
+};
 
 /// What a port policy or a grant covers; `*` is TCP, UDP and SCTP.
 // With serde it has the API's spelling, which is Azure's. The file's is that of `Display` and `FromStr`.
@@ -85,6 +68,20 @@ impl Protocol {
     }
 }
 
+impl Protocol {
+    /// Reads the word that the file has.
+    pub(crate) fn in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Reads the number of a port from the file.
+pub(crate) fn number_in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    let port = u16::try_from(number).ok().filter(|number| *number > 0);
+    port.ok_or_else(|| D::Error::custom(PolicyError::Number(number.to_string())))
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
@@ -98,6 +95,10 @@ impl Spelled for Protocol {
 
     fn of_text(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.wire_name() == text)
+    }
+
+    fn allowed() -> String {
+        alternatives(&Self::ALL.map(Self::wire_name))
     }
 }
 
@@ -161,65 +162,6 @@ words! {
     }
 }
 
-/// What may be requested for one protected port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortPolicy {
-    /// The port.
-    pub id: PortId,
-    /// Sources that may be requested; a request's source lies within one of them.
-    pub allowed_sources: Vec<IpNet>,
-    /// Longest duration that may be requested.
-    pub max_duration: Duration,
-    /// Whether a request needs a second person.
-    pub approval: Approval,
-    /// How long a request waits for that person.
-    pub approval_timeout: Duration,
-    /// Whether a request must say why.
-    pub justification: Justification,
-    /// How many live grants for this port one person may have.
-    pub quota: u32,
-}
-
-impl PortPolicy {
-    /// The policy of a port about which nothing is said: any source for 3 h, with a justification.
-    #[must_use]
-    pub fn new(id: PortId) -> Self {
-        Self {
-            id,
-            allowed_sources: any_source(),
-            max_duration: DEFAULT_MAXIMUM,
-            approval: Approval::Auto,
-            approval_timeout: DEFAULT_APPROVAL_TIMEOUT,
-            justification: Justification::Required,
-            quota: DEFAULT_QUOTA,
-        }
-    }
-
-    /// Whether a grant's port falls under this policy.
-    #[must_use]
-    pub fn covers(&self, port: PortId) -> bool {
-        self.id.number == port.number && self.id.protocol.includes(port.protocol)
-    }
-
-    /// Whether anybody on earth may be let in: worth a warning.
-    #[must_use]
-    pub fn allows_any_source(&self) -> bool {
-        self.allowed_sources.iter().any(|source| source.prefix_len() == 0)
-    }
-
-    /// Whether `source` may be requested.
-    #[must_use]
-    pub fn allows_source(&self, source: &IpNet) -> bool {
-        self.allowed_sources.iter().any(|allowed| allowed.contains(source))
-    }
-}
-
-/// Every IPv4 and every IPv6 address.
-#[must_use]
-pub fn any_source() -> Vec<IpNet> {
-    vec![ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()]
-}
-
 /// All port policies, by port, none overlapping another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortPolicies(Vec<PortPolicy>);
@@ -235,18 +177,7 @@ impl PortPolicies {
             if policy.id.number == 0 {
                 return Err(PolicyError::Number("0".to_owned()));
             }
-            if policy.allowed_sources.is_empty() {
-                return Err(PolicyError::NoSources(policy.id));
-            }
-            if !(SHORTEST_MAXIMUM..=LONGEST_MAXIMUM).contains(&policy.max_duration) {
-                return Err(PolicyError::Maximum(policy.id, Span(policy.max_duration)));
-            }
-            if !(SHORTEST_APPROVAL_TIMEOUT..=LONGEST_APPROVAL_TIMEOUT).contains(&policy.approval_timeout) {
-                return Err(PolicyError::ApprovalTimeout(policy.id, Span(policy.approval_timeout)));
-            }
-            if !(1..=LARGEST_QUOTA).contains(&policy.quota) {
-                return Err(PolicyError::Quota(policy.id, policy.quota));
-            }
+            policy.check()?;
         }
         for (index, policy) in policies.iter().enumerate() {
             let overlapping = policies.iter().skip(index + 1).find(|other| other.id.overlaps(policy.id));
@@ -284,23 +215,27 @@ pub enum PolicyError {
     #[error("unknown protocol `{0}`; use tcp, udp or any")]
     Protocol(String),
     /// Nothing could be requested.
-    #[error(
-        "port {0}: allowed_sources is empty, so nobody could be let in; list sources, or leave it out to allow any"
-    )]
-    NoSources(PortId),
-    /// Maximum duration out of range.
-    #[error("port {0}: max_duration of {1} is out of range; use {low} to {high}", low = Span(SHORTEST_MAXIMUM), high = Span(LONGEST_MAXIMUM))]
-    Maximum(PortId, Span),
-    /// Time for approval out of range.
-    #[error(
-        "port {0}: approval_timeout of {1} is out of range; use {low} to {high}",
-        low = Span(SHORTEST_APPROVAL_TIMEOUT),
-        high = Span(LONGEST_APPROVAL_TIMEOUT)
-    )]
-    ApprovalTimeout(PortId, Span),
-    /// Nobody could be let in, or a number beyond all tables.
-    #[error("port {0}: quota of {1} is out of range; use 1 to {LARGEST_QUOTA}")]
-    Quota(PortId, u32),
+    #[error("port {port}: {key} is empty, so nobody could be let in; list sources, or leave it out to allow any")]
+    NoSources {
+        /// The port.
+        port: PortId,
+        /// The key of the sources.
+        key: &'static str,
+    },
+    /// A value of a key out of its range.
+    #[error("port {port}: {key} of {given} is out of range; use {least} to {most}")]
+    Range {
+        /// The port.
+        port: PortId,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        given: Plain,
+        /// The least value that the key may have.
+        least: Plain,
+        /// The greatest value that the key may have.
+        most: Plain,
+    },
     /// Two policies would apply to the same packets.
     #[error("ports {0} and {1} overlap; keep one of them")]
     Overlap(PortId, PortId),

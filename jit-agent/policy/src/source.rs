@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// A source that can't be granted, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +52,47 @@ pub fn parse_source(text: &str) -> Result<IpNet, SourceError> {
         }
         _ => Ok(network),
     }
+}
+
+/// Reads sources as the API has them, among which Azure's word for any source may be. What can't be used goes to `refuse`
+/// with what would be allowed.
+pub fn parse_sources(texts: &[String], refuse: &mut dyn FnMut(&str, String)) -> Vec<IpNet> {
+    let mut parsed = Vec::with_capacity(texts.len());
+    for text in texts {
+        if text == "*" {
+            parsed.extend(any_source());
+            continue;
+        }
+        match parse_source(text) {
+            Ok(source) => parsed.push(source),
+            Err(error) => refuse(text, allowed_instead(&error)),
+        }
+    }
+    parsed
+}
+
+fn allowed_instead(error: &SourceError) -> String {
+    match error {
+        SourceError::Syntax(_) => "an IPv4 or IPv6 address or prefix, like 192.0.2.7 or 2001:db8::/64".to_owned(),
+        SourceError::HostBits { network, host, .. } => format!("{network} for the network or {host} for the host"),
+        SourceError::LinkLocal(_) => "an address that is valid beyond the link".to_owned(),
+        SourceError::Mapped(_) => "the same address written as IPv4".to_owned(),
+    }
+}
+
+/// Reads sources from the file.
+///
+/// # Errors
+/// As for [`parse_source`]; no list of texts.
+pub fn sources_in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| parse_source(text).map_err(D::Error::custom)).collect()
+}
+
+/// Every IPv4 and every IPv6 address.
+#[must_use]
+pub fn any_source() -> Vec<IpNet> {
+    vec![Ipv4Net::default().into(), Ipv6Net::default().into()]
 }
 
 /// The address of a prefix that holds just one.

@@ -127,6 +127,10 @@ impl Spelled for Span {
     fn of_text(text: &str) -> Option<Self> {
         Self::of_iso(text)
     }
+
+    fn allowed() -> String {
+        "a time in ISO 8601, like PT30M or PT1H30M".to_owned()
+    }
 }
 
 impl Serialize for Span {

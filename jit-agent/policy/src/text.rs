@@ -17,3 +17,13 @@ pub const fn is_invisible(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}'
     )
 }
+
+/// A text as given, cut where it would be too long for a message.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}

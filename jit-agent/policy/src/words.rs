@@ -15,6 +15,9 @@ pub trait Spelled: Sized {
 
     /// The value that has this text; `None` if no value has it.
     fn of_text(text: &str) -> Option<Self>;
+
+    /// What texts there are, for those who wrote another one.
+    fn allowed() -> String;
 }
 
 /// A text of the API, with the value that it stands for.
@@ -159,6 +162,10 @@ macro_rules! words {
 
             fn of_text(text: &str) -> Option<Self> {
                 text.parse().ok()
+            }
+
+            fn allowed() -> String {
+                $crate::words::alternatives(Self::ALL)
             }
         }
     };

@@ -1,7 +1,7 @@
 //! Changes to port policies in the text of the files, as a person would make them: all else stays as it is.
 
 use jit_common::abi::Mode;
-use jit_policy::{PortId, PortPolicies, PortPolicy, Protocol, Span};
+use jit_policy::{Plain, PortId, PortPolicies, PortPolicy, Protocol};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
 use super::{files::Part, raw};
@@ -127,23 +127,20 @@ fn is_for(table: &dyn TableLike, id: PortId) -> bool {
     number == Some(i64::from(id.number)) && protocol == Some(id.protocol)
 }
 
-/// The keys of a policy beside number and protocol, as people write them.
-fn keys(policy: &PortPolicy) -> [(&'static str, Value); 6] {
-    let sources: Array = policy.allowed_sources.iter().map(ToString::to_string).collect();
-    [
-        ("allowed_sources", Value::from(sources)),
-        ("max_duration", Value::from(Span(policy.max_duration).in_file())),
-        ("approval", Value::from(policy.approval.name())),
-        ("approval_timeout", Value::from(Span(policy.approval_timeout).in_file())),
-        ("justification", Value::from(policy.justification.name())),
-        ("quota", Value::from(i64::from(policy.quota))),
-    ]
+/// A value as people write it.
+fn as_toml(value: Plain) -> Value {
+    match value {
+        Plain::Texts(texts) => Value::from(texts.into_iter().collect::<Array>()),
+        Plain::Time(span) => Value::from(span.in_file()),
+        Plain::Text(text) => Value::from(text),
+        Plain::Number(number) => Value::from(i64::from(number)),
+    }
 }
 
 /// The keys in which a policy differs from another.
 fn differing(policy: &PortPolicy, other: &PortPolicy) -> impl Iterator<Item = (&'static str, Value)> {
-    let pairs = keys(policy).into_iter().zip(keys(other));
-    pairs.filter(|((_, new), (_, old))| new.to_string() != old.to_string()).map(|(new, _)| new)
+    let pairs = policy.keys().into_iter().zip(other.keys());
+    pairs.filter(|(new, old)| new != old).map(|((key, value), _)| (key, as_toml(value)))
 }
 
 fn amend(document: &mut DocumentMut, place: usize, policy: &PortPolicy, known: Option<&PortPolicy>) {

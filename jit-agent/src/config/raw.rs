@@ -3,10 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use jit_common::abi::Mode;
-use jit_policy::{
-    Approval, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAXIMUM, DEFAULT_QUOTA, Fragments, Interfaces, Justification,
-    PolicyError, PortId, PortPolicy, Protocol, Role, Scope, Span, any_source, parse_source,
-};
+use jit_policy::{Fragments, Interfaces, PortId, PortPolicy, Protocol, Role, Scope, Span, sources_in_file};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE};
@@ -29,7 +26,7 @@ pub(super) struct RawConfig {
     pub(super) scope: Scope,
     #[serde(default)]
     pub(super) fragments: Fragments,
-    #[serde(default, deserialize_with = "sources")]
+    #[serde(default, deserialize_with = "sources_in_file")]
     pub(super) break_glass: Vec<ipnet::IpNet>,
     #[serde(default = "default_socket")]
     pub(super) socket: PathBuf,
@@ -41,7 +38,7 @@ pub(super) struct RawConfig {
     pub(super) metrics_listen: Option<SocketAddr>,
     #[serde(default = "default_retention", deserialize_with = "retention")]
     pub(super) retention: Duration,
-    pub(super) port: Option<Vec<RawPort>>,
+    pub(super) port: Option<Vec<PortPolicy>>,
     #[serde(default)]
     pub(super) roles: RawRoles,
 }
@@ -74,44 +71,6 @@ impl From<RawRoles> for Vec<(Role, Vec<String>)> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawPort {
-    #[serde(deserialize_with = "port_number")]
-    number: u16,
-    #[serde(deserialize_with = "protocol")]
-    protocol: Protocol,
-    #[serde(default = "any_source", deserialize_with = "sources")]
-    allowed_sources: Vec<ipnet::IpNet>,
-    #[serde(default = "default_maximum", deserialize_with = "duration")]
-    max_duration: Duration,
-    #[serde(default)]
-    approval: Approval,
-    #[serde(default = "default_approval_timeout", deserialize_with = "duration")]
-    approval_timeout: Duration,
-    #[serde(default)]
-    justification: Justification,
-    #[serde(default = "default_quota")]
-    quota: u32,
-}
-
-impl From<RawPort> for PortPolicy {
-    fn from(raw: RawPort) -> Self {
-        let RawPort {
-            number,
-            protocol,
-            allowed_sources,
-            max_duration,
-            approval,
-            approval_timeout,
-            justification,
-            quota,
-        } = raw;
-        let id = PortId { number, protocol };
-        Self { id, allowed_sources, max_duration, approval, approval_timeout, justification, quota }
-    }
-}
-
 /// The policies where the configuration has no `port` at all: the management ports.
 pub(super) fn default_policies() -> Vec<PortPolicy> {
     let ports = [(22, Protocol::Tcp), (3389, Protocol::Any), (5985, Protocol::Tcp), (5986, Protocol::Tcp)];
@@ -128,18 +87,6 @@ fn default_state() -> PathBuf {
 
 fn default_bpffs() -> PathBuf {
     DEFAULT_BPFFS.into()
-}
-
-const fn default_maximum() -> Duration {
-    DEFAULT_MAXIMUM
-}
-
-const fn default_approval_timeout() -> Duration {
-    DEFAULT_APPROVAL_TIMEOUT
-}
-
-const fn default_quota() -> u32 {
-    DEFAULT_QUOTA
 }
 
 const fn default_retention() -> Duration {
@@ -170,30 +117,6 @@ fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
         )));
     }
     Ok(Some(address))
-}
-
-fn port_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    let number = i64::deserialize(deserializer)?;
-    u16::try_from(number)
-        .ok()
-        .filter(|number| *number > 0)
-        .ok_or_else(|| D::Error::custom(PolicyError::Number(number.to_string())))
-}
-
-fn protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-}
-
-fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ipnet::IpNet>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| parse_source(text).map_err(D::Error::custom)).collect()
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse()
-        .map(|Span(duration)| duration)
-        .map_err(|_| D::Error::custom(format!("`{text}` is not a duration; write one like \"3h\" or \"90min\"")))
 }
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -1,10 +1,11 @@
 //! What the core says as the API says it.
 
 use jit_api::wire::{
-    AuditEntry, AuditHead, AuditVerification, PacketEvent, Port, PortChange, Reloaded, transport_name,
+    AuditEntry, AuditHead, AuditVerification, PacketEvent, Port, PortActivity, PortChange, PortPatch, Reloaded,
+    transport_name,
 };
 use jit_common::abi::Mode;
-use jit_policy::{PortPolicy, Span, hex};
+use jit_policy::hex;
 use serde_json::Value;
 
 use crate::{
@@ -17,23 +18,19 @@ impl From<PortView> for Port {
     fn from(view: PortView) -> Self {
         let PortView { policy, live_grants, passed, dropped, observed, approved_requests, last_connection, last_user } =
             view;
-        let PortPolicy { id, allowed_sources, max_duration, approval, approval_timeout, justification, quota } = policy;
         Self {
-            number: id.number,
-            protocol: id.protocol.wire_name().to_owned(),
-            allowed_source_address_prefixes: allowed_sources.iter().map(ToString::to_string).collect(),
-            max_request_access_duration: Span(max_duration).iso(),
-            approval: approval.name().to_owned(),
-            approval_timeout: Span(approval_timeout).iso(),
-            justification: justification.name().to_owned(),
-            quota,
-            live_grants: live_grants as u64,
-            passed_packets: passed,
-            dropped_packets: dropped,
-            observed_packets: observed,
-            approved_requests,
-            last_connection_time_utc: last_connection,
-            last_user,
+            number: policy.id.number,
+            protocol: policy.id.protocol.into(),
+            policy: PortPatch::from(&policy),
+            activity: PortActivity {
+                live_grants: live_grants as u64,
+                passed_packets: passed,
+                dropped_packets: dropped,
+                observed_packets: observed,
+                approved_requests,
+                last_connection_time_utc: last_connection,
+                last_user,
+            },
         }
     }
 }

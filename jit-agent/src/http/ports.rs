@@ -47,7 +47,7 @@ pub(super) async fn list(
 
 /// Makes or replaces one port policy.
 #[utoipa::path(
-    put, path = "/v1/ports/{number}/{protocol}", operation_id = "put_port", request_body = wire::PutPort,
+    put, path = "/v1/ports/{number}/{protocol}", operation_id = "put_port", request_body = wire::PortPatch,
     params(
         wire::PortPath, wire::Confirmation, wire::SessionHeader,
         ("If-Match" = String, Header, description = "The ETag of GET /v1/ports")
@@ -67,7 +67,7 @@ pub(super) async fn put(
     let id = port(place)?;
     let (version, confirm) = (version(request.headers())?, confirmed(query)?);
     let session = session(request.headers())?;
-    let body: wire::PutPort = body::json(request).await?;
+    let body: wire::PortPatch = body::json(request).await?;
     let edit = Edit::Set(body.check(id).map_err(Problem::invalid_values)?);
     Ok(changed(core.change_port(peer, PortEdit { edit, version, confirm, session }).await?))
 }

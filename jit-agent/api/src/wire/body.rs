@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use jit_policy::{
-    self, Given, GrantId, IdempotencyKey, Protocol, Selection, SourceError, Span, Submission, Until, Violation,
-    any_source, parse_source, text,
+    self, Given, GrantId, IdempotencyKey, Protocol, Selection, Span, Submission, Until, Violation, parse_sources, text,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -113,6 +112,11 @@ impl Faults {
         self.0.push(Violation { port: port.to_owned(), field, given: excerpt(&given), allowed });
     }
 
+    /// Reads sources, and adds those that can't be used.
+    fn sources(&mut self, port: &str, sources: &[String]) -> Vec<ipnet::IpNet> {
+        parse_sources(sources, &mut |given, allowed| self.add(port, "allowedSourceAddressPrefixes", given, allowed))
+    }
+
     pub(super) fn check_text(&mut self, field: &'static str, text: &str) {
         let length = text.chars().count();
         if length > LONGEST_TEXT {
@@ -200,34 +204,9 @@ impl RequestedPort {
                 Vec::new()
             }
         };
-        let sources = if check_sources { parse_sources(&port, &sources, faults) } else { Vec::new() };
+        let sources = if check_sources { faults.sources(&port, &sources) } else { Vec::new() };
         let until = parse_until(&port, duration, end, faults);
         Some(jit_policy::RequestedPort { number: u32::from(checked_number?), protocol, sources, until: until? })
-    }
-}
-
-pub(super) fn parse_sources(port: &str, sources: &[String], faults: &mut Faults) -> Vec<ipnet::IpNet> {
-    let mut parsed = Vec::with_capacity(sources.len());
-    for source in sources {
-        if source == "*" {
-            // Azure's word for any source.
-            parsed.extend(any_source());
-            continue;
-        }
-        match parse_source(source) {
-            Ok(source) => parsed.push(source),
-            Err(error) => faults.add(port, "allowedSourceAddressPrefixes", source, allowed_instead(&error)),
-        }
-    }
-    parsed
-}
-
-fn allowed_instead(error: &SourceError) -> String {
-    match error {
-        SourceError::Syntax(_) => "an IPv4 or IPv6 address or prefix, like 192.0.2.7 or 2001:db8::/64".to_owned(),
-        SourceError::HostBits { network, host, .. } => format!("{network} for the network or {host} for the host"),
-        SourceError::LinkLocal(_) => "an address that is valid beyond the link".to_owned(),
-        SourceError::Mapped(_) => "the same address written as IPv4".to_owned(),
     }
 }
 

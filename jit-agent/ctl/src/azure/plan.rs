@@ -3,32 +3,12 @@
 use ipnet::IpNet;
 use jit_api::{
     terminal::text::{iso_span, source},
-    wire::PutPort,
+    wire::{Port, PortPatch},
 };
-use jit_policy::{PortId, Span};
-use serde::{Deserialize, Serialize};
+use jit_policy::{Given, PortId, Span};
+use serde::Serialize;
 
 use super::policies::{AzurePort, Fault};
-
-/// A port as the agent has it now: what the file could change, and what it can't say.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Present {
-    number: u16,
-    protocol: String,
-    allowed_source_address_prefixes: Vec<String>,
-    max_request_access_duration: String,
-    approval: Option<String>,
-    approval_timeout: Option<String>,
-    justification: Option<String>,
-    quota: Option<i64>,
-}
-
-impl Present {
-    fn id(&self) -> Option<PortId> {
-        Some(PortId { number: self.number, protocol: self.protocol.parse().ok()? })
-    }
-}
 
 /// What becomes of one port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,7 +35,7 @@ pub(super) struct Step {
     /// The port.
     pub(super) id: PortId,
     /// Its policy afterwards.
-    pub(super) policy: PutPort,
+    pub(super) policy: PortPatch,
     /// What that changes.
     pub(super) change: Change,
 }
@@ -93,11 +73,11 @@ pub(super) fn listed(sources: &[String]) -> String {
 ///
 /// # Errors
 /// The ports that overlap one that the agent has, with what to do about each.
-pub(super) fn plan(ports: &[AzurePort], present: &[Present]) -> Result<Vec<Step>, Vec<Fault>> {
+pub(super) fn plan(ports: &[AzurePort], present: &[Port]) -> Result<Vec<Step>, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut steps = Vec::new();
     for port in ports {
-        let others = present.iter().filter_map(Present::id);
+        let others = present.iter().filter_map(Port::id);
         for other in others.filter(|other| *other != port.id && other.overlaps(port.id)) {
             faults.push(Fault {
                 path: port.path.clone(),
@@ -112,24 +92,23 @@ pub(super) fn plan(ports: &[AzurePort], present: &[Present]) -> Result<Vec<Step>
     if faults.is_empty() { Ok(steps) } else { Err(faults) }
 }
 
-fn step(port: &AzurePort, present: Option<&Present>) -> Step {
-    let policy = PutPort {
-        allowed_source_address_prefixes: Some(port.sources.iter().map(ToString::to_string).collect()),
-        max_request_access_duration: Some(Span(port.maximum).iso()),
-        approval: present.and_then(|present| present.approval.clone()),
-        approval_timeout: present.and_then(|present| present.approval_timeout.clone()),
-        justification: present.and_then(|present| present.justification.clone()),
-        quota: present.and_then(|present| present.quota),
+fn step(port: &AzurePort, present: Option<&Port>) -> Step {
+    let named = PortPatch {
+        allowed_sources: Some(port.sources.iter().map(ToString::to_string).collect()),
+        max_duration: Some(Span(port.maximum).into()),
+        ..PortPatch::default()
     };
     let change = present.map_or(Change::New, |present| {
-        let was = &present.max_request_access_duration;
-        let maximum = (Span::of_iso(was) != Some(Span(port.maximum))).then(|| was.clone());
-        let was = &present.allowed_source_address_prefixes;
+        let was = present.policy.max_duration.as_ref();
+        let is_changed = was.and_then(Given::value) != Some(&Span(port.maximum));
+        let maximum = is_changed.then(|| was.map_or_else(String::new, |was| was.text().to_owned()));
+        let was = present.policy.allowed_sources.clone().unwrap_or_default();
         let mut before: Vec<IpNet> = was.iter().filter_map(|prefix| prefix.parse().ok()).collect();
         before.sort();
         before.dedup();
-        let sources = (before != port.sources).then(|| was.clone());
+        let sources = (before != port.sources).then_some(was);
         if maximum.is_none() && sources.is_none() { Change::Unchanged } else { Change::Changed { maximum, sources } }
     });
+    let policy = named.over(present.map(|present| present.policy.clone()).unwrap_or_default());
     Step { id: port.id, policy, change }
 }

@@ -11,7 +11,7 @@ use jit_common::abi::Mode;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Actor, GrantId, Person, PortId, PortPolicy, RequestId, RequestedPort, TrialKind, Until, Violation, Way, hex,
+    Actor, GrantId, Person, Plain, PortId, PortPolicy, RequestId, RequestedPort, TrialKind, Until, Violation, Way, hex,
 };
 
 /// How many sources of one port the log lists before it only counts the rest.
@@ -123,18 +123,15 @@ fields! {
         }
         shown
     };
+    Plain: plain => match plain {
+        Plain::Texts(texts) => texts.value(),
+        Plain::Time(span) => span.0.value(),
+        Plain::Text(text) => text.value(),
+        Plain::Number(number) => number.value(),
+    };
     PortPolicy: policy => {
-        let PortPolicy {
-            id: _, allowed_sources, max_duration, approval, approval_timeout, justification, quota,
-        } = policy;
-        json!({
-            "allowed_sources": allowed_sources.value(),
-            "max_duration": max_duration.value(),
-            "approval": approval.name(),
-            "approval_timeout": approval_timeout.value(),
-            "justification": justification.name(),
-            "quota": quota,
-        })
+        let keys = policy.keys().into_iter();
+        Value::Object(keys.map(|(key, plain)| (key.to_owned(), plain.value())).collect())
     };
     Violation: violation => {
         let Violation { port, field, given, allowed } = violation;

@@ -179,7 +179,8 @@ fn policies() -> impl Strategy<Value = PortPolicy> {
 /// One policy in the text of a file, in brackets or as a table, with a comment.
 fn written(policy: &PortPolicy, inline: bool) -> String {
     let PortId { number, protocol } = policy.id;
-    let pairs = keys(policy).map(|(key, value)| format!("{key} = {value}"));
+    let keys = policy.keys().into_iter();
+    let pairs: Vec<String> = keys.map(|(key, value)| format!("{key} = {}", as_toml(value))).collect();
     if inline {
         return format!("{{ number = {number}, protocol = '{protocol}', {} }}", pairs.join(", "));
     }

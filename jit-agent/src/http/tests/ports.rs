@@ -106,8 +106,8 @@ fn every_value_that_can_not_be_used_is_reported_at_once() {
     let expected = [
         "allowedSourceAddressPrefixes",
         "maxRequestAccessDuration",
-        "approvalTimeout",
         "approval",
+        "approvalTimeout",
         "justification",
         "quota",
     ];
