@@ -16,7 +16,7 @@ use std::{
 
 use ipnet::IpNet;
 use jit_common::abi::Mode;
-use jit_policy::{Fragments, PolicyError, PortPolicies, PortPolicy, Protection, Role, Scope};
+use jit_policy::{Fragments, PolicyError, PortId, PortPolicies, PortPolicy, ProtectedPort, Protection, Role, Scope};
 
 use self::raw::RawConfig;
 pub use jit_policy::{Interfaces, Pattern};
@@ -201,8 +201,8 @@ impl Config {
     #[must_use]
     pub fn protection(&self) -> Protection {
         let transports = |policy: &PortPolicy| {
-            let number = policy.id.number;
-            policy.id.protocol.transports().iter().map(move |transport| (number, *transport))
+            let PortId { number, protocol } = policy.id;
+            protocol.transports().iter().map(move |transport| ProtectedPort::new(number, *transport))
         };
         Protection {
             ports: self.ports.iter().flat_map(transports).collect(),

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,7 +13,6 @@ use std::{
 use jiff::Timestamp;
 use jit_common::{
     abi::{Event, Mode, Transport},
-    parse::Source,
     reason::{Reason, Verdict},
 };
 use jit_policy::BootTime;
@@ -127,7 +126,7 @@ impl EventHub {
             tracing::error!(?event, "a packet was reported for a reason that this version does not know");
             return;
         };
-        let flow = event.flow().map(|(source, port, transport)| (address(source), port, transport));
+        let flow = event.flow().map(|(source, port, transport)| (source.into(), port, transport));
         let now = self.clock.boot();
         let mut state = self.state();
         state.totals.reported += 1;
@@ -212,16 +211,9 @@ impl State {
     }
 }
 
-fn address(source: Source) -> IpAddr {
-    match source {
-        Source::V4(bits) => Ipv4Addr::from_bits(bits).into(),
-        Source::V6(high, low) => Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use jit_common::parse::Flow;
+    use jit_common::parse::{Flow, Source};
 
     use super::*;
     use crate::testing::ManualClock;

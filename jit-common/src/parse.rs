@@ -41,6 +41,16 @@ pub enum Source {
     V6(u64, u64),
 }
 
+#[cfg(feature = "user")]
+impl From<Source> for core::net::IpAddr {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::V4(bits) => core::net::Ipv4Addr::from_bits(bits).into(),
+            Source::V6(high, low) => core::net::Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into(),
+        }
+    }
+}
+
 /// What grants are matched against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {

@@ -16,7 +16,7 @@ use jit_common::{
     abi::{ENTRIES, Mode, SLOTS, Transport},
     reason::Reason,
 };
-use jit_policy::{BootTime, EntryKey, Protection};
+use jit_policy::{BootTime, EntryKey, ProtectedPort, Protection};
 use jit_tests::{
     Sandbox,
     model::frame,
@@ -46,7 +46,7 @@ fn ahead() -> BootTime {
 
 fn datapath(sandbox: &Sandbox) -> Result<XdpDatapath> {
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
-    let ports = vec![(PORT, Transport::Tcp)];
+    let ports = vec![ProtectedPort::new(PORT, Transport::Tcp)];
     datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
     Ok(datapath)
 }

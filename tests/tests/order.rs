@@ -14,7 +14,7 @@ use jit_common::{
     abi::{Mode, Transport},
     reason::Reason,
 };
-use jit_policy::{Book, BootTime, Change, GrantId, LiveGrant, PortId, Protection, Protocol};
+use jit_policy::{Book, BootTime, Change, GrantId, LiveGrant, PortId, ProtectedPort, Protection, Protocol};
 use jit_tests::{
     Sandbox,
     model::frame,
@@ -216,7 +216,7 @@ fn tell(name: &str, stories: &[Story], reasons: &[Reason]) -> Result<()> {
     }
     let sandbox = Sandbox::new()?;
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
-    let ports = vec![(PORT, Transport::Tcp)];
+    let ports = vec![ProtectedPort::new(PORT, Transport::Tcp)];
     datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
     let mut wrong = Vec::new();
     for (story, family) in stories.iter().flat_map(|story| [(story, Family::V4), (story, Family::V6)]) {

@@ -11,7 +11,7 @@ use jit_common::{
     abi::{Mode, Transport},
     reason::Reason,
 };
-use jit_policy::{BootTime, Interfaces, Packet, Protection, Way};
+use jit_policy::{BootTime, Interfaces, Packet, ProtectedPort, Protection, Way};
 use jit_tests::{
     Agent, Config, FrameSender, Link, Namespace, PATIENCE, Port, Reach, SILENCE, Sandbox, Topology, Tun, UdpServer,
     datagram, tcp_connects, udp_echoes,
@@ -24,7 +24,7 @@ const SSH: &str = "192.0.2.1:22";
 const RDP: &str = "192.0.2.1:3389";
 
 fn enforcing() -> Protection {
-    let ports = vec![(22, Transport::Tcp), (3389, Transport::Udp)];
+    let ports = vec![ProtectedPort::new(22, Transport::Tcp), ProtectedPort::new(3389, Transport::Udp)];
     Protection { ports, mode: Mode::Enforce, ..Protection::default() }
 }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
-    port::{PolicyError, PortId},
+    port::{OutOfRange, PolicyError, PortId},
     source::{parse_sources, sources_in_file},
     span::Span,
     words::{Given, Spelled},
@@ -77,7 +77,7 @@ fn check_range<T: KeyValue + PartialOrd>(
         return Ok(());
     }
     let (least, most) = (limits.start().plain(), limits.end().plain());
-    Err(PolicyError::Range { port, key, given: value.plain(), least, most })
+    Err(PolicyError::Range(Box::new(OutOfRange { port, key, given: value.plain(), least, most })))
 }
 
 impl KeyValue for Vec<IpNet> {

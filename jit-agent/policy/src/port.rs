@@ -223,20 +223,25 @@ pub enum PolicyError {
         key: &'static str,
     },
     /// A value of a key out of its range.
-    #[error("port {port}: {key} of {given} is out of range; use {least} to {most}")]
-    Range {
-        /// The port.
-        port: PortId,
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        given: Plain,
-        /// The least value that the key may have.
-        least: Plain,
-        /// The greatest value that the key may have.
-        most: Plain,
-    },
+    #[error(transparent)]
+    Range(Box<OutOfRange>),
     /// Two policies would apply to the same packets.
     #[error("ports {0} and {1} overlap; keep one of them")]
     Overlap(PortId, PortId),
+}
+
+/// A value of a key that is out of the key's range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("port {port}: {key} of {given} is out of range; use {least} to {most}")]
+pub struct OutOfRange {
+    /// The port.
+    pub port: PortId,
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub given: Plain,
+    /// The least value that the key may have.
+    pub least: Plain,
+    /// The greatest value that the key may have.
+    pub most: Plain,
 }

@@ -8,8 +8,8 @@ use crate::{BootTime, words::words};
 /// What is protected, and how strictly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
-    /// Protected (port, transport) pairs.
-    pub ports: Vec<(u16, Transport)>,
+    /// The protected ports.
+    pub ports: Vec<ProtectedPort>,
     /// Whether drops are carried out.
     pub mode: Mode,
     /// Whether all fragments but atomic ones are refused.
@@ -20,6 +20,23 @@ pub struct Protection {
     pub break_glass: Vec<IpNet>,
     /// From when on nothing is dropped, whatever the mode.
     pub trial_until: Option<BootTime>,
+}
+
+/// A port of one transport that is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProtectedPort {
+    /// 1 to 65535.
+    pub number: u16,
+    /// The transport.
+    pub transport: Transport,
+}
+
+impl ProtectedPort {
+    /// The port of this number and transport.
+    #[must_use]
+    pub const fn new(number: u16, transport: Transport) -> Self {
+        Self { number, transport }
+    }
 }
 
 impl Default for Protection {

@@ -79,8 +79,14 @@ impl Core {
     pub(super) fn enforcement(&mut self, peer: &Peer, connected: &[Peer]) -> Result<wire::Enforcement, Refusal> {
         self.access.check(peer, Right::ReadAll)?;
         let unloaded = if self.stays_unloaded() { self.enforcement.unloaded.clone() } else { None };
-        let mut numbers: Vec<u16> =
-            self.config.protection().ports.iter().filter(|port| port.1 == Transport::Tcp).map(|port| port.0).collect();
+        let mut numbers: Vec<u16> = self
+            .config
+            .protection()
+            .ports
+            .iter()
+            .filter(|port| port.transport == Transport::Tcp)
+            .map(|port| port.number)
+            .collect();
         numbers.dedup();
         let (sessions, sessions_fault) = match (self.enforcement.connected_to)(&numbers) {
             Ok(found) => (found, None),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use jit_api::wire::{Effects, Grant, GrantState, whole_seconds};
 use jit_common::abi::{Mode, Transport};
-use jit_policy::{Actor, BootTime, GrantId, PortId, PortPolicies, Protection, Protocol, Scope};
+use jit_policy::{Actor, BootTime, GrantId, PortId, PortPolicies, ProtectedPort, Protection, Protocol, Scope};
 
 use super::{Core, Ended, backlog::Closing};
 use crate::{
@@ -57,7 +57,8 @@ fn opened(now: &Config, new: &Config) -> Vec<Opened> {
     let protected = new.protection().ports;
     for policy in now.ports.iter() {
         let PortId { number, protocol } = policy.id;
-        let lost = protocol.transports().iter().copied().filter(|one| !protected.contains(&(number, *one)));
+        let lost =
+            protocol.transports().iter().copied().filter(|one| !protected.contains(&ProtectedPort::new(number, *one)));
         let lost: Vec<Transport> = lost.collect();
         if lost.len() == protocol.transports().len() {
             opened.push(Opened { name: policy.id.to_string(), port: Some((number, lost)) });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jit_api::wire;
 use jit_policy::{
-    BootTime, GrantId, Protection, Right, Session, TrialKind,
+    BootTime, GrantId, ProtectedPort, Protection, Right, Session, TrialKind,
     audit::{AuditEvent, IfAny},
 };
 
@@ -325,7 +325,8 @@ impl Core {
     /// Whether a configuration lets a session in, with the live grants as far as it allows them.
     pub(super) fn lets_in(&self, session: &Session, config: &Config) -> bool {
         let Session { source, port } = session;
-        let is_protected = config.protection().ports.contains(&(*port, jit_common::abi::Transport::Tcp));
+        let is_protected =
+            config.protection().ports.contains(&ProtectedPort::new(*port, jit_common::abi::Transport::Tcp));
         config.mode == jit_common::abi::Mode::Observe
             || !is_protected
             || config.break_glass.iter().any(|prefix| prefix.contains(source))

@@ -1,9 +1,6 @@
 //! What would become of a packet: the program's own decision, asked by people.
 
-use std::{
-    cell::Cell,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{cell::Cell, net::IpAddr};
 
 use ipnet::IpNet;
 use jit_common::{
@@ -54,12 +51,10 @@ pub(crate) fn trace<T: Tables>(packet: &Packet, tables: &T) -> Trace {
 /// The source prefix of a slot that covers `source`.
 fn prefix_of(slot: &Slot, source: Source) -> IpNet {
     let (address, bits) = match source {
-        Source::V4(_) => (IpAddr::from(Ipv4Addr::from_bits(slot.source_low as u32)), MAPPED_BITS),
-        Source::V6(..) => {
-            let bits = u128::from(slot.source_high) << 64 | u128::from(slot.source_low);
-            (IpAddr::from(Ipv6Addr::from_bits(bits)), 0)
-        }
+        Source::V4(_) => (Source::V4(slot.source_low as u32), MAPPED_BITS),
+        Source::V6(..) => (Source::V6(slot.source_high, slot.source_low), 0),
     };
+    let address = IpAddr::from(address);
     let length = slot.prefix_length.checked_sub(bits).and_then(|length| u8::try_from(length).ok());
     // A length that can't be is a slot that someone else wrote: the address alone is shown.
     length.and_then(|length| IpNet::new(address, length).ok()).unwrap_or_else(|| IpNet::from(address))

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jit_common::abi::{Mode, Transport};
-use jit_policy::{BootTime, EntryKey, Protection, parse_source};
+use jit_policy::{BootTime, EntryKey, ProtectedPort, Protection, parse_source};
 
 /// Protected for TCP only, with entries of each kind.
 pub(super) const PORT: u16 = 22;
@@ -62,8 +62,8 @@ pub(super) const SOURCES6: [Ipv6Addr; 12] = [
 /// What is protected: 22/tcp, 5985/tcp, and 3389 for all transports. Two prefixes are always let in.
 #[must_use]
 pub fn protection(mode: Mode, drop_fragments: bool) -> Protection {
-    let mut ports = vec![(PORT, Transport::Tcp), (NESTED, Transport::Tcp)];
-    ports.extend(Transport::ALL.map(|transport| (ANY, transport)));
+    let mut ports = vec![ProtectedPort::new(PORT, Transport::Tcp), ProtectedPort::new(NESTED, Transport::Tcp)];
+    ports.extend(Transport::ALL.map(|transport| ProtectedPort::new(ANY, transport)));
     let break_glass = ["192.0.2.64/30", "2001:db8:b::/64"].into_iter().filter_map(|source| parse_source(source).ok());
     Protection { ports, mode, drop_fragments, break_glass: break_glass.collect(), ..Protection::default() }
 }

@@ -23,8 +23,8 @@ use jit_agent::{
 };
 use jit_common::abi::{Mode, Transport};
 use jit_policy::{
-    Book, BootTime, Change, EntryKey, GrantId, LiveGrant, NewRequest, Protection, RequestedPort, Selection, Submission,
-    Until,
+    Book, BootTime, Change, EntryKey, GrantId, LiveGrant, NewRequest, ProtectedPort, Protection, RequestedPort,
+    Selection, Submission, Until,
 };
 use jit_tests::{
     Sandbox,
@@ -234,7 +234,7 @@ fn packets_pass_by_the_union_of_the_live_grants_after_each_change_that_the_agent
 fn the_kernel_ends_a_grant_at_its_deadline_neither_earlier_nor_later() -> Result<()> {
     let sandbox = Sandbox::new()?;
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
-    let ports = vec![(OTHER_PORT, Transport::Tcp)];
+    let ports = vec![ProtectedPort::new(OTHER_PORT, Transport::Tcp)];
     datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
     for source in ["192.0.2.7/32", "192.0.2.0/24", "2001:db8::7/128", "2001:db8::/64"] {
         let source: IpNet = source.parse()?;

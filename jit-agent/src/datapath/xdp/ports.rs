@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jit_common::abi::{COUNTERS, PORTS, PortEntry, Transport};
+use jit_common::abi::{COUNTERS, PORTS, PortEntry};
+use jit_policy::ProtectedPort;
 
 use super::mapped::Mapped;
 
@@ -28,9 +29,9 @@ impl Ports {
     }
 
     /// Protects exactly these, each by one store. `is_unused` tells whether nothing was ever counted in an element.
-    pub(super) fn protect(&self, ports: &[(u16, Transport)], is_unused: impl Fn(u8) -> bool) {
+    pub(super) fn protect(&self, ports: &[ProtectedPort], is_unused: impl Fn(u8) -> bool) {
         let mut wanted: BTreeMap<u16, PortEntry> = BTreeMap::new();
-        for (number, transport) in ports {
+        for ProtectedPort { number, transport } in ports {
             let entry = wanted.entry(*number).or_default();
             *entry = entry.protecting(*transport);
         }

@@ -32,8 +32,8 @@ impl Tables for View<'_> {
 
     fn port(&self, port: u16) -> PortEntry {
         let Some(protection) = &self.state.protection else { return PortEntry::default() };
-        let transports = protection.ports.iter().filter(|(number, _)| *number == port);
-        let entry = transports.fold(PortEntry::default(), |entry, (_, transport)| entry.protecting(*transport));
+        let transports = protection.ports.iter().filter(|protected| protected.number == port);
+        let entry = transports.fold(PortEntry::default(), |entry, protected| entry.protecting(protected.transport));
         let any = |hosts| self.state.entries.keys().any(|entry| entry.number == port && entry.is_host() == hosts);
         entry.with_hints(any(true), any(false))
     }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use jit_common::abi::{Mode, Transport};
-use jit_policy::parse_source;
+use jit_policy::{ProtectedPort, parse_source};
 
 use super::*;
 use crate::{datapath::address_of, testing::ManualClock};
@@ -21,7 +21,7 @@ fn flow(source: &str) -> Flow {
 fn datapath() -> (MemoryDatapath, ManualClock) {
     let clock = ManualClock::new(BootTime(100 * SECOND), jiff::Timestamp::UNIX_EPOCH);
     let mut datapath = MemoryDatapath::new(Arc::new(clock.clone()), 2);
-    let ports = vec![(22, Transport::Tcp)];
+    let ports = vec![ProtectedPort::new(22, Transport::Tcp)];
     datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() }).unwrap();
     (datapath, clock)
 }

@@ -11,7 +11,7 @@ use jit_agent::{
     datapath::Datapath,
 };
 use jit_common::abi::{Mode, Transport};
-use jit_policy::{BootTime, EntryKey, Protection, parse_source};
+use jit_policy::{BootTime, EntryKey, ProtectedPort, Protection, parse_source};
 
 /// Scatters numbers: an odd factor maps the numbers below a power of two onto themselves.
 const SCATTER: u32 = 0x9e37_79b1;
@@ -21,7 +21,8 @@ const SCATTER: u32 = 0x9e37_79b1;
 /// # Errors
 /// A table can't be written.
 pub(crate) fn protect(datapath: &mut impl Datapath, ports: &[(u16, Transport)]) -> Result<()> {
-    let protection = Protection { ports: ports.to_vec(), mode: Mode::Enforce, ..Protection::default() };
+    let ports = ports.iter().map(|(number, transport)| ProtectedPort::new(*number, *transport)).collect();
+    let protection = Protection { ports, mode: Mode::Enforce, ..Protection::default() };
     Ok(datapath.configure(&protection)?)
 }
 
