@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
-    port::{Justification, PortId, PortPolicies},
+    port::{Justification, PortId},
+    port_policies::PortPolicies,
     port_policy::PortPolicy,
     request::{ApprovedPort, NewRequest, RequestedPort, Until, Violation},
     span::Span,

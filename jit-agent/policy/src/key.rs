@@ -1,11 +1,12 @@
 //! What the values of the keys of a port policy have in common.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
+    plain::Plain,
     port::{OutOfRange, PolicyError, PortId},
     source::{parse_sources, sources_in_file},
     span::Span,
@@ -14,30 +15,6 @@ use super::{
 
 /// Most sources of one policy that is set over the API.
 const MOST_SOURCES: usize = 16_384;
-
-/// A value of a key, for those who write it down: each has a form of its own for durations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plain {
-    /// Several texts.
-    Texts(Vec<String>),
-    /// A duration.
-    Time(Span),
-    /// A text.
-    Text(String),
-    /// A number.
-    Number(u32),
-}
-
-impl fmt::Display for Plain {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Texts(texts) => formatter.write_str(&texts.join(", ")),
-            Self::Time(span) => span.fmt(formatter),
-            Self::Text(text) => formatter.write_str(text),
-            Self::Number(number) => number.fmt(formatter),
-        }
-    }
-}
 
 /// A type of values that keys have.
 pub(crate) trait KeyValue: Sized {

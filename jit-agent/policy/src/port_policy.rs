@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    key::{KeyValue, Plain, in_file},
+    key::{KeyValue, in_file},
+    plain::Plain,
     port::{Approval, Justification, PolicyError, PortId, Protocol, number_in_file},
     request::Violation,
     schema::Source,

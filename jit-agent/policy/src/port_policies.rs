@@ -1,0 +1,49 @@
+//! All port policies of a host.
+
+use super::{
+    port::{PolicyError, PortId},
+    port_policy::PortPolicy,
+};
+
+/// All port policies in order of port. No two of them are for the same packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortPolicies(Vec<PortPolicy>);
+
+impl PortPolicies {
+    /// Checks and orders port policies.
+    ///
+    /// # Errors
+    /// Two policies for the same number and an overlapping protocol, a maximum out of range, no allowed source.
+    pub fn new(mut policies: Vec<PortPolicy>) -> Result<Self, PolicyError> {
+        policies.sort_by_key(|policy| policy.id);
+        for policy in &policies {
+            if policy.id.number == 0 {
+                return Err(PolicyError::Number("0".to_owned()));
+            }
+            policy.check()?;
+        }
+        for (index, policy) in policies.iter().enumerate() {
+            let overlapping = policies.iter().skip(index + 1).find(|other| other.id.overlaps(policy.id));
+            if let Some(other) = overlapping {
+                return Err(PolicyError::Overlap(policy.id, other.id));
+            }
+        }
+        Ok(Self(policies))
+    }
+
+    /// The policies in order of port.
+    pub fn iter(&self) -> impl Iterator<Item = &PortPolicy> {
+        self.0.iter()
+    }
+
+    /// The policy under which a port of a grant falls.
+    #[must_use]
+    pub fn for_port(&self, port: PortId) -> Option<&PortPolicy> {
+        self.0.iter().find(|policy| policy.covers(port))
+    }
+
+    /// The policies for a port number: one, or one for TCP and one for UDP.
+    pub fn for_number(&self, number: u16) -> impl Iterator<Item = &PortPolicy> {
+        self.0.iter().filter(move |policy| policy.id.number == number)
+    }
+}
