@@ -4,7 +4,8 @@ mod traffic;
 
 pub use self::traffic::{Activity, COUNTER_INDICES, Counters, Event, counter_index};
 
-/// Raised with every change to a map's layout or meaning, so that an agent never adopts what it misreads.
+/// Version of the maps. It is raised with every change to a map's layout or meaning, so that an agent never adopts maps
+/// that it would misread.
 pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps, as the object declares them and as they are pinned.
@@ -23,32 +24,33 @@ pub mod map {
     pub const PREFIXES6: &str = "PREFIXES6";
     /// `[Slot; SLOTS]`, memory-mapped by the agent.
     pub const SLOTS: &str = "SLOTS";
-    /// `[Activity; SLOTS]`, memory-mapped by the agent; the same numbers as [`SLOTS`].
+    /// `[Activity; SLOTS]`, memory-mapped by the agent and indexed by the same numbers as [`SLOTS`].
     pub const ACTIVITY: &str = "ACTIVITY";
     /// Per CPU `[Counters; COUNTERS]`, indexed by [`PortEntry::counters`](super::PortEntry::counters).
     pub const COUNTERS: &str = "COUNTERS";
-    /// Index of each interface whose scope is local -> unused. New with each agent, since indices are reused.
+    /// `index of an interface with local scope -> unused`. The map is new with each agent, since the kernel reuses
+    /// indices.
     pub const LOCAL_INTERFACES: &str = "LOCAL_INTERFACES";
     /// Ring buffer of [`Event`](super::Event)s, new with each agent.
     pub const EVENTS: &str = "EVENTS";
-    /// Those that are pinned and outlive the agent.
+    /// The maps that are pinned and outlive the agent.
     pub const PINNED: [&str; 9] = [SETTINGS, PORTS, HOSTS4, HOSTS6, PREFIXES4, PREFIXES6, SLOTS, ACTIVITY, COUNTERS];
 }
 
-/// Port numbers there are.
+/// Number of ports.
 pub const PORTS: usize = 1 << 16;
-/// Entries of each host map and of each prefix map.
+/// Capacity of each host map and of each prefix map, in entries.
 pub const ENTRIES: usize = 1 << 16;
-/// Slots, shared by all host and prefix entries.
+/// Number of slots. All host and prefix entries share them.
 pub const SLOTS: usize = 1 << 17;
-/// Elements of the counters' map. The first is for packets that concern no protected port, the last one for all
-/// protected ports beyond the ones that have an element of their own.
+/// Number of elements of the counters' map. The first element is for packets that concern no protected port. The last
+/// element is for all protected ports that have no element of their own.
 pub const COUNTERS: usize = 256;
-/// Bytes of the ring buffer.
+/// Size of the ring buffer in bytes.
 pub const EVENT_BYTES: usize = 1 << 18;
-/// Interfaces of local scope there may be.
+/// Largest number of interfaces with local scope.
 pub const LOCAL_INTERFACES: usize = 1024;
-/// How many events a CPU may report of one port at once, if it had no occasion before.
+/// How many events of one port a CPU may report at once, after a time without events of that port.
 pub const EVENT_BURST: u64 = 32;
 /// Least time between two changes of the same field of an [`Activity`], in nanoseconds.
 pub const ACTIVITY_INTERVAL: u64 = 1_000_000_000;
@@ -56,9 +58,9 @@ pub const ACTIVITY_INTERVAL: u64 = 1_000_000_000;
 /// connection tracking forgets an unanswered UDP flow.
 pub const DATAGRAM_PAUSE: u64 = 30_000_000_000;
 
-/// Bits of an address family's prefix that a prefix-map key starts with: port, protocol and a zero byte.
+/// Length in bits of the head of a prefix-map key: port, protocol and a zero byte, in front of the address.
 pub const PREFIX_KEY_HEAD_BITS: u32 = 32;
-/// What a prefix length gains when an IPv4 prefix is written as an IPv4-mapped IPv6 one.
+/// Number of bits by which a prefix length grows when an IPv4 prefix is written as an IPv4-mapped IPv6 prefix.
 pub const MAPPED_BITS: u32 = 96;
 
 /// Transport protocols that have ports to protect, by IP protocol number.
@@ -74,10 +76,10 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All of them.
+    /// All transports.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 
-    /// The name as people write it.
+    /// The transport's name as people write it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -100,8 +102,8 @@ impl Transport {
     }
 }
 
-/// What a port's entry says: for which transports it is protected, whether any grant for it is live, and where its
-/// packets are counted.
+/// A port's entry. It says for which transports the port is protected, whether any grant for the port is live, and
+/// where the port's packets are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct PortEntry(pub u16);
@@ -115,7 +117,8 @@ impl PortEntry {
     const PROTECTION: u16 = Self::TCP | Self::UDP | Self::SCTP;
     const HINTS: u16 = Self::HOSTS | Self::PREFIXES;
     const COUNTERS_SHIFT: u32 = 8;
-    /// Protected for every transport, no grant live: what an unreadable entry counts as.
+    /// An entry that protects the port for every transport while no grant is live. The program assumes this entry if it
+    /// can't read the port's own.
     pub const SHUT: Self = Self(Self::PROTECTION);
 
     const fn bit(transport: Transport) -> u16 {
@@ -126,7 +129,7 @@ impl PortEntry {
         }
     }
 
-    /// The entry, also protected for `transport`.
+    /// The entry, with the port also protected for `transport`.
     #[must_use]
     pub const fn protecting(self, transport: Transport) -> Self {
         Self(self.0 | Self::bit(transport))
@@ -139,13 +142,13 @@ impl PortEntry {
         Self(others | if hosts { Self::HOSTS } else { 0 } | if prefixes { Self::PREFIXES } else { 0 })
     }
 
-    /// The entry with its packets counted in this element of the counters' map.
+    /// The entry, with the port's packets counted in this element of the counters' map.
     #[must_use]
     pub const fn counted_in(self, element: u8) -> Self {
         Self(self.0 & (Self::PROTECTION | Self::HINTS) | (element as u16) << Self::COUNTERS_SHIFT)
     }
 
-    /// In which element of the counters' map its packets are counted.
+    /// The element of the counters' map in which the port's packets are counted.
     #[inline(always)]
     #[must_use]
     pub const fn counters(self) -> u8 {
@@ -187,21 +190,22 @@ impl PortEntry {
     }
 }
 
-/// What applies to all packets. Each field changes by one aligned store while packets flow.
+/// The settings that apply to all packets. Each field changes by one aligned store while packets flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
     /// [`ABI_VERSION`] of the agent that wrote the maps.
     pub abi_version: u32,
-    /// Bits of [`Settings`]; none of them: enforce, and nothing else to look for.
+    /// Union of the flags [`Settings::OBSERVE`] to [`Settings::TRIAL`]. 0: enforce, and look for nothing else.
     pub flags: u32,
     /// CLOCK_BOOTTIME in nanoseconds from which the program observes, if [`Settings::TRIAL`] is set.
     pub trial_until: u64,
-    /// How many events each CPU may report of each port, counted from when the maps were made. The agent raises it as
-    /// time passes; see [`Counters::admit_event`].
+    /// How many events each CPU may report of each port, counted from when the maps were made. The agent raises the
+    /// number as time passes; see [`Counters::admit_event`].
     pub event_allowance: u64,
-    /// How often an entry was opened, or its deadline moved; raised when that is done. A program that finds no live entry
-    /// although one may have been opened under its eyes, while another ended, looks once more.
+    /// How often an entry was opened or a deadline was moved. The agent raises the number after the change. A program
+    /// that finds no live entry searches once more if the number has changed: during the search, an entry may have been
+    /// opened while another entry ended.
     pub openings: u64,
 }
 
@@ -218,7 +222,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The name under which it is shown.
+    /// The name under which the mode is shown.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -233,25 +237,25 @@ impl Settings {
     pub const OBSERVE: u32 = 1;
     /// All fragments but atomic ones are dropped.
     pub const DROP_FRAGMENTS: u32 = 1 << 1;
-    /// Some sources are always let in.
+    /// Some sources are break-glass sources, which are always admitted.
     pub const BREAK_GLASS: u32 = 1 << 2;
     /// Some interfaces have local scope.
     pub const LOCAL_SCOPE: u32 = 1 << 3;
-    /// Drops are carried out until `trial_until` only.
+    /// Drops are carried out only until `trial_until`.
     pub const TRIAL: u32 = 1 << 4;
 
-    /// What the program assumes if its settings can't be read.
+    /// The settings that the program assumes if it can't read the map.
     pub const STRICT: Self =
         Self { abi_version: ABI_VERSION, flags: Self::DROP_FRAGMENTS, trial_until: 0, event_allowance: 0, openings: 0 };
 
-    /// Whether any of these bits is set.
+    /// Whether any of `bits` is set in the flags.
     #[inline(always)]
     #[must_use]
     pub const fn has(&self, bits: u32) -> bool {
         self.flags & bits != 0
     }
 
-    /// The mode in force; the clock is asked only during a trial.
+    /// The mode in force. `now` reads the clock and is called only during a trial.
     #[inline(always)]
     #[must_use]
     pub fn mode(&self, now: impl FnOnce() -> u64) -> Mode {
@@ -291,7 +295,7 @@ pub struct HostKey6 {
     pub zero: u8,
 }
 
-/// Data of an IPv4 prefix-map key: the first [`PREFIX_KEY_HEAD_BITS`] are always matched whole.
+/// Data of an IPv4 prefix-map key. The first [`PREFIX_KEY_HEAD_BITS`] bits are always matched whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct PrefixKey4 {
@@ -324,13 +328,13 @@ pub struct PrefixKey6 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Slot {
-    /// CLOCK_BOOTTIME in nanoseconds from which the entry no longer matches; 0: free or closed.
+    /// CLOCK_BOOTTIME in nanoseconds from which the entry no longer matches; 0: the slot is free or closed.
     pub deadline: u64,
     /// Source prefix, upper half in host order; IPv4 is written IPv4-mapped.
     pub source_high: u64,
     /// Source prefix, lower half.
     pub source_low: u64,
-    /// Destination port, transport and address family, see [`Slot::tag`]; 0: never used.
+    /// Destination port, transport and address family, see [`Slot::tag`]; 0: the slot was never used.
     pub tag: u32,
     /// Prefix length out of 128, also for IPv4.
     pub prefix_length: u32,

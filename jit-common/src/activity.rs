@@ -1,4 +1,4 @@
-//! When grants are used: what the packets that pass tell about connections.
+//! The use of grants: what packets that pass say about connections.
 
 use crate::{
     abi::{ACTIVITY_INTERVAL, Activity, DATAGRAM_PAUSE, Transport},
@@ -12,7 +12,7 @@ const TCP_ACK: u8 = 0x10;
 const SCTP_FIRST_CHUNK: usize = 12;
 const SCTP_INIT: u8 = 1;
 
-/// Whether the packet opens a connection; `None` where it has no mark of it, as in UDP.
+/// Whether the packet opens a connection. `None` if the transport does not mark the first packet, as UDP does not.
 #[inline(always)]
 #[must_use]
 pub fn opens_connection<F: Frame + ?Sized>(frame: &F, flow: &Flow) -> Option<bool> {
@@ -27,7 +27,7 @@ pub fn opens_connection<F: Frame + ?Sized>(frame: &F, flow: &Flow) -> Option<boo
 /// What a packet changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
-    /// Whether anything is to be written.
+    /// Whether the [`Activity`] has changed and must be written.
     pub changed: bool,
     /// Whether a new connection was noted.
     pub connection: bool,

@@ -1,4 +1,4 @@
-//! From a parsed packet to the one [`Reason`] that is counted.
+//! The decision about a parsed packet: the one [`Reason`] that is counted.
 
 use crate::{
     abi::{Event, MAPPED_BITS, PortEntry, Settings, Slot, Transport},
@@ -7,24 +7,24 @@ use crate::{
     search_end::{Admission, Refusal},
 };
 
-/// The tables a decision reads: the kernel's maps in the program, the same maps or plain memory on the host.
+/// The tables that a decision reads: the kernel's maps in the program, the same maps or plain memory on the host.
 pub trait Tables {
-    /// What applies to all packets.
+    /// The settings that apply to all packets.
     fn settings(&self) -> Settings;
-    /// What is protected at `port`.
+    /// The entry of `port`.
     fn port(&self, port: u16) -> PortEntry;
-    /// The number and content of the slot of the entry for exactly this source.
+    /// The number and content of the slot of the entry for exactly the flow's source.
     fn host(&self, flow: &Flow) -> Option<(u32, Slot)>;
-    /// The slot of the longest prefix that holds this source.
+    /// The number and content of the slot of the longest prefix that contains the flow's source.
     fn prefix(&self, flow: &Flow) -> Option<(u32, Slot)>;
-    /// The slot of the longest prefix of sources that are always let in and that holds this one.
+    /// The number and content of the slot of the longest break-glass prefix that contains the source.
     fn break_glass(&self, source: Source) -> Option<(u32, Slot)>;
     /// Whether the interface has local scope and the kernel would forward the packet.
     fn forwards(&self) -> bool;
     /// CLOCK_BOOTTIME in nanoseconds.
     fn now(&self) -> u64;
 
-    /// [Searches](search) the tables. The program does it in a function of its own.
+    /// [Searches](search) the tables. The program overrides this method, to search in a function of its own.
     #[inline(always)]
     fn search(&self, flow: &Flow) -> Result<(Admission, u32, u64), Refusal>
     where
@@ -34,16 +34,16 @@ pub trait Tables {
     }
 }
 
-/// What becomes of a packet.
+/// The decision about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Under which reason it is counted.
+    /// The reason under which the packet is counted.
     pub reason: Reason,
-    /// In which element of the counters' map it is counted.
+    /// The element of the counters' map in which the packet is counted.
     pub counters: u8,
-    /// The slot that lets it pass, and CLOCK_BOOTTIME in nanoseconds when that was found.
+    /// The slot that lets the packet pass, and when the slot was found, as CLOCK_BOOTTIME in nanoseconds.
     pub admitted: Option<(u32, u64)>,
-    /// What applied to it.
+    /// The settings that applied to the packet.
     pub settings: Settings,
 }
 
@@ -56,7 +56,7 @@ pub fn decide<T: Tables>(parsed: Result<Flow, Reason>, tables: &T) -> Decision {
     }
 }
 
-/// Decides about a packet that was settled while it was parsed, and goes on with the decision.
+/// Decides about a packet that has no flow, because parsing already gave the reason. Passes the decision to `then`.
 #[inline(always)]
 pub fn decide_without_flow<T: Tables, R>(reason: Reason, tables: &T, then: impl FnOnce(Decision) -> R) -> R {
     let settings = tables.settings();
@@ -67,8 +67,10 @@ pub fn decide_without_flow<T: Tables, R>(reason: Reason, tables: &T, then: impl 
     then(Decision { reason, counters: 0, admitted: None, settings })
 }
 
-/// Decides about a packet by its flow, and goes on with the decision. Goes on separately from each place where it falls, so
-/// that the compiler knows there what follows from it, and the ways that most packets take become straight lines.
+/// Decides about a packet by its flow, and passes the decision to `then`.
+///
+/// Each place that decides has its own call of `then`. The compiler then knows what follows from the decision at that
+/// place, and the paths that most packets take become straight lines.
 #[inline(always)]
 pub fn decide_flow<T: Tables, R>(flow: &Flow, tables: &T, then: impl FnOnce(Decision) -> R) -> R {
     if flow.fragment {
@@ -95,19 +97,21 @@ pub fn decide_flow<T: Tables, R>(flow: &Flow, tables: &T, then: impl FnOnce(Deci
     }
 }
 
-/// How often the tables are searched while they change.
+/// How often the tables are searched at most, if they change meanwhile.
 const ATTEMPTS: u32 = 2;
 
-/// The slot that lets a packet pass, with what it is there for and when that was found; or why there is no such slot.
+/// Searches the tables for a slot that lets a packet pass. Returns what the slot is for, its number and when it was
+/// found, or the reason why no slot lets the packet pass.
 ///
-/// Entries are looked up one after the other. A source that goes from one grant to another meanwhile, the new one opened
-/// before the old one ends, could be found under neither, so the tables are searched again if anything was opened.
+/// Entries are looked up one after the other. Meanwhile a new entry may be opened for the packet's source and the
+/// source's old entry may end afterwards, and the look-ups could miss both. So the tables are searched again if an
+/// entry was opened.
 #[inline(always)]
 pub fn search<T: Tables>(flow: &Flow, tables: &T) -> Result<(Admission, u32, u64), Refusal> {
     let mut settings = tables.settings();
     let mut without_grant = Refusal::NoGrant;
     for _ in 0..ATTEMPTS {
-        // The hints too have to be younger than the number of openings.
+        // The port's hints, too, must be read after the number of openings.
         match find(flow, tables.port(flow.port), tables, &settings) {
             Ok(found) => return Ok(found),
             Err(refusal) => without_grant = refusal,
@@ -159,7 +163,7 @@ fn find<T: Tables>(
     Err(without_grant)
 }
 
-/// The last thing that may still save a packet: it is none of this host's.
+/// Refuses a packet, unless the interface has local scope and the kernel would forward the packet.
 #[inline(always)]
 fn refuse<T: Tables, R>(
     reason: Reason,
@@ -174,7 +178,7 @@ fn refuse<T: Tables, R>(
 }
 
 impl Source {
-    /// The address as an IPv6 one, IPv4 mapped: the form in which slots hold sources.
+    /// The address as an IPv6 address, with IPv4 written IPv4-mapped: the form in which slots hold sources.
     #[inline(always)]
     #[must_use]
     pub const fn mapped(self) -> (u64, u64) {
@@ -187,7 +191,7 @@ impl Source {
 
 impl Slot {
     /// Destination port, transport and address family in one number. The family keeps an IPv6 prefix that happens to
-    /// hold `::ffff:0:0/96` from covering IPv4 sources. Port and protocol 0 stand for all protected ones.
+    /// contain `::ffff:0:0/96` from covering IPv4 sources. Port 0 with protocol 0 stands for all protected ports.
     #[inline(always)]
     #[must_use]
     pub const fn tag(source: Source, port: u16, protocol: u8) -> u32 {
@@ -204,7 +208,7 @@ impl Slot {
         Self::tagged(source, prefix_length, Self::tag(source, port, transport as u8))
     }
 
-    /// A closed slot for a source prefix that is let in to all ports.
+    /// A closed slot for a break-glass prefix, whose sources are admitted to all ports.
     #[must_use]
     pub const fn break_glass(source: Source, prefix_length: u8) -> Self {
         Self::tagged(source, prefix_length, Self::tag(source, 0, 0))
@@ -219,27 +223,28 @@ impl Slot {
         Self { deadline: 0, source_high, source_low, tag, prefix_length }
     }
 
-    /// Whether this is a slot for the flow. A look-up may come by the number of a slot that is no longer the key's,
-    /// because the kernel reuses a deleted element at once; then this says no.
+    /// Whether this slot is for the flow. A look-up may return the number of a slot that no longer belongs to the key,
+    /// because the kernel reuses a deleted element at once. The answer is then `false`.
     #[inline(always)]
     #[must_use]
     pub const fn covers(&self, flow: &Flow) -> bool {
         self.holds(flow.source) && self.tag == Self::tag(flow.source, flow.port, flow.transport as u8)
     }
 
-    /// Whether this is the slot of a break-glass prefix, in force, that holds the source.
+    /// Whether this slot is for a break-glass prefix that is in force and contains the source.
     #[inline(always)]
     #[must_use]
     pub const fn always_lets_in(&self, source: Source) -> bool {
         self.holds(source) && self.tag == Self::tag(source, 0, 0) && self.deadline == u64::MAX
     }
 
-    /// Whether the source is within the prefix, whatever its family.
+    /// Whether the source is within the prefix, whatever the source's family.
     #[inline(always)]
     const fn holds(&self, source: Source) -> bool {
         let (high, low) = source.mapped();
         let (high, low) = (high ^ self.source_high, low ^ self.source_low);
-        // Of the differing bits none may lie within the prefix; a shift by 64 would not be one.
+        // No differing bit may lie within the prefix. The lengths 64 and 0 have arms of their own, because a shift by
+        // 64 bits overflows.
         let differs = match self.prefix_length {
             128.. => high | low,
             length @ 65..128 => high | (low >> (128 - length)),
@@ -267,14 +272,14 @@ pub const fn untagged(source_high: u64, source_low: u64, tag: u64) -> Option<(So
 }
 
 impl Event {
-    /// Says what the packet's flow is.
+    /// Adds the packet's flow to the event.
     #[inline(always)]
     pub const fn set_flow(&mut self, flow: &Flow) {
         (self.source_high, self.source_low) = flow.source.mapped();
         self.tag = Slot::tag(flow.source, flow.port, flow.transport as u8) as u64;
     }
 
-    /// The flow; `None` if the packet did not say.
+    /// The packet's flow; `None` if the packet has no readable flow.
     #[must_use]
     pub const fn flow(&self) -> Option<(Source, u16, Transport)> {
         untagged(self.source_high, self.source_low, self.tag)

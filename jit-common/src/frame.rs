@@ -1,9 +1,9 @@
-//! A packet as bytes, whoever holds them.
+//! Access to the bytes of a packet, wherever they are held.
 
 /// Read access to a packet.
 ///
-/// A trait, because the kernel's verifier proves bounds only where pointers are compared with the packet's end, and
-/// because of a multi-buffer packet only the first part is directly readable.
+/// This is a trait because the kernel needs its own ways to read: the verifier proves bounds only where pointers are
+/// compared with the packet's end, and only the first part of a multi-buffer packet is directly readable.
 pub trait Frame {
     /// Whether the whole packet, parts beyond the directly readable one included, has at least `length` bytes.
     fn holds(&self, length: usize) -> bool;
@@ -14,13 +14,15 @@ pub trait Frame {
     /// The `N` words of 32 bits at `offset`, which are in network order in the packet.
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
 
-    /// Whether the kernel took the outer VLAN tag out of the packet, which then has one more than its bytes say.
+    /// Whether the kernel took the outer VLAN tag out of the packet. The packet then has one tag more than its bytes
+    /// show.
     #[inline(always)]
     fn tag_is_apart(&self) -> bool {
         false
     }
 
-    /// Whether the packet is several TCP segments that the kernel merged, and may be too long for its IP header to say.
+    /// Whether the kernel merged several TCP segments into this packet. The packet's length may then be too large for
+    /// the length field of its IP header.
     #[inline(always)]
     fn is_merged(&self) -> bool {
         false

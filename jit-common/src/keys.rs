@@ -28,7 +28,7 @@ impl PrefixKey4 {
         Self { port: port.to_be_bytes(), protocol: transport as u8, zero: 0, address: address.to_be_bytes() }
     }
 
-    /// The key of a source address among those that are let in to all ports.
+    /// The key of a source address among the break-glass sources, which are admitted to all ports.
     #[inline(always)]
     #[must_use]
     pub const fn break_glass(address: u32) -> Self {
@@ -44,7 +44,7 @@ impl PrefixKey6 {
         Self { port: port.to_be_bytes(), protocol: transport as u8, zero: 0, address: join(high, low) }
     }
 
-    /// The key of a source address, in halves, among those that are let in to all ports.
+    /// The key of a source address, in halves, among the break-glass sources, which are admitted to all ports.
     #[inline(always)]
     #[must_use]
     pub const fn break_glass(high: u64, low: u64) -> Self {

@@ -1,6 +1,6 @@
-//! From bytes to a [`Flow`]: Ethernet, VLAN tags, IPv4 and IPv6 with extension headers and fragments, ports.
+//! Parses bytes into a [`Flow`]: Ethernet, VLAN tags, IPv4 and IPv6 with extension headers and fragments, ports.
 //!
-//! A packet whose ports can't be learned ends here with its [`Reason`]; nothing is inferred from a failure.
+//! A packet whose ports can't be learned gets its [`Reason`] here; nothing is inferred from a failure.
 
 use crate::{abi::Transport, frame::Frame, reason::Reason};
 
@@ -15,7 +15,7 @@ const VLAN_TAG: usize = 4;
 const MAX_VLAN_TAGS: usize = 2;
 
 const IPV4_HEADER: usize = 20;
-/// In the header's second word.
+/// The mask of the flag in the header's second word.
 const IPV4_MORE_FRAGMENTS: u32 = 0x2000;
 const IPV4_FRAGMENT_OFFSET: u32 = 0x1fff;
 
@@ -51,7 +51,7 @@ impl From<Source> for core::net::IpAddr {
     }
 }
 
-/// What grants are matched against.
+/// The fields of a packet that grants are matched against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Source address.
@@ -60,13 +60,13 @@ pub struct Flow {
     pub port: u16,
     /// Transport protocol.
     pub transport: Transport,
-    /// First fragment of several; an atomic fragment is not one.
+    /// Whether the packet is the first of several fragments. An atomic fragment is not.
     pub fragment: bool,
     /// Offset of the transport header in the frame, in bytes.
     pub transport_header: usize,
 }
 
-/// Where the transport header stands, and up to where the IP packet reaches.
+/// Where the transport header starts, and where the IP packet ends.
 struct Payload {
     protocol: u8,
     offset: usize,
@@ -77,21 +77,21 @@ struct Payload {
 /// Parses a packet that starts with an Ethernet header.
 ///
 /// # Errors
-/// The reason that settles the packet without its ports.
+/// The reason for which the packet is counted if it has no flow.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Flow, Reason> {
     parse_then(frame, |flow| flow)
 }
 
-/// Parses a packet and goes on with its flow. Goes on separately for IPv4 and for IPv6, so that the compiler knows the
-/// family from there on, and never has to carry a flow that there may or may not be.
+/// Parses a packet and passes its flow to `then`. IPv4 and IPv6 have separate calls of `then`, so that the compiler
+/// knows the family from there on and never has to carry an optional flow.
 ///
 /// # Errors
-/// The reason that settles the packet without its ports.
+/// The reason for which the packet is counted if it has no flow.
 #[inline(always)]
 pub fn parse_then<F: Frame + ?Sized, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
     match read_u16(frame, ETHERTYPE_OFFSET).ok_or(Reason::TruncatedEthernet)? {
-        // Apart from tagged packets, so that the offsets of most packets' headers are constants.
+        // Untagged packets have arms of their own, so that the offsets of most packets' headers are constants.
         ETHERTYPE_IPV4 => ipv4(frame, ETHERNET_HEADER, then),
         ETHERTYPE_IPV6 => ipv6(frame, ETHERNET_HEADER, then),
         ethertype if is_vlan(ethertype) => match network_header(frame)? {
@@ -104,21 +104,21 @@ pub fn parse_then<F: Frame + ?Sized, R>(frame: &F, then: impl FnOnce(Flow) -> R)
     }
 }
 
-/// Parses a packet that starts with its IP header, as those of tunnels do.
+/// Parses a packet that starts with its IP header, as packets of tunnels do.
 ///
 /// # Errors
-/// The reason that settles the packet without its ports.
+/// The reason for which the packet is counted if it has no flow.
 #[inline(always)]
 pub fn parse_network<F: Frame + ?Sized>(frame: &F) -> Result<Flow, Reason> {
     parse_network_then(frame, |flow| flow)
 }
 
-/// Parses a packet that starts with its IP header, and goes on with its flow as [`parse_then`] does.
+/// Parses a packet that starts with its IP header, and passes its flow to `then` as [`parse_then`] does.
 ///
-/// The version tells the family. What the kernel takes for the other family than the version says, it does not deliver.
+/// The version field determines the family. The kernel does not deliver a packet that it takes for the other family.
 ///
 /// # Errors
-/// The reason that settles the packet without its ports.
+/// The reason for which the packet is counted if it has no flow.
 #[inline(always)]
 pub fn parse_network_then<F: Frame + ?Sized, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason> {
     match ip_version(frame).ok_or(Reason::TruncatedIp)? {
@@ -131,12 +131,12 @@ pub fn parse_network_then<F: Frame + ?Sized, R>(frame: &F, then: impl FnOnce(Flo
 /// The version field of a packet that starts with its IP header.
 #[inline(always)]
 pub(crate) fn ip_version<F: Frame + ?Sized>(frame: &F) -> Option<u32> {
-    // A whole word: for the first byte, the compiler asks whether the packet ends before its start, from which the
-    // verifier derives nothing.
+    // This reads a whole word. For the first byte alone, the compiler would test whether the packet ends before its
+    // start, and the verifier derives nothing from that test.
     frame.words(0).map(|[first]| first >> 28)
 }
 
-/// What stands behind the Ethernet header and its VLAN tags, and where.
+/// The EtherType and the offset of the header that follows the Ethernet header and its VLAN tags.
 #[inline(always)]
 pub(crate) fn network_header<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Reason> {
     let mut offset = ETHERNET_HEADER;
@@ -165,7 +165,7 @@ fn ipv4<F: Frame + ?Sized, R>(frame: &F, start: usize, then: impl FnOnce(Flow) -
     let header_length = (first >> 24 & 0xf) as usize * 4;
     let total_length = (first & 0xffff) as usize;
     let protocol = (third >> 16) as u8;
-    // As IPv6 below: a merged packet whose length the header can't state ends where its frame ends.
+    // As for IPv6 below, a merged packet whose length the header can't state ends where its frame ends.
     let is_endless = total_length == 0 && frame.is_merged() && protocol == TCP;
     if header_length < IPV4_HEADER || (total_length < header_length && !is_endless) {
         return Err(Reason::BadIpv4HeaderLength);
@@ -190,16 +190,16 @@ fn ipv6<F: Frame + ?Sized, R>(frame: &F, start: usize, then: impl FnOnce(Flow) -
     let payload_length = (second >> 16) as usize;
     let next = (second >> 8) as u8;
     let offset = start + IPV6_HEADER;
-    // RFC 2675: a jumbo payload states length 0 and its own in a hop-by-hop option; such a packet ends where its
-    // frame ends. So does a merged one, for which some kernels leave the option out. Any other packet of length 0 ends
-    // with its header.
+    // RFC 2675: a packet with a jumbo payload states length 0 in its header and the real length in a hop-by-hop option.
+    // The packet ends where its frame ends. A merged packet does so too, and some kernels omit the option in merged
+    // packets. Any other packet of length 0 ends with its header.
     let is_endless = payload_length == 0 && (next == HOP_BY_HOP || (frame.is_merged() && next == TCP));
     let end = if is_endless { usize::MAX } else { offset + payload_length };
     if end != usize::MAX && !frame.holds(end) {
         return Err(Reason::TruncatedIp);
     }
     let (high, low) = (join(a, b), join(c, d));
-    // RFC 4291, 2.5.5.2: such addresses stand for IPv4 nodes inside a host and would match IPv4 grants.
+    // RFC 4291, 2.5.5.2: IPv4-mapped addresses stand for IPv4 nodes inside a host and would match IPv4 grants.
     if high == 0 && low >> 32 == 0xffff {
         return Err(Reason::MappedSource);
     }
@@ -210,7 +210,7 @@ fn ipv6<F: Frame + ?Sized, R>(frame: &F, start: usize, then: impl FnOnce(Flow) -
     Ok(then(transport(frame, Source::V6(high, low), &payload)?))
 }
 
-/// Walks the extension headers up to the first header that is none.
+/// Walks the extension headers up to the first header of another kind.
 #[inline(always)]
 fn extensions<F: Frame + ?Sized>(frame: &F, mut payload: Payload) -> Result<Payload, Reason> {
     let mut fragment_header_seen = false;
@@ -228,7 +228,7 @@ fn extensions<F: Frame + ?Sized>(frame: &F, mut payload: Payload) -> Result<Payl
             fragment_header_seen = true;
             let fragmentation = u16::from_be_bytes(fragmentation);
             if fragmentation & IPV6_FRAGMENT_OFFSET != 0 {
-                // What stands behind the packet's end is no header of it.
+                // Bytes behind the packet's end are not a header of the packet.
                 let stands_in_packet = payload.offset + size <= payload.end;
                 return Err(if stands_in_packet { Reason::LaterFragment } else { Reason::TruncatedExtensionHeader });
             }
@@ -253,13 +253,14 @@ fn extensions<F: Frame + ?Sized>(frame: &F, mut payload: Payload) -> Result<Payl
     Ok(payload)
 }
 
-/// The size of an extension header in bytes. Computed without branches, so that the verifier goes on with one state
-/// after each header instead of one for each kind.
+/// The size of an extension header in bytes. The computation has no branches, so that the verifier continues with one
+/// state after each header instead of one state for each kind of header.
 #[inline(always)]
 const fn extension_size(protocol: u8, length: u8) -> usize {
     let fragment = is(protocol, FRAGMENT);
     let authentication = is(protocol, AUTHENTICATION);
-    // A Fragment header's second byte is reserved, its size eight bytes. RFC 4302, 2.2: AH counts words less two.
+    // A Fragment header has eight bytes, and its second byte is reserved. RFC 4302, 2.2: an AH states its length in
+    // words of 32 bits, less two.
     ((length as usize & fragment.wrapping_sub(1)) + 1 + authentication) << (3 - authentication)
 }
 

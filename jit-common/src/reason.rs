@@ -5,12 +5,12 @@
 pub enum Verdict {
     /// The packet goes on to the kernel.
     Pass,
-    /// The packet ends here.
+    /// The packet is discarded.
     Drop,
 }
 
 impl Verdict {
-    /// The name under which it is shown.
+    /// The name under which the verdict is shown.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -20,9 +20,9 @@ impl Verdict {
     }
 }
 
-/// How much of a packet a reason rests on.
+/// Whether a reason rests on a whole packet.
 enum Extent {
-    /// Everything that it needs was there.
+    /// Everything that the reason needs was in the packet.
     Whole,
     /// The packet ended too early.
     Truncated,
@@ -58,7 +58,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// Whether the packet ended too early: reading more of it could change the reason.
+            /// Whether the packet ended too early, so that reading more of the packet could change the reason.
             #[inline(always)]
             #[must_use]
             pub const fn is_truncation(self) -> bool {
@@ -129,7 +129,7 @@ reasons! {
 }
 
 impl Reason {
-    /// How many reasons there are, and so how many counters a mode has.
+    /// Number of reasons, and so of the counters that a mode uses.
     pub const COUNT: usize = Self::ALL.len();
 }
 
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    /// The reasons by their numbers, as maps that are pinned by an agent of this version have them.
+    /// The reasons by their numbers, as in the maps that an agent of this version pins.
     const PINNED: (u32, [(u8, &str); 23]) = (
         2,
         [

@@ -1,4 +1,4 @@
-//! What a route look-up needs of a packet.
+//! The fields of a packet that a route look-up needs.
 
 use crate::{
     frame::Frame,
@@ -32,7 +32,7 @@ pub enum Route {
     },
 }
 
-/// Reads them. Meant for packets that were parsed before: what does not look like IP has none.
+/// Reads the fields of a packet that was parsed before. `None` if the packet does not look like IP.
 #[inline(always)]
 #[must_use]
 pub fn route<F: Frame + ?Sized>(frame: &F) -> Option<Route> {
@@ -44,7 +44,7 @@ pub fn route<F: Frame + ?Sized>(frame: &F) -> Option<Route> {
     }
 }
 
-/// As [`route`], for a packet that starts with its IP header.
+/// Like [`route`], for a packet that starts with its IP header.
 #[inline(always)]
 #[must_use]
 pub fn route_of_network<F: Frame + ?Sized>(frame: &F) -> Option<Route> {

@@ -1,8 +1,10 @@
-//! How a search of the tables ends, also as a number: the program's search is a function of its own that returns one.
+//! The end of a search of the tables, also as a number, because the program searches in a function of its own that
+//! returns a number.
 
 use crate::reason::Reason;
 
-/// Makes the two enums and the way from a number back to them from the same lists, so that no variant can be left out.
+/// Makes the two enums and the conversion from a number back to the enums from the same lists, so that no variant can
+/// be left out.
 macro_rules! search_ends {
     (
         $(#[doc = $admission_doc:literal])+ $Admission:ident { $($admitted:ident,)+ }
@@ -23,7 +25,7 @@ macro_rules! search_ends {
         }
 
         impl $Admission {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$admitted,)+];
 
             /// The reason under which the packet is counted.
@@ -37,10 +39,10 @@ macro_rules! search_ends {
         }
 
         impl $Refusal {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$refused,)+ Self::$last];
 
-            /// The reason under which the packet is counted, unless something else saves it.
+            /// The reason under which the packet is counted, unless it passes for another reason.
             #[inline(always)]
             #[must_use]
             pub const fn reason(self) -> Reason {
@@ -51,10 +53,10 @@ macro_rules! search_ends {
             }
         }
 
-        /// How the search ended whose [`number`] this is.
+        /// The end of the search that has this [`number`].
         ///
         /// # Errors
-        /// Nothing lets the packet pass. That is also the answer to a number that [`number`] never gives.
+        /// Nothing lets the packet pass. A number that [`number`] never gives is taken for such a refusal.
         #[inline(always)]
         pub const fn of_number(number: u32) -> Result<$Admission, $Refusal> {
             $(if number == Reason::$admitted as u32 { return Ok($Admission::$admitted); })+
@@ -71,7 +73,7 @@ search_ends! {
     Refusal { GrantExpired; NoGrant }
 }
 
-/// The number of a search's end, which is that of its reason.
+/// The number of a search's end, which is the number of its reason.
 #[inline(always)]
 #[must_use]
 pub const fn number(end: Result<Admission, Refusal>) -> u32 {

@@ -5,26 +5,26 @@ use super::{ACTIVITY_INTERVAL, Settings, Slot};
 use super::{EVENT_BURST, Mode};
 use crate::reason::Reason;
 
-/// One CPU's counts for one port, or for all packets that concern no protected port. Written by the program alone.
+/// One CPU's counts for one port, or for all packets that concern no protected port. Only the program writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
-    /// Packets by [`counter_index`].
+    /// Numbers of packets, indexed by [`counter_index`].
     pub packets: [u64; COUNTER_INDICES],
     /// How much of [`Settings::event_allowance`] is used up.
     pub spent: u64,
-    /// Events that went into the ring buffer.
+    /// Number of events that went into the ring buffer.
     pub sent: u64,
 }
 
-/// Reasons that a mode has room for.
+/// Number of reasons for which each mode has room.
 const REASONS: usize = 32;
-/// Counters of one element: for each mode as many as there may be reasons.
+/// Number of counters in one element: each mode has a counter for every reason for which there is room.
 pub const COUNTER_INDICES: usize = 2 * REASONS;
 
 impl Counters {
-    /// Whether one more event may be reported, and if so, counts it. A CPU without events for a while may catch up by
-    /// [`EVENT_BURST`] events, not by all it might have reported.
+    /// Returns whether one more event may be reported, and counts the event if so. A CPU without events for a while may
+    /// catch up by [`EVENT_BURST`] events, not by all the events that it might have reported.
     #[inline(always)]
     pub fn admit_event(&mut self, allowance: u64) -> bool {
         if self.spent >= allowance {
@@ -36,16 +36,18 @@ impl Counters {
     }
 }
 
-/// Where the counter of (mode, reason) stands.
+/// The index of the counter for a mode and a reason.
 #[inline(always)]
 #[must_use]
 pub const fn counter_index(mode: Mode, reason: Reason) -> u32 {
     mode as u32 * REASONS as u32 + reason as u32
 }
 
-/// A packet that is reported: one that was dropped, or would have been; or the first of a connection that passed.
+/// A report about one packet. The packet was dropped, or would have been dropped in [`Mode::Enforce`], or it passed and
+/// was the first of a connection.
 ///
-/// Whole words only, as the program makes it on its stack, where the verifier wants every store aligned.
+/// All fields are whole words, because the program makes the event on its stack, where the verifier requires every
+/// store to be aligned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Event {
@@ -55,7 +57,7 @@ pub struct Event {
     pub source_high: u64,
     /// Source address, lower half.
     pub source_low: u64,
-    /// [`Slot::tag`] of the packet's flow; 0: the packet does not say, and the source is zero too.
+    /// [`Slot::tag`] of the packet's flow; 0: the packet has no readable flow, and the source is zero too.
     pub tag: u64,
     /// Index of the interface in the upper half, then [`Mode`] and [`Reason`] as a byte each.
     pub verdict: u64,
@@ -70,7 +72,7 @@ impl Event {
         Self { time, source_high: 0, source_low: 0, tag: 0, verdict }
     }
 
-    /// An event as it stands in the ring buffer; `None` if it is of another size.
+    /// Reads an event from its bytes in the ring buffer. `None` if the bytes are more or fewer than an event has.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let mut words = bytes.chunks_exact(8).filter_map(|word| Some(u64::from_ne_bytes(word.try_into().ok()?)));
@@ -85,29 +87,29 @@ impl Event {
         (self.verdict >> 32) as u32
     }
 
-    /// Whether the drop was carried out, if it is one.
+    /// The mode that was in force, and so whether a drop was carried out.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         if self.verdict >> 8 & 0xff == Mode::Observe as u64 { Mode::Observe } else { Mode::Enforce }
     }
 
-    /// Why; `None` for a number that no reason has.
+    /// The packet's reason; `None` for a number that no reason has.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         Reason::ALL.get((self.verdict & 0xff) as usize).copied()
     }
 }
 
-/// When the entry of a slot was used, by CLOCK_BOOTTIME in nanoseconds; 0: never. Written at most once in
+/// When the entry of a slot was used, as CLOCK_BOOTTIME in nanoseconds; 0: never. Each field is written at most once in
 /// [`ACTIVITY_INTERVAL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Activity {
-    /// First new connection.
+    /// Time of the first new connection.
     pub first_connection: u64,
-    /// Last new connection.
+    /// Time of the last new connection.
     pub last_connection: u64,
-    /// Last packet.
+    /// Time of the last packet.
     pub last_packet: u64,
 }
 

@@ -52,7 +52,7 @@ fn a_packet_without_an_ethernet_header_is_refused_wherever_it_is_cut() {
     }
 }
 
-/// A frame as the entry of the network stack has it.
+/// A frame as the entry of the network stack receives it.
 struct Stacked<'a> {
     bytes: &'a [u8],
     tag_is_apart: bool,
