@@ -18,9 +18,9 @@ const SUCCESS: i64 = 0;
 const NO_NEIGHBOUR: i64 = 7;
 const FRAGMENTATION_NEEDED: i64 = 8;
 
-/// `struct bpf_fib_lookup` in words, since the verifier wants every store on the stack aligned: family, protocol, ports
-/// (0: no rule asks for them) and total length (0: no check of the MTU); interface and flow information (IPv4: type of
-/// service); source; destination; what the kernel answers.
+/// `struct bpf_fib_lookup` in words, since the verifier requires every store on the stack to be aligned: family,
+/// protocol, ports (0: no rule asks for ports) and total length (0: no check of the MTU); interface and flow
+/// information (IPv4: type of service); source; destination; the kernel's answer.
 type LookUp = [u64; 8];
 
 /// Whether there is a unicast route for the packet out of this host.
@@ -44,7 +44,7 @@ pub(crate) fn forwards<F: PacketFrame>(context: Context) -> u32 {
         }
         None => return 0,
     };
-    // SAFETY: the helper reads and writes the structure of the stated size, which is laid out as it expects.
+    // SAFETY: the helper reads and writes the structure of the stated size, which is laid out as the helper expects.
     let answer = unsafe { bpf_fib_lookup(context, look_up.as_mut_ptr().cast(), size_of::<LookUp>() as i32, 0) };
     u32::from(matches!(answer, SUCCESS | NO_NEIGHBOUR | FRAGMENTATION_NEEDED))
 }

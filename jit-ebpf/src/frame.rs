@@ -1,4 +1,4 @@
-//! [`Frame`] over a packet in the kernel.
+//! Implementations of [`Frame`] for a packet in the kernel.
 
 #![expect(unsafe_code, reason = "reads packet memory")]
 
@@ -13,20 +13,20 @@ use jit_common::{
 
 use crate::hook::{Context, Hook};
 
-/// Above every offset that is read.
+/// A bound above every offset that is read.
 const MAX_OFFSET: usize = 0x7fff;
-/// Above every length that is asked for: an IP packet of 64 KiB behind its tags.
+/// A bound above every length that is asked for: an IP packet of 64 KiB behind its tags.
 const MAX_LENGTH: usize = 0x1ffff;
 
-/// What packets begin with.
+/// The header with which packets begin.
 pub(crate) trait Layer {
-    /// How many bytes stand before it.
+    /// The number of bytes before that header.
     fn start<H: Hook>(context: Context) -> usize;
 
-    /// Parses a packet and goes on with its flow.
+    /// Parses a packet and passes its flow to `then`.
     fn parse_then<F: Frame, R>(frame: &F, then: impl FnOnce(Flow) -> R) -> Result<R, Reason>;
 
-    /// What a route look-up needs of a packet.
+    /// The fields of a packet that a route look-up needs.
     fn route<F: Frame>(frame: &F) -> Option<Route>;
 }
 
@@ -70,17 +70,17 @@ impl Layer for Network {
     }
 }
 
-/// A packet of the kernel's, by one way or another.
+/// A packet in the kernel, for all ways to read it.
 pub(crate) trait PacketFrame: Frame {
-    /// Where it was handed over.
+    /// The hook at which the kernel hands over the packet.
     type Hook: Hook;
-    /// What it begins with.
+    /// The header with which the packet begins.
     type Layer: Layer;
 
     /// The packet of `context`.
     fn new(context: Context) -> Self;
 
-    /// What the kernel handed over.
+    /// The context that the kernel handed over.
     fn context(&self) -> Context;
 
     /// Index of the interface that received the packet.
@@ -90,7 +90,7 @@ pub(crate) trait PacketFrame: Frame {
     }
 }
 
-/// A packet in one buffer, or what can be read directly of one in several.
+/// A packet in one buffer, or the directly readable part of a packet in several buffers.
 pub(crate) struct LinearFrame<H, L> {
     context: Context,
     data: usize,
@@ -118,14 +118,14 @@ impl<H, L> LinearFrame<H, L> {
     /// The address `offset` bytes into the packet, for an offset of at most `MAX`, a mask of ones.
     #[inline(always)]
     fn address<const MAX: usize>(&self, offset: usize) -> usize {
-        // The verifier knows such an offset by itself.
+        // The verifier knows the bound of a constant offset by itself.
         if is_val_statically_known(offset) {
             return self.data + offset;
         }
         let mut address = self.data;
-        // SAFETY: arithmetic only. Written so, the verifier sees the bound, which the compiler drops where it can prove
-        // it, and the address stays in the register that is compared with the packet's end, from which alone the
-        // verifier derives what may be read.
+        // SAFETY: the assembly does arithmetic only. It shows the bound to the verifier, while the compiler would drop
+        // the bound where it can prove it. It also keeps the address in the register that is compared with the packet's
+        // end, since the verifier derives from that register alone what may be read.
         unsafe {
             asm!(
                 "{offset} &= {max}",
@@ -187,7 +187,7 @@ impl<H: Hook, L: Layer> Frame for LinearFrame<H, L> {
     }
 }
 
-/// A packet in one or several buffers, each read of which is a call of the kernel.
+/// A packet in one or several buffers. Each read is a call of the kernel.
 pub(crate) struct BufferedFrame<H, L> {
     context: Context,
     start: usize,
@@ -243,7 +243,7 @@ impl<H: Hook, L: Layer> Frame for BufferedFrame<H, L> {
     }
 }
 
-/// Room for the most that is read at once, an IPv6 header.
+/// A buffer with room for the longest read, an IPv6 header.
 type Buffer = [u64; 5];
 
 impl<H: Hook, L: Layer> BufferedFrame<H, L> {
@@ -253,8 +253,9 @@ impl<H: Hook, L: Layer> BufferedFrame<H, L> {
         let buffer = &raw mut buffer;
         // SAFETY: the buffer has room for all lengths that the callers ask for.
         let loaded = unsafe { H::load(self.context, self.start + offset, buffer.cast(), length) };
-        // SAFETY: the buffer was initialised above. It is read whole, since the verifier wants accesses to the stack
-        // aligned and the compiler, which may misalign others, must not narrow a volatile one.
+        // SAFETY: the buffer was initialised above. It is read whole by a volatile access, since the verifier requires
+        // accesses to the stack to be aligned. The compiler may misalign other accesses, but must not narrow a volatile
+        // one.
         loaded.then(|| unsafe { buffer.read_volatile() })
     }
 }

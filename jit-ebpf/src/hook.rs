@@ -1,4 +1,4 @@
-//! Where in the kernel packets are handed over: what the verdicts are called there, and how packets are read.
+//! The hooks at which the kernel hands over packets: what verdicts are called there, and how packets are read.
 
 #![expect(unsafe_code, reason = "reads contexts and calls helpers")]
 
@@ -14,39 +14,39 @@ pub(crate) type Context = *mut c_void;
 
 /// A hook's packets and verdicts.
 pub(crate) trait Hook {
-    /// The packet goes on.
+    /// The verdict by which the packet goes on.
     const PASS: u32;
-    /// The packet ends here.
+    /// The verdict by which the packet is discarded.
     const DROP: u32;
     /// Whether [`length`](Self::length) costs no call.
     const KNOWS_LENGTH: bool;
 
-    /// First byte of the packet, and the byte behind the last that can be read directly.
+    /// The address of the packet's first byte, and the address behind the last byte that can be read directly.
     fn bounds(context: Context) -> (usize, usize);
 
-    /// Bytes of the whole packet.
+    /// The length of the whole packet in bytes.
     fn length(context: Context) -> usize;
 
-    /// Copies bytes of the packet, wherever they are. Says whether they are all within it.
+    /// Copies bytes of the packet, whichever buffers they are in. Returns whether all the bytes are within the packet.
     ///
     /// # Safety
     /// `buffer` has room for `length` bytes.
     unsafe fn load(context: Context, offset: usize, buffer: *mut c_void, length: usize) -> bool;
 
-    /// Index of the interface whose program this is.
+    /// Index of the interface to which the program is attached.
     fn interface(context: Context) -> u32;
 
     /// Whether the kernel took the outer VLAN tag out of the packet and keeps it elsewhere.
     fn tag_is_apart(context: Context) -> bool;
 
-    /// How many bytes stand before the network header.
+    /// The number of bytes before the network header.
     fn before_network(context: Context) -> usize;
 
-    /// Whether the packet is several TCP segments that the kernel merged.
+    /// Whether the kernel merged several TCP segments into the packet.
     fn is_merged(context: Context) -> bool;
 }
 
-/// Before the kernel has made anything of the packet.
+/// The XDP hook, which runs before the network stack has processed the packet.
 pub(crate) struct Xdp;
 
 impl Hook for Xdp {
@@ -69,7 +69,7 @@ impl Hook for Xdp {
 
     #[inline(always)]
     unsafe fn load(context: Context, offset: usize, buffer: *mut c_void, length: usize) -> bool {
-        // SAFETY: the caller has room for so many bytes.
+        // SAFETY: the caller's buffer has room for `length` bytes.
         unsafe { bpf_xdp_load_bytes(context.cast(), offset as u32, buffer, length as u32) == 0 }
     }
 
@@ -96,14 +96,14 @@ impl Hook for Xdp {
     }
 }
 
-/// At the entry of the network stack, where packets may be merged ones.
+/// The hook at the entry of the network stack, where packets may be merged.
 pub(crate) struct Tc;
 
 impl Hook for Tc {
-    // Whatever comes next decides: the value is TCX_NEXT too.
+    // The next program or the network stack decides. TCX_NEXT has the same value.
     const PASS: u32 = TC_ACT_UNSPEC as u32;
     const DROP: u32 = TC_ACT_SHOT as u32;
-    // What can be read directly is often no more than the headers.
+    // Often only the headers can be read directly.
     const KNOWS_LENGTH: bool = true;
 
     #[inline(always)]
@@ -122,7 +122,7 @@ impl Hook for Tc {
 
     #[inline(always)]
     unsafe fn load(context: Context, offset: usize, buffer: *mut c_void, length: usize) -> bool {
-        // SAFETY: the caller has room for so many bytes.
+        // SAFETY: the caller's buffer has room for `length` bytes.
         unsafe { bpf_skb_load_bytes(context.cast(), offset as u32, buffer, length as u32) == 0 }
     }
 
@@ -145,8 +145,8 @@ impl Hook for Tc {
         let context: *const __sk_buff = context.cast();
         // SAFETY: as above.
         let (whole, from_network) = unsafe { ((*context).len as usize, (*context).wire_len as usize) };
-        // Before 5.14 the outer headers of some tunnels count as the link's. Then the kernel puts them before the packet,
-        // having noted its length without them.
+        // Before 5.14 the outer headers of some tunnels count as link headers. The kernel then notes the packet's
+        // length and puts these headers in front of the packet afterwards.
         if from_network != 0 && from_network < whole { whole - from_network } else { 0 }
     }
 

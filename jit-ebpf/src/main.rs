@@ -1,4 +1,4 @@
-//! The programs: entry points and the one exit that counts. The logic is `jit-common`'s, inlined.
+//! The programs: the entry points and the one exit that counts. Their logic is that of `jit-common`, inlined.
 
 #![no_std]
 #![no_main]
@@ -32,35 +32,36 @@ use crate::{
     maps::KernelTables,
 };
 
-/// XDP, for kernels and drivers without multi-buffer packets (before 5.18).
+/// The XDP program for kernels and drivers without multi-buffer packets (before 5.18).
 #[xdp]
 #[inline(always)]
 fn jit_xdp(context: XdpContext) -> u32 {
     whole::<LinearFrame<Xdp, Ethernet>>(context.as_ptr())
 }
 
-/// XDP, for packets in one or several buffers.
+/// The XDP program for packets in one or several buffers.
 #[xdp(frags)]
 #[inline(always)]
 fn jit_xdp_frags(context: XdpContext) -> u32 {
     in_parts::<Xdp, Ethernet>(context.as_ptr())
 }
 
-/// The entry of the network stack, where there can be no XDP.
+/// The program at the entry of the network stack, for interfaces where XDP is not possible.
 #[classifier]
 #[inline(always)]
 fn jit_tc(context: TcContext) -> i32 {
     in_parts::<Tc, Ethernet>(context.as_ptr()) as i32
 }
 
-/// As `jit_tc`, for interfaces without Ethernet headers. There is no XDP for them: it can't tell where such packets begin.
+/// Like `jit_tc`, for interfaces without Ethernet headers. These interfaces have no XDP program, because XDP can't tell
+/// where their packets begin.
 #[classifier]
 #[inline(always)]
 fn jit_tc_l3(context: TcContext) -> i32 {
     in_parts::<Tc, Network>(context.as_ptr()) as i32
 }
 
-/// The verdict on a packet that is all in one buffer.
+/// The verdict on a packet of which `F` can read everything.
 #[inline(always)]
 fn whole<F: PacketFrame>(context: Context) -> u32 {
     let frame = F::new(context);
@@ -79,7 +80,7 @@ fn in_parts<H: Hook, L: Layer>(context: Context) -> u32 {
     let frame = LinearFrame::<H, L>::new(context);
     match judge(&frame) {
         Ok(action) => action,
-        // What the first buffer lacks, a later one may hold. Reading again keeps the common way free of calls.
+        // A later buffer may have what the first buffer lacks. Parsing again keeps calls out of the common path.
         Err(reason) if reason.is_truncation() => buffered::<H, L>(context),
         Err(reason) => settle(reason, &frame),
     }
@@ -90,11 +91,12 @@ fn buffered<H: Hook, L: Layer>(context: Context) -> u32 {
     whole::<BufferedFrame<H, L>>(context)
 }
 
-/// Judges a packet by its flow, or tells why it has none.
+/// Judges a packet by its flow, or returns the reason why the packet has no flow.
 #[inline(always)]
 #[rustfmt::skip]
 fn judge<F: PacketFrame>(frame: &F) -> Result<u32, Reason> {
-    // Left alone, the compiler makes closures functions, whose calls cost more than most of what they do.
+    // Without the attributes the compiler turns the closures into functions, whose calls cost more than most of what
+    // the closures do.
     let mut action = F::Hook::PASS;
     F::Layer::parse_then(frame, #[inline(always)] |flow| {
         action = decide_flow(&flow, &KernelTables::new(frame), #[inline(always)] |decision| {
@@ -108,7 +110,7 @@ fn judge<F: PacketFrame>(frame: &F) -> Result<u32, Reason> {
     Ok(action)
 }
 
-/// Judges a packet that was settled while it was parsed.
+/// Judges a packet that has no flow, by the reason that parsing gave.
 #[inline(always)]
 #[rustfmt::skip]
 fn settle<F: PacketFrame>(reason: Reason, frame: &F) -> u32 {
@@ -117,7 +119,7 @@ fn settle<F: PacketFrame>(reason: Reason, frame: &F) -> u32 {
     })
 }
 
-/// The one exit: counts, reports, and turns the reason into the kernel's verdict.
+/// The one exit. It counts and reports the packet, and turns the reason into the kernel's verdict.
 #[inline(always)]
 fn finish<F: PacketFrame>(
     decision: &Decision,

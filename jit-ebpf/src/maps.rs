@@ -1,4 +1,4 @@
-//! The maps, and [`Tables`] over them.
+//! The maps, and implementations of [`Tables`] over the maps.
 
 #![expect(unsafe_code, reason = "reads and writes map memory")]
 
@@ -46,13 +46,14 @@ static LOCAL_INTERFACES: HashMap<u32, u32, { abi::LOCAL_INTERFACES }> = HashMap:
 #[btf_map]
 static EVENTS: RingBuf<Event, { abi::EVENT_BYTES }> = RingBuf::new();
 
-/// Adds one to the counter of a packet on this CPU. Says whether the packet, if it is `notable`, is to be reported.
+/// Adds one to the packet's counter on this CPU. Returns whether to report the packet; only `notable` packets are
+/// reported.
 #[inline(always)]
 pub(crate) fn count(decision: &Decision, mode: Mode, notable: bool) -> bool {
     let Some(counters) = COUNTERS.get_ptr_mut(u32::from(decision.counters)) else { return false };
     let index = counter_index(mode, decision.reason) as usize % abi::COUNTER_INDICES;
     // SAFETY: the pointer is to this CPU's element, and the program isn't interrupted by itself. The index is below the
-    // length, which also the verifier sees by the remainder's mask.
+    // length. The verifier sees this too, by the remainder's mask.
     unsafe {
         let packets: *mut u64 = (&raw mut (*counters).packets).cast();
         *packets.add(index) += 1;
@@ -60,8 +61,8 @@ pub(crate) fn count(decision: &Decision, mode: Mode, notable: bool) -> bool {
     }
 }
 
-/// Puts an event into the ring buffer. What was sent is counted apart from what was admitted, so that what a full
-/// buffer lost shows.
+/// Puts an event into the ring buffer. Sent events are counted apart from admitted events, so that it shows how many
+/// events a full buffer lost.
 #[inline(always)]
 pub(crate) fn send(event: &Event, counters: u32) {
     if EVENTS.output(event, 0).is_ok()
@@ -72,12 +73,12 @@ pub(crate) fn send(event: &Event, counters: u32) {
     }
 }
 
-/// Notes that a slot let a packet pass; says whether it opened a connection that is worth reporting.
+/// Notes that a slot let a packet pass. Returns whether the packet opened a connection that must be reported.
 #[inline(always)]
 pub(crate) fn note_use(slot: u32, now: u64, opens_connection: Option<bool>) -> bool {
     let Some(activity) = ACTIVITY.get_ptr_mut(slot) else { return false };
-    // SAFETY: the element exists for the map's lifetime. Another CPU may write it too, in the same second and so
-    // almost the same.
+    // SAFETY: the element exists for the map's lifetime. Another CPU may write the element too, but in the same second
+    // and so with almost the same content.
     unsafe {
         let mut noted = activity.read_volatile();
         let change = noted.note(now, opens_connection);
@@ -88,7 +89,7 @@ pub(crate) fn note_use(slot: u32, now: u64, opens_connection: Option<bool>) -> b
     }
 }
 
-/// The maps as decisions about a packet read them.
+/// The maps, as a decision about a packet reads them.
 pub(crate) struct KernelTables<'frame, F>(&'frame F);
 
 impl<'frame, F> KernelTables<'frame, F> {
@@ -126,7 +127,7 @@ impl<F: PacketFrame> Tables for KernelTables<'_, F> {
 
     #[inline(always)]
     fn forwards(&self) -> bool {
-        // SAFETY: only whether there is an element is of interest.
+        // SAFETY: the element is not read, only its existence counts.
         unsafe { LOCAL_INTERFACES.get(self.0.interface()) }.is_some() && forward::forwards::<F>(self.0.context()) != 0
     }
 
@@ -145,15 +146,17 @@ impl<F: PacketFrame> Tables for KernelTables<'_, F> {
     }
 }
 
-/// Which slot lets a packet pass, and when that was found.
+/// The number of the slot that lets a packet pass, and when the slot was found.
 #[repr(C)]
 struct Found {
     slot: u64,
     now: u64,
 }
 
-/// The search as a function of its own, which the verifier and the processor meet once instead of in each place that
-/// leads to it, and whose stack the other ways don't pay for. Returns the [number](search_end::number) of its end.
+/// Searches the maps and returns the [number](search_end::number) of the search's end.
+///
+/// This is a function of its own, so that the verifier and the processor meet the search once instead of at each place
+/// that needs it, and so that the paths without a search do not pay for its stack.
 #[inline(never)]
 fn search_maps(source_high: u64, source_low: u64, tag: u64, found: &mut Found) -> u32 {
     let Some((source, port, transport)) = untagged(source_high, source_low, tag) else {
@@ -184,7 +187,7 @@ impl Maps {
 impl Tables for Maps {
     #[inline(always)]
     fn settings(&self) -> Settings {
-        // The strictest ones where they can't be read.
+        // If the settings can't be read, the strictest ones apply.
         SETTINGS.get(0).copied().unwrap_or(Settings::STRICT)
     }
 
@@ -195,8 +198,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn host(&self, flow: &Flow) -> Option<(u32, Slot)> {
-        // SAFETY: values are never overwritten; one of a reused element is another slot's number, which the slot's
-        // own key tells.
+        // SAFETY: values are never overwritten. The value of a reused element is another slot's number, which the
+        // source and tag in that slot reveal.
         let number = unsafe {
             match flow.source {
                 Source::V4(address) => HOSTS4.get(HostKey4::new(address, flow.port, flow.transport)),
@@ -234,7 +237,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn forwards(&self) -> bool {
-        // Where there is no packet, there is none to forward.
+        // Without a packet there is nothing to forward.
         false
     }
 
