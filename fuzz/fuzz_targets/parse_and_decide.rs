@@ -1,4 +1,4 @@
-//! Whatever a frame says and the tables answer, the invariants hold and nothing panics.
+//! Checks for every frame and every answer of the tables that the invariants hold and nothing panics.
 #![no_main]
 
 use arbitrary::Arbitrary;
