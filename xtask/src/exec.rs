@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::paths;
 
-/// Runs a command to its end with its output shown; anything but success is an error.
+/// Runs a command to its end with its output shown. Anything but success is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     if !status.success() {
@@ -20,7 +20,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and returns what it prints; its error output belongs to the error.
+/// Runs a command and returns what the command prints. An error includes the command's error output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {}", shown(command)))?;
     if !output.status.success() {
@@ -43,12 +43,12 @@ pub(crate) fn is_root() -> Result<bool> {
     Ok(metadata.uid() == 0)
 }
 
-/// A command that runs as root: as it is for root, else by sudo.
+/// A command that runs as root: directly if this process is root, else by sudo.
 pub(crate) fn privileged(program: impl AsRef<OsStr>) -> Result<Command> {
     by_sudo(program.as_ref(), &[])
 }
 
-/// Like [`privileged`], in this process's environment except for what sudo always resets, such as PATH.
+/// Like [`privileged`], but in this process's environment, except for what sudo always resets, such as PATH.
 pub(crate) fn privileged_with_environment(program: impl AsRef<OsStr>) -> Result<Command> {
     by_sudo(program.as_ref(), &["--preserve-env"])
 }
@@ -65,7 +65,7 @@ fn by_sudo(program: &OsStr, options: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// A command as one would type it.
+/// A command as a user would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let words = [command.get_program()].into_iter().chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")

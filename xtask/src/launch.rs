@@ -6,12 +6,12 @@ use anyhow::{Result, anyhow};
 
 use crate::{exec, paths, setup};
 
-/// The demo: it shows what happens, not how fast, so it takes the build that the tests take.
+/// Runs the demo, in the build that the tests use, since the demo shows what happens and not how fast.
 pub(crate) fn demo(arguments: &[OsString]) -> Result<Infallible> {
     run("demo", &[], "debug", arguments)
 }
 
-/// The benchmark.
+/// Runs the benchmark.
 pub(crate) fn bench(arguments: &[OsString]) -> Result<Infallible> {
     run("bench", &["--release"], "release", arguments)
 }

@@ -1,4 +1,4 @@
-//! Where things are.
+//! The paths of directories and programs.
 
 use std::{
     env,
@@ -19,7 +19,7 @@ pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), |given| workspace().join(given))
 }
 
-/// What setup keeps for this user: `$XDG_CACHE_HOME/jit-agent`, else `$HOME/.cache/jit-agent`.
+/// The directory for what setup keeps for this user: `$XDG_CACHE_HOME/jit-agent`, else `$HOME/.cache/jit-agent`.
 ///
 /// `jit-agent/build.rs` follows the same rule.
 pub(crate) fn cache() -> Result<PathBuf> {

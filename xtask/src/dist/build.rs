@@ -1,4 +1,4 @@
-//! What goes into the packages and is not in the source as it is.
+//! Builds the packages' files that are not in the source as they are.
 
 use std::{
     env, fs,
@@ -15,7 +15,8 @@ const BINARIES: [&str; 2] = ["jit-agent", "jitctl"];
 
 /// Builds the release, without this machine's paths in it, and puts the binaries into `files`.
 ///
-/// It has a directory of its own, since its flags would make cargo build everything anew, now here and now there.
+/// The build has a target directory of its own. In a shared directory its flags would make cargo build everything anew,
+/// in this build and again in the next ordinary build.
 pub(super) fn binaries(files: &Path) -> Result<()> {
     say("building the binaries");
     let target = paths::target().join("dist-build");
@@ -36,7 +37,8 @@ pub(super) fn binaries(files: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts the binaries of the tests' build into `files`, without what debuggers need, which would be most of the packages.
+/// Puts the binaries of the tests' build into `files`, without their debug information, which would be most of the
+/// packages.
 pub(super) fn stripped_of_tests(files: &Path) -> Result<()> {
     for name in BINARIES {
         let file = files.join(name);
@@ -46,7 +48,7 @@ pub(super) fn stripped_of_tests(files: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes manual pages and completions into `files`. They are the same whatever the profile, so the tests' build will do.
+/// Writes manual pages and completions into `files`. They are the same in every profile, so the tests' build serves.
 pub(super) fn manual(files: &Path) -> Result<()> {
     say("writing manual pages and completions");
     exec::run(exec::cargo("build").args(["--locked", "--package", "jit-tests", "--bin", "manual"]))?;
@@ -57,7 +59,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display())).map(drop)
 }
 
-/// Where cargo keeps the sources of dependencies.
+/// The directory in which cargo keeps the sources of dependencies.
 fn cargo_home() -> Result<PathBuf> {
     let given = env::var_os("CARGO_HOME").map(PathBuf::from);
     given.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))).context("HOME is not set")

@@ -17,8 +17,8 @@ use anyhow::{Context, Result};
 use self::packages::Packages;
 use crate::{exec, paths, setup};
 
-/// Packages for the tests, of the binaries that the tests run: in `1` and, the same once more, in `again`; in `2` a later
-/// revision of them. Returns the directory that holds these.
+/// Makes packages for the tests from the binaries that the tests run: revision 1 in `1` and once more in `again`, and
+/// revision 2 in `2`. Returns the directory that holds these three.
 pub(crate) fn for_tests() -> Result<PathBuf> {
     let tools = tools::provide()?;
     let epoch = commit_time()?;
@@ -36,12 +36,12 @@ pub(crate) fn for_tests() -> Result<PathBuf> {
     Ok(base)
 }
 
-/// Builds both packages, and tells where they are. `revision` numbers packages of the same version.
+/// Builds both packages and prints their paths. `revision` numbers packages of the same version.
 pub(crate) fn run(revision: u32) -> Result<()> {
     setup::run(None)?;
     let tools = tools::provide()?;
     let epoch = commit_time()?;
-    // The packages' metadata names files here, whatever directory cargo is told to build in.
+    // The packages' metadata names files in this directory, whatever target directory cargo has.
     let files = directory().join("files");
     clean(&files)?;
     build::binaries(&files)?;
@@ -52,12 +52,12 @@ pub(crate) fn run(revision: u32) -> Result<()> {
     Ok(())
 }
 
-/// Where packages are written.
+/// The directory into which packages are written.
 fn directory() -> PathBuf {
     paths::workspace().join("target/dist")
 }
 
-/// The time of the commit that is checked out, in seconds.
+/// The Unix time in seconds of the commit that is checked out.
 fn commit_time() -> Result<String> {
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%ct"]).current_dir(paths::workspace());
@@ -65,7 +65,7 @@ fn commit_time() -> Result<String> {
     Ok(time.trim().to_owned())
 }
 
-/// An empty directory: what an earlier build left must not get into a package.
+/// Makes `directory` anew and empty, because files of an earlier build must not get into a package.
 fn clean(directory: &Path) -> Result<()> {
     if directory.exists() {
         fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;

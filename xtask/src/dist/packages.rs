@@ -1,4 +1,4 @@
-//! The packages themselves, out of files that are there. What they hold is in `jit-agent/Cargo.toml`.
+//! Makes the packages from files that are built. `jit-agent/Cargo.toml` lists what the packages contain.
 
 use std::{
     fs,
@@ -14,9 +14,9 @@ use crate::{exec, paths};
 /// What all packages of one run share.
 pub(super) struct Packages<'a> {
     pub(super) tools: &'a Tools,
-    /// Time of everything in them, in seconds.
+    /// The Unix time in seconds of everything in the packages.
     pub(super) epoch: &'a str,
-    /// Whether they are to be made quickly rather than small.
+    /// Whether to make the packages quickly rather than small.
     pub(super) fast: bool,
 }
 
@@ -26,10 +26,10 @@ impl Packages<'_> {
         Ok([self.deb(directory, revision)?, self.rpm(directory, revision)?])
     }
 
-    /// The one for Debian and its derivatives.
+    /// Makes the package for Debian and its derivatives.
     fn deb(&self, directory: &Path, revision: u32) -> Result<PathBuf> {
         let mut command = Command::new(&self.tools.deb);
-        // Not stripped: the binaries come as they should be.
+        // `--no-strip`, because the binaries already are as they should be.
         command.args(["--package", "jit-agent", "--no-build", "--no-strip", "--locked", "--quiet"]);
         command.args(["--deb-revision", &revision.to_string()]);
         if self.fast {
@@ -38,10 +38,10 @@ impl Packages<'_> {
         only_one(directory, "deb", &mut command, self.epoch)
     }
 
-    /// The one for distributions with rpm.
+    /// Makes the package for distributions with rpm.
     fn rpm(&self, directory: &Path, revision: u32) -> Result<PathBuf> {
         let mut command = Command::new(&self.tools.rpm);
-        // Not rpm's own search for what is required, which is not on every machine.
+        // `builtin`, because rpm's own search for requirements is not on every machine.
         command.args(["--package", "jit-agent", "--auto-req", "builtin"]);
         command.args(["--set-metadata", &format!("release = \"{revision}\"")]);
         if self.fast {
@@ -51,11 +51,11 @@ impl Packages<'_> {
     }
 }
 
-/// Runs the tool with a fresh output directory, moves what it made to `directory`, and returns where that is.
+/// Runs the tool with a fresh output directory, moves the package to `directory`, and returns the package's path.
 fn only_one(directory: &Path, kind: &str, command: &mut Command, epoch: &str) -> Result<PathBuf> {
     let output = directory.join(kind);
     super::clean(&output)?;
-    // Both take a directory only if it ends so.
+    // Both tools take a path for a directory only if the path ends with a slash.
     command.arg("--output").arg(output.join("")).current_dir(paths::workspace()).env("SOURCE_DATE_EPOCH", epoch);
     exec::run(command)?;
     let made: Vec<_> = fs::read_dir(&output)

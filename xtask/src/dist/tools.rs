@@ -7,13 +7,13 @@ use anyhow::Result;
 use super::say;
 use crate::{exec, paths};
 
-/// What makes the packages.
+/// The programs that make the packages.
 pub(super) struct Tools {
     pub(super) deb: PathBuf,
     pub(super) rpm: PathBuf,
 }
 
-/// Installs what is missing.
+/// Installs the programs that are missing.
 pub(super) fn provide() -> Result<Tools> {
     Ok(Tools { deb: tool("cargo-deb", "3.8.0")?, rpm: tool("cargo-generate-rpm", "0.21.1")? })
 }
@@ -27,7 +27,7 @@ fn tool(name: &str, version: &str) -> Result<PathBuf> {
         command
             .args([name, "--version", version, "--locked", "--force", "--quiet", "--root"])
             .arg(&root)
-            // Those of a build in progress are not meant for this program.
+            // The flags and the target directory of a build in progress are not meant for this program.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_TARGET_DIR");
         exec::run(&mut command)?;

@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail};
 use super::{KEYRING, series::Series};
 use crate::{exec, paths};
 
-/// The main archive and the one for security updates.
+/// The addresses of the main archive and of the archive for security updates.
 pub(crate) type Mirror = (String, String);
 
-/// The kernel image of a series that an earlier run fetched. Remove the directory to have a newer one fetched.
+/// The kernel image of a series that an earlier run fetched. Remove the directory to have a newer image fetched.
 pub(crate) fn cached(series: &Series) -> Result<Option<PathBuf>> {
     let Ok(entries) = fs::read_dir(directory()?) else {
         return Ok(None);
@@ -68,18 +68,20 @@ impl Archive {
         Ok(archive)
     }
 
-    /// An apt program that reads the private configuration after the machine's own, whose proxy settings so stay.
+    /// An apt program that reads the private configuration after the machine's own, so that the machine's proxy
+    /// settings stay.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.arg("--config-file").arg(&self.configuration);
         command
     }
 
-    /// Downloads the newest kernel of the series and unpacks its image; the package stays beside it, for its modules.
+    /// Downloads the newest kernel of the series and unpacks its image. The package stays beside the image, for the
+    /// modules.
     pub(crate) fn fetch(&self, series: &Series) -> Result<PathBuf> {
         let names = exec::output(self.command("apt-cache").args(["pkgnames", "linux-image-"]))?;
         for (version, package) in series.packages(names.lines()) {
-            // A name may be known only because another package mentions it.
+            // apt may know a name only because another package mentions the name.
             if exec::output(self.command("apt-cache").args(["show", package])).is_err() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The program that runs in the kernels.
+//! The program that runs in the booted kernels.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -10,10 +10,10 @@ use crate::{exec, paths};
 /// Tools of iproute2 that the checks call.
 const TOOLS: [&str; 2] = ["ip", "tc"];
 
-/// Builds the program, and an initramfs with it, the tools, and the shared libraries they need.
+/// Builds the program, and an initramfs with the program, the tools, and the shared libraries that they need.
 ///
-/// It is the program that the ordinary build makes. Linking it statically would spare the libraries, but needs flags for
-/// which everything is built once more.
+/// The program is that of the ordinary build. Static linking would spare the libraries, but needs flags for which
+/// everything is built once more.
 pub(crate) fn build() -> Result<Vec<u8>> {
     exec::run(exec::cargo("build").args(["--locked", "--package", "jit-tests", "--bin", "kernel-guest"]))?;
     let program = paths::target().join("debug/kernel-guest");

@@ -1,12 +1,12 @@
-//! An initramfs: a cpio archive in the "newc" format, as the kernel's
-//! `Documentation/driver-api/early-userspace/buffer-format.rst` has it. The kernel takes it uncompressed.
+//! An initramfs: a cpio archive in the "newc" format, as described in the kernel's
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`. The kernel takes the archive uncompressed.
 
 use std::collections::BTreeSet;
 
 const EXECUTABLE_FILE: u32 = 0o100_755;
 const DIRECTORY: u32 = 0o040_755;
 
-/// An archive in the making. `/dev/console` comes with the kernel's own archive.
+/// An archive that is being written. `/dev/console` comes with the kernel's own archive.
 #[derive(Default)]
 pub(crate) struct Archive {
     bytes: Vec<u8>,

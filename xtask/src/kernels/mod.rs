@@ -33,7 +33,7 @@ pub(crate) fn run(summary: &mut Summary) {
         Ok(guest) => guest,
         Err(error) => return summary.fail(format!("the guest for the kernels: {error:#}")),
     };
-    // One after another, since two may come from the same archive.
+    // The kernels are prepared one after another, since two may come from the same archive.
     let machines = series::ALL.map(|series| (series.name, prepare(&series, &guest)));
     thread::scope(|scope| {
         let boots = machines.map(|(name, machine)| {
@@ -60,7 +60,7 @@ pub(crate) fn unsupported() -> Option<String> {
     None
 }
 
-/// The kernel, and what it unpacks: the guest with the modules of that kernel.
+/// The paths of the kernel and of its initramfs, which holds the guest and the modules of that kernel.
 fn prepare(series: &Series, guest: &[u8]) -> Result<(PathBuf, PathBuf)> {
     let image = match apt::cached(series)? {
         Some(image) => image,
@@ -77,7 +77,7 @@ fn count(name: &str, report: Result<Report>, summary: &mut Summary) {
         Ok(report) => report,
         Err(error) => return summary.fail(format!("kernel {name}: {error:#}")),
     };
-    // These kernels have all that the checks need, so one that can't be made is one that failed.
+    // These kernels have all that the checks need, so a skipped check counts as failed.
     for skip in &report.skips {
         summary.fail(format!("kernel {name}: skipped {skip}"));
     }

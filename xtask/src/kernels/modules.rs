@@ -1,4 +1,4 @@
-//! The kernel modules that the guest needs, out of the kernel's own package.
+//! The kernel modules that the guest needs, from the kernel's own package.
 
 use std::{fs, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::initramfs::Archive;
 use crate::{exec, paths};
 
-/// In the order in which they depend on each other: VLANs, SCTP, veth, IPIP, classifiers and bonds.
+/// The modules in the order of their dependencies: VLANs, SCTP, veth, IPIP, classifiers and bonds.
 const MODULES: [&str; 18] = [
     "net/llc/llc",
     "net/802/stp",
@@ -29,8 +29,8 @@ const MODULES: [&str; 18] = [
     "drivers/net/bonding/bonding",
 ];
 
-/// An archive that has the modules in `/modules`, uncompressed, with names that sort in the order of loading. The kernel
-/// unpacks it over the one that it follows.
+/// An archive with the uncompressed modules in `/modules`, whose names sort in the order of loading. The kernel unpacks
+/// this archive over the archive in front of it.
 pub(crate) fn archive(image: &Path) -> Result<Vec<u8>> {
     let directory = image.parent().context("the kernel's image is in no directory")?;
     let version = directory.file_name().and_then(|name| name.to_str()).context("a kernel's directory has no name")?;
@@ -39,7 +39,7 @@ pub(crate) fn archive(image: &Path) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for (number, module) in MODULES.iter().enumerate() {
         let file = files.join(path(version, module));
-        // Some series have it built in or need none of it. If it should be there, a check finds that.
+        // Some series have the module built in or don't need it. If a module is missing wrongly, a check fails.
         let Some(content) = read(&file)? else { continue };
         let name = module.rsplit('/').next().unwrap_or(module);
         archive.add_file(&format!("modules/{number:02}-{name}.ko"), &content);
@@ -47,20 +47,20 @@ pub(crate) fn archive(image: &Path) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// Where a package has a module.
+/// The path of a module in a package.
 fn path(version: &str, module: &str) -> String {
     format!("lib/modules/{version}/kernel/{module}.ko")
 }
 
-/// Unpacks the modules that the package beside the image has, all in one go, since it is large.
+/// Unpacks the modules that the package beside the image has, all in one go, since the package is large.
 fn extract(directory: &Path, version: &str, into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
     let members = MODULES.iter().flat_map(|module| {
-        // Newer kernels have them compressed.
+        // Newer kernels have compressed modules.
         let member = format!("./{}", path(version, module));
         [format!("{member}.xz"), member]
     });
-    // tar fails where it misses one of them.
+    // tar fails if the package lacks one of the members.
     let script = r#"package=$1 into=$2; shift 2
         dpkg-deb --fsys-tarfile "$package" | tar --extract --directory "$into" "$@" 2>/dev/null || true"#;
     let mut command = Command::new("sh");
@@ -68,7 +68,7 @@ fn extract(directory: &Path, version: &str, into: &Path) -> Result<()> {
     exec::run(&mut command)
 }
 
-/// A module, if it is there.
+/// The uncompressed module, or `None` if neither `file` nor its compressed form exists.
 fn read(file: &Path) -> Result<Option<Vec<u8>>> {
     let compressed = file.with_extension("ko.xz");
     if file.exists() {

@@ -13,13 +13,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::{exec, paths};
 
-/// From power on to power off; two to six minutes are usual without KVM, several times as many on a busy machine.
+/// The time limit from power on to power off. Two to six minutes are usual without KVM, several times as many on a busy
+/// machine.
 const LIMIT: Duration = Duration::from_secs(1500);
 
-/// How much is repeated of a guest that went wrong.
+/// How many of its last lines are repeated of a guest that failed.
 const LAST_LINES: usize = 25;
 
-/// What the guest said.
+/// What the guest reported.
 #[derive(Default)]
 pub(crate) struct Report {
     lines: Vec<String>,
@@ -53,13 +54,13 @@ fn result(counts: &str) -> Option<(u64, u64)> {
     Some((passed.parse().ok()?, failed.strip_suffix(" failed")?.parse().ok()?))
 }
 
-/// Boots the kernel until the guest powers off; shows its console, each line after `name`.
+/// Boots the kernel and waits until the guest powers off. Shows the guest's console, each line after `name`.
 pub(crate) fn boot(name: &str, kernel: &Path, initramfs: &Path) -> Result<Report> {
     let program = paths::executable("qemu-system-x86_64").context("there is no qemu-system-x86_64")?;
-    // A machine that hangs must not outlive this process, however that ends.
+    // A machine that hangs must not outlive this process, however the process ends.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    // Without KVM, since it is missing or hangs in many virtual machines, and the few seconds don't matter.
+    // KVM is not used, since it is missing or hangs in many virtual machines, and the few seconds don't matter.
     command
         .args(["-accel", "tcg", "-m", "1024", "-smp", "2", "-nographic", "-no-reboot", "-nic", "none", "-kernel"])
         .arg(kernel)
@@ -70,7 +71,7 @@ pub(crate) fn boot(name: &str, kernel: &Path, initramfs: &Path) -> Result<Report
         .stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start {}", exec::shown(&command)))?;
     let outcome = watch(name, &mut child);
-    // After its end this does nothing; a guest that hangs must not stay.
+    // A guest that hangs must not stay. If QEMU has already ended, the kill does nothing.
     child.kill()?;
     let status = child.wait()?;
     let report = outcome?;
@@ -99,7 +100,7 @@ fn watch(name: &str, child: &mut Child) -> Result<Report> {
     }
 }
 
-/// Reads lines in a thread, so that waiting for one can end.
+/// Reads lines in a thread, so that waiting for a line can time out.
 fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -112,7 +113,7 @@ fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Without what the firmware sends to set up a terminal, which would clear the user's screen.
+/// The line without the control sequences by which the firmware sets up a terminal. They would clear the user's screen.
 fn cleaned(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut clean = String::with_capacity(text.len());

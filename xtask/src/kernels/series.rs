@@ -1,17 +1,17 @@
 //! Which kernels are booted, and how Debian names their packages.
 
-/// A line of kernels.
+/// A series of kernels.
 pub(crate) struct Series {
-    /// Such as 5.10.
+    /// The series' name, such as 5.10.
     pub(crate) name: &'static str,
-    /// The Debian release that has it.
+    /// The Debian release that has the series.
     pub(crate) release: &'static str,
-    /// A package's version is one number between these two.
+    /// The part of a package's version before its number; `suffix` is the part after the number.
     prefix: &'static str,
     suffix: &'static str,
 }
 
-/// The oldest kernel that is supported, and those that Debian 12 has.
+/// The oldest kernel that is supported, and the kernels that Debian 12 has.
 pub(crate) const ALL: [Series; 3] = [
     Series { name: "5.10", release: "bullseye", prefix: "5.10.0-", suffix: "-amd64" },
     Series { name: "6.1", release: "bookworm", prefix: "6.1.0-", suffix: "-amd64" },
@@ -19,15 +19,17 @@ pub(crate) const ALL: [Series; 3] = [
 ];
 
 impl Series {
-    /// The number that orders the series' versions, if it is one: 46 for 5.10.0-46-amd64.
+    /// The number that orders the series' versions, such as 46 in 5.10.0-46-amd64; `None` if `version` has no such
+    /// number.
     ///
-    /// Flavours (cloud, rt) and backports have something else there, and so are left out.
+    /// Flavours (cloud, rt) and backports have something else in that place, and so are left out.
     pub(crate) fn number(&self, version: &str) -> Option<u32> {
         let number = version.strip_prefix(self.prefix)?.strip_suffix(self.suffix)?;
         if number.starts_with('+') { None } else { number.parse().ok() }
     }
 
-    /// The versions that have a package among `names`, newest first, with its name. A signed one goes before an unsigned.
+    /// The versions that have a package among `names`, newest first, each with the package's name. A signed package
+    /// goes before an unsigned one.
     pub(crate) fn packages<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<(&'a str, &'a str)> {
         let mut found: Vec<_> = names
             .filter_map(|package| {

@@ -17,7 +17,7 @@ pub(super) struct Apt {
 }
 
 impl Apt {
-    /// None where packages come from elsewhere.
+    /// Finds apt-get. `None` if packages come from elsewhere on this machine.
     pub(super) fn find() -> Option<Self> {
         let release = fs::read_to_string("/etc/os-release").ok()?;
         (is_debian(&release) && paths::executable("apt-get").is_some()).then_some(Self { updated: false })
@@ -37,14 +37,15 @@ impl Apt {
             self.updated = true;
         }
         let _quiet = packages.contains(&"openssh-server").then(SshStaysOff::begin).transpose()?;
-        // dpkg tells each step on standard output, and its errors elsewhere.
+        // dpkg reports each step on standard output, and its errors elsewhere.
         let mut install = apt_get()?;
         install.args(["-qq", "-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends"]).args(packages);
         exec::run(install.stdout(Stdio::null()))
     }
 }
 
-/// apt-get that asks nothing. RUNLEVEL=1 keeps `invoke-rc.d` from starting services where there is no systemd.
+/// An apt-get command that asks nothing. RUNLEVEL=1 keeps `invoke-rc.d` from starting services where there is no
+/// systemd.
 fn apt_get() -> Result<Command> {
     let mut command = exec::privileged("env")?;
     command.args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get"]);
@@ -56,7 +57,8 @@ fn is_debian(os_release: &str) -> bool {
     values.flat_map(|value| value.trim_matches('"').split(' ')).any(|word| word == "debian")
 }
 
-/// While it lives, systemd refuses to start OpenSSH's server; afterwards the units are there but disabled.
+/// A guard. While the guard lives, systemd refuses to start OpenSSH's server. Afterwards the server's units are there
+/// but disabled.
 ///
 /// Tests and demo start an sshd of their own, so installing the package must not open a port on this machine. A mask
 /// for this boot alone is used, rather than a policy-rc.d, which would hold for other packages and might be in use.
@@ -65,7 +67,7 @@ struct SshStaysOff;
 const SSH_UNITS: [&str; 2] = ["ssh.service", "ssh.socket"];
 
 impl SshStaysOff {
-    /// None without systemd.
+    /// Masks the units; `None` without systemd.
     fn begin() -> Result<Option<Self>> {
         if !Path::new("/run/systemd/system").exists() {
             return Ok(None);

@@ -25,9 +25,9 @@ pub(super) fn runs(linker: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless `linker` runs and, if it is one that setup built, has the LLVM of `rust`.
+/// Fails unless `linker` runs and, if setup built `linker`, has the LLVM of `rust`.
 ///
-/// bpf-linker does not tell its LLVM, so one that the user gave is taken at their word.
+/// bpf-linker does not report its LLVM, so a linker that the user gave is taken at the user's word.
 pub(super) fn check(linker: &Path, rust: &Rust) -> Result<()> {
     runs(linker)?;
     if linker.starts_with(paths::cache()?) && linker != built(rust.llvm)? {
@@ -36,12 +36,12 @@ pub(super) fn check(linker: &Path, rust: &Rust) -> Result<()> {
     Ok(())
 }
 
-/// Where setup keeps the linker for an LLVM.
+/// The path at which setup keeps the linker for an LLVM.
 fn built(llvm: u32) -> Result<PathBuf> {
     Ok(paths::cache()?.join(format!("bpf-linker-{VERSION}-llvm{llvm}/bin/bpf-linker")))
 }
 
-/// The linker for this Rust; builds it if need be.
+/// Returns the linker for this Rust, which is built if it is missing.
 pub(super) fn provide(rust: &Rust, apt: Option<&mut Apt>) -> Result<PathBuf> {
     let linker = built(rust.llvm)?;
     if check(&linker, rust).is_err() {
@@ -89,7 +89,7 @@ fn llvm_prefix(llvm: u32, apt: Option<&mut Apt>) -> Result<PathBuf> {
     Ok(prefix)
 }
 
-/// The Debian packages that are needed to link against LLVM and not there, told by a file of each.
+/// The Debian packages that linking against LLVM needs and that are missing, recognised by one file of each package.
 fn missing_packages(llvm: u32, prefix: &Path) -> Vec<String> {
     let needed = [
         (format!("llvm-{llvm}-dev"), prefix.join("include/llvm-c/Core.h")),
@@ -101,7 +101,7 @@ fn missing_packages(llvm: u32, prefix: &Path) -> Vec<String> {
     needed.into_iter().filter(|(_, file)| !file.exists()).map(|(package, _)| package).collect()
 }
 
-/// The LLVM of a distribution that keeps it elsewhere than Debian.
+/// The LLVM installation of a distribution that keeps LLVM elsewhere than Debian does.
 fn other_prefix(llvm: u32) -> Option<PathBuf> {
     let names = [format!("llvm-config-{llvm}"), "llvm-config".to_owned()];
     let config = names.iter().filter_map(|name| paths::executable(name)).find(|config| {

@@ -34,7 +34,7 @@ impl Toolchain {
         toml::from_str(&text).with_context(|| format!("{} is damaged", file.display()))
     }
 
-    /// Whether what an earlier setup wrote still works.
+    /// Whether the toolchain that an earlier setup wrote to `file` still works.
     fn works(file: &Path) -> bool {
         let read = || {
             let toolchain = Self::read(file).ok()?;
@@ -55,7 +55,7 @@ impl Toolchain {
 
 /// Installs what is missing. A `linker` replaces the bpf-linker that would be built.
 pub(crate) fn run(linker: Option<&Path>) -> Result<()> {
-    // Before anything is installed: another Rust would not make it right.
+    // The given linker is checked before anything is installed, since another Rust would not make it right.
     let linker = linker.map(given_linker).transpose()?;
     let mut apt = Apt::find();
     let file = toolchain_file()?;

@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use super::apt::Apt;
 use crate::paths;
 
-/// Executable and Debian package. What every installation has (tar, and dpkg on Debian) is left out.
+/// Executable and Debian package of each program. Programs that every installation has (tar, and dpkg on Debian) are
+/// left out.
 const PROGRAMS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("sshd", "openssh-server"),
@@ -21,20 +22,20 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("qemu-img", "qemu-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("mke2fs", "e2fsprogs"),
-    // What packages and the unit are tried with.
+    // Programs with which packages and the unit are tried.
     ("rpm", "rpm"),
     ("systemd-analyze", "systemd"),
-    // What the benchmark compares with.
+    // Programs with which the benchmark compares the agent.
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("ipset", "ipset"),
     ("xdp-filter", "xdp-tools"),
 ];
 
-/// What the kernels' packages are signed with; Debian has it, its derivatives may not.
+/// The keys that sign the kernels' packages. Debian has this package, its derivatives may not.
 const KEYRING: (&str, &str) = (crate::kernels::KEYRING, "debian-archive-keyring");
 
-/// Installs the missing ones; true if there were any.
+/// Installs the missing programs. Returns whether any were missing.
 pub(super) fn install(apt: Option<&mut Apt>) -> Result<bool> {
     let mut missing: Vec<_> = PROGRAMS.into_iter().filter(|(name, _)| paths::executable(name).is_none()).collect();
     if apt.is_some() && !Path::new(KEYRING.0).exists() {

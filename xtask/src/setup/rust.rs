@@ -1,4 +1,4 @@
-//! A Rust that can build for BPF: a tier 3 target, so it needs the standard library's source.
+//! A Rust that can build for BPF. BPF is a tier 3 target, so building needs the standard library's source.
 
 use std::{
     cmp::Reverse,
@@ -19,9 +19,9 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 pub(super) struct Rust {
     pub(super) cargo: PathBuf,
     pub(super) rustc: PathBuf,
-    /// Such as 1.95.0 or 1.97.0-nightly.
+    /// The release, such as 1.95.0 or 1.97.0-nightly.
     pub(super) release: String,
-    /// The major version of its LLVM, which the linker must have too.
+    /// The major version of the compiler's LLVM, which the linker must have too.
     pub(super) llvm: u32,
 }
 
@@ -53,7 +53,7 @@ fn versions(verbose: &str) -> Option<(String, u32)> {
     Some((field("release:")?.to_owned(), llvm))
 }
 
-/// 95 of 1.95.0.
+/// The minor version of a release: 95 of 1.95.0.
 fn minor(release: &str) -> Option<u32> {
     release.split('.').nth(1)?.parse().ok()
 }
@@ -66,7 +66,7 @@ pub(super) fn of_rustup() -> Vec<Rust> {
     let Some(entries) = home.and_then(|home| fs::read_dir(home.join("toolchains")).ok()) else {
         return Vec::new();
     };
-    // Looking for the source first spares starting the programs of the others.
+    // Looking for the source first avoids starting the programs of toolchains without the source.
     let mut directories: Vec<_> =
         entries.flatten().map(|entry| entry.path()).filter(|directory| has_source(directory)).collect();
     directories.sort_by_key(|directory| Reverse(directory.to_string_lossy().contains("nightly")));
@@ -78,7 +78,7 @@ pub(super) fn of_system() -> Option<Rust> {
     Rust::in_toolchain(Path::new("/usr"))
 }
 
-/// Installs Debian's packages. Nothing of rustup's is changed: which toolchains are there, in which version, is the
+/// Installs Debian's packages. rustup's toolchains are left alone: which toolchains are there, in which version, is the
 /// user's choice.
 pub(super) fn install_from_debian(apt: &mut Apt) -> Result<Rust> {
     apt.install(&DEBIAN_PACKAGES)?;

@@ -11,12 +11,13 @@ use anyhow::{Context, Result, bail};
 use super::{apt::Apt, say};
 use crate::{exec, paths};
 
-/// What is installed, each package in one version.
+/// The list of what is installed, each package in one version.
 const REQUIREMENTS: &str = "tests/conformance/requirements.txt";
-/// What Python needs to make an environment with pip in it.
+/// The modules that Python needs to make an environment with pip.
 const MODULES: &str = "import venv, ensurepip";
 
-/// Installs it unless what is there was made of the same list; true if something was done.
+/// Installs schemathesis, unless the environment that is there was made from the same list. Returns whether anything
+/// was installed.
 ///
 /// The copy of the list is written last, so that an interrupted installation begins anew.
 pub(super) fn install(apt: Option<&mut Apt>) -> Result<bool> {
@@ -37,7 +38,7 @@ pub(super) fn install(apt: Option<&mut Apt>) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether it still starts: it does not after the system's Python was replaced by another version.
+/// Whether schemathesis still starts. It does not after another version has replaced the system's Python.
 fn runs(directory: &Path) -> bool {
     exec::output(Command::new(directory.join("bin/schemathesis")).arg("--version")).is_ok()
 }

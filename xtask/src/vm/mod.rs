@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{kernels, summary::Summary};
 
-/// Runs it all. `packages` has a package in `1` and a later one in `2`.
+/// Boots the machine and runs its checks. `packages` has a package in `1` and a later revision of the package in `2`.
 pub(crate) fn run(packages: &Path, summary: &mut Summary) {
     if let Some(reason) = unsupported() {
         summary.skip(format!("the package in a virtual machine: {reason}"));
@@ -24,12 +24,12 @@ pub(crate) fn run(packages: &Path, summary: &mut Summary) {
     }
 }
 
-/// Why it can't be done here.
+/// Why the machine can't be booted here.
 fn unsupported() -> Option<String> {
     if let Some(reason) = kernels::unsupported() {
         return Some(reason);
     }
-    // A container may lack it; then there is no wire to the machine.
+    // A container may lack /dev/net/tun. Then there is no wire to the machine.
     (!Path::new("/dev/net/tun").exists())
         .then(|| "there is no /dev/net/tun: `modprobe tun`, as root, may help".to_owned())
 }

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{exec, paths, summary::Summary};
 
-/// What it said.
+/// What `debian-vm` reported.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Report {
     failures: Vec<String>,
-    /// How many checks passed and failed, if it got to its end.
+    /// How many checks passed and failed, if `debian-vm` got to its end.
     result: Option<(u64, u64)>,
 }
 
@@ -34,7 +34,7 @@ fn result(counts: &str) -> Option<(u64, u64)> {
     Some((passed.parse().ok()?, failed.strip_suffix(" failed")?.parse().ok()?))
 }
 
-/// Runs it with its output shown, and counts what it found.
+/// Runs `debian-vm` with its output shown, and adds its results to the summary.
 pub(super) fn run(image: &Path, packages: &[PathBuf], summary: &mut Summary) -> Result<()> {
     let mut command = exec::privileged_with_environment(paths::target().join("debug/debian-vm"))?;
     command.arg(image).args(packages).stdin(Stdio::null()).stdout(Stdio::piped());
