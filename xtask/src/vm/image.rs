@@ -1,4 +1,4 @@
-//! The machine's disk: a minimal Debian, made from its packages, and kept until what it is made of changes.
+//! The machine's disk: a minimal Debian, made from Debian's packages, and kept until what the disk is made of changes.
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ const PACKAGES: [&str; 12] = [
     "zstd",
 ];
 
-/// What nobody reads there, but for the package's own.
+/// dpkg options that leave out what nobody reads in the machine, except for the documents of the package under test.
 const LEFT_OUT: [&str; 4] = [
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/locale/*",
@@ -42,7 +42,7 @@ const LEFT_OUT: [&str; 4] = [
     "path-include=/usr/share/doc/jit-agent/*",
 ];
 
-/// Files that are there before any package is.
+/// Files that are written before any package is installed.
 const FILES: [(&str, &str); 6] = [
     ("usr/local/sbin/channel", include_str!("guest/channel")),
     ("etc/systemd/system/channel.service", include_str!("guest/channel.service")),
@@ -53,14 +53,14 @@ const FILES: [(&str, &str); 6] = [
     ("etc/initramfs-tools/modules", "virtio_pci\nvirtio_blk\nvirtio_net\n"),
 ];
 
-/// What finishes the system.
+/// The script that finishes the system.
 const PREPARE: &str = include_str!("guest/prepare");
 
-/// Room for tests; the file is sparse.
+/// The disk's size, with room for tests. The file is sparse.
 const SIZE: &str = "1G";
 
-/// The image: a directory with `disk`, `vmlinuz` and `initrd`, made now if it isn't there. Remove the directory to have
-/// newer packages in it.
+/// Returns the image: a directory with `disk`, `vmlinuz` and `initrd`, which is made now if it is missing. Remove the
+/// directory to get an image with newer packages.
 pub(super) fn provide() -> Result<PathBuf> {
     let base = paths::cache()?.join("vm");
     let image = base.join(format!("{RELEASE}-{:016x}", recipe()));
@@ -88,7 +88,7 @@ pub(super) fn provide() -> Result<PathBuf> {
     anyhow::bail!("no mirror has what the image is made of: {}", failed.join("; "))
 }
 
-/// A number that changes with all that the image is made from, but for the versions of packages.
+/// A number that changes with everything that the image is made from, except for the versions of packages.
 fn recipe() -> u64 {
     let mut hasher = DefaultHasher::new();
     (RELEASE, PACKAGES, LEFT_OUT, FILES, PREPARE, SIZE, include_str!("image.rs")).hash(&mut hasher);
@@ -116,7 +116,7 @@ fn make(work: &Path, mirror: &str) -> Result<()> {
         .arg(&root)
         .arg(format!("deb [signed-by={KEYRING}] {mirror} {RELEASE} main"));
     exec::run(&mut bootstrap)?;
-    // Root has written these, and only root may read some of them.
+    // Root has written the system's files, and only root may read some of them.
     let disk = image.join("disk.unfinished");
     let mke2fs = paths::executable("mke2fs").context("there is no mke2fs: install e2fsprogs")?;
     exec::output(exec::privileged(mke2fs)?.args(["-q", "-t", "ext4", "-d"]).args([&root, &disk]).arg(SIZE))?;
