@@ -1,4 +1,4 @@
-//! One CPU changes the kernel's tables as fast as it can, while another lets the program judge packets.
+//! One CPU changes the kernel's tables as fast as it can, while another CPU lets the program judge packets.
 
 use std::{
     sync::{
@@ -17,25 +17,26 @@ use jit_agent::datapath::{
 use jit_common::reason::Reason;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Many runs in one call of the kernel leave the changes hardly a moment without one. Such a call begins with a grace
-/// period, so it has to be worth it.
+/// The number of runs in one call of the kernel. Many runs leave hardly a moment of the changes without a look-up. Such
+/// a call begins with a grace period, so it must have many runs to pay off.
 const MANY: u32 = 200_000;
-/// Single runs in between. They begin and end at every moment of a change, and let grace periods of others end.
+/// The number of single runs in between. Single runs begin and end at every moment of a change, and let grace periods
+/// of others end.
 const SINGLE: usize = 200;
 
-/// What was seen in the meantime.
+/// The observations of one call of [`watch`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// How many packets were judged.
+    /// The number of packets that were judged.
     pub looks: u64,
-    /// How often the changes were gone through.
+    /// The number of rounds of changes.
     pub rounds: u64,
-    /// The reasons under which packets were counted, with their numbers; the names are those of the counters.
+    /// The reasons under which packets were counted, with the number of packets. The names are those of the counters.
     pub reasons: Vec<(&'static str, u64)>,
 }
 
 impl Seen {
-    /// The packets that were not counted under one of these reasons: none, if all is well.
+    /// The packets that were not counted under one of these reasons; empty if all is well.
     #[must_use]
     pub fn other_than(&self, reasons: &[Reason]) -> Vec<(&'static str, u64)> {
         let expected = |name: &str| reasons.iter().any(|reason| reason.name() == name);
@@ -43,28 +44,31 @@ impl Seen {
     }
 }
 
-/// Whether this machine can do it; if not, says that `test` was skipped.
+/// Whether this machine has two CPUs for a race. If not, prints that the test, after which its thread is named, was
+/// skipped.
 #[must_use]
 #[expect(clippy::print_stdout, reason = "a skip must be seen")]
-pub fn can_race(test: &str) -> bool {
+pub fn can_race() -> bool {
     let can = two_cpus().is_some();
     if !can {
+        let thread = thread::current();
+        let test = thread.name().unwrap_or("a test without a name");
         println!("SKIP: {test}: changes and look-ups race on two CPUs, and this machine has one");
     }
     can
 }
 
-/// Two CPUs that this process may use, if there are as many.
+/// Two CPUs that this process may use, if there are two.
 fn two_cpus() -> Option<(usize, usize)> {
-    /// As it was before a thread bound itself to one of them.
+    /// The CPUs of the process before a thread bound itself to one of them.
     static AT_START: LazyLock<Option<CpuSet>> = LazyLock::new(|| sched_getaffinity(None).ok());
     let allowed = AT_START.as_ref()?;
     let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
     Some((cpus.next()?, cpus.next()?))
 }
 
-/// Goes through `changes` again and again, with the number of the round, until the program has judged about `looks`
-/// packets on the other of two CPUs, the frames in turn. There must be no other traffic at the program.
+/// Repeats `changes`, with the number of the round, until the program has judged about `looks` packets on the other of
+/// two CPUs. The program judges the frames in turn, and must get no other packets.
 ///
 /// # Errors
 /// A change or a run fails, the counters don't add up to the packets, or there is only one CPU.
@@ -74,7 +78,7 @@ pub fn watch(
     looks: u64,
     mut changes: impl FnMut(&mut XdpDatapath, u64) -> Result<()>,
 ) -> Result<Seen> {
-    /// Those who watch in parallel would take the CPUs from each other, and see less.
+    /// Parallel calls would take the CPUs from each other, and observe less.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (here, there) = two_cpus().context("this needs two CPUs")?;
@@ -126,8 +130,8 @@ fn look(runner: &Runner, cpu: usize, frames: &[Vec<u8>], stop: &AtomicBool, judg
     Ok(())
 }
 
-/// Lets timers fire on the CPU that looks up. A look-up takes less time than a change, so only one that is interrupted
-/// meets the next change on its way.
+/// Makes timers fire on the CPU that looks up. A look-up takes less time than a change, so only a look-up that is
+/// interrupted meets the next change on its way.
 fn interrupt(cpu: usize, stop: &AtomicBool) -> Result<()> {
     bind(cpu)?;
     while !stop.load(Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! Keys come and go as fast as one CPU can make them, while the program looks up others on a second one: not one packet
-//! is judged by the deadline of another key, and none is dropped whose key stays.
+//! Keys are added and removed as fast as one CPU can do so, while the program looks up other keys on a second CPU. No
+//! packet is judged by the deadline of another key, and no packet is dropped whose key stays.
 //!
 //! The kernel reuses the element of a deleted key at once, and a look-up that is under way then reads what belongs to
 //! another key. The agent reuses a slot only after all programs that may hold its number have ended.
@@ -25,7 +25,7 @@ use jit_tests::{
 
 const PORT: u16 = 22;
 const LOOKS: u64 = 4_000_000;
-/// A deadline that was over before the test began.
+/// A deadline that passed before the test began.
 const OVER: BootTime = BootTime(1);
 
 fn entry(source: &str) -> Result<EntryKey> {
@@ -51,8 +51,8 @@ fn datapath(sandbox: &Sandbox) -> Result<XdpDatapath> {
     Ok(datapath)
 }
 
-/// Grants, extends, shortens, lets expire and revokes the neighbours of those who are watched. What one of them gives
-/// back, the next one takes.
+/// Grants, extends, shortens, lets expire and revokes the neighbours of the watched sources. Each neighbour takes the
+/// slots and elements that another one has just given back.
 fn churn(datapath: &mut dyn Datapath, neighbours: &[(EntryKey, EntryKey)]) -> Result<()> {
     for (one, other) in neighbours {
         datapath.set(one, ahead())?;
@@ -69,8 +69,8 @@ fn churn(datapath: &mut dyn Datapath, neighbours: &[(EntryKey, EntryKey)]) -> Re
     Ok(())
 }
 
-/// Hosts and prefixes on both sides of those who are watched; the prefixes make the kernel add and remove nodes above
-/// the watched ones.
+/// Hosts and prefixes on both sides of the watched sources. The prefixes make the kernel add and remove nodes above the
+/// watched nodes.
 fn neighbours() -> Result<Vec<(EntryKey, EntryKey)>> {
     let mut pairs = Vec::new();
     for n in 0..8 {
@@ -89,7 +89,7 @@ fn expect_only(seen: &Seen, reasons: &[Reason]) -> Result<()> {
 
 #[test]
 fn a_grant_that_stays_admits_every_packet_while_its_neighbours_come_and_go() -> Result<()> {
-    if !can_race("a_grant_that_stays_admits_every_packet_while_its_neighbours_come_and_go") {
+    if !can_race() {
         return Ok(());
     }
     let sandbox = Sandbox::new()?;
@@ -105,12 +105,12 @@ fn a_grant_that_stays_admits_every_packet_while_its_neighbours_come_and_go() -> 
 
 #[test]
 fn an_expired_key_admits_no_packet_while_a_live_one_takes_its_place() -> Result<()> {
-    if !can_race("an_expired_key_admits_no_packet_while_a_live_one_takes_its_place") {
+    if !can_race() {
         return Ok(());
     }
     let sandbox = Sandbox::new()?;
     let mut datapath = datapath(&sandbox)?;
-    // The kernel reuses the elements of host tables at once, those of prefix tables after a grace period.
+    // The kernel reuses an element of a host table at once, and an element of a prefix table after a grace period.
     for (expired, live, source, looks) in [
         ("192.0.2.8/32", "192.0.2.100/32", "192.0.2.8", 3 * LOOKS),
         ("2001:db8::8/128", "2001:db8::a0/128", "2001:db8::8", 3 * LOOKS),
@@ -132,7 +132,7 @@ fn an_expired_key_admits_no_packet_while_a_live_one_takes_its_place() -> Result<
 
 #[test]
 fn an_expired_key_that_stays_and_an_absent_one_admit_no_packet_while_their_neighbours_come_and_go() -> Result<()> {
-    if !can_race("an_expired_key_that_stays_and_an_absent_one_admit_no_packet_while_their_neighbours_come_and_go") {
+    if !can_race() {
         return Ok(());
     }
     let sandbox = Sandbox::new()?;
@@ -148,12 +148,12 @@ fn an_expired_key_that_stays_and_an_absent_one_admit_no_packet_while_their_neigh
 
 #[test]
 fn a_slot_that_is_taken_again_soon_admits_nobody_by_its_former_key() -> Result<()> {
-    if !can_race("a_slot_that_is_taken_again_soon_admits_nobody_by_its_former_key") {
+    if !can_race() {
         return Ok(());
     }
     let sandbox = Sandbox::new()?;
     let mut datapath = datapath(&sandbox)?;
-    // All slots but a few are taken, so that those few go round.
+    // All slots but a few are taken, so that those few are reused again and again.
     let left = 64;
     for n in 0..SLOTS - left {
         let source = if n < ENTRIES - left {

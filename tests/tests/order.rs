@@ -1,6 +1,6 @@
-//! The order in which the kernel's tables change, with packets flowing: while entries open and close around a source, a
-//! source that is admitted before and after loses no packet, and one that is admitted neither before nor after gains
-//! none.
+//! The order in which the kernel's tables change, with packets flowing. While entries open and close around a source, a
+//! source that is admitted before and after a change loses no packet, and a source that is admitted neither before nor
+//! after gains no packet.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -22,28 +22,28 @@ use jit_tests::{
 };
 
 const PORT: u16 = 22;
-/// For each story and address family.
+/// Packets to judge for each scenario and address family.
 const LOOKS: u64 = 1_000_000;
 
-/// One act upon the grants, which are numbered as they please.
+/// A change to the grants. The numbers of grants are arbitrary.
 #[derive(Clone, Copy)]
-enum Act {
-    /// A grant for a source, which lasts for so many minutes. One of no minutes is over from the start.
+enum Step {
+    /// Opens a grant for a source, which lasts for so many minutes. A grant of 0 minutes is expired from the start.
     Open(i64, Prefix, u64),
-    /// Another end for it.
-    Last(i64, u64),
+    /// Gives a grant another end.
+    SetEnd(i64, u64),
     Close(i64),
 }
-use Act::{Close, Last, Open};
+use Step::{Close, Open, SetEnd};
 
-/// A source, nested in those below it.
+/// A source, nested in the wider sources below.
 #[derive(Clone, Copy)]
 enum Prefix {
     Watched,
     Neighbour,
-    /// Holds the watched one and not the neighbour.
+    /// Holds the watched source but not the neighbour.
     Inner,
-    /// Holds the neighbour and not the watched one.
+    /// Holds the neighbour but not the watched source.
     Beside,
     Middle,
     Outer,
@@ -78,121 +78,129 @@ enum Family {
     V6,
 }
 
-/// What stands at first, and what then happens over and over and ends where it began.
-struct Story {
+/// The grants at first, and the changes of one round, which is repeated and ends where it began.
+struct Scenario {
     name: &'static str,
-    at_first: &'static [Act],
-    round: &'static [Act],
+    at_first: &'static [Step],
+    round: &'static [Step],
 }
 
 /// The watched source is admitted all the time.
-const ADMITTED: [Story; 7] = [
-    Story {
+const ADMITTED: [Scenario; 7] = [
+    Scenario {
         name: "its own grant moves",
         at_first: &[Open(1, Watched, 60)],
-        round: &[Last(1, 120), Last(1, 30), Last(1, 60)],
+        round: &[SetEnd(1, 120), SetEnd(1, 30), SetEnd(1, 60)],
     },
-    Story {
+    Scenario {
         name: "its host comes and goes within a prefix",
         at_first: &[Open(1, Middle, 60)],
-        round: &[Open(2, Watched, 30), Last(2, 90), Close(2), Open(3, Watched, 0), Close(3)],
+        round: &[Open(2, Watched, 30), SetEnd(2, 90), Close(2), Open(3, Watched, 0), Close(3)],
     },
-    Story {
+    Scenario {
         name: "a prefix comes and goes around its host",
         at_first: &[Open(1, Watched, 60)],
         round: &[Open(2, Middle, 30), Close(2), Open(3, Middle, 0), Close(3)],
     },
-    Story {
+    Scenario {
         name: "an inner prefix comes and goes within outer ones",
         at_first: &[Open(1, Outer, 60), Open(2, Middle, 30)],
-        round: &[Open(3, Inner, 10), Last(3, 90), Close(3), Open(4, Inner, 0), Close(4)],
+        round: &[Open(3, Inner, 10), SetEnd(3, 90), Close(3), Open(4, Inner, 0), Close(4)],
     },
-    Story {
+    Scenario {
         name: "outer prefixes come and go around an inner one",
         at_first: &[Open(1, Inner, 60)],
         round: &[
             Open(2, Outer, 30),
             Open(3, Middle, 90),
-            Last(2, 120),
+            SetEnd(2, 120),
             Close(2),
             Close(3),
             Open(4, Middle, 0),
             Close(4),
         ],
     },
-    Story {
+    Scenario {
         name: "a prefix comes and goes between an expired inner and an outer one",
         at_first: &[Open(1, Everybody, 60), Open(2, Inner, 0)],
-        round: &[Open(3, Middle, 30), Last(3, 90), Last(3, 0), Close(3)],
+        round: &[Open(3, Middle, 30), SetEnd(3, 90), SetEnd(3, 0), Close(3)],
     },
-    Story {
+    Scenario {
         name: "an expired inner prefix is swept while the outer one is extended and shortened",
         at_first: &[Open(1, Outer, 60)],
-        round: &[Open(2, Inner, 0), Last(1, 120), Close(2), Open(3, Middle, 0), Last(1, 30), Close(3), Last(1, 60)],
+        round: &[
+            Open(2, Inner, 0),
+            SetEnd(1, 120),
+            Close(2),
+            Open(3, Middle, 0),
+            SetEnd(1, 30),
+            Close(3),
+            SetEnd(1, 60),
+        ],
     },
 ];
 
 /// The watched source is admitted all the time, first by one grant and then by another.
-const ADMITTED_IN_TURN: [Story; 2] = [
-    Story {
+const ADMITTED_IN_TURN: [Scenario; 2] = [
+    Scenario {
         name: "inner and outer prefix take turns",
         at_first: &[Open(1, Outer, 60)],
         round: &[Open(2, Inner, 30), Close(1), Open(1, Outer, 60), Close(2)],
     },
-    Story {
+    Scenario {
         name: "host and prefix take turns as the port's only entries",
         at_first: &[Open(1, Watched, 60)],
         round: &[Open(2, Middle, 60), Close(1), Open(1, Watched, 60), Close(2)],
     },
 ];
 
-/// The watched source is admitted at no time.
-const SHUT: [Story; 5] = [
-    Story {
+/// The watched source is never admitted.
+const NEVER_ADMITTED: [Scenario; 5] = [
+    Scenario {
         name: "a host comes and goes beside it as the port's only entry",
         at_first: &[],
         round: &[Open(1, Neighbour, 60), Close(1)],
     },
-    Story {
+    Scenario {
         name: "a prefix comes and goes beside it as the port's only entry",
         at_first: &[],
-        round: &[Open(1, Beside, 60), Last(1, 90), Close(1)],
+        round: &[Open(1, Beside, 60), SetEnd(1, 90), Close(1)],
     },
-    Story {
+    Scenario {
         name: "its own grant comes and goes too late, and others take its place",
         at_first: &[],
         round: &[Open(1, Watched, 0), Close(1), Open(2, Neighbour, 60), Open(1, Watched, 0), Close(2), Close(1)],
     },
-    Story {
+    Scenario {
         name: "prefixes around it come and go too late, with a live one within them",
         at_first: &[Open(1, Outer, 0)],
         round: &[Open(2, Beside, 60), Open(3, Middle, 0), Close(2), Open(2, Beside, 60), Close(3), Close(2)],
     },
-    Story {
+    Scenario {
         name: "the expired prefixes around it come and go in turn",
         at_first: &[Open(1, Middle, 0)],
         round: &[Open(2, Inner, 0), Close(1), Open(3, Beside, 60), Open(1, Middle, 0), Close(2), Close(3)],
     },
 ];
 
-/// The book, and the kernel that follows it.
-struct Stage {
+/// The grant book, whose changes go to the kernel.
+struct GrantBook {
     book: Book,
     family: Family,
     /// The moment from which minutes count.
     start: BootTime,
 }
 
-impl Stage {
-    fn act(&mut self, datapath: &mut XdpDatapath, act: Act) -> Result<()> {
+impl GrantBook {
+    fn apply(&mut self, datapath: &mut XdpDatapath, step: Step) -> Result<()> {
         let after = |minutes: u64| self.start.after(Duration::from_secs(60 * minutes));
-        let changes = match act {
+        let changes = match step {
             Open(id, prefix, minutes) => {
                 let source: IpNet = prefix.text(self.family).parse()?;
                 let port = PortId { number: PORT, protocol: Protocol::Tcp };
                 self.book.insert(LiveGrant { id: GrantId(id), port, source, end: after(minutes) })?
             }
-            Last(id, minutes) => {
+            SetEnd(id, minutes) => {
                 let end = after(minutes);
                 self.book.set_end(GrantId(id), end).context("no such grant")?
             }
@@ -208,10 +216,10 @@ impl Stage {
     }
 }
 
-/// Tells the stories one after the other, with packets from the watched source, which must be counted under `reasons`
-/// alone.
-fn tell(name: &str, stories: &[Story], reasons: &[Reason]) -> Result<()> {
-    if !can_race(name) {
+/// Runs the scenarios one after the other, with packets from the watched source. These must be counted under `reasons`
+/// only.
+fn check_scenarios(scenarios: &[Scenario], reasons: &[Reason]) -> Result<()> {
+    if !can_race() {
         return Ok(());
     }
     let sandbox = Sandbox::new()?;
@@ -219,19 +227,19 @@ fn tell(name: &str, stories: &[Story], reasons: &[Reason]) -> Result<()> {
     let ports = vec![ProtectedPort::new(PORT, Transport::Tcp)];
     datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
     let mut wrong = Vec::new();
-    for (story, family) in stories.iter().flat_map(|story| [(story, Family::V4), (story, Family::V6)]) {
+    for (scenario, family) in scenarios.iter().flat_map(|scenario| [(scenario, Family::V4), (scenario, Family::V6)]) {
         let watched: IpAddr = Watched.text(family).parse::<IpNet>()?.addr();
         let frames = [frame(watched, PORT, Transport::Tcp)];
-        let mut stage = Stage { book: Book::new(), family, start: SystemClock.boot() };
-        story.at_first.iter().try_for_each(|act| stage.act(&mut datapath, *act))?;
+        let mut grants = GrantBook { book: Book::new(), family, start: SystemClock.boot() };
+        scenario.at_first.iter().try_for_each(|step| grants.apply(&mut datapath, *step))?;
         let seen = watch(&mut datapath, &frames, LOOKS, |datapath, _| {
-            story.round.iter().try_for_each(|act| stage.act(datapath, *act))
+            scenario.round.iter().try_for_each(|step| grants.apply(datapath, *step))
         })
-        .with_context(|| format!("{}, {family:?}", story.name))?;
-        ensure!(seen.rounds > 0, "{}, {family:?}: nothing happened", story.name);
+        .with_context(|| format!("{}, {family:?}", scenario.name))?;
+        ensure!(seen.rounds > 0, "{}, {family:?}: nothing happened", scenario.name);
         let other = seen.other_than(reasons);
         if !other.is_empty() {
-            wrong.push(format!("{}, {family:?}: {other:?} of {seen:?}", story.name));
+            wrong.push(format!("{}, {family:?}: {other:?} of {seen:?}", scenario.name));
         }
         for (entry, _) in datapath.entries()? {
             datapath.remove(&entry, None)?;
@@ -243,20 +251,17 @@ fn tell(name: &str, stories: &[Story], reasons: &[Reason]) -> Result<()> {
 
 #[test]
 fn a_source_that_is_admitted_before_and_after_each_change_loses_no_packet() -> Result<()> {
-    let name = "a_source_that_is_admitted_before_and_after_each_change_loses_no_packet";
-    tell(name, &ADMITTED, &[Reason::HostGrant, Reason::PrefixGrant])
+    check_scenarios(&ADMITTED, &[Reason::HostGrant, Reason::PrefixGrant])
 }
 
-/// One look-up reads several tables in turn. Each change is right for a look-up that it meets; two of them, the opening of
-/// one grant and the closing of another, are as long as they don't meet the same one.
+/// One look-up reads several tables in turn. A look-up that meets a single change is judged correctly. Two changes, the
+/// opening of one grant and the closing of another, are harmless as long as no look-up meets both.
 #[test]
 fn a_source_that_one_grant_admits_after_another_loses_no_packet() -> Result<()> {
-    let name = "a_source_that_one_grant_admits_after_another_loses_no_packet";
-    tell(name, &ADMITTED_IN_TURN, &[Reason::HostGrant, Reason::PrefixGrant])
+    check_scenarios(&ADMITTED_IN_TURN, &[Reason::HostGrant, Reason::PrefixGrant])
 }
 
 #[test]
 fn a_source_that_is_admitted_neither_before_nor_after_each_change_gains_no_packet() -> Result<()> {
-    let name = "a_source_that_is_admitted_neither_before_nor_after_each_change_gains_no_packet";
-    tell(name, &SHUT, &[Reason::NoGrant, Reason::GrantExpired])
+    check_scenarios(&NEVER_ADMITTED, &[Reason::NoGrant, Reason::GrantExpired])
 }
