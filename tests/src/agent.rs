@@ -8,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{Config, Namespace, Outcome, PATIENCE, Process, Program, Response, Sandbox, Stream, api};
 
-/// A `jit-agent` in a namespace; its files belong to its name, which is the namespace's unless it was given another. Dropping it kills
-/// the daemon; what it pinned stays until [`Agent::unload`] or the end of the sandbox.
+/// A `jit-agent` in a namespace. Its files are named after the agent, which has the namespace's name unless it was
+/// given another. Dropping the value kills the daemon; what the daemon pinned stays until [`Agent::unload`] or the end
+/// of the sandbox.
 pub struct Agent {
     sandbox: Sandbox,
     namespace: Namespace,
@@ -23,7 +24,7 @@ impl Agent {
     /// Writes the configuration, starts the daemon, and returns when it has reported that it is ready.
     ///
     /// # Errors
-    /// When the binaries aren't built, or the daemon doesn't get ready; the text shows its output.
+    /// The binaries aren't built, or the daemon doesn't get ready; the text shows the daemon's output.
     pub fn start(sandbox: &Sandbox, namespace: &Namespace, config: Config) -> Result<Self> {
         let mut agent = Self::prepare(sandbox, namespace, config)?;
         agent.launch()?;
@@ -33,15 +34,15 @@ impl Agent {
     /// Writes the configuration only. `socket`, `state_dir` and `bpffs_dir` point into the sandbox unless set.
     ///
     /// # Errors
-    /// When the configuration can't be written.
+    /// The configuration can't be written.
     pub fn prepare(sandbox: &Sandbox, namespace: &Namespace, config: Config) -> Result<Self> {
         Self::prepare_named(sandbox, namespace, namespace.name(), config)
     }
 
-    /// The same under a name of its own: for a second one in the same namespace.
+    /// Like [`Agent::prepare`], but under another name: for a second agent in the same namespace.
     ///
     /// # Errors
-    /// When the name is taken, or the configuration can't be written.
+    /// The name is taken, or the configuration can't be written.
     pub fn prepare_named(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: Config) -> Result<Self> {
         let dir = sandbox.path(&format!("agent-{name}"));
         fs::create_dir(&dir).with_context(|| format!("cannot make {}: two agents of one name?", dir.display()))?;
@@ -51,10 +52,10 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Replaces the configuration file; a running daemon isn't told.
+    /// Replaces the configuration file; a running daemon isn't notified.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// The file can't be written.
     pub fn configure(&self, config: Config) -> Result<()> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let config = config
@@ -77,13 +78,13 @@ impl Agent {
         self.dir.join("agent.sock")
     }
 
-    /// The directory of its store.
+    /// The directory of the agent's store.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
     }
 
-    /// The directory of its pins.
+    /// The directory of the agent's pins.
     #[must_use]
     pub fn bpffs_dir(&self) -> PathBuf {
         self.sandbox.bpffs().join(format!("jit-agent-{}", self.name))
@@ -92,7 +93,7 @@ impl Agent {
     /// Starts the daemon without waiting for anything: for tests in which it should refuse to start.
     ///
     /// # Errors
-    /// When the binary isn't built or can't be executed.
+    /// The binary isn't built or can't be executed.
     pub fn spawn(&mut self) -> Result<Process> {
         self.starts += 1;
         let notify = self.dir.join(format!("notify-{}", self.starts));
@@ -102,7 +103,7 @@ impl Agent {
     /// Starts the daemon, which must not be running, and returns when it is ready.
     ///
     /// # Errors
-    /// When it ends or isn't ready in time; the text shows its output.
+    /// The daemon ends or isn't ready in time; the text shows its output.
     pub fn launch(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the agent already runs: stop or kill it first");
         let process = self.spawn()?;
@@ -114,7 +115,7 @@ impl Agent {
     /// The running daemon.
     ///
     /// # Errors
-    /// When it was not started, or was stopped or killed.
+    /// The daemon was not started, or was stopped or killed.
     pub fn process(&self) -> Result<&Process> {
         self.process.as_ref().context("the agent isn't running")
     }
@@ -122,7 +123,7 @@ impl Agent {
     /// Ends the daemon with SIGTERM.
     ///
     /// # Errors
-    /// When it isn't running or doesn't end.
+    /// The daemon isn't running or doesn't end.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         let process = self.process.take().context("the agent isn't running")?;
         process.terminate(PATIENCE)
@@ -136,7 +137,7 @@ impl Agent {
     /// Stops the daemon and starts it again.
     ///
     /// # Errors
-    /// When it doesn't end with status 0, or doesn't get ready again.
+    /// The daemon doesn't end with status 0, or doesn't get ready again.
     pub fn restart(&mut self) -> Result<()> {
         let status = self.stop()?;
         ensure!(status.success(), "the stopped agent ended with {status}");
@@ -146,7 +147,7 @@ impl Agent {
     /// Runs `jit-agent unload`.
     ///
     /// # Errors
-    /// When it can't be executed. Its exit status isn't looked at.
+    /// The command can't be executed. Its exit status isn't checked.
     pub fn unload(&self) -> Result<Outcome> {
         self.subcommand("unload")
     }
@@ -154,7 +155,7 @@ impl Agent {
     /// Removes the program and its tables, and nothing else: the next start makes new ones, as after a reboot.
     ///
     /// # Errors
-    /// When they can't be removed.
+    /// The program or the tables can't be removed.
     pub fn lose_pins(&self) -> Result<()> {
         self.unload()?.success()?;
         fs::remove_file(self.state_dir().join("unloaded")).context("cannot remove the mark of unloading")
@@ -163,7 +164,7 @@ impl Agent {
     /// Runs another subcommand of `jit-agent`, such as `check`, with the configuration file.
     ///
     /// # Errors
-    /// When it can't be executed. Its exit status isn't looked at.
+    /// The command can't be executed. Its exit status isn't checked.
     pub fn subcommand(&self, name: &str) -> Result<Outcome> {
         self.program(name)?.run_in(&self.namespace, PATIENCE)
     }
@@ -171,7 +172,7 @@ impl Agent {
     /// Runs `jitctl --socket … ARGS` as root.
     ///
     /// # Errors
-    /// When it can't be executed. Its exit status isn't looked at: see [`Outcome::success`].
+    /// `jitctl` can't be executed. Its exit status isn't checked: see [`Outcome::success`].
     pub fn jitctl(&self, args: &[&str]) -> Result<Outcome> {
         self.client(args)?.run_in(&self.namespace, PATIENCE)
     }
@@ -179,25 +180,25 @@ impl Agent {
     /// Runs `jitctl` as another user of the sandbox, like `alice`.
     ///
     /// # Errors
-    /// As [`Agent::jitctl`].
+    /// The errors of [`Agent::jitctl`].
     pub fn jitctl_as(&self, user: &str, args: &[&str]) -> Result<Outcome> {
         let program = Program::new_as(user, self.sandbox.binary("jitctl")?);
         program.arg("--socket").arg(self.socket()).args(args).run_in(&self.namespace, PATIENCE)
     }
 
-    /// Runs `jitctl` as a user of the sandbox that another one became after logging in, as by `sudo`.
+    /// Runs `jitctl` as a user of the sandbox after another user logged in and became this user, as by `sudo`.
     ///
     /// # Errors
-    /// As [`Agent::jitctl`].
+    /// The errors of [`Agent::jitctl`].
     pub fn jitctl_after_login(&self, login_uid: u32, user: &str, args: &[&str]) -> Result<Outcome> {
         let program = Program::new_as_after_login(login_uid, user, self.sandbox.binary("jitctl")?);
         program.arg("--socket").arg(self.socket()).args(args).run_in(&self.namespace, PATIENCE)
     }
 
-    /// `jitctl --socket … ARGS`, to be run by the caller: in the background, or with an environment.
+    /// The command `jitctl --socket … ARGS`, which the caller runs: in the background, or with an environment.
     ///
     /// # Errors
-    /// When it isn't built.
+    /// `jitctl` isn't built.
     pub fn client(&self, args: &[&str]) -> Result<Program> {
         Ok(Program::new(self.sandbox.binary("jitctl")?).arg("--socket").arg(self.socket()).args(args))
     }
@@ -205,15 +206,15 @@ impl Agent {
     /// Sends one HTTP request to the agent's socket, as root. `body` is sent as JSON.
     ///
     /// # Errors
-    /// When no answer comes. An answer of any status is returned.
+    /// No answer comes. An answer of any status is returned.
     pub fn api(&self, method: &str, path: &str, body: Option<&serde_json::Value>) -> Result<Response> {
         self.api_raw(method, path, &[], body.map(ToString::to_string))
     }
 
-    /// The same with headers, and a body that need not be JSON.
+    /// Like [`Agent::api`], but with headers, and with a body that need not be JSON.
     ///
     /// # Errors
-    /// As [`Agent::api`].
+    /// The errors of [`Agent::api`].
     pub fn api_raw(
         &self,
         method: &str,

@@ -29,14 +29,14 @@ impl Response {
     /// The body read as JSON.
     ///
     /// # Errors
-    /// When it isn't JSON.
+    /// The body isn't JSON.
     pub fn json(&self) -> Result<serde_json::Value> {
         serde_json::from_str(&self.body)
             .with_context(|| format!("the answer (status {}) is no JSON, but '{}'", self.status, self.body))
     }
 }
 
-/// One request on a connection of its own, from this process: the peer is root.
+/// Sends one request on a connection of its own, from this process: the peer is root.
 pub(crate) fn call(
     socket: &Path,
     method: &str,

@@ -1,4 +1,4 @@
-//! What a child process has said so far, line by line, and waiting for more of it without polling.
+//! The output of a child process so far, line by line, and waiting for more output without polling.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where a line came from.
+/// The source of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -39,7 +39,7 @@ struct State {
 }
 
 impl State {
-    /// Neither lines nor an exit status can follow any more.
+    /// Whether neither lines nor an exit status can follow any more.
     fn complete(&self) -> bool {
         self.exit.is_some() && self.open_pipes == 0
     }
@@ -57,7 +57,7 @@ impl State {
 }
 
 impl Capture {
-    /// Reads `pipe` to its end on a thread of its own.
+    /// Reads `pipe` to its end, on a thread of its own.
     pub(crate) fn read_lines(&self, stream: Stream, pipe: impl Read + Send + 'static) {
         self.lock().open_pipes += 1;
         let capture = self.clone();
@@ -97,8 +97,8 @@ impl Capture {
         self.lock().lines.len()
     }
 
-    /// Waits for a line that contains `wanted` among those from number `from` on. `None` when the time is over or
-    /// no more lines can come.
+    /// Waits for a line that contains `wanted` among those from number `from` on. `None` when the time is over or no
+    /// more lines can follow.
     pub(crate) fn wait_for_line(&self, from: usize, stream: Stream, wanted: &str, within: Duration) -> Option<String> {
         let find = |state: &State| {
             let mut lines = state.lines.iter().skip(from);
@@ -114,7 +114,7 @@ impl Capture {
         if done(&state) { state.exit } else { None }
     }
 
-    /// Everything for a person who wants to know why a test failed.
+    /// All output, for a person who wants to know why a test failed.
     pub(crate) fn report(&self) -> String {
         let state = self.lock();
         let mut report = match state.exit {

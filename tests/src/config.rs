@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-/// An agent configuration. The paths in it are added when the agent is prepared.
+/// An agent configuration. The agent adds the paths of its files when it is prepared.
 #[derive(Clone, Debug)]
 pub struct Config {
     table: Table,
@@ -16,20 +16,20 @@ impl Config {
         empty.set("mode", "enforce").set("interfaces", vec![Value::from(interface)])
     }
 
-    /// The same with a list of interfaces.
+    /// `mode = "enforce"` on a list of interfaces, with the default ports.
     #[must_use]
     pub fn interfaces(self, interfaces: &[&str]) -> Self {
         self.set("interfaces", interfaces.iter().map(|name| Value::from(*name)).collect::<Vec<_>>())
     }
 
-    /// Sets a top-level key, known or not: tests of refused configurations need wrong ones too.
+    /// Sets a top-level key, known or unknown: tests of refused configurations need wrong keys too.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.table.insert(key.to_owned(), value.into());
         self
     }
 
-    /// Adds a `[[port]]` table. The first one replaces the default ports.
+    /// Adds a `[[port]]` table. The first table replaces the default ports.
     #[must_use]
     pub fn port(mut self, port: Port) -> Self {
         let ports = self.table.entry("port").or_insert_with(|| Value::Array(Vec::new()));

@@ -1,4 +1,4 @@
-//! The agent's own counters as evidence: that nothing came back doesn't show who dropped it.
+//! The agent's own counters as evidence: a missing answer alone does not show what dropped the packet.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -6,26 +6,26 @@ use serde_json::Value;
 use crate::{Agent, Namespace, Reach, SILENCE, tcp_connects};
 
 impl Agent {
-    /// How many packets have been counted for `reason` while enforcing, such as `no_grant`.
+    /// The number of packets that were counted for `reason`, such as `no_grant`, while enforcing.
     ///
     /// # Errors
-    /// When the agent doesn't answer, or its status has no counters.
+    /// The agent doesn't answer, or its status has no counters.
     pub fn counted(&self, reason: &str) -> Result<u64> {
         sum(&self.api("GET", "/v1/status", None)?.json()?, "reason", reason)
     }
 
-    /// How many packets have been dropped, for any reason.
+    /// The number of packets that were dropped, for any reason.
     ///
     /// # Errors
-    /// As [`Agent::counted`].
+    /// The errors of [`Agent::counted`].
     pub fn dropped(&self) -> Result<u64> {
         sum(&self.api("GET", "/v1/status", None)?.json()?, "verdict", "drop")
     }
 
-    /// Tries a TCP connection, which must meet silence, and that must be the agent's doing: `reason` is counted.
+    /// Tries a TCP connection, which must get no answer. The agent must have dropped the packets: `reason` is counted.
     ///
     /// # Errors
-    /// When there is an answer, or the packets were not counted.
+    /// There is an answer, or the packets were not counted.
     pub fn expect_drop(&self, client: &Namespace, from: &str, to: &str, reason: &str) -> Result<()> {
         let before = self.counted(reason)?;
         let reach = tcp_connects(client, from, to, SILENCE)?;
@@ -36,7 +36,7 @@ impl Agent {
     }
 }
 
-/// Adds up the packets of the counters of enforcement whose `field` is `wanted`. One that isn't listed is zero.
+/// Adds up the packets of the counters of enforcement whose `field` is `wanted`. A counter that isn't listed is zero.
 fn sum(status: &Value, field: &str, wanted: &str) -> Result<u64> {
     let counters = status["counters"].as_array().with_context(|| format!("no `counters` in {status}"))?;
     let matching = counters.iter().filter(|counter| counter["mode"] == "enforce" && counter[field] == wanted);

@@ -17,10 +17,10 @@
 //! }
 //! ```
 //!
-//! Nothing has a name outside the test: namespaces are anonymous, mounts private to the test's thread, and every
-//! child is killed by the kernel when that thread ends. So a crashed or interrupted run leaves nothing behind, and
-//! tests may run in parallel. All of it belongs to the thread that made it: a sandbox, a namespace and an agent can't
-//! be sent to another one.
+//! Nothing has a name outside the test: namespaces are anonymous, mounts are private to the test's thread, and the
+//! kernel kills every child when that thread ends. So a crashed or interrupted run leaves nothing behind, and tests may
+//! run in parallel. A sandbox, a namespace and an agent belong to the thread that created them, and can't be sent to
+//! another thread.
 
 mod agent;
 mod api;
@@ -64,6 +64,6 @@ pub use tun::{Tun, datagram};
 /// The longest wait for something that should happen; reached only when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The wait after which a probe without an answer counts as dropped. Long against a round trip over a veth
-/// (microseconds), short against the first retransmission (one second).
+/// The wait after which a probe without an answer counts as dropped. The wait is long against a round trip over a veth
+/// (microseconds), and short against the first retransmission (one second).
 pub const SILENCE: Duration = Duration::from_millis(300);

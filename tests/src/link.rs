@@ -1,4 +1,4 @@
-//! Cables between namespaces: veth pairs with addresses.
+//! Links between namespaces: veth pairs with addresses.
 
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -13,7 +13,7 @@ impl Namespace {
     /// Runs the `ip` tool in this namespace; `arguments` are separated by spaces.
     ///
     /// # Errors
-    /// When it is missing or fails.
+    /// The tool is missing or fails.
     pub fn ip(&self, arguments: &str) -> Result<Outcome> {
         let program = Program::new("ip").args(arguments.split_whitespace());
         let outcome = program.run_in(self, PATIENCE).context("the package iproute2 is needed")?;
@@ -21,7 +21,7 @@ impl Namespace {
     }
 }
 
-/// A veth pair to be made between two namespaces.
+/// A veth pair that will join two namespaces.
 pub struct Link<'a> {
     ends: [End<'a>; 2],
     mtu: Option<u32>,
@@ -62,10 +62,10 @@ impl<'a> Link<'a> {
         self
     }
 
-    /// Makes the pair, and returns when both ends have a carrier and usable addresses.
+    /// Creates the pair, and returns when both ends have a carrier and usable addresses.
     ///
     /// # Errors
-    /// When the `ip` tool fails, or an end doesn't come up.
+    /// The `ip` tool fails, or an end doesn't come up.
     pub fn up(self) -> Result<()> {
         let [a, b] = &self.ends;
         let mtu = self.mtu.map(|mtu| format!("mtu {mtu}")).unwrap_or_default();
@@ -77,7 +77,7 @@ impl<'a> Link<'a> {
         ))?;
         for end in &self.ends {
             for address in &end.addresses {
-                // Duplicate address detection would hold an IPv6 address back for a second.
+                // Duplicate address detection would delay an IPv6 address by a second.
                 let nodad = if address.contains(':') { "nodad" } else { "" };
                 end.namespace.ip(&format!("address add {address} dev {} {nodad}", end.device))?;
             }
@@ -114,22 +114,22 @@ impl End<'_> {
             let left = deadline.saturating_duration_since(Instant::now());
             ensure!(!left.is_zero(), "{} did not come up in {PATIENCE:?}: {}", self.device, shown.stdout);
             set_socket_timeout(news, Timeout::Recv, Some(left))?;
-            // Neither the message nor a lost one matters: the state is read anew.
+            // Neither the message nor a lost one matters: the state is read again.
             let _ = recv(news, &mut [0; 16], RecvFlags::TRUNC);
         }
     }
 }
 
-/// The usual set-up: a sandbox, and a server and a client joined by a veth.
+/// The usual setup: a sandbox, and a server and a client joined by a veth.
 ///
 /// The server has 192.0.2.1, 2001:db8::1 and 2001:db8:1::1; the client 192.0.2.10, 192.0.2.11, 2001:db8::10,
 /// 2001:db8::11 and 2001:db8:1::10, in a /24 and two /64 (documentation prefixes, RFC 5737 and RFC 3849).
 pub struct Topology {
     /// The private mounts.
     pub sandbox: Sandbox,
-    /// Where the agent and the services run.
+    /// The namespace of the agent and the services.
     pub server: Namespace,
-    /// Where probes come from.
+    /// The namespace from which probes are sent.
     pub client: Namespace,
     /// The server's network device, `srv0`.
     pub server_device: String,
@@ -138,10 +138,10 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Makes it.
+    /// Creates the sandbox, the namespaces and the link.
     ///
     /// # Errors
-    /// Without root, or when a part can't be made.
+    /// The process is not root, or a part can't be created.
     pub fn new() -> Result<Self> {
         let sandbox = Sandbox::new()?;
         let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);

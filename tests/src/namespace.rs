@@ -13,10 +13,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 const OWN: &str = "/proc/thread-self/ns/net";
 
-/// A network namespace without a name: it lives as long as this handle, a process or a socket in it.
+/// A network namespace without a name. The namespace lives as long as this handle, or a process or socket inside.
 ///
-/// Clones are handles of the same namespace. Not `Send`, since children must be spawned by the test's thread: the
-/// kernel kills them when the thread that spawned them ends.
+/// Clones are handles of the same namespace. A handle is not `Send`, since the test's thread must spawn the children:
+/// the kernel kills children when the thread that spawned them ends.
 #[derive(Clone)]
 pub struct Namespace {
     name: Rc<str>,
@@ -25,10 +25,10 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes an empty network namespace; `name` is for messages only. Its loopback device is up.
+    /// Creates an empty network namespace with its loopback device up; `name` is for messages only.
     ///
     /// # Errors
-    /// Without root, or when the kernel has no memory for it.
+    /// The process is not root, or the kernel has no memory for the namespace.
     pub fn new(name: &str) -> Result<Self> {
         let made = thread::spawn(|| -> Result<File> {
             unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace (CLONE_NEWNET)")?;
@@ -46,10 +46,11 @@ impl Namespace {
         &self.name
     }
 
-    /// Runs `body` in this namespace, on the calling thread. Sockets made and children spawned in it stay there.
+    /// Runs `body` in this namespace, on the calling thread. Sockets and children that `body` creates stay in the
+    /// namespace.
     ///
     /// # Errors
-    /// When the namespace can't be entered. A panic of `body` goes on after the thread is back where it was.
+    /// The namespace can't be entered. A panic of `body` goes on after the thread is back in its own namespace.
     pub fn enter<T>(&self, body: impl FnOnce() -> T) -> Result<T> {
         let outside = File::open(OWN).with_context(|| format!("cannot open {OWN}"))?;
         setns(&*self.file, CloneFlags::CLONE_NEWNET)
@@ -70,7 +71,7 @@ struct Back(File);
 impl Drop for Back {
     fn drop(&mut self) {
         if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
-            // Going on in a foreign namespace would make every later observation meaningless.
+            // A thread that went on in a foreign namespace would make every later observation meaningless.
             process::abort();
         }
     }

@@ -1,4 +1,4 @@
-//! Observations from a namespace: does a connection, a datagram, a page get through?
+//! Observations from a namespace: whether a connection, a datagram or a page gets through.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,21 +13,21 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 
 use crate::{Namespace, sys};
 
-/// What a probe met.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// A service answered.
     Open,
     /// The host answered that there is no service: its stack saw the packet.
     Refused,
-    /// No answer within the time. A single drop somewhere looks the same as no route back.
+    /// No answer came within the time. A single drop looks the same as a missing route back.
     Silent,
 }
 
 /// Tries a TCP connection from the address `from` of `namespace` to `to` (`ADDRESS:PORT`).
 ///
 /// # Errors
-/// When an address is wrong, `from` isn't the namespace's, or there is no route.
+/// An address is wrong, `from` isn't the namespace's, or there is no route.
 pub fn tcp_connects(namespace: &Namespace, from: &str, to: &str, within: Duration) -> Result<Reach> {
     match namespace.enter(|| tcp_open(from, to, within))?? {
         Ok(_) => Ok(Reach::Open),
@@ -41,7 +41,7 @@ pub fn tcp_connects(namespace: &Namespace, from: &str, to: &str, within: Duratio
 /// Sends a datagram from `from` to the echo service at `to` (`ADDRESS:PORT`) and waits for its return.
 ///
 /// # Errors
-/// When an address is wrong, `from` isn't the namespace's, or something else came back.
+/// An address is wrong, `from` isn't the namespace's, or something else came back.
 pub fn udp_echoes(namespace: &Namespace, from: &str, to: &str, within: Duration) -> Result<Reach> {
     const DATAGRAM: &[u8] = b"is anybody there?";
     let from: IpAddr = from.parse().with_context(|| format!("'{from}' is no IP address"))?;
@@ -67,7 +67,7 @@ pub fn udp_echoes(namespace: &Namespace, from: &str, to: &str, within: Duration)
 /// Fetches `/` over HTTP from `to` (`ADDRESS:PORT`) and returns the body; `None` when nothing answers in time.
 ///
 /// # Errors
-/// When an address is wrong, there is no route, or the answer isn't HTTP with status 200.
+/// An address is wrong, there is no route, or the answer isn't HTTP with status 200.
 pub fn http_get(namespace: &Namespace, from: &str, to: &str, within: Duration) -> Result<Option<String>> {
     let mut stream = match namespace.enter(|| tcp_open(from, to, within))?? {
         Ok(stream) => stream,
@@ -84,7 +84,7 @@ pub fn http_get(namespace: &Namespace, from: &str, to: &str, within: Duration) -
     }
 }
 
-/// The outer error is a wrong address, the inner one what the connection met.
+/// Tries a TCP connection. The outer error is a wrong address, the inner error is the connection's.
 pub(crate) fn tcp_open(from: &str, to: &str, within: Duration) -> Result<Result<TcpStream, Errno>> {
     let source: IpAddr = from.parse().with_context(|| format!("'{from}' is no IP address"))?;
     let target: SocketAddr = to.parse().with_context(|| format!("'{to}' is no ADDRESS:PORT"))?;
@@ -95,7 +95,7 @@ pub(crate) fn tcp_open(from: &str, to: &str, within: Duration) -> Result<Result<
     Ok(connect(&socket, &target).map(|()| TcpStream::from(socket)))
 }
 
-/// Puts hand-made frames on a wire.
+/// Sends raw frames on a network device.
 pub struct FrameSender {
     socket: File,
 }
@@ -104,7 +104,7 @@ impl FrameSender {
     /// Opens the network device `device` of `namespace`.
     ///
     /// # Errors
-    /// When there is no such device.
+    /// There is no such device.
     pub fn new(namespace: &Namespace, device: &str) -> Result<Self> {
         let open = || -> io::Result<File> {
             let any = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
@@ -117,7 +117,7 @@ impl FrameSender {
     /// Sends one frame, link header included.
     ///
     /// # Errors
-    /// When the device is down, or the frame is longer than its MTU allows.
+    /// The device is down, or the frame is longer than the device's MTU allows.
     pub fn send(&mut self, frame: &[u8]) -> Result<()> {
         self.socket.write_all(frame).with_context(|| format!("cannot send a frame of {} bytes", frame.len()))
     }

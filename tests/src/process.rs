@@ -27,29 +27,29 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program at `path`, or of that name in `PATH`.
+    /// The program at `path`, or the program of that name in `PATH`.
     pub fn new(path: impl AsRef<OsStr>) -> Self {
         let path = path.as_ref();
         let shown = Path::new(path).file_name().unwrap_or(path).to_string_lossy().into_owned();
         let mut command = Command::new(path);
         command.stdin(Stdio::null());
-        // A test must not depend on whether it is itself run over SSH or by systemd.
+        // A test must not depend on whether the test itself runs over SSH or under systemd.
         for variable in ["SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK", "NOTIFY_SOCKET", "LISTEN_FDS"] {
             command.env_remove(variable);
         }
-        // Nor would its ancestors' session be looked for.
+        // A child must not look for the session of its ancestors either.
         command.env("SSH_CONNECTION", "");
         Self { command, shown, notify: None }
     }
 
-    /// The same run by another user of the sandbox, by name, with the groups the sandbox gives that user.
+    /// The program, run by another user of the sandbox, by name, with the groups that the sandbox gives that user.
     pub fn new_as(user: &str, path: impl AsRef<OsStr>) -> Self {
-        // The kernel forgets the signal for the death of the parent when a process changes its user.
+        // When a process changes its user, the kernel forgets the signal for the death of the parent.
         let options = ["--reuid", user, "--regid", user, "--init-groups", "--pdeathsig", "KILL", "--"];
         Self::new("setpriv").args(options).arg(path)
     }
 
-    /// The same by a user that another one became after logging in, as by `sudo`.
+    /// The program, run by `user` after another user logged in and became `user`, as by `sudo`.
     pub fn new_as_after_login(login_uid: u32, user: &str, path: impl AsRef<OsStr>) -> Self {
         let script = format!("echo {login_uid} > /proc/self/loginuid && exec \"$@\"");
         let options = ["--reuid", user, "--regid", user, "--init-groups", "--pdeathsig", "KILL", "--"];
@@ -78,14 +78,14 @@ impl Program {
         self
     }
 
-    /// Lets the test write to its standard input, which is empty otherwise.
+    /// Lets the test write to the program's standard input, which is empty otherwise.
     #[must_use]
     pub fn with_stdin(mut self) -> Self {
         self.command.stdin(Stdio::piped());
         self
     }
 
-    /// Listens at `socket` (a new path) for what it reports with sd_notify(3).
+    /// Listens at `socket`, a new path, for the program's reports by sd_notify(3).
     #[must_use]
     pub fn notify_at(mut self, socket: PathBuf) -> Self {
         self.command.env("NOTIFY_SOCKET", &socket);
@@ -99,26 +99,26 @@ impl Program {
         &self.shown
     }
 
-    /// Starts it in the network namespace `namespace`.
+    /// Starts the program in the network namespace `namespace`.
     ///
     /// # Errors
-    /// When it can't be executed.
+    /// The program can't be executed.
     pub fn spawn_in(self, namespace: &Namespace) -> Result<Process> {
         namespace.enter(|| self.spawn())?
     }
 
-    /// Runs it in `namespace` to its end.
+    /// Runs the program in `namespace` to its end.
     ///
     /// # Errors
-    /// When it can't be executed or doesn't end within `within`. Its exit status isn't looked at.
+    /// The program can't be executed or doesn't end within `within`. Its exit status isn't checked.
     pub fn run_in(self, namespace: &Namespace, within: Duration) -> Result<Outcome> {
         self.spawn_in(namespace)?.outcome(within)
     }
 
-    /// Starts it in the current network namespace.
+    /// Starts the program in the current network namespace.
     ///
     /// # Errors
-    /// When it can't be executed.
+    /// The program can't be executed.
     pub fn spawn(mut self) -> Result<Process> {
         let capture = Capture::default();
         let notify = match &self.notify {
@@ -143,7 +143,7 @@ impl Program {
         }
         let (id, stdin, at_exit) = (child.id(), child.stdin.take(), capture.clone());
         let waiter = thread::spawn(move || {
-            // Waiting for a child of one's own fails only when someone else reaped it.
+            // Waiting for a child of one's own fails only when somebody else reaped the child.
             let status = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0xff00));
             if let Some(socket) = notify {
                 let _ = socket.shutdown(Shutdown::Both);
@@ -160,7 +160,7 @@ fn quoted(arg: &OsStr) -> String {
     if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("'{text}'") }
 }
 
-/// A running child. Dropping it kills and reaps it.
+/// A running child. Dropping the value kills and reaps the child.
 pub struct Process {
     id: u32,
     pidfd: OwnedFd,
@@ -177,7 +177,7 @@ impl Process {
         self.id
     }
 
-    /// What it wrote to `stream` so far, whole lines only.
+    /// The child's output to `stream` so far, whole lines only.
     #[must_use]
     pub fn text(&self, stream: Stream) -> String {
         self.capture.text(stream)
@@ -192,41 +192,41 @@ impl Process {
     /// Waits for a line of `stream` that contains `wanted`, those already written included, and returns it.
     ///
     /// # Errors
-    /// When the time is over or the process ended without such a line; the text shows all it said.
+    /// The time is over, or the process ended without such a line; the text shows all output.
     pub fn wait_for_line(&self, stream: Stream, wanted: &str, within: Duration) -> Result<String> {
         self.wait_for_line_after(0, stream, wanted, within)
     }
 
-    /// The same for lines written after `mark` was taken.
+    /// Like [`Process::wait_for_line`], for lines that were written after `mark` was taken.
     ///
     /// # Errors
-    /// As [`Process::wait_for_line`].
+    /// The errors of [`Process::wait_for_line`].
     pub fn wait_for_line_after(&self, mark: usize, stream: Stream, wanted: &str, within: Duration) -> Result<String> {
         self.capture.wait_for_line(mark, stream, wanted, within).with_context(|| {
             format!("`{}` wrote no line with '{wanted}' to {stream:?} in {within:?}: {}", self.shown, self.report())
         })
     }
 
-    /// Whether it has not ended yet.
+    /// Whether the child still runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.capture.wait_for_exit(false, Duration::ZERO).is_none()
     }
 
-    /// Waits for its end.
+    /// Waits for the child's end.
     ///
     /// # Errors
-    /// When it still runs after `within`.
+    /// The child still runs after `within`.
     pub fn wait(&self, within: Duration) -> Result<ExitStatus> {
         self.capture
             .wait_for_exit(false, within)
             .with_context(|| format!("`{}` did not end in {within:?}: {}", self.shown, self.report()))
     }
 
-    /// Waits for its end and takes all it wrote.
+    /// Waits for the child's end, and returns all output.
     ///
     /// # Errors
-    /// When it still runs after `within`.
+    /// The child still runs after `within`.
     pub fn outcome(self, within: Duration) -> Result<Outcome> {
         let status = self.capture.wait_for_exit(true, within).with_context(|| {
             format!("`{}` did not end and close its output in {within:?}: {}", self.shown, self.report())
@@ -235,31 +235,31 @@ impl Process {
         Ok(Outcome { command: self.shown.clone(), status, stdout, stderr })
     }
 
-    /// Writes a line to its standard input.
+    /// Writes a line to the child's standard input.
     ///
     /// # Errors
-    /// When it was not started with [`Program::with_stdin`], or has closed it.
+    /// The program was not started with [`Program::with_stdin`], or the child has closed its standard input.
     pub fn write_line(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("the process was started without `with_stdin`")?;
         stdin.write_all(format!("{line}\n").as_bytes()).with_context(|| format!("cannot write to `{}`", self.shown))
     }
 
-    /// Sends a signal. One that has ended already is left alone.
+    /// Sends a signal. A child that has ended is left alone.
     pub fn signal(&self, signal: Signal) {
-        // The pidfd can't name another process, so the only failure is that this one has ended.
+        // The pidfd can't name another process, so sending fails only if the child has ended.
         let _ = pidfd_send_signal(&self.pidfd, signal);
     }
 
-    /// Asks it to end (SIGTERM) and waits for that.
+    /// Asks the child to end (SIGTERM), and waits for the end.
     ///
     /// # Errors
-    /// When it still runs after `within`.
+    /// The child still runs after `within`.
     pub fn terminate(&self, within: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM);
         self.wait(within)
     }
 
-    /// Kills it (SIGKILL) and returns when it is gone.
+    /// Kills the child (SIGKILL), and returns when it is gone.
     pub fn kill9(&mut self) {
         self.signal(Signal::KILL);
         if let Some(waiter) = self.waiter.take() {
@@ -267,7 +267,7 @@ impl Process {
         }
     }
 
-    /// All it said and how it ended, for the message of a failing test.
+    /// All output and how the child ended, for the message of a failing test.
     #[must_use]
     pub fn report(&self) -> String {
         self.capture.report()
@@ -280,16 +280,16 @@ impl Drop for Process {
     }
 }
 
-/// What a program that ran to its end returned.
+/// The result of a program that ran to its end.
 #[derive(Debug)]
 pub struct Outcome {
     /// The command as a person would type it.
     pub command: String,
-    /// How it ended.
+    /// How the program ended.
     pub status: ExitStatus,
-    /// Its standard output.
+    /// The program's standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// The program's standard error.
     pub stderr: String,
 }
 
@@ -300,19 +300,19 @@ impl Outcome {
         self.status.code()
     }
 
-    /// Passes it on when the exit code is 0.
+    /// Returns the outcome if the exit code is 0.
     ///
     /// # Errors
-    /// Otherwise, with all that it wrote.
+    /// The exit code is another; the text shows all output.
     pub fn success(self) -> Result<Self> {
         ensure!(self.status.success(), "`{}` ended with {}\n{}{}", self.command, self.status, self.stdout, self.stderr);
         Ok(self)
     }
 
-    /// Its standard output read as JSON.
+    /// The program's standard output, parsed as JSON.
     ///
     /// # Errors
-    /// When that isn't JSON.
+    /// The standard output isn't JSON.
     pub fn json(&self) -> Result<serde_json::Value> {
         serde_json::from_str(&self.stdout).with_context(|| {
             format!("`{}` wrote no JSON, but '{}'", self.command, OsString::from(&self.stdout).display())

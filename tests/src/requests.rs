@@ -1,4 +1,4 @@
-//! Requests, grants and status by the API, as tests need them.
+//! Requests, grants and status over the API, as tests need them.
 
 use std::time::{Duration, Instant};
 
@@ -7,25 +7,25 @@ use serde_json::{Value, json};
 
 use crate::{Agent, Cut, Response, UdpSession};
 
-/// How much earlier than its end a grant may seem to end, since a datagram is sent after its time was taken.
+/// The time by which a grant may seem to end early, since a datagram is sent after its time was taken.
 const TOLERANCE: Duration = Duration::from_millis(300);
 
-/// A grant, and when it ends: its time counts from some moment while the request was under way.
+/// A grant and its end. The grant's time counts from some moment while the request was under way.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Its number.
+    /// The grant's number.
     pub id: i64,
-    /// The earliest moment at which it may end.
+    /// The earliest moment at which the grant may end.
     pub earliest_end: Instant,
-    /// The latest moment at which it may end.
+    /// The latest moment at which the grant may end.
     pub latest_end: Instant,
 }
 
 impl Grant {
-    /// Lets `session` go on until it is cut off, and checks that this happens when this grant ends.
+    /// Keeps `session` going until it is cut off, and checks that the cut happens when this grant ends.
     ///
     /// # Errors
-    /// When it is cut off before, or not in time.
+    /// The session is cut off too early or too late.
     pub fn cuts_on_time(&self, session: &mut UdpSession) -> Result<()> {
         let Cut { last_answered, first_lost } =
             session.until_lost(self.latest_end.saturating_duration_since(Instant::now()) + Duration::from_secs(5))?;
@@ -56,15 +56,15 @@ impl Agent {
     /// Requests one port for `sources`. Any answer is returned.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// No answer comes.
     pub fn request(&self, number: u16, protocol: &str, sources: &[impl AsRef<str>], seconds: u64) -> Result<Response> {
         self.api("POST", "/v1/requests", Some(&request_body(number, protocol, sources, seconds)))
     }
 
-    /// Requests one port for one source, and expects that it is granted.
+    /// Requests one port for one source, and expects a grant.
     ///
     /// # Errors
-    /// When it isn't.
+    /// The request is not granted.
     pub fn grant(&self, number: u16, protocol: &str, source: &str, seconds: u64) -> Result<Grant> {
         let duration = Duration::from_secs(seconds);
         let earliest_end = Instant::now() + duration;
@@ -79,7 +79,7 @@ impl Agent {
     /// Revokes grants by number.
     ///
     /// # Errors
-    /// When that is refused or isn't durable.
+    /// The request is refused or isn't durable.
     pub fn revoke(&self, ids: &[i64]) -> Result<()> {
         let response = self.api("POST", "/v1/grants/revoke", Some(&json!({"ids": ids, "reason": "a test"})))?;
         ensure!(response.status == 200 && response.json()?["durable"] == true, "not revoked: {response:?}");
@@ -89,7 +89,7 @@ impl Agent {
     /// The live grants.
     ///
     /// # Errors
-    /// When the agent doesn't tell.
+    /// The agent doesn't answer.
     pub fn grants(&self) -> Result<Vec<Value>> {
         let response = self.api("GET", "/v1/grants", None)?;
         let list = response.json()?;
@@ -99,17 +99,17 @@ impl Agent {
     /// The status.
     ///
     /// # Errors
-    /// When the agent doesn't tell.
+    /// The agent doesn't answer.
     pub fn status(&self) -> Result<Value> {
         let response = self.api("GET", "/v1/status", None)?;
         ensure!(response.status == 200, "no status: {response:?}");
         response.json()
     }
 
-    /// The numbers of grants by the agent's book, and of those in force by the kernel's tables.
+    /// The number of grants in the agent's book, and the number of those in force in the kernel's tables.
     ///
     /// # Errors
-    /// As [`Agent::status`].
+    /// The errors of [`Agent::status`].
     pub fn grant_counts(&self) -> Result<(u64, u64)> {
         let status = self.status()?;
         let count = |field: &str| {
@@ -118,10 +118,10 @@ impl Agent {
         Ok((count("intended")?, count("enforced")?))
     }
 
-    /// What is broken, one fault a line; empty when all is well.
+    /// The faults, one a line; empty when there are no faults.
     ///
     /// # Errors
-    /// As [`Agent::status`].
+    /// The errors of [`Agent::status`].
     pub fn faults(&self) -> Result<String> {
         let status = self.status()?;
         let faults = status["faults"].as_array().with_context(|| format!("no faults in {status}"))?;

@@ -1,4 +1,4 @@
-//! The daemon's rights: its own user, and a few capabilities.
+//! The daemon's user and capabilities.
 
 use std::{panic, thread};
 
@@ -11,18 +11,18 @@ use rustix::{
     },
 };
 
-/// Without these, the daemon can't work.
+/// The capabilities without which the daemon can't work.
 pub const LEAST: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN);
-/// What the service has.
+/// The capabilities of the service.
 pub const SERVICE: CapabilitySet = LEAST.union(CapabilitySet::PERFMON);
 
-/// Any but root's.
+/// A user and group id, any but root's.
 const ID: u32 = 65_534;
 
-/// Runs `act` in a thread of a user without privileges other than these capabilities.
+/// Runs `act` in a thread of a user whose only privileges are these capabilities.
 ///
 /// # Errors
-/// This process may not give up its rights in that way.
+/// This process may not give up its privileges in that way.
 pub fn with_only<T: Send>(capabilities: CapabilitySet, act: impl FnOnce() -> T + Send) -> Result<T> {
     thread::scope(|scope| {
         let thread = scope.spawn(move || give_up_all_but(capabilities).map(|()| act()));

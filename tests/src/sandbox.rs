@@ -12,14 +12,14 @@ use nix::unistd::geteuid;
 
 use crate::{Namespace, users};
 
-/// A mount namespace of the calling thread with an empty `/run` and bpffs of its own.
+/// A mount namespace of the calling thread with an empty `/run` and a private bpffs.
 ///
-/// The agent's default paths (`/run/jit-agent`, `/sys/fs/bpf/jit-agent`, and where they exist `/etc/jit-agent`
-/// and `/var/lib/jit-agent`) are hidden too, so that a test which forgets an option can't meet a real installation.
-/// The users are root, alice (1000), who is in the group jit-users (2000), and bob (1001), who isn't, on every machine.
+/// The agent's default paths (`/run/jit-agent`, `/sys/fs/bpf/jit-agent`, and where they exist `/etc/jit-agent` and
+/// `/var/lib/jit-agent`) are hidden too, so that a test that forgets an option can't reach a real installation. On
+/// every machine, the users are root, alice (1000), who is in the group jit-users (2000), and bob (1001), who isn't.
 ///
-/// Clones share the mounts, which go with the last of them, or with the thread. A thread has one sandbox at a time: a
-/// second one would hide the first one's files.
+/// Clones share the mounts, which go with the last clone or with the thread. A thread has one sandbox at a time: a
+/// second sandbox would hide the files of the first one.
 #[derive(Clone)]
 pub struct Sandbox {
     inner: Rc<Inner>,
@@ -34,7 +34,8 @@ impl Sandbox {
     /// Makes the private mounts for the calling thread.
     ///
     /// # Errors
-    /// Without root, or where the kernel refuses mount namespaces or bpffs. Tests fail then: they never pass unrun.
+    /// The process is not root, or the kernel refuses mount namespaces or bpffs. Tests fail then: no test passes
+    /// without having run.
     pub fn new() -> Result<Self> {
         ensure!(
             geteuid().is_root(),
@@ -61,7 +62,7 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// The directory for files of the test, in memory, seen only by it and its children.
+    /// The directory for files of the test, in memory. Only the test and its children see the directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.inner.dir
@@ -82,17 +83,17 @@ impl Sandbox {
     /// Writes the file `name` in [`Sandbox::dir`] and returns its path.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// The file can't be written.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<PathBuf> {
         let path = self.path(name);
         fs::write(&path, contents).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
-    /// Lays `source` over the existing file `target`, for this sandbox only.
+    /// Mounts `source` over the existing file `target`, for this sandbox only.
     ///
     /// # Errors
-    /// When either doesn't exist.
+    /// The source or the target doesn't exist.
     pub fn overlay_file(&self, source: &Path, target: &Path) -> Result<()> {
         mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .with_context(|| format!("cannot bind {} over {}", source.display(), target.display()))?;
@@ -100,10 +101,10 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Shows the devices of `namespace` in `/sys`, as on a host of its own, instead of this machine's.
+    /// Shows the devices of `namespace` in `/sys`, as on a separate host, instead of this machine's devices.
     ///
     /// # Errors
-    /// When sysfs can't be mounted.
+    /// Sysfs can't be mounted.
     pub fn show_sysfs_of(&self, namespace: &Namespace) -> Result<()> {
         namespace.enter(|| self.inner.mount("sysfs", Path::new("/sys"), None))??;
         self.inner.mount("bpf", Path::new("/sys/fs/bpf"), None)
@@ -111,10 +112,10 @@ impl Sandbox {
 
     /// The path, within the sandbox, of a binary of this workspace such as `jitctl`.
     ///
-    /// It is bound into the sandbox so that users who can't read the build directory can run it too.
+    /// The binary is bound into the sandbox, so that users who can't read the build directory can run it too.
     ///
     /// # Errors
-    /// When it isn't built.
+    /// The binary isn't built.
     pub fn binary(&self, name: &str) -> Result<PathBuf> {
         let inside = self.path("bin").join(name);
         if !inside.exists() {
@@ -126,7 +127,7 @@ impl Sandbox {
     }
 }
 
-/// Finds a binary beside the running executable: `target/PROFILE/`, tests themselves being in its `deps/`.
+/// Finds a binary beside the running executable, in `target/PROFILE/`; tests themselves are in the `deps/` below.
 fn built_binary(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot tell the path of this executable")?;
     let dir = own.parent().context("this executable has no directory")?;
@@ -152,8 +153,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Detached, since children that are just being killed may still hold files. Where one fails, the thread's
-        // end removes it with the mount namespace.
+        // The mounts are detached, since children that are just being killed may still hold files. A mount that can't
+        // be detached goes with the mount namespace when the thread ends.
         for target in self.mounted.borrow().iter().rev() {
             let _ = umount2(target, MntFlags::MNT_DETACH);
         }

@@ -1,4 +1,4 @@
-//! Small services on threads of their own, in a namespace: what the probes talk to.
+//! Small services on threads of their own, in a namespace: the peers of the probes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -10,17 +10,17 @@ use rustix::net;
 
 use crate::Namespace;
 
-/// A TCP service. Dropping it ends it and its connections.
+/// A TCP service. Dropping the value ends the service and its connections.
 pub struct TcpServer {
     listener: Arc<TcpListener>,
     connections: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl TcpServer {
-    /// Sends back every line. `at` is `ADDRESS:PORT`; `[::]` takes IPv4 too.
+    /// Starts a service that returns every line. `at` is `ADDRESS:PORT`; `[::]` accepts IPv4 too.
     ///
     /// # Errors
-    /// When `at` can't be bound.
+    /// `at` can't be bound.
     pub fn echo(namespace: &Namespace, at: &str) -> Result<Self> {
         Self::serve(namespace, at, |mut stream| {
             let Ok(reader) = stream.try_clone() else { return };
@@ -32,10 +32,10 @@ impl TcpServer {
         })
     }
 
-    /// Answers every HTTP request with `page`.
+    /// Starts a service that answers every HTTP request with `page`.
     ///
     /// # Errors
-    /// When `at` can't be bound.
+    /// `at` can't be bound.
     pub fn web(namespace: &Namespace, at: &str, page: &str) -> Result<Self> {
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}",
@@ -47,15 +47,15 @@ impl TcpServer {
             if head.any(|line| line.is_empty()) {
                 let _ = stream.write_all(answer.as_bytes());
             }
-            // The clone that is kept for `drop` would hold the connection open.
+            // The clone that is kept for `drop` would keep the connection open.
             let _ = stream.shutdown(Shutdown::Both);
         })
     }
 
-    /// Runs `handler` for each connection, on a thread of its own.
+    /// Starts a service that runs `handler` for each connection, on a thread of its own.
     ///
     /// # Errors
-    /// When `at` can't be bound.
+    /// `at` can't be bound.
     pub fn serve(
         namespace: &Namespace,
         at: &str,
@@ -77,10 +77,10 @@ impl TcpServer {
         Ok(Self { listener, connections })
     }
 
-    /// Where it listens; useful with port 0.
+    /// The address of the service; useful with port 0.
     ///
     /// # Errors
-    /// When the kernel doesn't tell.
+    /// The kernel doesn't report the address.
     pub fn address(&self) -> Result<SocketAddr> {
         self.listener.local_addr().context("cannot read the listener's address")
     }
@@ -96,24 +96,24 @@ impl Drop for TcpServer {
     }
 }
 
-/// A UDP service that sends every datagram back. Dropping it ends it.
+/// A UDP service that returns every datagram. Dropping the value ends the service.
 pub struct UdpServer {
     socket: Arc<UdpSocket>,
 }
 
 impl UdpServer {
-    /// Starts it at `at` (`ADDRESS:PORT`). Name one address: from a wildcard, the kernel chooses the source of an
-    /// answer, which needn't be the address that was asked.
+    /// Starts the service at `at` (`ADDRESS:PORT`), which must name one address: from a wildcard, the kernel chooses
+    /// the source of an answer, which may differ from the address to which the question was sent.
     ///
     /// # Errors
-    /// When `at` can't be bound.
+    /// `at` can't be bound.
     pub fn echo(namespace: &Namespace, at: &str) -> Result<Self> {
         let socket = namespace.enter(|| UdpSocket::bind(at))?;
         let socket = Arc::new(socket.with_context(|| format!("cannot bind {at} in '{}'", namespace.name()))?);
         let receiving = Arc::clone(&socket);
         thread::spawn(move || {
             let mut datagram = [0; 65_535];
-            // A shut down socket reports a datagram of length 0 from nobody.
+            // A socket that was shut down reports a datagram of length 0 from nobody.
             while let Ok((length @ 1.., from)) = receiving.recv_from(&mut datagram) {
                 let _ = receiving.send_to(&datagram[..length], from);
             }
@@ -121,10 +121,10 @@ impl UdpServer {
         Ok(Self { socket })
     }
 
-    /// Where it listens; useful with port 0.
+    /// The address of the service; useful with port 0.
     ///
     /// # Errors
-    /// When the kernel doesn't tell.
+    /// The kernel doesn't report the address.
     pub fn address(&self) -> Result<SocketAddr> {
         self.socket.local_addr().context("cannot read the socket's address")
     }
@@ -132,7 +132,7 @@ impl UdpServer {
 
 impl Drop for UdpServer {
     fn drop(&mut self) {
-        // Reported as ENOTCONN, and yet it wakes recvfrom(2).
+        // The kernel reports ENOTCONN, but wakes recvfrom(2) all the same.
         let _ = net::shutdown(&self.socket, net::Shutdown::Both);
     }
 }

@@ -1,4 +1,4 @@
-//! Conversations that go on while something happens to the agent: when does the first packet get lost, does any?
+//! Conversations that go on while something happens to the agent. They show which packets are lost, and when.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream, UdpSocket};
@@ -12,9 +12,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::probe::tcp_open;
 use crate::{Namespace, PATIENCE, SILENCE};
 
-/// After this time an answer counts as lost. Long, since a busy machine may be late.
+/// The time after which an answer counts as lost. The time is long, since a busy machine may be late.
 const LOST: Duration = Duration::from_secs(1);
-/// Between two datagrams of [`Traffic`].
+/// The pause between two datagrams of [`Traffic`].
 const PACE: Duration = Duration::from_millis(1);
 
 /// An established TCP connection to an echo service.
@@ -27,7 +27,7 @@ impl TcpSession {
     /// Connects from the address `from` of `namespace` to `to` (`ADDRESS:PORT`).
     ///
     /// # Errors
-    /// When it can't.
+    /// The connection can't be made.
     pub fn open(namespace: &Namespace, from: &str, to: &str) -> Result<Self> {
         let stream = namespace.enter(|| tcp_open(from, to, PATIENCE))??;
         let stream = stream.with_context(|| format!("cannot connect from {from} to {to}"))?;
@@ -37,7 +37,7 @@ impl TcpSession {
     /// Whether a line that is sent now comes back within `within`.
     ///
     /// # Errors
-    /// When the connection is closed or reset, which no dropped packet does.
+    /// The connection is closed or reset, which no dropped packet does.
     pub fn echoes(&mut self, within: Duration) -> Result<bool> {
         self.lines += 1;
         let line = format!("line {}\n", self.lines);
@@ -57,26 +57,26 @@ impl TcpSession {
     }
 }
 
-/// A UDP socket of a client of an echo service.
+/// A UDP socket of a client that talks to an echo service.
 pub struct UdpSession {
     socket: UdpSocket,
     number: u64,
 }
 
-/// When access ended, as seen by a client that sent one datagram after the other.
+/// The end of access, as observed by a client that sent one datagram after the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
-    /// When the last datagram that was answered was sent.
+    /// The moment at which the last answered datagram was sent.
     pub last_answered: Instant,
-    /// When the first one that was not was sent.
+    /// The moment at which the first unanswered datagram was sent.
     pub first_lost: Instant,
 }
 
 impl UdpSession {
-    /// A socket with the address `from` of `namespace`, for talking to `to` (`ADDRESS:PORT`).
+    /// Opens a socket with the address `from` of `namespace`, for talking to `to` (`ADDRESS:PORT`).
     ///
     /// # Errors
-    /// When an address is wrong, or `from` isn't the namespace's.
+    /// An address is wrong, or `from` isn't the namespace's.
     pub fn open(namespace: &Namespace, from: &str, to: &str) -> Result<Self> {
         let address: IpAddr = from.parse().with_context(|| format!("'{from}' is no IP address"))?;
         let socket = namespace.enter(|| UdpSocket::bind((address, 0)))?;
@@ -85,10 +85,10 @@ impl UdpSession {
         Ok(Self { socket, number: 0 })
     }
 
-    /// Sends datagrams, each when the one before was answered, until one is lost.
+    /// Sends datagrams, each after the answer to the previous one, until a datagram is lost.
     ///
     /// # Errors
-    /// When the very first one is lost, or none within `within`.
+    /// The very first datagram is lost, or no datagram is lost within `within`.
     pub fn until_lost(&mut self, within: Duration) -> Result<Cut> {
         let started = Instant::now();
         let mut last_answered = None;
@@ -114,7 +114,7 @@ impl UdpSession {
         loop {
             match self.socket.recv(&mut answer) {
                 Ok(length) if answer[..length] == datagram => return Ok(true),
-                // A late answer to one that was given up.
+                // This is a late answer to a datagram that was given up.
                 Ok(_) => {}
                 Err(error) if is_timeout(&error) => return Ok(false),
                 Err(error) => return Err(error),
@@ -122,7 +122,7 @@ impl UdpSession {
         }
     }
 
-    /// Counts what has come in, without waiting.
+    /// Counts the datagrams that have arrived, without waiting.
     fn drain(&self) -> io::Result<u64> {
         self.socket.set_nonblocking(true)?;
         let mut received = 0;
@@ -144,20 +144,20 @@ pub struct Traffic {
     thread: JoinHandle<io::Result<Tally>>,
 }
 
-/// What became of some datagrams.
+/// The fate of some datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many were sent.
+    /// The number of datagrams that were sent.
     pub sent: u64,
-    /// How many were answered.
+    /// The number of datagrams that were answered.
     pub answered: u64,
 }
 
 impl Traffic {
-    /// Traffic of which all should be answered: the next datagram is sent when the last one was answered or is lost.
+    /// Traffic that should be answered completely: the next datagram is sent when the last one was answered or is lost.
     ///
     /// # Errors
-    /// As [`UdpSession::open`].
+    /// The errors of [`UdpSession::open`].
     pub fn answered(namespace: &Namespace, from: &str, to: &str) -> Result<Self> {
         let mut session = UdpSession::open(namespace, from, to)?;
         Ok(Self::start(move |tally| {
@@ -167,10 +167,10 @@ impl Traffic {
         }))
     }
 
-    /// Traffic of which nothing should be answered: nobody waits.
+    /// Traffic that should not be answered at all: the sender does not wait for answers.
     ///
     /// # Errors
-    /// As [`UdpSession::open`].
+    /// The errors of [`UdpSession::open`].
     pub fn unanswered(namespace: &Namespace, from: &str, to: &str) -> Result<Self> {
         let session = UdpSession::open(namespace, from, to)?;
         Ok(Self::start(move |tally| {
@@ -195,12 +195,12 @@ impl Traffic {
         Self { stop, thread }
     }
 
-    /// Ends it.
+    /// Ends the traffic.
     ///
     /// # Errors
-    /// When there was an error other than silence, or so little traffic that it shows nothing.
+    /// There was an error other than silence, or too little traffic to prove anything.
     pub fn finish(self) -> Result<Tally> {
-        // Time for what is on its way.
+        // Answers on their way need some time.
         thread::sleep(SILENCE);
         self.stop.store(true, Ordering::Relaxed);
         let tally = self.thread.join().map_err(|_| anyhow!("the thread that sends panicked"))??;

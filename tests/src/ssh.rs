@@ -9,17 +9,18 @@ use crate::{Namespace, PATIENCE, Process, Program, Sandbox, Stream};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// An OpenSSH server that lets the user `alice` in with a key made for it. Dropping it ends it and all its sessions.
+/// An OpenSSH server that admits the user `alice` with a key made for the test. Dropping the value ends the server and
+/// all its sessions.
 pub struct SshServer {
     process: Process,
     key: PathBuf,
 }
 
 impl SshServer {
-    /// Starts it on `port` of every address of `namespace`.
+    /// Starts a server on `port` of every address of `namespace`.
     ///
     /// # Errors
-    /// When OpenSSH isn't installed, or the server doesn't start; the text shows its output.
+    /// OpenSSH isn't installed, or the server doesn't start; the text shows the server's output.
     pub fn start(sandbox: &Sandbox, namespace: &Namespace, port: u16) -> Result<Self> {
         anyhow::ensure!(fs::exists(SSHD)?, "{SSHD} is missing: install openssh-server (`cargo xtask setup` does)");
         let (host_key, key) = (sandbox.path("ssh_host_key"), sandbox.path("ssh_key"));
@@ -38,8 +39,8 @@ impl SshServer {
             sandbox.path("sshd.pid").display()
         );
         let config = sandbox.write("sshd_config", config)?;
-        // In a PID namespace of its own, since sshd's children outlive it otherwise, and with them the session of a
-        // client whose packets are dropped.
+        // The server has a PID namespace of its own. Otherwise sshd's children would outlive the server, and with them
+        // the session of a client whose packets are dropped.
         let program = Program::new("unshare")
             .args(["--fork", "--pid", "--mount-proc", "--kill-child=KILL", SSHD, "-D", "-e", "-f"])
             .arg(config);
@@ -49,7 +50,7 @@ impl SshServer {
         Ok(Self { process, key })
     }
 
-    /// An `ssh` client that connects from the address `from` to `to` and runs `command` there. It gives up
+    /// An `ssh` client that connects from the address `from` to `to` and runs `command` there. The client stops
     /// connecting after two seconds, and reads no configuration of this machine.
     #[must_use]
     pub fn client(&self, from: &str, to: &str, command: &str) -> Program {
@@ -67,7 +68,7 @@ impl SshServer {
         program.arg("-i").arg(&self.key).args(["-b", from, &format!("alice@{to}"), command])
     }
 
-    /// The server itself, for its messages.
+    /// The server's process, for its messages.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process

@@ -1,4 +1,4 @@
-//! What the standard library and its safe companions don't offer: the only unsafe code of the harness.
+//! System calls that the standard library and its safe companions don't offer: the only unsafe code of the harness.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
-/// Has the kernel kill the child when the thread that spawns it ends, however it ends.
+/// Makes the kernel kill the child when the thread that spawns it ends, however that thread ends.
 pub(crate) fn die_with_this_thread(command: &mut Command) {
     let parent = getpid();
     let before_exec = move || {
@@ -28,8 +28,8 @@ pub(crate) fn die_with_this_thread(command: &mut Command) {
     }
 }
 
-/// A socket that sends whole frames on the device with the index `interface`, in the current network namespace.
-/// It receives nothing.
+/// A socket that sends whole frames on the device with the index `interface`, in the current network namespace. The
+/// socket receives nothing.
 pub(crate) fn packet_socket(interface: u32) -> io::Result<File> {
     // SAFETY: `socket` takes no pointers. Protocol 0 means that nothing is received.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -56,8 +56,8 @@ pub(crate) fn packet_socket(interface: u32) -> io::Result<File> {
     Ok(File::from(socket))
 }
 
-/// A new `tun` device of the current network namespace: what is written comes in there, what goes out there is read. It
-/// exists as long as the file is open.
+/// A new `tun` device of the current network namespace. Packets that are written to the file arrive on the device, and
+/// packets that leave by the device are read from the file. The device exists as long as the file is open.
 pub(crate) fn tun_device(name: &str) -> io::Result<File> {
     let file = File::options().read(true).write(true).open("/dev/net/tun")?;
     // SAFETY: all bytes zero is a valid `ifreq`.

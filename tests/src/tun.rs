@@ -1,4 +1,4 @@
-//! A tunnel whose other end is the test: packets without Ethernet headers.
+//! A tunnel whose other end is the test. Its packets have no Ethernet headers.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,14 +11,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::verdicts::frame::{Ipv4, protocol};
 use crate::{Namespace, sys};
 
-/// A `tun` device, which exists as long as this.
+/// A `tun` device, which exists as long as this value.
 pub struct Tun(File);
 
 impl Tun {
-    /// Makes it in `namespace`, with an address, and up.
+    /// Creates a device in `namespace`, with an address, and brings it up.
     ///
     /// # Errors
-    /// When the kernel has no such devices, or the `ip` tool fails.
+    /// The kernel has no such devices, or the `ip` tool fails.
     pub fn new(namespace: &Namespace, name: &str, address: &str) -> Result<Self> {
         let device = namespace.enter(|| sys::tun_device(name))?.context("cannot make a tun device")?;
         namespace.ip(&format!("address add {address} dev {name}"))?;
@@ -26,18 +26,18 @@ impl Tun {
         Ok(Self(device))
     }
 
-    /// Lets a packet come in, which begins with its IP header.
+    /// Lets a packet, which begins with its IP header, arrive on the device.
     ///
     /// # Errors
-    /// When the device is down.
+    /// The device is down.
     pub fn send(&mut self, packet: &[u8]) -> Result<()> {
         self.0.write_all(packet).context("cannot send into the tunnel")
     }
 
-    /// Waits for a packet that goes out and is `wanted`; `None` when none came within the time.
+    /// Waits for a packet that leaves by the device and is `wanted`; `None` when no such packet came within the time.
     ///
     /// # Errors
-    /// When the device can't be read.
+    /// The device can't be read.
     pub fn receive(&mut self, wanted: impl Fn(&[u8]) -> bool, within: Duration) -> Result<Option<Vec<u8>>> {
         let deadline = Instant::now() + within;
         loop {
@@ -59,7 +59,7 @@ impl Tun {
 /// An IP packet with two bytes for a UDP port.
 #[must_use]
 pub fn datagram(source: Ipv4Addr, destination: Ipv4Addr, port: u16) -> Vec<u8> {
-    // Without a checksum of its own, which is allowed over IPv4.
+    // The packet has no UDP checksum, which IPv4 allows.
     let payload = [&4000_u16.to_be_bytes()[..], &port.to_be_bytes(), &[0, 10, 0, 0], b"hi"].concat();
     let mut packet = Ipv4::new(source, protocol::UDP, payload).bytes();
     packet[16..20].copy_from_slice(&destination.octets());

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::Sandbox;
 
-/// Replaces this machine's users for `sandbox`: what it says about them (a locked root, say, or a user who happens to
-/// be in a group) must not decide.
+/// Replaces this machine's users for `sandbox`: a test must not depend on this machine's users, such as a locked root
+/// or a user who happens to be in a group.
 pub(crate) fn replace(sandbox: &Sandbox) -> Result<()> {
     let home = sandbox.path("home");
     fs::create_dir_all(&home).context("cannot make the users' home directory")?;

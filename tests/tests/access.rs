@@ -1,4 +1,4 @@
-//! Who gets in, where and how long: packets against grants, while the agent runs.
+//! Which clients are admitted, where and how long: packets against grants, while the agent runs.
 
 use anyhow::Result;
 use jit_tests::{
@@ -49,7 +49,7 @@ fn observing_drops_nothing_and_counts_what_it_would_drop() -> Result<()> {
 }
 
 #[test]
-fn a_grant_asked_for_with_jitctl_lets_its_source_in_and_no_other() -> Result<()> {
+fn a_grant_requested_with_jitctl_admits_its_source_and_no_other() -> Result<()> {
     let net = Topology::new()?;
     let _ssh = TcpServer::echo(&net.server, "[::]:22")?;
     let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
@@ -63,7 +63,7 @@ fn a_grant_asked_for_with_jitctl_lets_its_source_in_and_no_other() -> Result<()>
 }
 
 #[test]
-fn a_grant_asked_for_over_the_api_lets_its_source_in_and_no_other() -> Result<()> {
+fn a_grant_requested_over_the_api_admits_its_source_and_no_other() -> Result<()> {
     let net = Topology::new()?;
     let _ssh = TcpServer::echo(&net.server, "[::]:22")?;
     let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
@@ -80,7 +80,7 @@ fn a_grant_asked_for_over_the_api_lets_its_source_in_and_no_other() -> Result<()
 }
 
 #[test]
-fn an_ipv6_prefix_grant_lets_in_the_prefix_and_nothing_beside_it() -> Result<()> {
+fn an_ipv6_prefix_grant_admits_the_prefix_and_nothing_beside_it() -> Result<()> {
     let net = Topology::new()?;
     let _ssh = TcpServer::echo(&net.server, "[::]:22")?;
     let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
@@ -165,7 +165,7 @@ fn a_grant_ends_on_time_and_takes_established_connections_with_it() -> Result<()
 }
 
 #[test]
-fn of_two_grants_for_one_source_the_longer_one_counts() -> Result<()> {
+fn the_longer_of_two_grants_for_one_source_counts() -> Result<()> {
     let net = Topology::new()?;
     let _udp = UdpServer::echo(&net.server, "192.0.2.1:5000")?;
     let agent = Agent::start(&net.sandbox, &net.server, Config::enforcing("srv0").port(Port::udp(5000)))?;
@@ -185,14 +185,14 @@ fn nested_prefix_grants_end_independently() -> Result<()> {
     let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
     let reach = |from| tcp_connects(&net.client, from, SSH, SILENCE);
     for (inner, first, second) in [
-        // The inner one is revoked first, then the outer one, and the other way round.
+        // The order of revocation: the inner prefix first, then the outer one, and the reverse.
         ("192.0.2.8/30", 0, 1),
         ("192.0.2.8/30", 1, 0),
         ("192.0.2.10", 0, 1),
         ("192.0.2.10", 1, 0),
     ] {
         let ids = [agent.grant(22, "TCP", inner, 600)?.id, agent.grant(22, "TCP", "192.0.2.0/24", 600)?.id];
-        // 192.0.2.8/30 holds both clients; only a host grant leaves OTHER out.
+        // 192.0.2.8/30 holds both clients, so only a host grant keeps OTHER out.
         assert_eq!((reach(ALICE)?, reach(OTHER)?), (Reach::Open, Reach::Open));
         agent.revoke(&[ids[first]])?;
         let outer_is_left = first == 0;

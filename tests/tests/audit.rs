@@ -1,4 +1,4 @@
-//! The audit log, from what people do to what `jitctl audit` shows and finds.
+//! The audit log: acts of people on one side, what `jitctl audit` shows and finds on the other.
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, Port, Topology};

@@ -1,4 +1,4 @@
-//! State that is not the agent's, or not whole: nothing of it is touched, the ports stay locked, grants still end.
+//! Foreign and damaged state: the agent touches nothing of it, the ports stay locked, and grants still end.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn store(agent: &Agent) -> PathBuf {
     agent.state_dir().join("jit-agent.sqlite")
 }
 
-/// The ports are locked, the fault is told, and nothing can be opened.
+/// Expects that the ports are locked, that the fault is reported, and that nothing can be opened.
 fn expect_locked_and_degraded(net: &Topology, agent: &Agent, fault: &[&str]) -> Result<()> {
     agent.expect_drop(&net.client, OTHER, SSH, "no_grant")?;
     let status = agent.jitctl(&["status"])?;
@@ -77,7 +77,7 @@ fn with_a_damaged_store_grants_in_the_kernel_end_on_time_and_can_be_revoked() ->
     let mut session = UdpSession::open(&net.client, ALICE, UDP)?;
     let damaged = {
         let mut bytes = fs::read(store(&agent))?;
-        // The header stays, so that it is known to be ours; all pages behind the first are noise.
+        // The header stays, so that the agent recognises its own store; all pages after the first are noise.
         ensure!(bytes.len() > 8192, "the store is too small to be damaged: {} bytes", bytes.len());
         bytes[4096..].fill(0xa5);
         bytes
@@ -130,7 +130,7 @@ fn a_store_that_comes_back_after_new_maps_were_made_finds_its_grants() -> Result
     let whole = fs::read(store(&agent))?;
     fs::write(store(&agent), "disk trouble")?;
     agent.launch()?;
-    // That the new maps hold no grant says nothing about the grants: nobody has revoked one.
+    // An empty set of new maps says nothing about the grants: nobody has revoked any of them.
     expect_locked_and_degraded(&net, &agent, &["is not a store of jit-agent"])?;
     agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
     agent.stop()?;
@@ -175,7 +175,7 @@ fn a_pinned_map_of_another_shape_is_replaced_and_the_grants_are_restored() -> Re
         assert_eq!(agent.grants()?[0]["id"], grant.id);
         assert_eq!(agent.grant_counts()?, (1, 1));
         assert_eq!(agent.jitctl(&["status"])?.code(), Some(0));
-        // The new set is sound: the next start takes it over.
+        // The new set of maps is sound, so the next start adopts it.
         agent.restart()?;
         ensure!(!agent.process()?.text(Stream::Stderr).contains("can't be taken over"), "replaced again");
         assert_eq!(agent.grant_counts()?, (1, 1));
@@ -215,7 +215,7 @@ fn without_a_place_for_its_state_the_ports_are_locked_and_break_glass_gets_in() 
     Ok(())
 }
 
-/// Roles for a group that is not there.
+/// Roles for a group that does not exist.
 fn roles_of_nobody() -> toml::Table {
     toml::Table::from_iter([("admin".to_owned(), vec!["@no-such-group"].into())])
 }

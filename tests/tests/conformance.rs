@@ -1,5 +1,5 @@
-//! The API does what its OpenAPI document says: schemathesis makes requests from the document, good and bad ones, and
-//! compares the answers with it.
+//! The API does what its OpenAPI document says: schemathesis makes valid and invalid requests from the document, and
+//! compares the answers with the document.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -11,12 +11,12 @@ use std::{env, fs, thread};
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, Port, Program, TcpServer, Topology};
 
-/// What `cargo xtask setup` installs and puts a copy of beside it.
+/// The requirements that `cargo xtask setup` installs. Setup puts a copy of this file beside the installation.
 const REQUIREMENTS: &str = include_str!("../conformance/requirements.txt");
-/// Longest run.
+/// The longest time that a run may take.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// The installed schemathesis; `xtask/src/paths.rs` has the same rule for the directory.
+/// The installed schemathesis. `xtask/src/paths.rs` has the same rule for the directory.
 fn schemathesis() -> Result<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
@@ -26,13 +26,13 @@ fn schemathesis() -> Result<PathBuf> {
     Ok(directory.join("bin/schemathesis"))
 }
 
-/// Carries one connection to the agent's socket and back, since schemathesis speaks TCP only.
+/// Forwards one connection to the agent's socket and back, since schemathesis speaks TCP only.
 fn forward(client: &TcpStream, socket: &Path) -> io::Result<()> {
     let agent = UnixStream::connect(socket)?;
     let (mut from_client, mut to_agent) = (client.try_clone()?, agent.try_clone()?);
     let there = thread::spawn(move || {
         let copied = io::copy(&mut from_client, &mut to_agent);
-        // The agent has gone if this fails.
+        // A failure means that the agent has closed the connection.
         drop(to_agent.shutdown(Shutdown::Write));
         copied
     });
@@ -46,14 +46,14 @@ fn forward(client: &TcpStream, socket: &Path) -> io::Result<()> {
 fn the_api_answers_as_its_document_says() -> Result<()> {
     let schemathesis = schemathesis()?;
     let net = Topology::new()?;
-    // The numbers that a generator takes most: the least, the greatest, the example.
+    // The numbers that a generator uses most: the least, the greatest, the example.
     let config = [1, 22, 65535].into_iter().fold(Config::enforcing(&net.server_device), |config, number| {
         config.port(Port::new(number, "any").max("24h").set("justification", "optional"))
     });
     let agent = Agent::start(&net.sandbox, &net.server, config)?;
     let socket = agent.socket();
     let server = TcpServer::serve(&net.client, "127.0.0.1:0", move |stream| {
-        // Either end may leave whenever it likes.
+        // Either end may close the connection at any time.
         drop(forward(&stream, &socket));
     })?;
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance");

@@ -1,4 +1,4 @@
-//! Host and kernel on generated frames: the same verdict and reason for each.
+//! Host and kernel judge generated frames: the verdict and the reason must be the same for each.
 #![expect(clippy::print_stdout, reason = "the number of frames for each reason belongs to the result")]
 
 use std::path::Path;
@@ -11,10 +11,10 @@ use jit_tests::{
     verdicts::{Buffers, Comparison, Extent, Generator, HostJudge, KernelJudge, protection},
 };
 
-/// A reason that is met less often, in a run of the usual extent, is hardly tested.
+/// The least number of frames for each reason. In a run of the usual extent, a rarer reason is hardly tested.
 const LEAST: u64 = 100;
 
-/// What is judged by which program.
+/// What a comparison runs under: mode, handling of fragments, program and buffers.
 #[derive(Clone, Copy, Debug)]
 struct World {
     mode: Mode,
@@ -23,10 +23,10 @@ struct World {
     buffers: Buffers,
 }
 
-/// What is usual.
+/// The usual world.
 const USUAL: World = World { mode: Mode::Enforce, drop_fragments: false, entry: Entry::Xdp, buffers: Buffers::Full };
 
-/// Judges a share of all frames, in percent, in one world. Each world has frames of its own.
+/// Judges a share of all frames, in percent, in one world. Each world has its own frames.
 fn agree(share: u64, world: World, impossible: &[Reason]) -> anyhow::Result<()> {
     let World { mode, drop_fragments, entry, buffers } = world;
     let extent = Extent::from_environment()?;
@@ -79,8 +79,8 @@ fn host_and_kernel_agree_about_what_a_classifier_gets_from_a_tunnel() -> anyhow:
     agree(11, World { entry: Entry::TcNetwork, ..USUAL }, &impossible)
 }
 
-/// A kernel that knows packets in several buffers (5.18) and refuses the program for them would leave interfaces with
-/// large MTUs uncovered.
+/// Linux 5.18 and later deliver packets in several buffers. If such a kernel refused this program, interfaces with
+/// large MTUs would stay uncovered.
 #[test]
 fn the_program_for_packets_in_several_buffers_is_the_one_that_is_loaded() {
     let (well, problems) = probe(&Interfaces::default(), Path::new("/sys/fs/bpf"));

@@ -1,4 +1,4 @@
-//! What the documents say, against the code.
+//! The documents, held against the code.
 
 use jit_agent::config::Config;
 use jit_common::reason::Reason;

@@ -1,4 +1,4 @@
-//! Enforcement turned on without locking anybody out: the trial, its end, the way back, and unloading.
+//! Enforcement is enabled without locking anybody out: the trial, its end, the fallback, and unloading.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use jit_tests::{
     Agent, Config, Outcome, PATIENCE, Port, Program, Reach, SILENCE, TcpServer, TcpSession, Topology, tcp_connects,
 };
 
-/// Where the operator works, over SSH.
+/// The operator's address, from which SSH sessions come.
 const OPERATOR: &str = "192.0.2.10";
 const OTHER: &str = "192.0.2.11";
 const SSH: &str = "192.0.2.1:22";
 /// The shortest trial.
 const SHORTEST: Duration = Duration::from_secs(10);
 
-/// A host that observes, with an SSH service and a comment in the file.
+/// A host that observes, with an SSH service and a comment in its configuration file.
 struct Host {
     net: Topology,
     agent: Agent,
@@ -32,7 +32,7 @@ impl Host {
         Ok(Self { net, agent, _ssh: ssh })
     }
 
-    /// Runs a command of `jit-agent` as the operator does.
+    /// Runs a command of `jit-agent` as the operator would.
     fn run(&self, arguments: &[&str]) -> Result<Outcome> {
         let program = Program::new(self.net.sandbox.binary("jit-agent")?).args(arguments);
         let session = format!("{OPERATOR} 50000 192.0.2.1 22");
@@ -44,7 +44,7 @@ impl Host {
         tcp_connects(&self.net.client, from, SSH, within)
     }
 
-    /// Only the operator gets in.
+    /// Expects that the operator gets in and nobody else does.
     #[track_caller]
     fn expect_shut(&self) -> Result<()> {
         assert_eq!(self.reach(OPERATOR, PATIENCE)?, Reach::Open, "the operator");
@@ -58,7 +58,7 @@ impl Host {
         Ok(())
     }
 
-    /// Returns when others get in. They must not before `until`.
+    /// Waits until others get in, which must not happen before `until`.
     fn until_open(&self, until: Instant) -> Result<()> {
         let deadline = until + PATIENCE;
         while self.reach(OTHER, SILENCE)? != Reach::Open {
@@ -77,7 +77,7 @@ impl Host {
     }
 }
 
-/// The outcome, which must have this exit code and these words.
+/// Expects that the outcome has this exit code and contains these words.
 #[track_caller]
 fn refused(outcome: &Outcome, code: i32, words: &str) -> Result<()> {
     ensure!(outcome.code() == Some(code) && outcome.stderr.contains(words), "{code}, {words}: {outcome:?}");
@@ -161,7 +161,7 @@ fn an_agent_that_lives_ends_an_unconfirmed_trial_and_says_so() -> Result<()> {
 }
 
 #[test]
-fn without_a_way_back_nothing_is_shut() -> Result<()> {
+fn without_a_fallback_nothing_is_shut() -> Result<()> {
     let host = Host::new(|config| config.set("break_glass", vec!["203.0.113.7"]))?;
     host.run(&["enable", "--yes"])?.success()?;
     host.expect_shut()?;
@@ -176,7 +176,7 @@ fn without_a_way_back_nothing_is_shut() -> Result<()> {
 }
 
 #[test]
-fn what_was_unloaded_stays_so_over_restarts_until_it_is_enabled() -> Result<()> {
+fn an_unloaded_agent_stays_unloaded_over_restarts_until_enabled() -> Result<()> {
     let mut host = Host::new(|config| config.set("mode", "enforce"))?;
     assert_eq!(host.reach(OTHER, SILENCE)?, Reach::Silent);
     let unloaded = host.run(&["unload"])?.success()?;
@@ -194,7 +194,7 @@ fn what_was_unloaded_stays_so_over_restarts_until_it_is_enabled() -> Result<()> 
     host.agent.restart()?;
     host.expect_shut()?;
 
-    // Under the eyes of an agent that goes on.
+    // The agent keeps running while its program is unloaded.
     host.run(&["unload"])?.success()?;
     host.expect_open()?;
     host.run(&["enable", "--console", "--yes"])?.success()?;
@@ -204,7 +204,7 @@ fn what_was_unloaded_stays_so_over_restarts_until_it_is_enabled() -> Result<()> 
 }
 
 #[test]
-fn a_change_that_cuts_off_who_makes_it_is_on_trial() -> Result<()> {
+fn a_change_that_cuts_off_its_author_is_on_trial() -> Result<()> {
     let host = Host::new(|config| config.set("mode", "enforce"))?;
     host.agent.grant(22, "TCP", OPERATOR, 600)?;
     host.expect_shut()?;

@@ -1,4 +1,5 @@
-//! The kernel's tables are full: refused with the table and its size, nothing is left behind, and room comes back.
+//! Full kernel tables: a request is refused with the table's name and size, nothing of the request is left behind, and
+//! space becomes free again.
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, PATIENCE, Port, Reach, Topology, tcp_connects};
@@ -7,13 +8,13 @@ use serde_json::Value;
 const ALICE: &str = "192.0.2.10";
 const OTHER: &str = "192.0.2.11";
 const PORT: &str = "192.0.2.1:3389";
-/// Entries of the table of IPv4 hosts. A grant of port `any` takes one for each of three protocols.
+/// Entries of the table of IPv4 hosts. A grant of port `any` takes one entry for each of three protocols.
 const CAPACITY: usize = 65_536;
-/// Requests that fill the table, and sources of each, 3 entries a source: 16 entries are left.
+/// Requests that fill the table, and sources of each request. A source takes 3 entries, so that 16 entries are left.
 const REQUESTS: usize = 12;
 const SOURCES: usize = 1_820;
 
-/// Addresses that nobody has.
+/// Addresses that belong to nobody.
 fn sources(from: usize, count: usize) -> Vec<String> {
     (from..from + count).map(|n| format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255)).collect()
 }
@@ -55,13 +56,13 @@ fn a_full_table_refuses_a_request_whole_and_revoking_makes_room() -> Result<()> 
     let granted = (REQUESTS * SOURCES) as u64;
     assert_eq!(agent.grant_counts()?, (granted, granted));
 
-    // The last twentieth is kept for admins, as who sends these is one.
+    // The last twentieth of the table is reserved for admins. The requests above came from an admin.
     let refused =
         agent.jitctl_as("alice", &["request", "--port", "3389/udp", "--from", ALICE, "--for", "10m", "-m", "x"])?;
     ensure!(refused.code() == Some(1) && refused.stderr.contains("kept for admins"), "{refused:?}");
     assert_eq!(agent.grant_counts()?, (granted, granted));
 
-    // 16 entries are left: five of these sources fit, and a third of the sixth.
+    // 16 entries are left: five of these sources fit, and one third of the sixth.
     let mut too_many = sources(100_000, 10);
     ALICE.clone_into(&mut too_many[0]);
     expect_full(&agent, "*", &too_many)?;
@@ -70,7 +71,7 @@ fn a_full_table_refuses_a_request_whole_and_revoking_makes_room() -> Result<()> 
     let failed = agent.api("GET", "/v1/requests", None)?.json()?;
     assert_eq!(failed["value"][0]["status"], "Failed", "{}", failed["value"][0]);
 
-    // Nothing of it was left behind: exactly as much fits as before.
+    // Nothing of the refused request was left behind: exactly as many sources fit as before.
     let fits = agent.request(3389, "*", &too_many[1..6], 600)?;
     ensure!(fits.status == 201, "{fits:?}");
     expect_full(&agent, "*", &too_many[..1])?;
@@ -79,7 +80,7 @@ fn a_full_table_refuses_a_request_whole_and_revoking_makes_room() -> Result<()> 
     expect_full(&agent, "TCP", &too_many[..1])?;
     agent.expect_drop(&net.client, ALICE, PORT, "no_grant")?;
 
-    // Book, store and kernel agree: a successor finds the same.
+    // Book, store and kernel agree: a successor finds the same grants.
     let before = agent.grant_counts()?;
     assert_eq!(before, (granted + 6, granted + 6));
     agent.kill9();

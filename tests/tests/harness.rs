@@ -1,4 +1,4 @@
-//! The harness itself: what the other tests rely on.
+//! The harness itself: the properties that the other tests rely on.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -45,7 +45,7 @@ fn a_hand_made_frame_arrives_as_it_was_sent() -> Result<()> {
     let received = |net: &Topology| -> Result<String> {
         Ok(net.server.ip("-statistics -json link show dev srv0")?.json()?[0]["stats64"]["rx"]["bytes"].to_string())
     };
-    // Router solicitations of the devices would be counted too.
+    // The device would send router solicitations, which would be counted too.
     net.client.ip("link set cli0 addrgenmode none")?;
     let before: u64 = received(&net)?.parse()?;
     let mut frame = vec![0xff; 12];
@@ -57,7 +57,7 @@ fn a_hand_made_frame_arrives_as_it_was_sent() -> Result<()> {
     Ok(())
 }
 
-/// The mounts of this thread, in an order that doesn't depend on the mount namespace.
+/// The mounts of this thread, in an order that does not depend on the mount namespace.
 fn mounts() -> Result<Vec<String>> {
     let mut mounts: Vec<_> = fs::read_to_string("/proc/thread-self/mounts")?.lines().map(str::to_owned).collect();
     mounts.sort();
@@ -79,7 +79,7 @@ fn a_dropped_sandbox_leaves_no_mount_and_no_process_behind() -> Result<()> {
     let proc = format!("/proc/{}", process.id());
     assert!(Path::new(&proc).exists() && process.is_running());
 
-    // What others see: this machine's mounts, not the sandbox's.
+    // Another process sees the mounts of this machine, not those of the sandbox.
     let seen = marker.clone();
     let outside = thread::spawn(move || -> Result<(bool, bool)> {
         unshare(CloneFlags::CLONE_FS)?;

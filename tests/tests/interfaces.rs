@@ -1,4 +1,4 @@
-//! Interfaces that come, change and go while the agent runs, and the ways in which they are covered.
+//! Interfaces that appear, change and disappear while the agent runs, and the ways in which they are covered.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const ALICE: &str = "192.0.2.10";
 const SSH: &str = "192.0.2.1:22";
-/// On the second link.
+/// The client's address on the second link.
 const NEW_ALICE: &str = "198.51.100.10";
 const NEW_SSH: &str = "198.51.100.1:22";
 
@@ -26,7 +26,7 @@ fn second_link(net: &Topology, device: &str, client_device: &str) -> Result<()> 
     link.address_a("198.51.100.1/24").address_b("198.51.100.10/24").up()
 }
 
-/// Waits until the agent says of an interface, after `mark`, that it is covered or is no more.
+/// Waits until the agent logs, after `mark`, that an interface is covered or has disappeared.
 fn wait(agent: &Agent, mark: usize, said: &str, interface: &str) -> Result<String> {
     let wanted = format!("{interface} {said}");
     agent.process()?.wait_for_line_after(mark, Stream::Stderr, &wanted, PATIENCE)
@@ -89,7 +89,7 @@ fn auto_covers_cards_and_ports_but_neither_bridges_nor_loopback() -> Result<()> 
 }
 
 #[test]
-fn an_interface_that_appears_is_covered_and_the_gap_is_told() -> Result<()> {
+fn an_interface_that_appears_is_covered_and_the_gap_is_reported() -> Result<()> {
     let net = Topology::new()?;
     let agent = Agent::start(&net.sandbox, &net.server, of(&["auto"]))?;
     second_link(&net, "srv1", "cli1")?;
@@ -206,7 +206,7 @@ fn what_is_covered_by_tcx_stays_so_without_the_agent_and_with_its_successor() ->
 }
 
 #[test]
-fn what_somebody_takes_off_is_put_on_again_and_both_are_in_the_audit_log() -> Result<()> {
+fn a_detached_program_is_attached_again_and_both_acts_are_in_the_audit_log() -> Result<()> {
     let net = Topology::new()?;
     let agent = Agent::start(&net.sandbox, &net.server, of(&["auto"]))?;
     let start = mark(&agent)?;
@@ -236,7 +236,7 @@ fn another_xdp_program_is_left_alone_and_the_ports_are_shut_all_the_same() -> Re
         assert_eq!(note, format!("XDP program {id} (native) of somebody else is left in place"));
         agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
         rival.expect_drop(&net.client, ALICE, "192.0.2.1:80", "no_grant")?;
-        // It takes over its own link.
+        // A restarted agent adopts its own link.
         agent.restart()?;
     }
     assert!(has_xdp(&net.server, "srv0")?);
@@ -252,7 +252,7 @@ fn a_program_that_gets_before_ours_is_noticed_and_overtaken() -> Result<()> {
     let agent = Agent::start(&net.sandbox, &net.server, of(&["tun0"]))?;
     assert_eq!(interface(&agent, "tun0")?["attached"], "tcx");
     let start = mark(&agent)?;
-    // It puts itself at the head and stays there, since nobody ends its link.
+    // The rival puts itself at the head and stays there, since nobody detaches its link.
     let mut rival = Agent::prepare_named(&net.sandbox, &net.server, "rival", of(&["tun0"]))?;
     rival.launch()?;
     rival.kill9();

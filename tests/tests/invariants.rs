@@ -1,4 +1,4 @@
-//! What holds for every frame, checked over the generated ones. The fuzz target in `fuzz/` looks for others.
+//! Invariants of every frame, checked over generated frames. The fuzz target in `fuzz/` looks for counterexamples.
 
 use jit_common::{
     abi::{PortEntry, Settings, Slot, Transport},
@@ -14,7 +14,7 @@ use jit_tests::verdicts::{
 
 const NOW: u64 = 1000;
 
-/// A slot that is near the flow: often for it, often for almost it.
+/// A slot that is close to the flow: often for this flow, often for one that differs a little.
 fn slot(random: &mut Random, flow: Option<&Flow>) -> Option<Slot> {
     let deadline = [0, NOW - 1, NOW, NOW + 1, u64::MAX][random.below(5)];
     let length = random.below(33) as u8;

@@ -1,4 +1,4 @@
-//! Frames of odd sizes over a real veth, with a program attached: shorter than a header, and larger than a buffer.
+//! Frames of odd sizes over a real veth with a program attached: shorter than a header, and larger than a buffer.
 
 use std::{
     fs,
@@ -27,18 +27,18 @@ use jit_tests::{
     },
 };
 
-/// Where the program is.
+/// The place of the program.
 #[derive(Clone, Copy, Debug)]
 enum At {
     /// XDP on the server's end of the veth.
     Veth,
-    /// A classifier on a bridge over it, which gets large frames with their Ethernet header alone in the first buffer.
+    /// A classifier on a bridge over the veth. It gets large frames with the Ethernet header alone in the first buffer.
     Bridge,
 }
 
 const BOTH: [At; 2] = [At::Veth, At::Bridge];
 
-/// A veth with a program on the server's side and the packet table's world behind it.
+/// A veth with a program on the server's side and the packet table's world behind that program.
 struct Wire {
     _sandbox: Sandbox,
     server: Namespace,
@@ -48,7 +48,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// A wire on which nobody speaks unasked, so that counters tell about a single frame.
+    /// Creates a wire without any traffic of its own, so that the counters show what happened to a single frame.
     fn new(mtu: u32, at: At) -> anyhow::Result<Self> {
         let sandbox = Sandbox::new()?;
         let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);
@@ -63,12 +63,13 @@ impl Wire {
             }
             At::Bridge => {
                 link.up()?;
-                // Where the kernel has iptables for bridges, it drops damaged packets before any program of ours.
+                // If the kernel has iptables for bridges, iptables drops damaged packets before any program of ours
+                // sees them.
                 for family in ["iptables", "ip6tables"] {
                     let switch = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
                     server.enter(|| if fs::exists(&switch)? { fs::write(&switch, "0") } else { Ok(()) })??;
                 }
-                // It keeps to itself what isn't for its own address.
+                // The bridge does not forward frames for other addresses than its own.
                 server.ip("link add br0 address 02:00:00:00:00:02 type bridge")?;
                 server.ip("link set srv0 master br0")?;
                 server.ip("address add 192.0.2.1/24 dev br0")?;
@@ -109,7 +110,7 @@ impl Wire {
         Ok(found)
     }
 
-    /// Whether a datagram of so many bytes comes back from the server's port 3389, which is protected.
+    /// Whether a datagram of so many bytes comes back from the server's protected port 3389.
     fn datagram_echoes(&self, length: usize, within: Duration) -> anyhow::Result<Reach> {
         let from: IpAddr = "192.0.2.10".parse()?;
         let socket = self.client.enter(|| UdpSocket::bind((from, 0)))??;
@@ -136,9 +137,9 @@ fn growth(before: &[Counter], after: &[Counter]) -> Vec<Counter> {
 fn the_kernel_sends_nothing_shorter_than_an_ethernet_header_and_the_rest_is_judged() -> anyhow::Result<()> {
     let wire = Wire::new(1500, At::Veth)?;
     let whole = Ipv4::new("192.0.2.12".parse()?, protocol::TCP, segment(22)).frame();
-    // Nothing at all is no frame: write(2) does not hand it on.
+    // An empty frame is not tested: write(2) does not pass it on.
     for length in 1..14 {
-        // So no program on a veth ever sees one: what it would say of them is for the host's tests alone.
+        // No program on a veth ever sees such a short frame, so only the host's tests cover its verdict.
         let error = wire.count(&whole[..length]).expect_err("the kernel sent it");
         assert!(format!("{error:#}").contains("Invalid argument"), "{length} bytes: {error:#}");
     }
@@ -153,7 +154,7 @@ fn the_kernel_sends_nothing_shorter_than_an_ethernet_header_and_the_rest_is_judg
 
 #[test]
 fn ports_beyond_the_first_buffer_are_found() -> anyhow::Result<()> {
-    // The largest frame of each MTU; a veth's first buffer takes some 3,500 bytes.
+    // The largest frame of each MTU; the first buffer of a veth takes about 3,500 bytes.
     for (mtu, headers, at) in
         [(9000, 4, At::Veth), (65_535, 8, At::Veth), (9000, 4, At::Bridge), (65_535, 8, At::Bridge)]
     {
@@ -164,7 +165,7 @@ fn ports_beyond_the_first_buffer_are_found() -> anyhow::Result<()> {
                 let packet = Ipv6::new(source.parse()?, &chain, protocol::TCP, &segment(22));
                 let what = format!("{at:?}: {count} headers of 2,048 bytes from {source}");
                 assert_eq!(wire.is_counted_as_the_host_judges(&what, &packet.frame())?, admitted);
-                // Its end anywhere around the ports, and around the first buffer's end.
+                // The frame ends anywhere around the ports, and around the end of the first buffer.
                 let whole = packet.payload.len();
                 for length in [whole - 20, whole - 17, whole - 16, whole - 2048, 3000] {
                     let lying = Ipv6 { payload_length: Some(length as u16), ..packet.clone() };

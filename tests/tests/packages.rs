@@ -1,5 +1,5 @@
-//! The packages: what installing, upgrading, removing and purging them does to a host. The host is this machine, with
-//! all changes in memory and without systemd; `cargo xtask test` makes the packages and says where they are.
+//! The packages: how installing, upgrading, removing and purging them changes a host. The host is this machine, with
+//! all changes kept in memory and without systemd. `cargo xtask test` builds the packages and passes their directory.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use jit_tests::{Outcome, PATIENCE, Process, Program, Reach, Stream, Topology, tcp_connects};
 use nix::mount::{MsFlags, mount};
 
-/// Longest run of a package manager.
+/// The longest time that a package manager may take.
 const LONGEST: Duration = Duration::from_secs(120);
 const CLIENT: &str = "192.0.2.10";
 const SSH: &str = "192.0.2.1:22";
@@ -19,7 +19,7 @@ const CONFIG: &str = "etc/jit-agent/config.toml";
 const STORE: &str = "var/lib/jit-agent/jit-agent.sqlite";
 const WANTS: &str = "etc/systemd/system/sysinit.target.wants/jit-agent.service";
 
-/// What the test puts into the configuration, as an owner would.
+/// The settings that the test puts into the configuration, as an owner would.
 const ENFORCING: &str = "mode = \"enforce\"\ninterfaces = [\"srv0\"]\n";
 
 /// A package manager.
@@ -32,9 +32,9 @@ enum Kind {
 impl Kind {
     fn install(self, package: &str) -> Vec<String> {
         let words: &[&str] = match self {
-            // Triggers are other packages' business, such as an index of all manual pages.
+            // Triggers concern other packages, such as an index of all manual pages.
             Self::Deb => &["dpkg", "--no-triggers", "--install", package],
-            // The host's packages are not in rpm's database where the host is a Debian.
+            // On a Debian host, rpm's database does not list the packages of the host.
             Self::Rpm => &["rpm", "--upgrade", "--nodeps", package],
         };
         self.spelled(words)
@@ -49,7 +49,7 @@ impl Kind {
 
     fn spelled(self, words: &[&str]) -> Vec<String> {
         let mut words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-        // Debian's rpm would rather be called by others.
+        // Debian's rpm advises against direct use and wants to be called by other tools.
         if self == Self::Rpm && Path::new("/etc/debian_version").exists() {
             words.insert(1, "--force-debian".to_owned());
         }
@@ -57,7 +57,7 @@ impl Kind {
     }
 }
 
-/// The directory with the packages; None, having said so, where there is none or the host can't take them.
+/// The directory with the packages; `None`, after a message, if there are no packages or the host can't install them.
 #[expect(clippy::print_stdout, reason = "the harness shows what was skipped")]
 fn packages(test: &str, needed: &[&str]) -> Option<PathBuf> {
     let found = env::var_os("JIT_TEST_PACKAGES").map(PathBuf::from);
@@ -73,7 +73,7 @@ fn packages(test: &str, needed: &[&str]) -> Option<PathBuf> {
     None
 }
 
-/// The only file in a directory whose name ends so.
+/// The only file in a directory with this extension.
 fn package(directory: &Path, kind: Kind) -> Result<PathBuf> {
     let ending = if kind == Kind::Deb { "deb" } else { "rpm" };
     let mut files = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
@@ -82,7 +82,7 @@ fn package(directory: &Path, kind: Kind) -> Result<PathBuf> {
     Ok(file.clone())
 }
 
-/// This machine's file system, with what is changed of it kept in memory.
+/// This machine's file system, with all changes to it kept in memory.
 struct Host {
     net: Topology,
     root: PathBuf,
@@ -107,7 +107,7 @@ impl Host {
         over("tmpfs", &root.join("run"), Some("mode=0755"))?;
         over("tmpfs", &root.join("tmp"), None)?;
         for (target, kind) in [("proc", "proc"), ("sys", "sysfs")] {
-            // A sysfs shows the devices of the namespace in which it is mounted.
+            // A sysfs mount shows the devices of the network namespace in which it was mounted.
             net.server.enter(|| over(kind, &root.join(target), None))??;
         }
         over("bpf", &root.join("sys/fs/bpf"), None)?;
@@ -118,7 +118,7 @@ impl Host {
         self.root.join(path)
     }
 
-    /// A command on the host, in its network.
+    /// A command that runs on the host, in the host's network.
     fn program(&self, words: &[String]) -> Program {
         Program::new("chroot").arg(&self.root).args(words)
     }
@@ -127,7 +127,7 @@ impl Host {
         self.program(words).run_in(&self.net.server, LONGEST)?.success()
     }
 
-    /// Installs or upgrades to the package of a revision.
+    /// Installs the package of a revision, or upgrades to it.
     fn install(&self, revision: &str) -> Result<Outcome> {
         let file = package(&self.packages.join(revision), self.kind)?;
         let name = file.file_name().and_then(|name| name.to_str()).context("a package without a name")?;
@@ -139,7 +139,7 @@ impl Host {
         self.run(&self.kind.remove())
     }
 
-    /// The agent, as the unit runs it but as root, ready.
+    /// The agent, started as the unit does but as root, and ready.
     fn agent(&self) -> Result<Process> {
         let words = ["/usr/bin/jit-agent", "run"].map(str::to_owned);
         let process = self.program(&words).spawn_in(&self.net.server)?;
@@ -151,7 +151,7 @@ impl Host {
         tcp_connects(&self.net.client, CLIENT, SSH, jit_tests::SILENCE)
     }
 
-    /// Owner, group and mode of a file, with the host's names.
+    /// Owner, group and mode of a file, with the names that the host knows.
     fn owner(&self, path: &str) -> Result<String> {
         let metadata = fs::symlink_metadata(self.path(path)).with_context(|| path.to_owned())?;
         let name = |file: &str, id: u32| -> Result<String> {
@@ -163,7 +163,7 @@ impl Host {
         Ok(format!("{user}:{group} {:o}", metadata.mode() & 0o7777))
     }
 
-    /// What there is of ours that was not there before, but for what the package manager notes.
+    /// The files of ours that did not exist before, except for the records of the package manager.
     fn left(&self) -> Result<Vec<String>> {
         let mut left = Vec::new();
         let mut directories = vec![self.changes.clone()];
@@ -187,7 +187,7 @@ impl Host {
     }
 }
 
-/// What holds for both kinds, up to the removal.
+/// Tests the behaviour that both kinds share, up to the removal.
 fn live_and_remove(kind: Kind, packages: PathBuf) -> Result<Host> {
     let host = Host::new(kind, packages)?;
     host.install("1")?;
@@ -220,7 +220,7 @@ fn live_and_remove(kind: Kind, packages: PathBuf) -> Result<Host> {
     assert_eq!(host.reach()?, Reach::Silent, "the upgrade opened the port");
     assert_eq!(fs::read_to_string(host.path(CONFIG))?, ENFORCING, "the upgrade changed the configuration");
     assert_eq!(host.owner(CONFIG)?, "jit-agent:jit-agent 640");
-    // Nothing here stops the service for the package, as systemd would.
+    // There is no systemd here, which would stop the service for the package.
     agent.terminate(PATIENCE)?;
     assert_eq!(host.reach()?, Reach::Silent, "stopping opened the port");
 

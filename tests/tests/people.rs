@@ -1,4 +1,4 @@
-//! Who may ask, what people and programs are told, and how `jitctl` ends.
+//! Who may make requests, which texts people and programs get, and how `jitctl` ends.
 
 use anyhow::{Result, ensure};
 use jit_tests::{Agent, Config, PATIENCE, Port, Reach, Topology, tcp_connects};
@@ -144,7 +144,7 @@ fn json_of_jitctl_is_that_of_the_api() -> Result<()> {
     Ok(())
 }
 
-/// What a moment between two answers changes.
+/// Removes the values that change from one moment to the next.
 fn forget_times(value: &mut serde_json::Value) {
     if let Some(object) = value.as_object_mut() {
         object.remove("remainingSeconds");

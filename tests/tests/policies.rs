@@ -33,7 +33,7 @@ fn rewrite(agent: &Agent, from: &str, to: &str) -> Result<()> {
     Ok(fs::write(agent.config_file(), text.replace(from, to))?)
 }
 
-/// The outcome, which must have this exit code and these words.
+/// Expects that the outcome has this exit code and contains these words.
 fn refused(outcome: &Outcome, code: i32, words: &str) -> Result<()> {
     ensure!(outcome.code() == Some(code) && outcome.stderr.contains(words), "{code}, {words}: {outcome:?}");
     Ok(())

@@ -1,4 +1,5 @@
-//! Configurations and requests that can't be: refused with the value and the remedy, and nothing is opened or lost.
+//! Impossible configurations and requests: they are refused with the value and the remedy, and nothing is opened or
+//! lost.
 
 use std::{
     fs,
@@ -141,7 +142,7 @@ fn a_request_that_can_not_be_is_refused_whole_with_what_would_be_allowed() -> Re
         (field("duration", json!("PT61M")), 422, "policy_violation", &["1 h 1 min", "at most 1 h"]),
         (field("duration", json!("soon")), 422, "invalid_value", &["soon", "ISO 8601"]),
         (with(|body| body["justification"] = json!("")), 422, "policy_violation", &["justification", "says why"]),
-        // One that is fine beside one that isn't.
+        // A valid port next to an invalid one.
         (
             with(|body| {
                 let other = json!({"number": 23, "allowedSourceAddressPrefix": ALICE, "duration": "PT5M"});
@@ -173,7 +174,7 @@ fn a_request_that_can_not_be_is_refused_whole_with_what_would_be_allowed() -> Re
 }
 
 #[test]
-fn what_is_no_json_or_too_large_is_refused_and_the_agent_goes_on() -> Result<()> {
+fn a_body_that_is_not_json_or_too_large_is_refused_and_the_agent_goes_on() -> Result<()> {
     let net = Topology::new()?;
     let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
     let kept = agent.grant(22, "TCP", ALICE, 600)?;
@@ -219,10 +220,11 @@ fn a_list_in_the_place_of_a_port_is_refused() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_http_is_refused_and_the_agent_goes_on() -> Result<()> {
+fn bytes_that_are_not_http_are_refused_and_the_agent_goes_on() -> Result<()> {
     let net = Topology::new()?;
     let agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
-    // Too many fields rather than too many bytes: the agent reads it whole, so its answer isn't lost to a reset.
+    // The request has too many fields, not too many bytes. The agent reads it whole, so that no reset destroys the
+    // answer.
     let long = format!("GET /v1/status HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(150));
     for (sent, status, code) in
         [("\x16\x03\x01 this is TLS\r\n\r\n", "400", "malformed_http"), (long.as_str(), "431", "head_too_large")]

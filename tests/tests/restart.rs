@@ -22,13 +22,13 @@ fn udp_only() -> Config {
     Config::enforcing("srv0").port(Port::udp(5000))
 }
 
-/// The id of the XDP program on a device, by the kernel's word.
+/// The id of the XDP program on a device, as the kernel reports it.
 fn program_on(namespace: &Namespace, device: &str) -> Result<Option<u64>> {
     let shown = namespace.ip(&format!("-json link show dev {device}"))?.json()?;
     Ok(shown[0]["xdp"]["prog"]["id"].as_u64())
 }
 
-/// The inode numbers of all pins: another link or map has another one.
+/// The inode numbers of all pins: a new link or map has a new inode.
 fn pins(agent: &Agent) -> Result<Vec<(String, u64)>> {
     let mut found = Vec::new();
     for dir in [agent.bpffs_dir(), agent.bpffs_dir().join("maps")] {
@@ -102,7 +102,7 @@ fn maps_of_another_layout_are_replaced_without_a_granted_packet_lost_or_another_
     let locked = Traffic::unanswered(&net.client, OTHER, UDP)?;
     for _ in 0..3 {
         agent.kill9();
-        // To a successor with one map more it looks the same.
+        // A successor with one map more finds the same situation.
         fs::remove_file(agent.bpffs_dir().join("maps/ACTIVITY"))?;
         agent.launch()?;
     }
@@ -185,7 +185,7 @@ fn a_revoked_grant_does_not_come_back_after_a_restart() -> Result<()> {
     agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
     assert_eq!(tcp_connects(&net.client, OTHER, SSH, PATIENCE)?, Reach::Refused, "the other one is still open");
     assert_eq!(agent.grants()?.len(), 1);
-    // Nor when all must be restored from the store.
+    // The same holds when the store must restore everything.
     agent.kill9();
     agent.lose_pins()?;
     agent.launch()?;

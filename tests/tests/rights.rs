@@ -1,4 +1,4 @@
-//! The programs under the rights that the service has.
+//! The programs, loaded and run with the capabilities of the service.
 
 use jit_agent::datapath::xdp::Entry;
 use jit_common::abi::Mode;

@@ -1,4 +1,4 @@
-//! Others who were there first: a second agent, another XDP program, a directory that is no bpffs.
+//! Rivals that were there first: a second agent, another XDP program, a directory that is not on a bpffs.
 
 use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -22,7 +22,7 @@ fn expect_failure(outcome: &Outcome, parts: &[&str]) -> Result<()> {
     })
 }
 
-/// The first agent goes on as if nothing had happened.
+/// Expects that the first agent goes on as if nothing had happened.
 fn expect_unaffected(net: &Topology, agent: &Agent, program: u64) -> Result<()> {
     assert_eq!(program_on_srv0(net)?, program);
     agent.expect_drop(&net.client, OTHER, SSH, "no_grant")?;
@@ -60,7 +60,7 @@ fn a_second_agent_of_the_same_interface_filters_behind_the_first_which_goes_on()
     second.launch()?;
     second.expect_drop(&net.client, OTHER, "192.0.2.1:80", "no_grant")?;
     expect_unaffected(&net, &agent, program)?;
-    // What it leaves behind is not in the way of anybody.
+    // The files that the second agent leaves behind are in nobody's way.
     second.stop()?;
     second.unload()?.success()?;
     ensure!(!second.bpffs_dir().exists(), "pins are left");

@@ -1,4 +1,4 @@
-//! Who may do what: real users and groups of the system, through the real socket.
+//! Roles and permissions: real users and groups of the system use the real socket.
 
 use std::time::Instant;
 
@@ -12,7 +12,8 @@ const SSH: &str = "192.0.2.1:22";
 const WINRM: &str = "192.0.2.1:5986";
 const ALICE_UID: u32 = 1000;
 
-/// alice requests, bob and carol approve (bob requests too), dave views, pusher delegates; port 5986 needs approval.
+/// The roles: alice requests, bob and carol approve (bob requests too), dave views, pusher delegates. Port 5986
+/// requires approval.
 fn config() -> Config {
     let list = |names: &[&str]| Toml::from(names.iter().map(|name| Toml::from(*name)).collect::<Vec<_>>());
     let roles = Table::from_iter([

@@ -1,4 +1,4 @@
-//! What people and programs see of packets: events, the use of grants, why, metrics.
+//! What people and programs learn about packets: events, the use of grants, `why`, metrics.
 
 use std::{
     io::{Read as _, Write as _},
@@ -24,7 +24,7 @@ fn config() -> Config {
     Config::enforcing("srv0").port(Port::tcp(22)).port(Port::udp(3389))
 }
 
-/// `jitctl watch`, which sees everything that happens from now on.
+/// Starts `jitctl watch`, which sees all events from now on.
 fn watch(net: &Topology, agent: &Agent, options: &[&str]) -> Result<Process> {
     let watching = agent.client(&[&["watch"], options].concat())?.spawn_in(&net.server)?;
     watching.wait_for_line(Stream::Stdout, "verdict", PATIENCE)?;
@@ -87,7 +87,8 @@ fn the_last_connection_of_a_grant_is_one_that_was_seen_not_a_request() -> Result
     let seen = last(&agent, ALICE)?;
     ensure!(seen.is_string() && last(&agent, OTHER)?.is_null(), "{seen}");
     agent.restart()?;
-    // The kernel kept it; the same moment in another run's reading of the two clocks.
+    // The kernel kept the time of the connection. Each run compares the two clocks anew, which may shift the same
+    // moment a little.
     let (before, after) = (time(&seen)?, time(&last(&agent, ALICE)?)?);
     ensure!(after.duration_since(before).abs() < jiff::SignedDuration::from_millis(50), "{before} became {after}");
     let ports = agent.api("GET", "/v1/ports", None)?.json()?;
@@ -115,14 +116,14 @@ fn a_ports_last_connection_outlives_the_grant() -> Result<()> {
     let before = last()?;
     agent.revoke(&[grant.id])?;
     ensure!(before.is_string() && last()? == before, "{before} became {}", last()?);
-    // A grant of the same source that was made later was never used.
+    // A later grant for the same source was never used.
     agent.grant(22, "TCP", ALICE, 600)?;
     ensure!(agent.grants()?[0]["lastConnectionTimeUtc"].is_null(), "{:?}", agent.grants()?);
     Ok(())
 }
 
 #[test]
-fn watching_ends_well_whoever_ends_it() -> Result<()> {
+fn watching_ends_cleanly_whoever_ends_it() -> Result<()> {
     let net = Topology::new()?;
     let mut agent = Agent::start(&net.sandbox, &net.server, config())?;
     let interrupted = watch(&net, &agent, &[])?;
@@ -138,7 +139,7 @@ fn watching_ends_well_whoever_ends_it() -> Result<()> {
 }
 
 #[test]
-fn of_a_flood_a_watcher_sees_a_share_and_how_much_there_was_beyond() -> Result<()> {
+fn a_watcher_sees_a_share_of_a_flood_and_the_number_of_packets_beyond() -> Result<()> {
     const PACKETS: u64 = 5000;
     let net = Topology::new()?;
     let agent = Agent::start(&net.sandbox, &net.server, config())?;

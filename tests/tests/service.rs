@@ -1,4 +1,4 @@
-//! The agent as a service: what the unit takes away from it, what it tells the service manager, what monitoring sees.
+//! The agent as a service: what the unit denies to it, what it reports to the service manager, what monitoring sees.
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, PATIENCE, Program, Stream, Topology};
@@ -8,7 +8,7 @@ const ALERTS: &str = include_str!("../../dist/prometheus/jit-agent.rules.yml");
 
 /// The highest exposure that the unit may have, in tenths.
 const EXPOSURE: &str = "20";
-/// Figures that are not always there.
+/// Metrics that are present only at times.
 const AT_TIMES: [&str; 1] = ["jit_agent_trial_seconds_remaining"];
 
 #[test]
@@ -28,7 +28,7 @@ fn nothing_that_may_fail_at_boot_keeps_the_unit_from_starting() -> Result<()> {
             .flat_map(str::split_whitespace)
             .collect()
     };
-    // These bring requirements of mounts and of other units with them.
+    // These keys imply requirements on mounts and on other units.
     for key in
         ["Requires", "Requisite", "BindsTo", "RequiresMountsFor", "StateDirectory", "LogsDirectory", "PrivateTmp"]
     {
@@ -46,7 +46,7 @@ fn nothing_that_may_fail_at_boot_keeps_the_unit_from_starting() -> Result<()> {
 fn the_watchdog_is_fed_after_the_ports_are_locked() -> Result<()> {
     let net = Topology::new()?;
     let agent = Agent::prepare(&net.sandbox, &net.server, Config::enforcing(&net.server_device))?;
-    // The service manager names the process that it means.
+    // WATCHDOG_PID names the process that the service manager means.
     let process = Program::new("sh")
         .args(["-c", "WATCHDOG_PID=$$ exec \"$@\"", "sh"])
         .arg(net.sandbox.binary("jit-agent")?)
@@ -66,7 +66,7 @@ fn the_watchdog_is_fed_after_the_ports_are_locked() -> Result<()> {
 }
 
 #[test]
-fn without_a_watchdog_none_is_fed() -> Result<()> {
+fn without_a_watchdog_no_keep_alive_is_sent() -> Result<()> {
     let net = Topology::new()?;
     let mut agent = Agent::start(&net.sandbox, &net.server, Config::enforcing(&net.server_device))?;
     let process = agent.process()?.text(Stream::Notify);
@@ -75,7 +75,7 @@ fn without_a_watchdog_none_is_fed() -> Result<()> {
     Ok(())
 }
 
-/// The names of figures in the expressions of the alerts.
+/// The names of the metrics in the expressions of the alerts.
 fn figures() -> Vec<&'static str> {
     let expressions = ALERTS.lines().filter_map(|line| line.trim_start().strip_prefix("expr: "));
     let names = expressions.flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')));

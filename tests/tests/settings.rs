@@ -1,4 +1,4 @@
-//! Settings that change while packets flow: mode, fragments, scope, sources of break-glass.
+//! Settings that change while packets flow: mode, fragments, scope, break-glass sources.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -28,7 +28,7 @@ fn enforcing() -> Protection {
     Protection { ports, mode: Mode::Enforce, ..Protection::default() }
 }
 
-/// The program on a device of a namespace.
+/// Attaches the program to devices of a namespace.
 fn on(sandbox: &Sandbox, namespace: &Namespace, devices: &[&str], protection: &Protection) -> Result<XdpDatapath> {
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
     let devices = Interfaces::parse(devices).map_err(anyhow::Error::msg)?;
@@ -79,7 +79,7 @@ fn a_trial_ends_by_itself_and_lets_everything_pass_from_then_on() -> Result<()> 
 }
 
 #[test]
-fn fragments_are_refused_from_the_moment_they_are_to_be() -> Result<()> {
+fn fragments_are_refused_as_soon_as_the_setting_is_on() -> Result<()> {
     let net = Topology::new()?;
     let mut datapath = on(&net.sandbox, &net.server, &["srv0"], &enforcing())?;
     let mut sender = FrameSender::new(&net.client, "cli0")?;
@@ -112,7 +112,7 @@ fn fragments_are_refused_from_the_moment_they_are_to_be() -> Result<()> {
 }
 
 #[test]
-fn a_source_of_break_glass_is_let_in_to_every_protected_port_and_no_other_source_is() -> Result<()> {
+fn a_break_glass_source_is_admitted_to_every_protected_port_and_no_other_source_is() -> Result<()> {
     let net = Topology::new()?;
     let _echo = UdpServer::echo(&net.server, RDP)?;
     let config = |sources: &[&str]| {
@@ -127,7 +127,7 @@ fn a_source_of_break_glass_is_let_in_to_every_protected_port_and_no_other_source
     agent.expect_drop(&net.client, "2001:db8:1::10", "[2001:db8:1::1]:22", "no_grant")?;
     ensure!(agent.counted("break_glass")? >= 3, "{}", agent.status()?);
 
-    // The maps are taken over; what the configuration no longer lists goes.
+    // The restarted agent adopts the maps, and entries disappear that the configuration no longer lists.
     agent.stop()?;
     agent.configure(config(&["192.0.2.11"]))?;
     agent.launch()?;
@@ -157,7 +157,7 @@ fn break_glass_and_grants_of_the_same_source_do_not_touch_each_other() -> Result
     agent.expect_drop(&net.client, ALICE, SSH, "no_grant")
 }
 
-/// A client, a router with the program, and a host behind it.
+/// A client, a router with the program, and a host behind the router.
 struct Routed {
     sandbox: Sandbox,
     client: Namespace,
@@ -190,7 +190,7 @@ impl Routed {
         Ok(Self { sandbox, client, router, _inner: inner, _echo: echo })
     }
 
-    /// Whether the router forwards.
+    /// Turns forwarding by the router on or off.
     fn set_forwarding(&self, on: bool) -> Result<()> {
         self.router.enter(|| -> std::io::Result<()> {
             for family in ["ipv4", "ipv6"] {
@@ -223,7 +223,7 @@ fn an_interface_of_local_scope_lets_pass_what_the_host_forwards_and_nothing_for_
     };
     assert_eq!((asked("198.51.100.2")?, asked("192.0.2.1")?), (Reason::Forwarded, Reason::NoGrant), "trace agrees");
 
-    // A host that stops forwarding needs no look-up of routes: all that comes is for itself.
+    // A host that stops forwarding needs no look-up of routes: every packet that arrives is for the host itself.
     net.set_forwarding(false)?;
     net.router.enter(|| datapath.tend())??;
     let before = counted(&datapath, Reason::Forwarded)?;
@@ -242,7 +242,7 @@ fn classifiers_know_what_the_host_forwards_too() -> Result<()> {
     let _own = UdpServer::echo(&net.router, ROUTER)?;
     net.set_forwarding(true)?;
     let mut tun = Tun::new(&net.router, "tun0", "203.0.113.1/24")?;
-    // It has the place of XDP, and lets all pass.
+    // The rival takes the place of XDP, and lets every packet pass.
     let mut rival = XdpDatapath::load(&net.sandbox.bpffs().join("rival"))?;
     let rivals = Interfaces::parse(&["out0"]).map_err(anyhow::Error::msg)?;
     net.router.enter(|| rival.attach(&rivals))?.map_err(|errors| anyhow::anyhow!("{errors:?}"))?;

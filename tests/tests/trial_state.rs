@@ -1,5 +1,5 @@
-//! What is written down of a trial, damaged or made up: the agent starts, says what is wrong, opens nothing, and does not
-//! enforce for ever what nobody confirmed.
+//! Damaged or forged records of a trial: the agent starts, says what is wrong, opens nothing, and does not enforce for
+//! ever what nobody confirmed.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, Outcome, PATIENCE, Port, Program, Reach, SILENCE, TcpServer, Topology, tcp_connects};
 use serde_json::{Value, json};
 
-/// Where the operator works, over SSH.
+/// The operator's address, from which SSH sessions come.
 const OPERATOR: &str = "192.0.2.10";
 const OTHER: &str = "192.0.2.11";
 const SSH: &str = "192.0.2.1:22";
@@ -44,7 +44,7 @@ impl Host {
         self.agent.state_dir().join("trial.json")
     }
 
-    /// Kills the agent, has its trial replaced, and starts it again.
+    /// Kills the agent, replaces the record of its trial, and starts the agent again.
     fn restart_with(&mut self, replace: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         self.agent.kill9();
         let trial = self.trial();
@@ -53,7 +53,7 @@ impl Host {
         self.agent.launch()
     }
 
-    /// The agent tells of a fault that has these parts.
+    /// Expects that the agent reports a fault that contains these parts.
     #[track_caller]
     fn expect_fault(&self, parts: &[&str]) -> Result<()> {
         let faults = self.agent.faults()?;
@@ -87,7 +87,7 @@ fn write_record(path: &Path, text: &str) -> Result<()> {
     Ok(fs::write(path, format!("# sha256 {sum}\n{text}"))?)
 }
 
-/// The record that is in a file.
+/// The record in a file.
 fn record(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path)?;
     Ok(serde_json::from_str(text.split_once('\n').context("no record")?.1)?)
@@ -95,7 +95,7 @@ fn record(path: &Path) -> Result<Value> {
 
 type Replace = Box<dyn Fn(&Path) -> Result<()>>;
 
-/// What may be in place of a record, and what is said of it.
+/// Contents that may replace a record, and what the agent says about each.
 fn hostile(record: &Value) -> Vec<(Replace, Vec<&'static str>)> {
     let text = record.to_string();
     let half = text[..text.len() / 2].to_owned();
@@ -147,7 +147,7 @@ fn a_trial_whose_record_can_not_be_used_is_over_and_the_ports_are_as_before_it()
         let status = host.agent.status()?;
         ensure!(status["mode"] == "observe" && status["trial"].is_null(), "{parts:?}: {status}");
         assert_eq!(host.reach(OTHER)?, Reach::Open, "{parts:?}");
-        // What is said to be removed, is, and then all is well.
+        // The operator removes the file that the fault names, and then no fault is left.
         clear(&host.trial())?;
         host.jit_agent(&["enable", "--console", "--yes"])?.success()?;
         assert_eq!(host.reach(OTHER)?, Reach::Silent, "{parts:?}");
@@ -164,7 +164,7 @@ fn a_record_that_can_not_be_used_opens_nothing_where_the_files_enforce() -> Resu
     });
     for (replace, parts) in hostile(&made_up) {
         host.restart_with(replace)?;
-        // One that ends late is one of another boot here.
+        // In this test, a record with a late end counts as a record of another boot.
         if parts.contains(&"remove it") {
             host.expect_fault(&parts)?;
         }

@@ -1,4 +1,4 @@
-//! Unloading says what it removed, and leaves no mark where it removed nothing.
+//! Unloading says what it removed, and leaves no mark if it removed nothing.
 
 use std::fs;
 
@@ -35,7 +35,7 @@ fn an_unload_that_removes_nothing_says_so_and_leaves_the_mark_as_it_was() -> Res
     Ok(())
 }
 
-/// The handle that the agent gives its filters of traffic control, by the directory of its pins.
+/// The handle that the agent gives its traffic control filters, derived from the directory of its pins.
 fn filter_handle(agent: &Agent, net: &Topology) -> Result<u32> {
     let path = net.sandbox.path("directory-name");
     fs::write(&path, agent.bpffs_dir().as_os_str().as_encoded_bytes())?;
@@ -55,7 +55,7 @@ fn filters_of_traffic_control_are_removed_and_named_also_without_the_directory_o
     for loaded in [false, true] {
         if loaded {
             agent.launch()?;
-            // One that runs would remove a filter of its own that it has no use for.
+            // A running agent would remove a filter of its own that it does not need.
             agent.stop()?;
         }
         let add = ["filter", "add", "dev", "srv0", "ingress", "prio", "7", "handle", &handle];

@@ -44,7 +44,7 @@ fn the_kernel_drops_fragments_where_they_are_refused() -> anyhow::Result<()> {
 #[test]
 fn in_observe_mode_every_packet_passes_and_is_counted_as_what_it_would_be() -> anyhow::Result<()> {
     let sandbox = Sandbox::new()?;
-    // The judge itself holds the program's answer against mode and reason.
+    // The judge itself checks the program's answer against mode and reason.
     assert_eq!(differences(&kernel_judge(&sandbox, Mode::Observe, false)?, &fixtures()), NONE);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What grants mean, written down so that nobody can get it wrong: a packet passes if one of them admits it now.
+//! The meaning of grants, in its simplest form: a packet passes if one of the grants admits it now.
 
 mod probe;
 mod twin;

@@ -1,4 +1,4 @@
-//! Packets from within, from the edges of and from beyond the prefixes that models grant.
+//! Probe packets from within, from the edges of and from beyond the prefixes that models grant.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ const EDGES: [&str; 15] = [
     "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
     "2001:db9::",
     "::1",
-    // The bits of an IPv4 address that is granted, in another family.
+    // The bits of a granted IPv4 address, in the other family.
     "::192.0.2.1",
     "c000:201::",
 ];
@@ -30,13 +30,13 @@ const EDGES: [&str; 15] = [
 /// A packet to a protected port.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// Its source.
+    /// The packet's source.
     pub address: IpAddr,
-    /// Its destination port.
+    /// The packet's destination port.
     pub number: u16,
-    /// Its transport.
+    /// The packet's transport.
     pub transport: Transport,
-    /// The whole of it.
+    /// The whole frame.
     pub frame: Vec<u8>,
 }
 
@@ -44,7 +44,7 @@ pub struct Probe {
 /// them.
 ///
 /// # Errors
-/// None, unless this file is broken.
+/// No error occurs, unless this file is broken.
 pub fn probes(ports: &[(u16, Transport)]) -> Result<Vec<Probe>> {
     let v4 = (0..16).map(|low| format!("192.0.2.{low}"));
     let v6 = (0..16).map(|low| format!("2001:db8::{low:x}"));
@@ -61,7 +61,7 @@ pub fn probes(ports: &[(u16, Transport)]) -> Result<Vec<Probe>> {
     Ok(probes)
 }
 
-/// A flawless packet in a frame.
+/// A well-formed packet in a frame.
 #[must_use]
 pub fn frame(source: IpAddr, number: u16, transport: Transport) -> Vec<u8> {
     match source {

@@ -22,11 +22,12 @@ use jit_policy::{BootTime, EntryKey, Interfaces, LiveGrant, Packet, Protection};
 use super::{Probe, admits};
 use crate::verdicts::XDP_PASS;
 
-/// The twin datapaths. Clones share them: the agent under test has one, the test another.
+/// The twin datapaths. Clones share both: the agent under test has one clone, the test another.
 ///
-/// Memory goes by a clock that the test moves. The kernel's clock can't be moved, so the kernel has each deadline as far
-/// ahead of its own clock as it is ahead of the test's. When time passes for the test, the kernel's deadlines are moved
-/// towards it by as much. Times are whole minutes, and a test takes much less than one between two moves.
+/// Memory uses a clock that the test moves. The kernel's clock can't be moved, so each deadline in the kernel is as far
+/// ahead of the kernel's clock as it should be ahead of the test's. When time passes for the test, the kernel's
+/// deadlines are moved closer by the same amount. Times are whole minutes, and a test takes much less than a minute
+/// between two moves.
 #[derive(Clone)]
 pub struct Twin(Arc<Mutex<State>>);
 
@@ -34,7 +35,7 @@ struct State {
     directory: PathBuf,
     protection: Protection,
     clock: ManualClock,
-    /// A moment of the test's clock, and the one of the kernel's that stands for it.
+    /// A moment of the test's clock, and the moment of the kernel's clock that represents it.
     anchor: (BootTime, BootTime),
     memory: MemoryDatapath,
     /// `None` between two lives of the agent.
@@ -46,7 +47,7 @@ struct State {
 }
 
 impl Twin {
-    /// Empty twins. The kernel's has its maps pinned in `directory`.
+    /// Creates empty twins. The kernel's twin pins its maps in `directory`.
     ///
     /// # Errors
     /// The kernel refuses the object.
@@ -71,16 +72,16 @@ impl Twin {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The clock that memory goes by.
+    /// The clock that the datapath in memory uses.
     #[must_use]
     pub fn clock(&self) -> ManualClock {
         self.state().clock.clone()
     }
 
-    /// Removes all entries, and forgets what was wrong.
+    /// Removes all entries, and forgets all violations.
     ///
     /// # Errors
-    /// The kernel refuses that.
+    /// The kernel refuses to remove an entry.
     pub fn clear(&self) -> Result<()> {
         let mut state = self.state();
         if state.kernel.is_none() {
@@ -97,16 +98,17 @@ impl Twin {
         Ok(())
     }
 
-    /// From here to [`end`](Self::end), packets that both lists admit must pass, and those that neither admits must not.
+    /// From here to [`end`](Self::end), packets that both lists admit must pass, and packets that neither list admits
+    /// must not.
     pub fn begin(&self, before: &[LiveGrant], after: &[LiveGrant]) {
         let mut state = self.state();
         (state.before, state.after) = (before.to_vec(), after.to_vec());
     }
 
-    /// From here on packets pass exactly by the later list of [`begin`](Self::begin).
+    /// From here on, exactly the packets pass that the later list of [`begin`](Self::begin) admits.
     ///
     /// # Errors
-    /// They don't, or they didn't pass as they should meanwhile; or the kernel's entries are not those in memory.
+    /// A packet did or does not pass as it should, or the kernel's entries differ from those in memory.
     pub fn end(&self) -> Result<()> {
         let mut state = self.state();
         state.before = state.after.clone();
@@ -115,7 +117,7 @@ impl Twin {
             bail!("{violation}");
         }
         let now = state.clock.boot();
-        // How long ago a deadline was is lost where the machine runs for less than that.
+        // The age of a past deadline is lost if the machine has run for less than that, so past deadlines count as now.
         let ahead = |entries: Vec<(EntryKey, BootTime)>| -> BTreeMap<EntryKey, BootTime> {
             entries.into_iter().map(|(entry, deadline)| (entry, deadline.max(now))).collect()
         };
@@ -124,7 +126,7 @@ impl Twin {
         Ok(())
     }
 
-    /// Lets time pass, with a look at both sides of each moment at which a grant ends.
+    /// Lets time pass, and checks both sides of each moment at which a grant ends.
     ///
     /// # Errors
     /// A deadline can't be moved.
@@ -149,10 +151,10 @@ impl Twin {
         Ok(())
     }
 
-    /// Ends one life of the agent and begins another, which takes over the pinned maps.
+    /// Ends one life of the agent and begins another, which adopts the pinned maps.
     ///
     /// # Errors
-    /// It can't, or it does not take them over.
+    /// The maps can't be loaded, or they are not adopted.
     pub fn restart(&self) -> Result<()> {
         let mut state = self.state();
         state.kernel = None;
@@ -161,10 +163,10 @@ impl Twin {
         Ok(())
     }
 
-    /// As [`restart`](Self::restart), but the pinned maps are lost meanwhile.
+    /// Like [`restart`](Self::restart), but the pinned maps are lost in between.
     ///
     /// # Errors
-    /// It can't, or there are maps to take over.
+    /// The object can't be loaded, or there are maps to adopt.
     pub fn lose_maps(&self) -> Result<()> {
         let mut state = self.state();
         state.kernel = None;
@@ -210,7 +212,7 @@ impl State {
         self.clock.advance(until.since(self.clock.boot()));
     }
 
-    /// After a change in both.
+    /// Records an error of a change that was made in both datapaths, and checks both.
     fn changed(&mut self, what: &str, in_memory: &Result<(), DatapathError>, in_kernel: &Result<(), DatapathError>) {
         if let Some(error) = in_memory.as_ref().err().or(in_kernel.as_ref().err()) {
             self.blame(&format!("{what}: {error}"));
@@ -242,7 +244,7 @@ impl State {
         Ok(())
     }
 
-    /// Keeps the first thing that is wrong: the others mostly follow from it.
+    /// Keeps the first violation: most of the others follow from it.
     fn blame(&mut self, violation: &str) {
         let grants = (&self.before, &self.after);
         self.violation.get_or_insert_with(|| format!("{violation}\nbefore: {:?}\nafter: {:?}", grants.0, grants.1));

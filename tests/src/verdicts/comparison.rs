@@ -7,24 +7,24 @@ use jit_common::reason::Reason;
 
 use super::{Generator, HostJudge, Judge as _, KernelJudge, Random, SHORTEST};
 
-/// How many frames are judged together. All of them have the same reason by the host's judgement, so that one look at
-/// the kernel's counters afterwards shows whether it agrees on each.
+/// The number of frames that are judged together. All of them have the same reason in the host's judgement, so that one
+/// look at the kernel's counters afterwards shows whether the kernel agrees on each.
 const BATCH: usize = 1000;
 
-/// How far a run goes: `cargo xtask test --frames N --seed S` sets both.
+/// The extent of a run: `cargo xtask test --frames N --seed S` sets both values.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
-    /// Frames of all tests together.
+    /// The number of frames of all tests together.
     pub frames: u64,
-    /// Which sequence of frames.
+    /// The seed of the sequence of frames.
     pub seed: u64,
 }
 
 impl Extent {
-    /// What the environment says in `JIT_TEST_FRAMES` and `JIT_TEST_SEED`; a million frames of a fixed seed otherwise.
+    /// The extent in `JIT_TEST_FRAMES` and `JIT_TEST_SEED`; a million frames of a fixed seed by default.
     ///
     /// # Errors
-    /// A variable is set, but not to a number.
+    /// A variable is set, but is not a number.
     pub fn from_environment() -> Result<Self> {
         Ok(Self { frames: number("JIT_TEST_FRAMES", 1_000_000)?, seed: number("JIT_TEST_SEED", 1)? })
     }
@@ -37,12 +37,12 @@ fn number<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(name: &str
     }
 }
 
-/// How many bytes of a frame are in its first buffer; the rest is in further ones.
+/// The share of a frame in its first buffer; the rest is in further buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buffers {
-    /// As many as there is room for, some 3,500.
+    /// As many bytes as fit, some 3,500.
     Full,
-    /// A random number of those that are looked at.
+    /// A random number of the bytes that the program looks at.
     Split,
 }
 
@@ -52,12 +52,12 @@ struct Case {
     first_buffer: usize,
 }
 
-/// How often each reason was met.
+/// The number of times that each reason was met.
 #[derive(Clone, Debug, Default)]
 pub struct Tally([u64; Reason::COUNT]);
 
 impl Tally {
-    /// The reasons that were met less than `least` times, without those that can't be met.
+    /// The reasons that were met less than `least` times, except for those that can't be met.
     #[must_use]
     pub fn rarer_than(&self, least: u64, impossible: &[Reason]) -> Vec<&'static str> {
         let rare = self.each().filter(|(reason, count)| *count < least && !impossible.contains(reason));
@@ -78,17 +78,17 @@ impl fmt::Display for Tally {
 
 /// Two judges of the same world.
 pub struct Comparison<'a> {
-    /// The sources.
+    /// The judge that runs the sources.
     pub host: &'a HostJudge,
-    /// The object.
+    /// The judge that runs the object.
     pub kernel: &'a KernelJudge,
 }
 
 impl Comparison<'_> {
-    /// Has both judge the frames with the numbers from 0 on, without those that the kernel can't be asked about.
+    /// Lets both judge the frames with the numbers from 0 on, except for frames that the kernel can't judge.
     ///
     /// # Errors
-    /// They differ over a frame: the text has it, as it was and cut down to what makes the difference.
+    /// The judges differ over a frame: the text shows the whole frame, and the part of it that causes the difference.
     pub fn run(&self, generator: &Generator, frames: u64, buffers: Buffers) -> Result<Tally> {
         let mut tally = Tally::default();
         let mut waiting: [Vec<Case>; Reason::COUNT] = Default::default();
@@ -141,7 +141,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// The frame with its end cut off and its bytes zeroed as far as the judges go on differing.
+    /// The frame with its end cut off and its bytes zeroed, as long as the judges still differ.
     fn reduced(&self, frame: &[u8], first_buffer: usize) -> Vec<u8> {
         let mut least = frame.to_vec();
         while least.len() > SHORTEST && self.difference(&least[..least.len() - 1], first_buffer).is_some() {

@@ -1,4 +1,4 @@
-//! Frames as bytes, right and wrong ones.
+//! Frames as bytes, well-formed and malformed ones.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -22,7 +22,7 @@ pub mod protocol {
     pub const AUTHENTICATION: u8 = 51;
     /// ICMPv6.
     pub const ICMP6: u8 = 58;
-    /// IPv6: nothing follows.
+    /// IPv6: no next header.
     pub const NO_NEXT_HEADER: u8 = 59;
     /// IPv6 destination options.
     pub const DESTINATION: u8 = 60;
@@ -59,7 +59,7 @@ pub fn ethernet(tags: &[u16], inner: u16, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An IPv4 packet; what is `None` is computed as it should be.
+/// An IPv4 packet; a field that is `None` gets its correct value.
 #[derive(Clone, Debug)]
 pub struct Ipv4 {
     /// Version field.
@@ -76,12 +76,12 @@ pub struct Ipv4 {
     pub protocol: u8,
     /// Source.
     pub source: Ipv4Addr,
-    /// What follows the header.
+    /// The bytes after the header.
     pub payload: Vec<u8>,
 }
 
 impl Ipv4 {
-    /// A flawless packet.
+    /// A well-formed packet.
     #[must_use]
     pub fn new(source: Ipv4Addr, protocol: u8, payload: Vec<u8>) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl Ipv4 {
 pub struct Ipv6 {
     /// Version field.
     pub version: u8,
-    /// Payload length field; `None`: as it should be.
+    /// Payload length field; `None` for the correct value.
     pub payload_length: Option<u16>,
     /// Next header.
     pub next: u8,
@@ -137,7 +137,8 @@ pub struct Ipv6 {
 }
 
 impl Ipv6 {
-    /// A flawless packet with extension headers, given as their kinds and bytes as [`extension`] and its like make them.
+    /// A well-formed packet with extension headers, given as kind and bytes as [`extension`] and similar functions make
+    /// them.
     #[must_use]
     pub fn new(source: Ipv6Addr, headers: &[(u8, Vec<u8>)], protocol: u8, payload: &[u8]) -> Self {
         let mut kinds = headers.iter().map(|(kind, _)| *kind).chain([protocol]);
@@ -187,15 +188,15 @@ pub fn authentication(words: u8) -> (u8, Vec<u8>) {
     (protocol::AUTHENTICATION, header)
 }
 
-/// A fragment header: offset in units of eight bytes, and whether more follow.
+/// A fragment header with an offset in units of eight bytes, and whether more fragments follow.
 #[must_use]
 pub fn fragment(offset: u16, more: bool) -> (u8, Vec<u8>) {
     let [high, low] = (offset << 3 | u16::from(more)).to_be_bytes();
-    // The reserved byte is no length; a sender may set it.
+    // The reserved byte is not a length; a sender may set it.
     (protocol::FRAGMENT, vec![0, 0xff, high, low, 0, 0, 0, 7])
 }
 
-/// A transport header of 20 bytes, whichever protocol, from port 40000.
+/// A transport header of 20 bytes for any protocol, from port 40000.
 #[must_use]
 pub fn segment(port: u16) -> Vec<u8> {
     let mut bytes = 40_000_u16.to_be_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Frames by the million: well-formed ones, ones that lie about themselves, and damaged ones.
+//! Frames by the million: well-formed frames, frames with false fields, and damaged frames.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -19,9 +19,9 @@ use super::{
 };
 
 const ETHERNET_HEADER: usize = 14;
-/// The kernel runs no program on less, also where there is no Ethernet header.
+/// The shortest frame on which the kernel runs a program, even without an Ethernet header.
 pub const SHORTEST: usize = ETHERNET_HEADER;
-/// About as much as BPF_PROG_TEST_RUN puts into the first buffer.
+/// The approximate number of bytes that BPF_PROG_TEST_RUN puts into the first buffer.
 pub const ONE_BUFFER: usize = 3500;
 /// The largest IP packet.
 const LARGEST: usize = 65_535;
@@ -40,13 +40,13 @@ impl Generator {
         Self { seed, known: fixtures().into_iter().map(|fixture| fixture.frame).collect(), entry: Entry::Xdp }
     }
 
-    /// The same sequence as such a program gets it.
+    /// The same sequence, in the form that the program of `entry` gets.
     #[must_use]
     pub fn of(self, entry: Entry) -> Self {
         Self { entry, ..self }
     }
 
-    /// Its seed.
+    /// The seed of the sequence.
     #[must_use]
     pub const fn seed(&self) -> u64 {
         self.seed
@@ -129,14 +129,15 @@ fn ipv6(random: &mut Random) -> Vec<u8> {
     if random.one_in(10) {
         packet.payload_length = Some(misstated(random, packet.payload.len()));
     }
-    // Length 0: a jumbo payload if hop-by-hop options come first, else a packet that ends with its header.
+    // A length of 0 means a jumbo payload if hop-by-hop options come first, and otherwise a packet that ends with its
+    // header.
     if random.one_in(24) {
         packet.payload_length = Some(0);
     }
     packet.bytes()
 }
 
-/// Up to ten extension headers, of which eight are walked.
+/// Up to ten extension headers; the program walks through eight.
 fn chain(random: &mut Random) -> Vec<(u8, Vec<u8>)> {
     let count = if random.one_in(4) { 7 + random.below(4) } else { 1 + random.below(4) };
     (0..count).map(|_| extension_header(random)).collect()
@@ -159,7 +160,7 @@ fn extension_header(random: &mut Random) -> (u8, Vec<u8>) {
     (kind, header)
 }
 
-/// What follows the IP header: mostly a transport header and some data, sometimes less.
+/// The bytes after the IP header: mostly a transport header and some data, sometimes less.
 fn payload(random: &mut Random) -> Vec<u8> {
     let port = match random.below(8) {
         0..4 => 22,
@@ -211,7 +212,7 @@ fn source6(random: &mut Random) -> Ipv6Addr {
     }
 }
 
-/// A length field that is not what it should be.
+/// A length field with a false value.
 fn misstated(random: &mut Random, length: usize) -> u16 {
     match random.below(4) {
         0 => random.bits() as u16,
@@ -220,9 +221,9 @@ fn misstated(random: &mut Random, length: usize) -> u16 {
     }
 }
 
-/// Cuts, flips, overwrites, inserts or removes.
+/// Cuts off, flips, overwrites, inserts or removes bytes.
 fn damage(random: &mut Random, frame: &mut Vec<u8>) {
-    // Most of what is read stands within the first 100 bytes.
+    // Most of the bytes that the program reads are within the first 100.
     let reach = if random.one_in(4) { frame.len() } else { frame.len().min(100) };
     let place = random.below(reach);
     match random.below(6) {

@@ -1,17 +1,17 @@
-//! How many instructions the verifier walks through for each program, against what was recorded.
+//! The number of instructions that the verifier walks through for each program, compared with the recorded number.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jit_agent::datapath::xdp::{Entry, XdpDatapath};
 
-/// By series of kernels and by program.
+/// The recorded counts, by series of kernels and by program.
 type Recorded = BTreeMap<String, BTreeMap<String, u32>>;
 
 const FILE: &str = "tests/verifier-instructions.toml";
 static TEXT: &str = include_str!("../../verifier-instructions.toml");
 
-/// By how many per cent a count may be above the recorded one.
+/// The percentage by which a count may exceed the recorded one.
 const MARGIN: u64 = 10;
 
 /// The series of a kernel: `6.12` of `6.12.57+deb13-amd64`.
@@ -21,10 +21,11 @@ pub fn series(release: &str) -> &str {
     end.map_or(release, |(end, _)| &release[..end])
 }
 
-/// Loads every program, and returns for each what the verifier walked through, as lines of the file.
+/// Loads every program, and returns the number of instructions that the verifier walked through for each, as lines of
+/// the file.
 ///
 /// # Errors
-/// The kernel refuses a program, or a count has grown by more than the margin.
+/// The kernel refuses a program, or a count exceeds the recorded one by more than the margin.
 pub fn check(datapath: &mut XdpDatapath, release: &str) -> Result<Vec<String>> {
     let series = series(release);
     let recorded: Recorded = toml::from_str(TEXT).with_context(|| format!("{FILE} is damaged"))?;

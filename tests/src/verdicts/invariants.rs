@@ -1,5 +1,5 @@
-//! What holds for every frame, whatever it says and whatever the tables answer. The fuzz target in `fuzz/` includes this
-//! file, so it needs nothing but `jit-common`.
+//! Invariants that hold for every frame, whatever the frame contains and whatever the tables answer. The fuzz target in
+//! `fuzz/` includes this file, so this file needs nothing but `jit-common`.
 
 use jit_common::{
     abi::{PortEntry, Settings, Slot},
@@ -8,23 +8,23 @@ use jit_common::{
     reason::{Reason, Verdict},
 };
 
-/// Tables that answer the same whatever they are asked: nothing that a look-up returns can be trusted to be what was
-/// looked for, since the kernel reuses a deleted element at once.
+/// Tables that give the same answers to all questions. The result of a look-up need not be the entry that was looked
+/// for, since the kernel reuses a deleted element at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers {
-    /// For every port.
+    /// The answer for every port.
     pub port: PortEntry,
-    /// For every look-up of a host.
+    /// The answer to every look-up of a host.
     pub host: Option<Slot>,
-    /// For every look-up of a prefix.
+    /// The answer to every look-up of a prefix.
     pub prefix: Option<Slot>,
-    /// For every look-up of a source that is always let in.
+    /// The answer to every look-up of a break-glass source.
     pub break_glass: Option<Slot>,
-    /// Whether the kernel would forward.
+    /// Whether the kernel would forward the packet.
     pub forwards: bool,
-    /// The clock.
+    /// The time.
     pub now: u64,
-    /// What applies to all packets.
+    /// The settings, which apply to all packets.
     pub settings: Settings,
 }
 
@@ -62,10 +62,10 @@ impl Tables for Answers {
     }
 }
 
-/// Checks all of them for a frame and its first `length` bytes.
+/// Checks all invariants for a frame and its first `length` bytes.
 ///
 /// # Errors
-/// Says which one does not hold.
+/// An invariant does not hold; the text names the invariant.
 pub fn check(frame: &[u8], length: usize, answers: &Answers) -> Result<(), String> {
     let parsed = parse(frame);
     cutting_hides_but_never_changes(frame, length.min(frame.len()), parsed)?;
@@ -75,7 +75,7 @@ pub fn check(frame: &[u8], length: usize, answers: &Answers) -> Result<(), Strin
     a_packet_passes_for_a_cause(parsed, answers)
 }
 
-/// A cut frame is judged as the whole one or dropped as cut, so no cut makes another flow of it or lets it pass.
+/// A cut frame is judged like the whole frame, or dropped as cut. So no cut changes the flow or makes the frame pass.
 fn cutting_hides_but_never_changes(frame: &[u8], length: usize, parsed: Result<Flow, Reason>) -> Result<(), String> {
     match parse(&frame[..length]) {
         cut if cut == parsed => Ok(()),
@@ -84,8 +84,8 @@ fn cutting_hides_but_never_changes(frame: &[u8], length: usize, parsed: Result<F
     }
 }
 
-/// What stands behind the end that the IP header states was put there by the wire, and the kernel never looks at it. It
-/// may change under which reason a packet is dropped, but lets none pass.
+/// The bytes beyond the end that the IP header states are padding of the wire, which the kernel never looks at. Padding
+/// may change the reason for which a packet is dropped, but makes no packet pass.
 fn padding_lets_nothing_pass(frame: &[u8], parsed: Result<Flow, Reason>) -> Result<(), String> {
     let Some(packet) = end_of_ip(frame).and_then(|end| frame.get(..end)) else { return Ok(()) };
     let drops = |parsed: Result<Flow, Reason>| parsed.is_err_and(|reason| reason.verdict() == Verdict::Drop);
@@ -96,7 +96,7 @@ fn padding_lets_nothing_pass(frame: &[u8], parsed: Result<Flow, Reason>) -> Resu
     Err(format!("without its padding, {parsed:?} is {bare:?}"))
 }
 
-/// Where the IP packet ends, if it says so.
+/// The end of the IP packet, if the packet states its length.
 fn end_of_ip(frame: &[u8]) -> Option<usize> {
     let mut start = 12;
     while [[0x81, 0x00], [0x88, 0xa8]].contains(frame.get(start..)?.first_chunk()?) && start < 20 {
@@ -107,13 +107,13 @@ fn end_of_ip(frame: &[u8]) -> Option<usize> {
     let stated = |offset| Some(usize::from(u16::from_be_bytes(*header.get(offset..)?.first_chunk()?)));
     match (ethertype, header.first()? >> 4) {
         ([0x08, 0x00], 4) => Some(start + 2 + stated(2)?.max(20)),
-        // A jumbo payload does not say it here.
+        // A jumbo payload does not state its length here.
         ([0x86, 0xdd], 6) if stated(4)? > 0 || *header.get(6)? != 0 => Some(start + 2 + 40 + stated(4)?),
         _ => None,
     }
 }
 
-/// Where there is no VLAN tag yet, one more changes nothing but places.
+/// In a frame without a VLAN tag, another tag changes nothing but offsets.
 fn another_tag_changes_nothing(frame: &[u8], parsed: Result<Flow, Reason>) -> Result<(), String> {
     let (Some(addresses), Some(rest)) = (frame.get(..12), frame.get(12..)) else { return Ok(()) };
     if rest.starts_with(&[0x81, 0x00]) || rest.starts_with(&[0x88, 0xa8]) {
@@ -124,7 +124,7 @@ fn another_tag_changes_nothing(frame: &[u8], parsed: Result<Flow, Reason>) -> Re
     if tagged == moved { Ok(()) } else { Err(format!("tagged, {parsed:?} became {tagged:?}")) }
 }
 
-/// Ports and source are what the frame has at their places.
+/// The frame contains the flow's port and source at their places.
 fn the_flow_stands_in_the_frame(frame: &[u8], parsed: Result<Flow, Reason>) -> Result<(), String> {
     let Ok(flow) = parsed else { return Ok(()) };
     let port = frame.get(flow.transport_header + 2..).and_then(|bytes| bytes.first_chunk()).copied();
@@ -138,8 +138,8 @@ fn the_flow_stands_in_the_frame(frame: &[u8], parsed: Result<Flow, Reason>) -> R
     if in_place { Ok(()) } else { Err(format!("{flow:?} is not what the frame says")) }
 }
 
-/// A packet to a protected port passes only by a slot that names its source, port and transport and is in force, or
-/// because it is none of this host's.
+/// A packet to a protected port passes only for two causes: a slot in force names its source, port and transport, or
+/// the packet is not for this host.
 fn a_packet_passes_for_a_cause(parsed: Result<Flow, Reason>, answers: &Answers) -> Result<(), String> {
     let decision = decide(parsed, answers);
     let wrong = |what: &str| Err(format!("{parsed:?} became {decision:?}: {what}"));
@@ -167,7 +167,7 @@ fn a_packet_passes_for_a_cause(parsed: Result<Flow, Reason>, answers: &Answers) 
     }
 }
 
-/// Whether the slot is one for the flow, worked out another way than the program does.
+/// Whether the slot names the flow, computed in another way than the program does.
 fn names(slot: &Slot, flow: &Flow) -> bool {
     holds(slot, flow) && slot.tag >> 16 == u32::from(flow.port) && slot.tag >> 8 & 0xff == flow.transport as u32
 }

@@ -1,4 +1,4 @@
-//! The packet table, and its judges: the sources run on the host, and the loaded object in the kernel.
+//! The packet table and its judges: the sources, run on the host, and the object, loaded into the kernel.
 
 mod comparison;
 pub mod frame;
@@ -34,16 +34,16 @@ pub use self::{
     world::{entries, protection},
 };
 
-/// What the kernel takes a program's answer for, see `enum xdp_action`.
+/// The answer of an XDP program that drops the packet, see `enum xdp_action`.
 const XDP_DROP: u32 = 1;
 /// The answer of a program that lets a packet go on to the kernel.
 pub const XDP_PASS: u32 = 2;
-/// The same for classifiers, see `TC_ACT_SHOT`.
+/// The answer of a classifier that drops the packet, see `TC_ACT_SHOT`.
 const TC_DROP: u32 = 2;
-/// See `TCX_NEXT`: whatever comes next decides.
+/// The answer of a classifier that leaves the decision to the next one, see `TCX_NEXT`.
 const TC_PASS: u32 = -1_i32 as u32;
 
-/// Says under which reason a frame is counted.
+/// Names the reason under which a frame is counted.
 pub trait Judge {
     /// The reason for one frame.
     ///
@@ -67,14 +67,14 @@ impl HostJudge {
     /// A judge in the table's world.
     ///
     /// # Errors
-    /// The world could not be made.
+    /// The world could not be created.
     pub fn new(protection: &Protection) -> Result<Self> {
         let mut datapath = MemoryDatapath::new(Arc::new(SystemClock), usize::from(u16::MAX));
         populate(&mut datapath, protection)?;
         Ok(Self { datapath, entry: Entry::Xdp })
     }
 
-    /// The same judge for what such a program gets.
+    /// The same judge, for packets in the form that the program of `entry` gets.
     #[must_use]
     pub fn of(self, entry: Entry) -> Self {
         Self { entry, ..self }
@@ -108,7 +108,7 @@ impl KernelJudge {
         Ok(Self { datapath, entry: Entry::Xdp, mode: protection.mode, counters })
     }
 
-    /// The same judge, but by this program.
+    /// The same judge, which uses the program of `entry`.
     ///
     /// # Errors
     /// The kernel refuses the program.
@@ -125,11 +125,11 @@ impl KernelJudge {
         Ok(self.datapath.keep()?)
     }
 
-    /// Whether the program counts every one of these frames, each with the size of its first buffer, once and under
-    /// this reason. Much faster than asking for the reason of each.
+    /// Checks that the program counts every one of these frames once and under this reason. Each frame comes with the
+    /// size of its first buffer. This is much faster than asking for the reason of each frame.
     ///
     /// # Errors
-    /// It does not, or the judge could not run.
+    /// The program counts a frame otherwise, or the judge could not run.
     pub fn judges_all_as<'a>(
         &self,
         reason: Reason,
@@ -150,9 +150,9 @@ impl KernelJudge {
     /// The reason for one frame of which so many bytes are in the first buffer.
     ///
     /// # Errors
-    /// As [`Judge::judge`].
+    /// The errors of [`Judge::judge`].
     pub fn judge_split(&self, frame: &[u8], first_buffer: usize) -> Result<Reason> {
-        // Whatever ran before is of no interest.
+        // The growth of the counters before this run is ignored.
         self.grown()?;
         let action = self.run(frame, first_buffer)?;
         let grown = self.grown()?;
@@ -162,7 +162,8 @@ impl KernelJudge {
         Ok(reason)
     }
 
-    /// Why no frame can be judged in several buffers here, other than one that is too large for the first.
+    /// The reason why no frame can be judged in several buffers here, except for frames that are too large for the
+    /// first.
     #[must_use]
     pub fn cannot_split(&self) -> Option<String> {
         self.judge_split(&[0; SHORTEST], 0).err().map(|error| format!("{error:#}; Linux 6.18 is needed"))
@@ -175,7 +176,7 @@ impl KernelJudge {
         Ok(self.datapath.test_run_of(self.entry, frame, 1)?.0)
     }
 
-    /// What the program must return for a reason.
+    /// The answer that the program must return for a reason.
     fn action(&self, reason: Reason) -> u32 {
         let drops = self.mode == Mode::Enforce && reason.verdict() == Verdict::Drop;
         match (self.entry.is_tc(), drops) {
@@ -186,7 +187,7 @@ impl KernelJudge {
         }
     }
 
-    /// By how much each counter has grown since the last time, without those that have not.
+    /// The growth of each counter since the last call, without counters that have not grown.
     fn grown(&self) -> Result<Vec<Counter>> {
         let after = self.datapath.counters()?;
         let before = self.counters.replace(after.clone());
@@ -203,8 +204,8 @@ impl KernelJudge {
 }
 
 impl Judge for KernelJudge {
-    /// For classifiers, Linux 6.18 refuses what does not fit into one buffer and IP packets without a whole header; earlier
-    /// ones run on the latter.
+    /// Linux 6.18 refuses two kinds of frames for classifiers: frames that do not fit into one buffer, and IP packets
+    /// without a whole header. Earlier versions run on the latter.
     fn takes(&self, frame: &[u8]) -> bool {
         let header = match frame.get(12..14) {
             Some([0x08, 0x00]) => 20,
@@ -220,7 +221,7 @@ impl Judge for KernelJudge {
     }
 }
 
-/// Brings a datapath into the world.
+/// Writes the world's entries to a datapath.
 ///
 /// # Errors
 /// A table can't be written.
@@ -233,7 +234,7 @@ pub fn populate(datapath: &mut impl Datapath, protection: &Protection) -> Result
     Ok(())
 }
 
-/// What a judge says of fixtures against the table, one line for each difference.
+/// The differences between a judge and the table, one line for each.
 pub fn differences(judge: &impl Judge, fixtures: &[Fixture]) -> Vec<String> {
     let difference = |Fixture { name, frame, reason }: &Fixture| match judge.judge(frame) {
         Ok(found) if found == *reason => None,
@@ -243,7 +244,7 @@ pub fn differences(judge: &impl Judge, fixtures: &[Fixture]) -> Vec<String> {
     fixtures.iter().filter(|fixture| judge.takes(&fixture.frame)).filter_map(difference).collect()
 }
 
-/// In what the object differs from the sources over fixtures that are cut at every byte.
+/// The differences between the object and the sources over fixtures that are cut at every byte.
 ///
 /// # Errors
 /// A judge could not run.
@@ -274,7 +275,7 @@ impl HostJudge {
     /// A judge that enforces and lets later fragments pass.
     ///
     /// # Errors
-    /// The world could not be made.
+    /// The world could not be created.
     pub fn enforcing() -> Result<Self> {
         Self::new(&protection(Mode::Enforce, false))
     }

@@ -1,10 +1,10 @@
-//! A random sequence that a seed repeats, the same on every machine.
+//! A random sequence that is the same on every machine for the same seed.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): fast and good enough to choose test packets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
-/// The odd number next to 2^64 divided by the golden ratio.
+/// The odd number closest to 2^64 divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Random {
@@ -21,7 +21,7 @@ impl Random {
         mix(self.0)
     }
 
-    /// A number below `end`; 0 if there is none.
+    /// A number below `end`; 0 if `end` is 0.
     pub const fn below(&mut self, end: usize) -> usize {
         // The product's upper half: uniform but for a bias below 2^-32 at the sizes of packets.
         ((self.bits() as u128 * end as u128) >> 64) as usize
@@ -32,12 +32,12 @@ impl Random {
         self.below(times) == 0
     }
 
-    /// One of several; there must be one.
+    /// One element of a slice, which must not be empty.
     pub const fn pick<'a, T>(&mut self, among: &'a [T]) -> &'a T {
         &among[self.below(among.len())]
     }
 
-    /// So many bytes.
+    /// A sequence of `length` bytes.
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 8);
         while bytes.len() < length {

@@ -1,4 +1,4 @@
-//! The packet table: each way of writing a packet, with the reason it must be counted under.
+//! The packet table: each way of writing a packet, with the reason under which the packet must be counted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,12 +14,12 @@ use super::{
     world::{EXPIRED, EXPIRED6, HOST, HOST6, PORT, STRANGER, STRANGER6},
 };
 
-/// A frame and the reason it must be counted under.
+/// A frame, and the reason under which the frame must be counted.
 #[derive(Clone, Debug)]
 pub struct Fixture {
-    /// What the frame is.
+    /// A description of the frame.
     pub name: &'static str,
-    /// Its bytes.
+    /// The bytes of the frame.
     pub frame: Vec<u8>,
     /// The reason.
     pub reason: Reason,
@@ -31,13 +31,13 @@ pub fn fixtures() -> Vec<Fixture> {
     [ethernet_frames(), ipv4_packets(), ipv6_packets(), ipv6_chains(), fragments()].concat()
 }
 
-/// All fixtures as such a program gets them.
+/// All fixtures, in the form that the program of `entry` gets.
 #[must_use]
 pub fn fixtures_of(entry: Entry) -> Vec<Fixture> {
     for_entry(entry, fixtures())
 }
 
-/// Fixtures as such a program gets them.
+/// Fixtures in the form that the program of `entry` gets.
 #[must_use]
 pub fn for_entry(entry: Entry, fixtures: Vec<Fixture>) -> Vec<Fixture> {
     if entry.is_network() { network_packets(fixtures) } else { fixtures }
@@ -47,12 +47,12 @@ pub fn for_entry(entry: Entry, fixtures: Vec<Fixture>) -> Vec<Fixture> {
 fn network_packets(fixtures: Vec<Fixture>) -> Vec<Fixture> {
     let is_ip = |frame: &[u8]| [ethertype::IPV4, ethertype::IPV6].iter().any(|ip| frame[12..14] == ip.to_be_bytes());
     let mut packets = fixtures;
-    // No program is run on less than the 14 bytes that would be an Ethernet header.
+    // No program runs on less than the 14 bytes of an Ethernet header.
     packets.retain(|Fixture { frame, .. }| is_ip(frame) && frame.len() >= 28);
     for Fixture { frame, .. } in &mut packets {
         frame.drain(..14);
     }
-    // There is no EtherType that the version could contradict.
+    // Without an EtherType, there is nothing that the version could contradict.
     packets.retain(|Fixture { frame, reason, .. }| *reason != BadIpVersion || !matches!(frame[0] >> 4, 4 | 6));
     for Fixture { reason, .. } in packets.iter_mut().filter(|fixture| fixture.reason == BadIpVersion) {
         *reason = NotIp;
@@ -60,7 +60,7 @@ fn network_packets(fixtures: Vec<Fixture>) -> Vec<Fixture> {
     packets
 }
 
-/// Fixtures whose reason differs where `drop_fragments` is on.
+/// Fixtures whose reason differs when `drop_fragments` is on.
 #[must_use]
 pub fn fixtures_with_fragments_dropped() -> Vec<Fixture> {
     let refused = [

@@ -1,31 +1,31 @@
-//! The world in which packets are judged: what is protected, and who may pass.
+//! The world in which packets are judged: the protected ports and the entries.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jit_common::abi::{Mode, Transport};
 use jit_policy::{BootTime, EntryKey, ProtectedPort, Protection, parse_source};
 
-/// Protected for TCP only, with entries of each kind.
+/// A port that is protected for TCP only, with entries of each kind.
 pub(super) const PORT: u16 = 22;
-/// Protected for all transports.
+/// A port that is protected for all transports.
 const ANY: u16 = 3389;
-/// Protected for TCP, with nested prefixes.
+/// A port that is protected for TCP, with nested prefixes.
 const NESTED: u16 = 5985;
 
 /// A source with a live host entry.
 pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-/// A source whose host entry has ended.
+/// A source whose host entry has expired.
 pub(super) const EXPIRED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
 /// A source without an entry.
 pub(super) const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 12);
-/// As [`HOST`].
+/// The counterpart of [`HOST`].
 pub(super) const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
-/// As [`EXPIRED`].
+/// The counterpart of [`EXPIRED`].
 pub(super) const EXPIRED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
-/// As [`STRANGER`].
+/// The counterpart of [`STRANGER`].
 pub(super) const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x12);
 
-/// A source of each kind, and the addresses just inside and outside of prefixes.
+/// A source of each kind, and the addresses just inside and outside the prefixes.
 pub(super) const SOURCES4: [Ipv4Addr; 14] = [
     HOST,
     EXPIRED,
@@ -43,7 +43,7 @@ pub(super) const SOURCES4: [Ipv4Addr; 14] = [
     Ipv4Addr::BROADCAST,
 ];
 
-/// As [`SOURCES4`].
+/// The counterpart of [`SOURCES4`].
 pub(super) const SOURCES6: [Ipv6Addr; 12] = [
     HOST6,
     EXPIRED6,
@@ -59,7 +59,7 @@ pub(super) const SOURCES6: [Ipv6Addr; 12] = [
     Ipv6Addr::LOCALHOST,
 ];
 
-/// What is protected: 22/tcp, 5985/tcp, and 3389 for all transports. Two prefixes are always let in.
+/// The protection: 22/tcp, 5985/tcp, and 3389 for all transports. Two prefixes are break-glass sources.
 #[must_use]
 pub fn protection(mode: Mode, drop_fragments: bool) -> Protection {
     let mut ports = vec![ProtectedPort::new(PORT, Transport::Tcp), ProtectedPort::new(NESTED, Transport::Tcp)];
@@ -68,7 +68,7 @@ pub fn protection(mode: Mode, drop_fragments: bool) -> Protection {
     Protection { ports, mode, drop_fragments, break_glass: break_glass.collect(), ..Protection::default() }
 }
 
-/// The entries: those that are live `after` and those that ended `before`.
+/// The entries: live entries end at `after`, and expired entries ended at `before`.
 #[must_use]
 pub fn entries(before: BootTime, after: BootTime) -> Vec<(EntryKey, BootTime)> {
     let entry = |source: &str, number, transport, deadline| {
@@ -78,7 +78,7 @@ pub fn entries(before: BootTime, after: BootTime) -> Vec<(EntryKey, BootTime)> {
     let entries = [
         entry("192.0.2.10", PORT, tcp, after),
         entry("192.0.2.11", PORT, tcp, before),
-        // Its own grant is over, but a prefix holds it.
+        // The source's own grant is over, but a prefix holds the source.
         entry("198.51.100.7", PORT, tcp, before),
         entry("198.51.100.0/24", PORT, tcp, after),
         entry("203.0.113.0/24", PORT, tcp, before),
@@ -87,7 +87,7 @@ pub fn entries(before: BootTime, after: BootTime) -> Vec<(EntryKey, BootTime)> {
         entry("2001:db8:1::/64", PORT, tcp, after),
         entry("2001:db8:2::/48", PORT, tcp, before),
         entry("192.0.2.10", ANY, Transport::Sctp, after),
-        // Would cover IPv4-mapped addresses if families were mixed up.
+        // This prefix would cover IPv4-mapped addresses if the program mixed up the families.
         entry("::/0", ANY, Transport::Udp, after),
         entry("10.0.0.0/8", NESTED, tcp, after),
         entry("10.1.0.0/16", NESTED, tcp, before),

@@ -1,4 +1,4 @@
-//! Random histories of grants, and the model that those who carry them out are held against.
+//! Random histories of grants, and the model that a datapath or an agent must agree with.
 
 use std::cell::RefCell;
 
@@ -28,19 +28,19 @@ const START: BootTime = BootTime(1_000 * MINUTE);
 #[derive(Clone, Debug)]
 enum Step {
     Add(Vec<IpNet>, PortId, u64),
-    /// The index counts the grants there are.
+    /// Sets the end of a grant to so many minutes from now; the index selects one of the existing grants.
     MoveEnd(prop::sample::Index, u64),
     Revoke(prop::sample::Index),
     RevokeAll,
-    /// So many minutes.
+    /// Lets so many minutes pass.
     Pass(u64),
-    /// Frees what has ended. Nobody says that the agent gets round to it after each passing of time.
+    /// Frees ended grants. A separate step, since time may pass without a sweep by the agent.
     Sweep,
     Restart,
     LoseMaps,
 }
 
-/// Prefixes that nest up to five deep, and hosts, in both families.
+/// Prefixes of both families that nest up to five deep, and hosts.
 fn any_source() -> impl Strategy<Value = IpNet> {
     let v4 = (0_u8..16, prop_oneof![Just(0_u8), Just(8), Just(28), 29_u8..=32])
         .prop_map(|(low, length)| format!("192.0.2.{low}/{length}"));
@@ -73,19 +73,19 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What makes of grants the entries of a datapath: the grant book alone, or the agent's core with a store.
+/// Turns grants into entries of a datapath: the grant book alone, or the agent's core with a store.
 pub(crate) trait Keeper {
-    /// Adds grants whose numbers are not known yet, all with the same port and end; returns the numbers.
+    /// Adds grants whose numbers are not known yet, all with the same port and end, and returns the numbers.
     fn add(&mut self, grants: &[LiveGrant], now: BootTime) -> Result<Vec<GrantId>>;
-    /// Whether it could move the end of a grant.
+    /// Moves the end of a grant, and returns whether that was possible.
     fn move_end(&mut self, id: GrantId, end: BootTime) -> Result<bool>;
     fn revoke(&mut self, ids: &[GrantId]) -> Result<()>;
     fn sweep(&mut self, now: BootTime) -> Result<()>;
-    /// Begins anew with these grants, or with what it has written down.
+    /// Starts again with these grants, or with those that were recorded in a store.
     fn restart(&mut self, grants: &[LiveGrant], adopted: bool) -> Result<()>;
 }
 
-/// The model, and those who have to keep to it.
+/// The model, and the keeper and datapaths that must agree with the model.
 struct World<K> {
     twin: Twin,
     clock: ManualClock,
@@ -143,7 +143,8 @@ impl<K: Keeper> World<K> {
                 self.keeper.restart(&self.grants, true)?;
             }
             Step::LoseMaps => {
-                // Until the tables are filled again, packets may be dropped, but none may pass that is not admitted.
+                // Until the tables are filled again, packets may be dropped, but no packet may pass that is not
+                // admitted.
                 self.twin.begin(&[], &self.grants);
                 self.twin.lose_maps()?;
                 self.keeper.restart(&self.grants, false)?;
@@ -158,7 +159,7 @@ impl<K: Keeper> World<K> {
     }
 }
 
-/// Random histories, each in a world without grants.
+/// Checks random histories. Each begins in a world without grants.
 pub(crate) fn check_histories<K: Keeper>(cases: u32, keeper: impl Fn(&Sandbox, &Twin) -> Result<K>) -> Result<()> {
     let sandbox = Sandbox::new()?;
     let ports = Transport::ALL.map(|transport| (PORT, transport)).into_iter().chain([(OTHER_PORT, Transport::Tcp)]);

@@ -1,7 +1,8 @@
-//! Grants are exact: whatever happens to them, in whatever order, packets pass by exactly those that are live.
+//! Grants are exact: whatever happens to grants, in whatever order, exactly the packets pass that a live grant admits.
 //!
-//! After each single change to the kernel's tables, packets from within, from the edges of and from beyond all prefixes
-//! go through the loaded program and through the same sources in memory, and are held against a list of grants.
+//! After each single change to the kernel's tables, test packets go through the loaded program and through the same
+//! sources in memory. They come from within, from the edges of and from beyond all prefixes. Both verdicts are compared
+//! with a list of grants.
 
 mod history;
 
@@ -35,7 +36,7 @@ use tokio::sync::oneshot;
 
 use self::history::{Keeper, check_histories};
 
-/// All that the histories touch.
+/// The configuration that all histories use.
 const CONFIG: &str = "
     interfaces = ['eth0']
     mode = 'enforce'
@@ -48,11 +49,11 @@ const CONFIG: &str = "
     protocol = 'any'
     max_duration = '24h'
 ";
-/// The port of most grants, and one beside it.
+/// The port of most grants, and a second port.
 const PORT: u16 = 3389;
 const OTHER_PORT: u16 = 22;
 
-/// The book, with its changes carried out as they come.
+/// The grant book, whose changes are applied as soon as the book returns them.
 struct BookKeeper {
     twin: Twin,
     book: Book,
@@ -160,7 +161,7 @@ impl Keeper for CoreKeeper {
         Ok(grants.iter().filter_map(number).collect())
     }
 
-    /// The core lets grants end later, and never earlier.
+    /// Extends a grant. The core never shortens a grant on request.
     fn move_end(&mut self, id: GrantId, end: BootTime) -> Result<bool> {
         let duration = end.since(self.twin.clock().boot());
         if duration.is_zero() {
@@ -191,7 +192,7 @@ impl Keeper for CoreKeeper {
     }
 
     fn restart(&mut self, _: &[LiveGrant], adopted: bool) -> Result<()> {
-        // The store has one owner at a time.
+        // The store has one owner at a time, so the old core must be dropped first.
         drop(self.core.take());
         let mut core = Core::new(Parts {
             config: self.config.clone(),

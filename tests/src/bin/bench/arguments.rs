@@ -1,8 +1,8 @@
-//! What the benchmark is told on its command line.
+//! The benchmark's command line.
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How it is used.
+/// The usage text.
 pub(crate) const USAGE: &str = "\
 Usage: cargo xtask bench [OPTIONS]
 
@@ -14,26 +14,26 @@ Usage: cargo xtask bench [OPTIONS]
   --requests N    requests to the agent, at most 60000 [default: 1000]
   --help          print this";
 
-/// Fewer rounds say nothing about the spread.
+/// The least number of rounds: fewer say nothing about the spread.
 const LEAST_ROUNDS: u32 = 7;
-/// Each request takes an entry of a table that has 65,536.
+/// The most requests: each takes an entry of a table that has 65,536 entries.
 const MOST_REQUESTS: u32 = 60_000;
 
-/// What is to be done.
+/// The task that the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Say how the benchmark is used.
+    /// Print the usage text.
     Help,
-    /// Measure.
+    /// Run the measurements.
     Measure(Arguments),
 }
 
-/// What is to be measured, and how it is shown.
+/// The measurements to run, and the form of the report.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
-    /// JSON instead of a table.
+    /// Report JSON instead of a table.
     pub(crate) json: bool,
-    /// Part of the names of what is measured; `None`: everything.
+    /// Part of the names of the measurements to run; `None` selects all.
     pub(crate) only: Option<String>,
     /// Rounds of each cost per packet, flood and client.
     pub(crate) rounds: u32,

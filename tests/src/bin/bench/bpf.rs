@@ -1,4 +1,4 @@
-//! Programs given by their instructions: loaded, run, attached. The only unsafe code of the benchmark.
+//! BPF programs made of their instructions: loading, running and attaching. The only unsafe code of the benchmark.
 
 #![expect(unsafe_code, reason = "aya loads programs from object files only, so this calls bpf(2) itself")]
 
@@ -23,7 +23,7 @@ const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 const LICENSE: &CStr = c"Dual MIT/GPL";
 
-/// The part of `union bpf_attr` for `BPF_MAP_CREATE` that is needed.
+/// The part of `union bpf_attr` that `BPF_MAP_CREATE` needs here.
 #[repr(C)]
 struct MapAttributes {
     map_type: u32,
@@ -32,7 +32,7 @@ struct MapAttributes {
     max_entries: u32,
 }
 
-/// The part for `BPF_PROG_LOAD`.
+/// The part of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
 struct LoadAttributes {
     prog_type: u32,
@@ -46,7 +46,7 @@ struct LoadAttributes {
     prog_flags: u32,
 }
 
-/// The part for `BPF_PROG_TEST_RUN`.
+/// The part of `union bpf_attr` for `BPF_PROG_TEST_RUN`.
 #[repr(C)]
 #[derive(Default)]
 struct RunAttributes {
@@ -68,7 +68,7 @@ struct RunAttributes {
     reserved: u32,
 }
 
-/// The part for `BPF_LINK_CREATE`.
+/// The part of `union bpf_attr` for `BPF_LINK_CREATE`.
 #[repr(C)]
 struct LinkAttributes {
     prog_fd: u32,
@@ -77,7 +77,7 @@ struct LinkAttributes {
     flags: u32,
 }
 
-/// `struct xdp_md`.
+/// The kernel's `struct xdp_md`.
 #[repr(C)]
 struct XdpContext {
     data: u32,
@@ -88,7 +88,7 @@ struct XdpContext {
     egress_ifindex: u32,
 }
 
-/// What a program keeps from one packet to the next: an array map of one element, two numbers of 64 bits.
+/// The state that a program keeps between packets: an array map of one element, two numbers of 64 bits.
 pub(crate) struct State(OwnedFd);
 
 impl State {
@@ -98,10 +98,10 @@ impl State {
     pub(crate) const TURN: i16 = 8;
     const SIZE: u32 = 16;
 
-    /// Makes one that is zero.
+    /// Creates a state of zeros.
     ///
     /// # Errors
-    /// The kernel refuses it: without root, or where BPF is locked down.
+    /// The kernel refuses the map: without root, or if BPF is locked down.
     pub(crate) fn new() -> Result<Self> {
         let mut attributes = MapAttributes {
             map_type: BPF_MAP_TYPE_ARRAY,
@@ -114,7 +114,7 @@ impl State {
         Ok(Self(fd.context("the kernel refuses a BPF array of one element: run as root")?))
     }
 
-    /// What an instruction names it by, while it lives.
+    /// The descriptor by which an instruction names the map, valid while the map lives.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.0.as_raw_fd()
     }
@@ -129,10 +129,10 @@ pub(crate) struct Link {
 }
 
 impl Program {
-    /// Loads it.
+    /// Loads a program.
     ///
     /// # Errors
-    /// The kernel refuses it: without root, or where BPF is locked down.
+    /// The kernel refuses the program: without root, or if BPF is locked down.
     pub(crate) fn load(instructions: &[Instruction]) -> Result<Self> {
         let mut attributes = LoadAttributes {
             prog_type: BPF_PROG_TYPE_XDP,
@@ -152,7 +152,7 @@ impl Program {
         fd.map(Self).with_context(|| format!("the kernel refuses an XDP program of {number} instructions: run as root"))
     }
 
-    /// Runs it on copies of a frame that go nowhere, and says what it returned.
+    /// Runs the program on copies of a frame that go nowhere, and returns the program's answer.
     ///
     /// # Errors
     /// The kernel refuses the frame.
@@ -164,11 +164,11 @@ impl Program {
         Ok(attributes.retval)
     }
 
-    /// Runs it on copies of a frame as if they had come in on `interface`, an index in the current network namespace.
-    /// With `XDP_TX` they leave by it.
+    /// Runs the program on copies of a frame as if they had arrived on `interface`, an index in the current network
+    /// namespace. With `XDP_TX` the copies leave by that interface.
     ///
     /// # Errors
-    /// The kernel refuses the frame or the interface, or it is older than 5.18.
+    /// The kernel refuses the frame or the interface, or is older than 5.18.
     pub(crate) fn run_live(&self, frame: &[u8], interface: u32, packets: u32) -> Result<()> {
         let mut attributes = self.attributes(frame, packets)?;
         let context = XdpContext {
@@ -198,10 +198,10 @@ impl Program {
         })
     }
 
-    /// Attaches it in native mode to `interface`, an index in the current network namespace.
+    /// Attaches the program in native mode to `interface`, an index in the current network namespace.
     ///
     /// # Errors
-    /// The device is gone, has no native XDP, or has a program already.
+    /// The device no longer exists, has no native XDP, or has a program already.
     pub(crate) fn attach(&self, interface: u32) -> Result<Link> {
         let mut attributes = LinkAttributes {
             prog_fd: self.0.as_raw_fd().cast_unsigned(),

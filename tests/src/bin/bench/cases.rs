@@ -1,4 +1,4 @@
-//! The packets whose cost is measured, and the tables that they meet.
+//! The packets whose cost is measured, and the table entries that apply to them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -18,17 +18,17 @@ pub(crate) const LOCKED_DROP: &str = "locked-drop";
 /// The kind of packets from a host with a grant.
 pub(crate) const HOST_GRANT_PASS: &str = "host-grant-pass";
 
-/// Nothing protects this port.
+/// An unprotected port.
 const UNPROTECTED: u16 = 80;
-/// Protected, and no grant is live.
+/// A protected port without a live grant.
 const LOCKED: u16 = 22;
-/// Protected, with one host grant for each address family.
+/// A protected port with one host grant for each address family.
 const HOST: u16 = 3389;
-/// Protected, with one prefix grant for each address family.
+/// A protected port with one prefix grant for each address family.
 const PREFIX: u16 = 5985;
-/// Protected, with [`CROWD`] host grants for each address family.
+/// A protected port with [`CROWD`] host grants for each address family.
 const CROWDED: u16 = 5986;
-/// How many hosts may use the crowded port.
+/// The number of hosts that may use the crowded port.
 const CROWD: u16 = 10_000;
 
 // RFC 2544 and RFC 3849: networks for benchmarks and documentation.
@@ -38,20 +38,20 @@ const PREFIXES: [&str; 2] = ["198.18.255.0/24", "2001:db8::/64"];
 
 /// One kind of packet.
 pub(crate) struct Case {
-    /// What happens to it.
+    /// The verdict on the packet and the table that decides.
     pub(crate) kind: &'static str,
-    /// What that means, for people.
+    /// The meaning of the kind, for people.
     pub(crate) meaning: &'static str,
     /// `ipv4` or `ipv6`.
     pub(crate) family: &'static str,
-    /// Its bytes.
+    /// The bytes of the packet.
     pub(crate) frame: Vec<u8>,
-    /// Under which reason it is counted.
+    /// The reason under which the packet is counted.
     pub(crate) reason: Reason,
 }
 
 impl Case {
-    /// The name to select it by.
+    /// The name by which `--only` selects the case.
     pub(crate) fn name(&self) -> String {
         format!("{}-{}", self.kind, self.family)
     }
@@ -76,7 +76,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases
 }
 
-/// Fills the tables with what the cases meet, all of it at once.
+/// Fills the tables with the entries that all cases need, at once.
 ///
 /// # Errors
 /// A table can't be written.

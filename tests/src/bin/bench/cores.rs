@@ -1,23 +1,23 @@
-//! Which processor does what, so that a flood and what stands beside it don't change places.
+//! The assignment of processors, so that a flood and the work next to the flood don't change places.
 
 use anyhow::{Context, Result};
 use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Two processors, or twice the same where there is one only.
+/// Two processors, or the same one twice if there is only one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
-    /// Sends the flood and receives it.
+    /// The processor that sends and receives the flood.
     pub(crate) flood: usize,
-    /// Runs all else.
+    /// The processor that runs everything else.
     pub(crate) other: usize,
 }
 
 impl Cores {
-    /// The first two that this process may use.
+    /// Finds the first two processors that this process may use.
     ///
     /// # Errors
-    /// The kernel doesn't tell.
+    /// The kernel doesn't report the processors.
     pub(crate) fn find() -> Result<Self> {
         let usable = sched_getaffinity(None).context("cannot tell which processors may be used")?;
         let mut numbers = (0..CpuSet::MAX_CPU).filter(|number| usable.is_set(*number));
@@ -26,13 +26,13 @@ impl Cores {
     }
 }
 
-/// The highest priority: next to nothing is left for others, whose work would be taken for the filter's.
+/// The highest priority: next to nothing is left for other processes, whose work would be attributed to the filter.
 const FIRST: i32 = -20;
 
-/// Binds the calling thread, and those that it makes from now on, to one processor, before others' threads.
+/// Binds the calling thread, and the threads that it creates from now on, to one processor, with the highest priority.
 ///
 /// # Errors
-/// The kernel refuses.
+/// The kernel refuses the binding or the priority.
 pub(crate) fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
@@ -40,10 +40,10 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     setpriority_process(None, FIRST).context("cannot raise the priority")
 }
 
-/// Runs `body` on this thread, which meanwhile stays on one processor, before others' threads.
+/// Runs `body` on this thread, which meanwhile stays on one processor, with the highest priority.
 ///
 /// # Errors
-/// The kernel refuses.
+/// The kernel refuses the binding or the priority.
 pub(crate) fn pinned<T>(core: usize, body: impl FnOnce() -> T) -> Result<T> {
     let before = sched_getaffinity(None).context("cannot tell which processors may be used")?;
     let priority = getpriority_process(None).context("cannot tell the priority")?;

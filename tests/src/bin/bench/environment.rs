@@ -1,4 +1,4 @@
-//! Where and when something was measured, and with which build.
+//! The environment of a measurement: place, time and build.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use jit_agent::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-/// What figures depend on.
+/// The facts on which the figures depend.
 pub(crate) struct Environment {
     date: String,
     kernel: String,
@@ -18,7 +18,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Reads it from the kernel and from git.
+    /// Reads the environment from the kernel and from git.
     ///
     /// # Errors
     /// `/proc` can't be read.
@@ -44,17 +44,17 @@ impl Environment {
         format!("{build}, {date}\n{kernel}, {processor}, {cores}")
     }
 
-    /// The same for programs.
+    /// The environment as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let Self { date, kernel, processor, cores, build } = self;
         json!({ "date": date, "kernel": kernel, "processor": processor, "cores": cores, "build": build })
     }
 }
 
-/// Version, revision and profile. Without git or a repository, the version has to do.
+/// Version, revision and profile. The revision is missing without git or a repository.
 fn build() -> String {
     let mut build = format!("jit-agent {}", env!("CARGO_PKG_VERSION"));
-    // Root reads a repository of somebody else's here, which git refuses unless told so.
+    // Root reads another user's repository here, which git refuses by default.
     let git = ["-c", "safe.directory=*", "-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"];
     if let Ok(output) = Command::new("git").args(git).output()
         && output.status.success()

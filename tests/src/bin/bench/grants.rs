@@ -1,4 +1,4 @@
-//! Many grants at once, written to the datapath's tables directly.
+//! Many grants at once, written directly to the datapath's tables.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -16,7 +16,7 @@ use jit_policy::{BootTime, EntryKey, ProtectedPort, Protection, parse_source};
 /// Scatters numbers: an odd factor maps the numbers below a power of two onto themselves.
 const SCATTER: u32 = 0x9e37_79b1;
 
-/// Makes these ports protected, and drops what has no grant.
+/// Makes these ports protected, so that packets without a grant are dropped.
 ///
 /// # Errors
 /// A table can't be written.
@@ -26,7 +26,7 @@ pub(crate) fn protect(datapath: &mut impl Datapath, ports: &[(u16, Transport)]) 
     Ok(datapath.configure(&protection)?)
 }
 
-/// Opens one port and transport.
+/// Grants sources access to one port and transport.
 pub(crate) struct Opener<'a, D> {
     datapath: &'a mut D,
     port: (u16, Transport),
@@ -34,13 +34,13 @@ pub(crate) struct Opener<'a, D> {
 }
 
 impl<'a, D: Datapath> Opener<'a, D> {
-    /// Grants for a day from now.
+    /// Creates an opener whose grants last a day from now.
     pub(crate) fn new(datapath: &'a mut D, port: u16, transport: Transport) -> Self {
         let deadline = SystemClock.boot().after(Duration::from_secs(24 * 3600));
         Self { datapath, port: (port, transport), deadline }
     }
 
-    /// For an address or a prefix.
+    /// Grants access to an address or a prefix.
     ///
     /// # Errors
     /// A table can't be written.
@@ -50,7 +50,7 @@ impl<'a, D: Datapath> Opener<'a, D> {
         self.datapath.set(&entry, self.deadline).with_context(|| format!("opening {entry}"))
     }
 
-    /// For all of them.
+    /// Grants access to all sources.
     ///
     /// # Errors
     /// A table can't be written.

@@ -15,25 +15,25 @@ use crate::per_packet::time;
 use crate::samples::Samples;
 use crate::table::aligned;
 
-/// The name to select it by.
+/// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "growth";
 
 /// Grants of each kind.
 const SIZES: [u16; 4] = [0, 1000, 10_000, 60_000];
-/// Protected, with host grants.
+/// A protected port with host grants.
 const HOSTS: u16 = 22;
-/// Protected, with prefix grants.
+/// A protected port with prefix grants.
 const PREFIXES: u16 = 3389;
-/// No host grant is for this source, and no prefix grant, however many there are.
+/// A source for which there is never a grant, however many host and prefix grants there are.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 1);
 
-/// All that was measured.
+/// The results.
 pub(crate) struct Growth {
-    /// Rounds of each.
+    /// The number of rounds of each measurement.
     pub(crate) rounds: u32,
     /// Packets in a round.
     pub(crate) repeat: u32,
-    /// By number of grants.
+    /// The results by number of grants.
     pub(crate) sizes: Vec<Size>,
 }
 
@@ -60,15 +60,15 @@ struct Packet {
     times: Vec<f64>,
 }
 
-/// Measures, round after round.
+/// Measures all sizes, round after round.
 ///
 /// # Errors
-/// The kernel refuses the program or the tables, or a packet meets another verdict than it should.
+/// The kernel refuses the program or the tables, or a packet meets another verdict than expected.
 pub(crate) fn run(rounds: u32, repeat: u32) -> Result<Growth> {
     let sandbox = Sandbox::new()?;
     let mut stages = SIZES.into_iter().map(|size| Stage::new(&sandbox, size)).collect::<Result<Vec<_>>>()?;
     for stage in &mut stages {
-        // Not counted, as the first round of the costs.
+        // This round is not counted, like the first round of the costs.
         stage.round(repeat / 10)?;
         stage.packets.iter_mut().for_each(|packet| packet.times.clear());
     }
@@ -127,7 +127,7 @@ impl Stage {
 }
 
 impl Growth {
-    /// For people.
+    /// The figures as a table, for people.
     pub(crate) fn to_table(&self) -> String {
         let Self { rounds, repeat, sizes } = self;
         let heading = format!(
@@ -143,7 +143,7 @@ impl Growth {
         format!("{heading}\n\n{}", aligned(&rows, 0))
     }
 
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let Self { rounds, repeat, sizes } = self;
         let sizes = sizes.iter().map(|Size { grants, host_miss, host_hit, prefix_miss, prefix_hit }| {

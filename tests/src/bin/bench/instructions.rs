@@ -1,8 +1,8 @@
-//! BPF instructions, as many as the benchmark's own programs need: RFC 9669.
+//! The BPF instructions that the benchmark's own programs need (RFC 9669).
 
 use std::os::fd::RawFd;
 
-/// See `enum xdp_action`.
+/// The answers of an XDP program, see `enum xdp_action`.
 pub(crate) mod action {
     /// The program failed.
     pub(crate) const ABORTED: i32 = 0;
@@ -10,14 +10,14 @@ pub(crate) mod action {
     pub(crate) const DROP: i32 = 1;
     /// The packet goes on to the network stack.
     pub(crate) const PASS: i32 = 2;
-    /// The packet leaves by the device that it came from.
+    /// The packet leaves by the device on which it arrived.
     pub(crate) const TX: i32 = 3;
 }
 
-/// The yardstick: two instructions that drop every packet.
+/// The reference program: two instructions that drop every packet.
 pub(crate) const BARE_DROP: [Instruction; 2] = [set(Register::R0, action::DROP), EXIT];
 
-/// `struct bpf_insn` of a little-endian machine, which the agent's program is for too.
+/// The kernel's `struct bpf_insn` on a little-endian machine, for which the agent's program is built too.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Instruction {
@@ -29,7 +29,7 @@ pub(crate) struct Instruction {
 
 const _: () = assert!(size_of::<Instruction>() == 8);
 
-/// Registers. R0 holds results, R1 the argument; calls leave R6 as it is.
+/// The registers. R0 holds results, R1 the argument; calls preserve R6.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Register {
     R0 = 0,
@@ -98,6 +98,6 @@ pub(crate) const fn skip_unless_above(left: Register, right: Register, count: i1
 
 /// `to` = the address of the first element of the array that the descriptor names
 pub(crate) const fn address_of_state(to: Register, array: RawFd) -> [Instruction; 2] {
-    // BPF_PSEUDO_MAP_VALUE stands where the source register would.
+    // BPF_PSEUDO_MAP_VALUE takes the place of the source register.
     [instruction(0x18, to, Register::R2, 0, array), instruction(0, Register::R0, Register::R0, 0, 0)]
 }

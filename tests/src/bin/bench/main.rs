@@ -1,8 +1,8 @@
-//! The benchmark: what a packet costs, how soon a request lets one through, how many requests and grants the agent
-//! can have, and what becomes of a flood.
+//! The benchmark: the cost of a packet, the delay between a request and the first packet that passes, the number of
+//! requests and grants that the agent can handle, and the handling of a flood.
 //!
-//! Everything happens in namespaces of its own, which the kernel removes when this process ends, also when it is
-//! interrupted. The daemon's store alone is on a real disk, in the build directory.
+//! Everything happens in private namespaces, which the kernel removes when this process ends or is interrupted. Only
+//! the daemon's store is on a real disk, in the build directory.
 
 #![deny(unsafe_code)]
 
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => writeln!(io::stdout(), "{}", arguments::USAGE).map_err(Into::into),
         Ok(Command::Measure(arguments)) => measure(&arguments),
         Err(error) => {
-            // Where even this can't be written, the exit code has to do.
+            // If even this text can't be written, the exit code has to suffice.
             let _ = writeln!(io::stderr(), "error: {error:#}\n\n{}", arguments::USAGE);
             return ExitCode::from(2);
         }
@@ -84,7 +84,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// All that `--only` can select.
+/// All names that `--only` can select.
 fn names() -> Vec<String> {
     let others = [rights::NAME, growth::NAME, opening::NAME, requests::NAME, flood::CLIENT]
         .into_iter()

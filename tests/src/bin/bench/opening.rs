@@ -1,7 +1,8 @@
-//! How soon a request lets a packet through: the real daemon, its real socket and store, and probes over a real veth.
+//! The delay between a request and the first packet that passes: the real daemon, its real socket and store, and probes
+//! over a real veth.
 //!
-//! The calling thread sends probes from the source that is about to be granted and looks after each whether it arrived,
-//! without pause. A second thread sends the request meanwhile, on a connection of its own like `jitctl`'s.
+//! The calling thread sends probes from the source that is about to be granted, and checks after each probe whether it
+//! arrived, without pause. Meanwhile a second thread sends the request, on a connection of its own as `jitctl` does.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -18,19 +19,19 @@ use serde_json::{Value, json};
 use crate::samples::Samples;
 use crate::state_dir::StateDir;
 
-/// The name to select it by.
+/// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "request-to-packet";
 
-/// The service that is locked.
+/// The locked service.
 pub(crate) const SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 5000);
-/// Where the sources are that requests are timed for, one for each (RFC 2544).
+/// The network of the sources for which requests are timed, one source for each request (RFC 2544).
 const SOURCES: (Ipv4Addr, &str) = (Ipv4Addr::new(198, 18, 0, 1), "198.18.0.0/16");
-/// Where sources may be beside these.
+/// A second network of allowed sources.
 const OTHER_SOURCES: &str = "198.19.0.0/16";
-/// Probes before each request, which must not arrive.
+/// The number of probes before each request, which must not arrive.
 const LOCKED_PROBES: u32 = 16;
 
-/// What was measured, in the order of the requests' course.
+/// The results, in the order of a request's course.
 pub(crate) struct Opening {
     /// Type and device of the store's file system.
     pub(crate) file_system: String,
@@ -38,39 +39,39 @@ pub(crate) struct Opening {
     pub(crate) to_packet: Samples,
     /// Milliseconds from before connecting to the socket to having read the whole answer.
     pub(crate) to_answer: Samples,
-    /// Microseconds between two probes: by so much a packet may come later than it could have.
+    /// Microseconds between two probes: a packet may be recognised by so much too late.
     pub(crate) probe_interval: Samples,
-    /// Requests whose packet came through before the answer was there.
+    /// The number of requests whose packet passed before the answer had arrived.
     pub(crate) packet_first: usize,
 }
 
-/// When a request was sent and when its answer was there.
+/// The moments at which a request was sent and its answer had arrived.
 struct Exchange {
     sent: Instant,
     answered: Instant,
 }
 
-/// Sends requests one after the other, each for another source.
+/// Measures requests one after the other, each for another source.
 ///
 /// # Errors
-/// A part can't be set up, a probe passes before its request, or none does after it.
+/// A part can't be set up, a probe passes before its request, or no probe passes after its request.
 pub(crate) fn run(requests: u32) -> Result<Opening> {
     Stage::new(|_| Ok(()))?.measure(requests)
 }
 
-/// The daemon in front of a service, and where its clients are.
+/// The daemon in front of a service, and the clients' network.
 pub(crate) struct Stage {
     /// The daemon.
     pub(crate) agent: Agent,
     /// The network.
     pub(crate) net: Topology,
-    /// The place of the daemon's store.
+    /// The directory of the daemon's store.
     pub(crate) state: StateDir,
     receiver: UdpSocket,
 }
 
 impl Stage {
-    /// Starts the daemon with a store that `fill` may have put into its directory.
+    /// Starts the daemon with a store that `fill` may have created in its directory.
     ///
     /// # Errors
     /// A part can't be set up.
@@ -78,7 +79,7 @@ impl Stage {
         let state = StateDir::new()?;
         fill(state.path())?;
         let net = Topology::new()?;
-        // Every address of the network is the client's, without naming each.
+        // Every address of the network belongs to the client, without listing each.
         net.client.ip(&format!("route add local {} dev lo", SOURCES.1))?;
         net.server.ip(&format!("route add {} dev {}", SOURCES.1, net.server_device))?;
         let config = Config::enforcing(&net.server_device)
@@ -90,10 +91,10 @@ impl Stage {
         Ok(Self { agent, net, state, receiver })
     }
 
-    /// Sends requests one after the other, each for another source that has no grant yet.
+    /// Measures requests one after the other, each for another source that has no grant yet.
     ///
     /// # Errors
-    /// A probe passes before its request, or none does after it.
+    /// A probe passes before its request, or no probe passes after its request.
     pub(crate) fn measure(&self, requests: u32) -> Result<Opening> {
         let Self { agent, net, state, receiver } = self;
         let measured = measure(&agent.socket(), &net.client, receiver, requests);
@@ -110,7 +111,7 @@ impl Stage {
     }
 }
 
-/// What one request took.
+/// The times of one request.
 struct Row {
     to_packet: Duration,
     to_answer: Duration,
@@ -122,7 +123,7 @@ fn measure(socket: &Path, client: &Namespace, receiver: &UdpSocket, requests: u3
     let (to_prober, exchanges) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(move || send_requests(socket, &bodies, &to_prober));
-        // Dropped when this returns, which ends the other thread.
+        // Moved here so that it is dropped when this closure returns, which ends the other thread.
         let to_sender = to_sender;
         let (mut rows, mut packet_first) = (Vec::new(), 0);
         for number in 0..requests {
@@ -143,7 +144,7 @@ fn measure(socket: &Path, client: &Namespace, receiver: &UdpSocket, requests: u3
     })
 }
 
-/// Sends one request for each body until there are no more.
+/// Sends one request for each body until there are no more bodies.
 fn send_requests(socket: &Path, bodies: &Receiver<String>, to_prober: &Sender<Result<Exchange>>) {
     for body in bodies {
         if to_prober.send(exchange(socket, &body)).is_err() {
@@ -152,18 +153,19 @@ fn send_requests(socket: &Path, bodies: &Receiver<String>, to_prober: &Sender<Re
     }
 }
 
-/// A request for one source.
+/// The body of a request for one source.
 pub(crate) fn body(source: Ipv4Addr) -> String {
     body_for(&[source])
 }
 
-/// A request for these sources.
+/// The body of a request for these sources.
 pub(crate) fn body_for(sources: &[Ipv4Addr]) -> String {
     let port = json!({ "number": SERVICE.1, "allowedSourceAddressPrefixes": sources, "duration": "PT1H" });
     json!({ "ports": [port], "justification": "benchmark" }).to_string()
 }
 
-/// One request on a connection of its own. By hand: a client's runtime would be part of what is measured.
+/// Sends one request on a connection of its own. Written by hand, since a client's runtime would be part of the
+/// measurement.
 fn exchange(socket: &Path, body: &str) -> Result<Exchange> {
     let head = "POST /v1/requests HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close";
     let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -179,7 +181,7 @@ fn exchange(socket: &Path, body: &str) -> Result<Exchange> {
     Ok(Exchange { sent, answered })
 }
 
-/// Sends datagrams from one source, and looks whether they arrive.
+/// Sends datagrams from one source, and checks whether they arrive.
 struct Prober<'a> {
     socket: UdpSocket,
     receiver: &'a UdpSocket,
@@ -194,19 +196,19 @@ impl<'a> Prober<'a> {
         Ok(Self { socket, receiver, source, mark: number.to_be_bytes() })
     }
 
-    /// Sends one, and says whether one has arrived. The veth delivers within the call of the sender, if at all.
+    /// Sends a probe, and returns whether it arrived. The veth delivers a packet within the sender's call, if at all.
     fn probe(&self) -> Result<bool> {
         self.socket.send(&self.mark).with_context(|| format!("cannot send from {}", self.source))?;
         let mut found = [0; 4];
         match self.receiver.recv(&mut found) {
-            // Another mark is an earlier source's.
+            // Another mark belongs to a probe of an earlier source.
             Ok(_) => Ok(found == self.mark),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error).context("cannot receive at the service's port"),
         }
     }
 
-    /// When the first one had arrived, and the mean time between two.
+    /// The moment at which the first probe had arrived, and the mean time between two probes.
     fn probe_until_passed(&self) -> Result<(Instant, Duration)> {
         let started = Instant::now();
         for probes in 1_u32.. {
@@ -222,7 +224,7 @@ impl<'a> Prober<'a> {
 }
 
 impl Opening {
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let Self { file_system, to_packet, to_answer, probe_interval, packet_first } = self;
         json!({

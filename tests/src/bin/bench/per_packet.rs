@@ -1,4 +1,4 @@
-//! What one packet costs: the loaded program under BPF_PROG_TEST_RUN, beside a program that only drops.
+//! The cost of one packet: the loaded program under BPF_PROG_TEST_RUN, next to a program that only drops.
 
 use anyhow::{Context, Result, ensure};
 use jit_agent::datapath::Datapath;
@@ -14,40 +14,40 @@ use crate::cases::{self, Case};
 use crate::instructions::{BARE_DROP, action};
 use crate::samples::Samples;
 
-/// All costs.
+/// The results.
 pub(crate) struct Costs {
-    /// Rounds of each.
+    /// The number of rounds of each measurement.
     pub(crate) rounds: u32,
     /// Packets in a round.
     pub(crate) repeat: u32,
-    /// How many instructions the verifier walked through; `None` where the kernel doesn't tell.
+    /// The number of instructions that the verifier walked through; `None` if the kernel doesn't report it.
     pub(crate) verified_instructions: Option<u32>,
-    /// In the order of the cases.
+    /// The costs in the order of the cases.
     pub(crate) costs: Vec<Cost>,
-    /// For each family that both were measured for: nanoseconds by which a drop at a locked port takes longer than the way
-    /// through an unprotected one, in the same round.
+    /// For each family whose locked and unprotected ports were both measured: by how many nanoseconds a drop at a
+    /// locked port takes longer than passing an unprotected port, in the same round.
     pub(crate) locked_above_unprotected: Vec<(&'static str, Samples)>,
 }
 
-/// The cost of one case. Difference and ratio are taken within each round, where both programs ran one after the other:
-/// what disturbs the machine disturbs both.
+/// The cost of one case. Difference and ratio are computed within each round, in which both programs ran one after the
+/// other, so that a disturbance of the machine affects both.
 pub(crate) struct Cost {
-    /// What was run.
+    /// The case.
     pub(crate) case: Case,
     /// Nanoseconds a packet.
     pub(crate) program: Samples,
     /// Nanoseconds a packet of the bare program.
     pub(crate) bare: Samples,
-    /// Nanoseconds that the program takes above the bare one.
+    /// The difference between the program and the bare program, in nanoseconds.
     pub(crate) difference: Samples,
-    /// How many times the bare program's time it takes.
+    /// The program's time as a multiple of the bare program's time.
     pub(crate) ratio: Samples,
 }
 
 /// Measures these cases, round after round.
 ///
 /// # Errors
-/// The kernel refuses a program, or a packet meets another verdict than it should.
+/// The kernel refuses a program, or a packet meets another verdict than expected.
 pub(crate) fn run(cases: Vec<Case>, rounds: u32, repeat: u32) -> Result<Costs> {
     let sandbox = Sandbox::new()?;
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent")).context("loading the program")?;
@@ -55,7 +55,7 @@ pub(crate) fn run(cases: Vec<Case>, rounds: u32, repeat: u32) -> Result<Costs> {
     let bare = Program::load(&BARE_DROP)?;
     for case in &cases {
         check(&datapath, case)?;
-        // Not counted: caches and the processor's clock get to where they stay.
+        // This round is not counted: caches and the processor's clock reach their steady state.
         time(|| run_bare(&bare, case, repeat / 10), repeat)?;
         time(|| run_program(&datapath, case, repeat / 10), repeat)?;
     }
@@ -64,7 +64,7 @@ pub(crate) fn run(cases: Vec<Case>, rounds: u32, repeat: u32) -> Result<Costs> {
         for (case, times) in cases.iter().zip(&mut times) {
             let bare_drop = || time(|| run_bare(&bare, case, repeat), repeat);
             let program = || time(|| run_program(&datapath, case, repeat), repeat);
-            // Taking turns, so that neither always runs after the other.
+            // The order alternates, so that neither program always runs after the other.
             times.push(if round % 2 == 0 {
                 let bare = bare_drop()?;
                 (program()?, bare)
@@ -85,7 +85,7 @@ pub(crate) fn run(cases: Vec<Case>, rounds: u32, repeat: u32) -> Result<Costs> {
     Ok(Costs { rounds, repeat, verified_instructions, costs, locked_above_unprotected })
 }
 
-/// Makes sure that the case is what it says it is.
+/// Checks that the packet meets the reason that the case states.
 fn check(datapath: &XdpDatapath, case: &Case) -> Result<()> {
     let before = counted(datapath, case.reason)?;
     run_program(datapath, case, 1)?;
@@ -108,7 +108,7 @@ fn run_bare(bare: &Program, case: &Case, repeat: u32) -> Result<()> {
 /// Runs the program on the case's packet.
 ///
 /// # Errors
-/// The kernel refuses the run, or the packet meets another verdict than it should.
+/// The kernel refuses the run, or the packet meets another verdict than expected.
 pub(crate) fn run_program(datapath: &XdpDatapath, case: &Case, repeat: u32) -> Result<()> {
     let expected = match case.reason.verdict() {
         Verdict::Drop => action::DROP,
@@ -120,7 +120,7 @@ pub(crate) fn run_program(datapath: &XdpDatapath, case: &Case, repeat: u32) -> R
 }
 
 /// Nanoseconds a packet, in this thread's processor time. The kernel's own figure is in whole nanoseconds, too coarse
-/// for a program of ten, and the system call's share is nothing among so many packets.
+/// for a program of ten. The system call's share is negligible among so many packets.
 pub(crate) fn time(run: impl FnOnce() -> Result<()>, repeat: u32) -> Result<f64> {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -145,7 +145,7 @@ impl Cost {
 }
 
 impl Costs {
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let Self { rounds, repeat, verified_instructions, costs, locked_above_unprotected } = self;
         let cases: Vec<Value> = costs

@@ -13,26 +13,26 @@ use crate::samples::Samples;
 use crate::table::aligned;
 use crate::targets;
 
-/// All that was measured.
+/// The results of all measurements; `None` for a measurement that was not wanted.
 pub(crate) struct Report {
-    /// Where, when, and with which build.
+    /// Place, time and build.
     pub(crate) environment: Environment,
-    /// What a packet costs.
+    /// The cost of a packet.
     pub(crate) per_packet: Option<Costs>,
-    /// What the service's rights change about that.
+    /// The effect of the service's capabilities on that cost.
     pub(crate) rights: Option<Rights>,
-    /// How that grows.
+    /// The growth of that cost with the number of grants.
     pub(crate) growth: Option<Growth>,
-    /// How soon a request lets a packet through.
+    /// The delay between a request and the first packet that passes.
     pub(crate) opening: Option<Opening>,
-    /// How many requests and grants the agent can have.
+    /// The number of requests and grants that the agent can handle.
     pub(crate) requests: Option<Requests>,
-    /// How many packets are got rid of.
+    /// The packets a second that each filter drops.
     pub(crate) floods: Option<Floods>,
 }
 
 impl Report {
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn to_json(&self) -> String {
         let Self { environment, per_packet, rights, growth, opening, requests, floods } = self;
         let report = json!({
@@ -48,7 +48,7 @@ impl Report {
         format!("{report:#}")
     }
 
-    /// For people.
+    /// The figures as a table, for people.
     pub(crate) fn to_table(&self) -> String {
         let Self { environment, per_packet, rights, growth, opening, requests, floods } = self;
         let targets = targets::all(floods.as_ref(), per_packet.as_ref());
@@ -78,7 +78,7 @@ fn costs(costs: &Costs) -> String {
     rows.extend(costs.costs.iter().map(|cost| {
         let (program, bare) = (cost.program.shown(1), cost.bare.shown(1));
         let (difference, ratio) = (cost.difference.shown(1), cost.ratio.shown(2));
-        // On a machine that others share, the fastest rounds come closest to a quiet one.
+        // On a machine that is shared, the fastest rounds come closest to a quiet machine.
         let fastest = format!("{:.1} - {:.1}", cost.program.quantile(0.0), cost.bare.quantile(0.0));
         [cost.case.meaning.to_owned(), cost.case.family.to_owned(), program, bare, difference, ratio, fastest]
     }));

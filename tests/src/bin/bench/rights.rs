@@ -1,5 +1,6 @@
-//! What the service's rights cost: the program loaded as root and as the service, by turns. The kernel builds guards against
-//! speculation into the programs of who lacks CAP_PERFMON; that the service has it must show as no difference.
+//! The cost of the service's capabilities: the program loaded as root and as the service, by turns. Without CAP_PERFMON
+//! the kernel builds guards against speculation into a program. The service has that capability, so there must be no
+//! difference.
 
 use anyhow::{Context, Result};
 use jit_agent::datapath::xdp::{Entry, XdpDatapath};
@@ -12,23 +13,24 @@ use crate::per_packet::{run_program, time};
 use crate::samples::Samples;
 use crate::table::aligned;
 
-/// The name to select it by.
+/// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "rights";
 
-/// What is compared.
+/// The kinds of cases that are compared.
 const KINDS: [&str; 3] = [cases::LOCKED_DROP, cases::UNPROTECTED_PASS, cases::HOST_GRANT_PASS];
 
-/// For each case, how many times what it takes as root it takes as the service.
+/// The results: for each case, the time as the service as a multiple of the time as root.
 pub(crate) struct Rights {
     ratios: Vec<(Case, Samples)>,
-    /// Bytes of machine code that the kernel made of the program for root and for the service: guards would be in them.
+    /// Bytes of machine code that the kernel made of the program for root and for the service. Guards would enlarge the
+    /// code.
     machine_code: (u32, u32),
 }
 
-/// Measures, round after round.
+/// Measures all cases, round after round.
 ///
 /// # Errors
-/// The kernel refuses the program under the service's rights, or a packet meets another verdict than it should.
+/// The kernel refuses the program under the service's capabilities, or a packet meets another verdict than expected.
 pub(crate) fn run(rounds: u32, repeat: u32) -> Result<Rights> {
     let as_root = Sandbox::new()?;
     let mut root = XdpDatapath::load(&as_root.bpffs().join("jit-agent")).context("loading the program as root")?;
@@ -41,7 +43,7 @@ pub(crate) fn run(rounds: u32, repeat: u32) -> Result<Rights> {
     let mut compared = Vec::new();
     for case in cases::all().into_iter().filter(|case| KINDS.contains(&case.kind)) {
         let nanoseconds = |datapath, repeat| time(|| run_program(datapath, &case, repeat), repeat);
-        // Not counted, as in the costs of a packet.
+        // This round is not counted, as in the costs of a packet.
         nanoseconds(&root, repeat / 10)?;
         nanoseconds(&service, repeat / 10)?;
         let mut ratios = Vec::new();
@@ -67,14 +69,14 @@ fn machine_code(datapath: &XdpDatapath) -> Result<u32> {
 }
 
 impl Rights {
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let (root, service) = self.machine_code;
         let cases = self.ratios.iter().map(|(case, ratio)| json!({ "name": case.name(), "ratio": ratio.to_json() }));
         json!({ "cases": cases.collect::<Value>(), "machineCodeBytes": { "root": root, "service": service } })
     }
 
-    /// For people.
+    /// The figures as a table, for people.
     pub(crate) fn to_table(&self) -> String {
         let mut rows = vec![["packet", "", "service : root"].map(str::to_owned)];
         let row = |(case, ratio): &(Case, Samples)| [case.meaning.to_owned(), case.family.to_owned(), ratio.shown(2)];

@@ -1,4 +1,4 @@
-//! Measured values, and what they say together.
+//! Measured values, and statistics of them.
 
 use serde_json::{Value, json};
 
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 pub(crate) struct Samples(Vec<f64>);
 
 impl Samples {
-    /// The samples, in any order.
+    /// Creates samples from values in any order.
     pub(crate) fn new(mut values: Vec<f64>) -> Self {
         values.sort_unstable_by(f64::total_cmp);
         Self(values)
     }
 
-    /// How many there are.
+    /// The number of samples.
     pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The value at `share` (0 to 1) of the ordered samples, the nearest one there is; NaN without samples.
+    /// The value at `share` (0 to 1) of the ordered samples, or the nearest existing value; NaN without samples.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         self.0.get((share * last as f64).round() as usize).copied().unwrap_or(f64::NAN)
     }
 
-    /// The middle one.
+    /// The middle value.
     pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
     }
@@ -35,7 +35,7 @@ impl Samples {
         format!("{median} ({low}-{high})")
     }
 
-    /// Everything a program may want to know.
+    /// The statistics as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "samples": self.len(),

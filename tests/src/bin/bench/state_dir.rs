@@ -1,4 +1,4 @@
-//! A place on a real disk for the daemon's store.
+//! A directory on a real disk for the daemon's store.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The directory; removed with its content when this is dropped.
+/// The directory; dropping the value removes the directory and its content.
 pub(crate) struct StateDir {
     path: PathBuf,
 }
 
 impl StateDir {
-    /// Makes it in the build directory, anew if an interrupted run left one.
+    /// Creates the directory in the build directory, and replaces one that an interrupted run left.
     ///
     /// # Errors
-    /// It can't be made or emptied.
+    /// The directory can't be created or emptied.
     pub(crate) fn new() -> Result<Self> {
         let own = std::env::current_exe().context("cannot tell the path of this executable")?;
         let path = own.parent().context("this executable has no directory")?.join("bench-state");
@@ -29,15 +29,15 @@ impl StateDir {
         Ok(Self { path })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Type and device of the file system that it is on, such as `ext4 on /dev/vda`.
+    /// Type and device of the directory's file system, such as `ext4 on /dev/vda`.
     ///
     /// # Errors
-    /// The kernel doesn't tell.
+    /// The kernel doesn't report the mounts.
     pub(crate) fn file_system(&self) -> Result<String> {
         const MOUNTS: &str = "/proc/thread-self/mounts";
         let path = fs::canonicalize(&self.path).with_context(|| format!("cannot find {}", self.path.display()))?;
@@ -48,12 +48,12 @@ impl StateDir {
 
 impl Drop for StateDir {
     fn drop(&mut self) {
-        // What can't be removed now is removed by the next run.
+        // The next run removes whatever can't be removed now.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// The innermost mount point that holds `path`, the last one mounted there.
+/// The innermost mount point that holds `path`; the last mount, if there are several at that point.
 fn file_system_of(path: &Path, mounts: &str) -> Option<String> {
     let mounts = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ');

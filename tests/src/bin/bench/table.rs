@@ -1,6 +1,6 @@
 //! Tables in plain text.
 
-/// Rows in columns; the first `left` columns are words, the others figures.
+/// Aligns rows in columns; the first `left` columns are words, the others figures.
 pub(crate) fn aligned<const N: usize>(rows: &[[String; N]], left: usize) -> String {
     let mut widths = [0; N];
     for row in rows {

@@ -1,4 +1,4 @@
-//! What is to be reached, and what was.
+//! The targets, and whether they were reached.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::per_packet::Costs;
 use crate::samples::Samples;
 use crate::table::aligned;
 
-/// Rates: which one, at least how many times which other one.
+/// Targets for rates: the first filter must reach at least this multiple of the second filter's rate.
 const RATES: [(Filter, f64, Filter); 6] = [
     (Filter::AgentLocked, 0.90, Filter::BareDrop),
     (Filter::AgentGranted, 0.70, Filter::BareDrop),
@@ -16,10 +16,10 @@ const RATES: [(Filter, f64, Filter); 6] = [
     (Filter::AgentLocked, 4.3, Filter::NftablesInput),
     (Filter::AgentLocked, 4.3, Filter::Ipset),
 ];
-/// Nanoseconds that a drop at a locked port may take above the way through an unprotected one.
+/// The most nanoseconds by which a drop at a locked port may take longer than passing an unprotected port.
 const LOCKED_ABOVE_UNPROTECTED: f64 = 5.0;
 
-/// One target.
+/// A target.
 pub(crate) struct Target {
     traffic: String,
     what: String,
@@ -28,7 +28,7 @@ pub(crate) struct Target {
     reached: bool,
 }
 
-/// The targets for which something was measured.
+/// The targets for which there is a measurement.
 pub(crate) fn all(floods: Option<&Floods>, costs: Option<&Costs>) -> Vec<Target> {
     let floods = floods.into_iter().flat_map(|floods| &floods.floods);
     let rates = floods.flat_map(|flood| RATES.iter().filter_map(move |rate| of_flood(flood, *rate)));
@@ -57,7 +57,7 @@ fn of_cost(family: &str, above: &Samples) -> Target {
     }
 }
 
-/// For people.
+/// The targets as a table, for people.
 pub(crate) fn to_table(targets: &[Target]) -> String {
     let mut rows = vec![["target", "", "", "wanted", "measured"].map(str::to_owned)];
     rows.extend(targets.iter().map(|Target { traffic, what, wanted, measured, reached }| {
@@ -67,7 +67,7 @@ pub(crate) fn to_table(targets: &[Target]) -> String {
     format!("Targets: packet rates by turns in each round, and costs; median (quartiles)\n\n{}", aligned(&rows, 3))
 }
 
-/// For programs.
+/// The targets as JSON, for programs.
 pub(crate) fn to_json(targets: &[Target]) -> Value {
     let target = |Target { traffic, what, wanted, measured, reached }: &Target| json!({ "target": what, "name": traffic, "wanted": wanted, "measured": measured.to_json(), "reached": reached });
     targets.iter().map(target).collect()

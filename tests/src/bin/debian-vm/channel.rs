@@ -1,4 +1,4 @@
-//! Commands to the machine, through a port of it that needs no network.
+//! A channel for commands to the machine, through a port of the machine that needs no network.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Write},
@@ -12,19 +12,19 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use jit_tests::Process;
 
-/// What commands may take; only one that hangs does. Long, since there is no KVM.
+/// The time limit for a command, which only a command that hangs exceeds. The limit is long, since there is no KVM.
 const LIMIT: Duration = Duration::from_secs(240);
-/// Beyond that, for the way there and back.
+/// The time beyond the limit for the way to the machine and back.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The host's end.
+/// The host's end of the channel.
 pub(crate) struct Channel {
     stream: UnixStream,
     lines: Receiver<String>,
     number: u64,
 }
 
-/// What a command said, and how it ended.
+/// The output of a command, and how the command ended.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: i32,
@@ -33,7 +33,7 @@ pub(crate) struct Answer {
 }
 
 impl Channel {
-    /// Waits for QEMU at its end of the socket, while it runs.
+    /// Waits until QEMU connects to its end of the socket, while QEMU runs.
     pub(crate) fn accept(listener: &UnixListener, qemu: &Process) -> Result<Self> {
         listener.set_nonblocking(true)?;
         let stream = loop {
@@ -42,7 +42,7 @@ impl Channel {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error).context("QEMU can't connect"),
             }
-            // It connects before the machine starts, or ends because it can't.
+            // QEMU connects before the machine starts, or ends because it can't connect.
             ensure!(qemu.is_running(), "QEMU: {}", qemu.report());
             thread::sleep(Duration::from_millis(20));
         };
@@ -59,12 +59,12 @@ impl Channel {
         Ok(Self { stream, lines, number: 0 })
     }
 
-    /// Waits until the machine takes commands, after a start of it.
+    /// Waits until the machine accepts commands after a start.
     pub(crate) fn ready(&mut self, within: Duration) -> Result<()> {
         self.line(within, |line| line.starts_with("ready ").then_some(())).context("the machine does not come up")
     }
 
-    /// Runs a command by the machine's shell, as root.
+    /// Runs a command in the machine's shell, as root.
     pub(crate) fn run(&mut self, command: &str) -> Result<Answer> {
         self.start(command)?;
         let number = format!("{} ", self.number);
@@ -76,21 +76,21 @@ impl Channel {
         Ok(Answer { status, output: decoded(output)?.trim_end().to_owned() })
     }
 
-    /// Runs a command that must succeed, and returns what it said.
+    /// Runs a command that must succeed, and returns its output.
     pub(crate) fn done(&mut self, command: &str) -> Result<String> {
         let answer = self.run(command)?;
         ensure!(answer.status == 0, "`{command}` ended with {}: {}", answer.status, answer.output);
         Ok(answer.output)
     }
 
-    /// Has the machine run a command without waiting for its end.
+    /// Makes the machine run a command without waiting for the command's end.
     pub(crate) fn start(&mut self, command: &str) -> Result<()> {
         self.number += 1;
         let line = format!("{} {} {}\n", self.number, LIMIT.as_secs(), encoded(command)?);
         self.stream.write_all(line.as_bytes()).with_context(|| format!("cannot send `{command}`"))
     }
 
-    /// The first line that is wanted. Others may be left from before.
+    /// Returns the first line that `wanted` accepts. Other lines may be left from earlier commands.
     fn line<T>(&mut self, within: Duration, wanted: impl Fn(&str) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + within;
         loop {
@@ -116,7 +116,7 @@ fn decoded(text: &str) -> Result<String> {
     through(&["--decode"], text.as_bytes())
 }
 
-/// Lets coreutils do it.
+/// Pipes bytes through coreutils' `base64`.
 fn through(options: &[&str], input: &[u8]) -> Result<String> {
     let mut command = std::process::Command::new("base64");
     let mut child = command.args(options).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("base64")?;

@@ -1,4 +1,4 @@
-//! Reboots of a machine on which something is broken: the ports stay shut, and it is said aloud.
+//! Reboots of a machine with a fault: the ports stay shut, and the fault is reported.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::{
     world::World,
 };
 
-/// In the order in which they run. Each mends what it broke.
+/// The checks in the order in which they run. Each repairs the fault that it caused.
 pub(crate) const CHECKS: [Check; 6] = [
     ("with a broken configuration, port 22 is shut from the boot on", broken_configuration),
     ("with a corrupt store and a group that doesn't exist, port 22 is shut from the boot on", corrupt_store),
@@ -20,8 +20,8 @@ pub(crate) const CHECKS: [Check; 6] = [
     ("the network comes up once the program can be loaded after all", loaded_after_all),
 ];
 
-/// Reboots and looks on: the stranger must never be answered. The network may need help to come up, without which
-/// nothing would be shown.
+/// Reboots and observes: the stranger must never be answered. The network may need help to come up, without which the
+/// observation would prove nothing.
 fn shut_after_reboot(world: &mut World) -> Result<()> {
     let begin = Instant::now();
     world.machine.reboot_and_wait()?;
@@ -31,7 +31,7 @@ fn shut_after_reboot(world: &mut World) -> Result<()> {
     world.wire.shut_since(begin)
 }
 
-/// What the agent wrote to the journal in this boot must contain it.
+/// Expects that the agent's journal of this boot contains `wanted`.
 fn says(world: &mut World, wanted: &str) -> Result<()> {
     let said = world.done("journalctl -b -u jit-agent --no-pager -o cat")?;
     ensure!(said.contains(wanted), "the journal doesn't have '{wanted}': {said}");
@@ -51,14 +51,14 @@ fn broken_configuration(world: &mut World) -> Result<()> {
 fn corrupt_store(world: &mut World) -> Result<()> {
     world.done("cp -a /var/lib/jit-agent /root/store")?;
     world.done("sed -i 's/^requester = .*/requester = [\"@nobody-has-made-this\"]/' /etc/jit-agent/config.toml")?;
-    // Also what the agent writes when it is stopped must be gone.
+    // The files are damaged after the agent has stopped, since the agent writes to them when it is stopped.
     world.done(
         "systemctl stop jit-agent && find /var/lib/jit-agent -type f -name '*.sqlite*' | grep . && \
          find /var/lib/jit-agent -type f -name '*.sqlite*' -exec sh -c 'head -c 65536 /dev/urandom > \"$1\"' sh {} ';'",
     )?;
     let outcome = shut_after_reboot(world).and_then(|()| {
         says(world, "nobody-has-made-this")?;
-        // Without knowing what was granted, nothing is open.
+        // Nothing is open, since nobody knows what was granted.
         world.wire.silent(CLIENT)
     });
     world.done(
@@ -69,7 +69,7 @@ fn corrupt_store(world: &mut World) -> Result<()> {
 }
 
 fn full_disk(world: &mut World) -> Result<()> {
-    // Root may take the last blocks too.
+    // The second file takes the last blocks too, which root may use.
     world.done("dd if=/dev/zero of=/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/filler2 bs=4k 2>/dev/null; true")?;
     let outcome = shut_after_reboot(world);
     world.done("rm /filler /filler2 && systemctl restart jit-agent")?;
@@ -83,7 +83,7 @@ fn missing_var(world: &mut World) -> Result<()> {
     outcome
 }
 
-/// Where the owner's choices go, with the examples of the package, and the fault.
+/// The script that creates the owner's drop-in files from the package's examples, and the fault.
 const CHOICES: &str = "
     set -e
     examples=/usr/share/doc/jit-agent/examples
@@ -95,9 +95,9 @@ const CHOICES: &str = "
 fn not_loaded(world: &mut World) -> Result<()> {
     world.done(CHOICES)?;
     world.machine.reboot()?;
-    // While it went down, it could still be reached.
+    // While the machine shut down, it could still be reached.
     let begin = Instant::now();
-    // An assertion that fails leaves the unit inactive, with what it asserted in the journal.
+    // A failed assertion leaves the unit inactive, with the assertion in the journal.
     let judged = "[ \"$(systemctl show -P AssertTimestampMonotonic systemd-networkd)\" != 0 ]";
     world.until(judged, Duration::from_secs(240))?;
     says(world, "creating the program's maps")?;

@@ -1,4 +1,4 @@
-//! Nothing gets through and nothing is lost, whatever becomes of the agent.
+//! Nothing gets through and nothing is lost, whatever happens to the agent.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{Check, world::World};
 
-/// In the order in which they run.
+/// The checks in the order in which they run.
 pub(crate) const CHECKS: [Check; 6] = [
     ("no gap while the service is restarted", restart),
     ("no gap while the agent is killed again and again", crash_loop),
@@ -39,7 +39,7 @@ fn hang(world: &mut World) -> Result<()> {
     })
 }
 
-/// Runs a command after which systemd must restart the service, and waits for that.
+/// Runs a command after which systemd must restart the service, and waits for the restart.
 fn again(world: &mut World, command: &str) -> Result<()> {
     let before = world.done("systemctl show -P NRestarts jit-agent")?;
     world.done(command)?;

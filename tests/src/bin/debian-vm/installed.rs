@@ -1,4 +1,4 @@
-//! From a Debian without the agent to one whose ports are shut.
+//! The way from a Debian without the agent to a Debian with shut ports.
 
 use std::{
     thread,
@@ -14,7 +14,7 @@ use crate::{
     world::World,
 };
 
-/// In the order in which they run.
+/// The checks in the order in which they run.
 pub(crate) const CHECKS: [Check; 12] = [
     ("before the package is installed, port 22 answers everyone", nothing_is_installed),
     ("installing starts the service, which observes and shuts nothing", install),
@@ -30,7 +30,7 @@ pub(crate) const CHECKS: [Check; 12] = [
     ("the service can be reloaded", reload),
 ];
 
-/// What is protected: what is by default, and a service that echoes datagrams.
+/// The protected ports: the defaults, and a service that echoes datagrams.
 const PORTS: &str = r#"
 [[port]]
 number = 22
@@ -55,18 +55,18 @@ fn nothing_is_installed(world: &mut World) -> Result<()> {
     world.wire.wait_for_control(begin)?;
     world.wire.open(CLIENT)?;
     world.wire.open(STRANGER)?;
-    // Or what follows would show nothing.
+    // If the answers were not seen here, the next checks would prove nothing.
     ensure!(world.wire.shut_since(begin).is_err(), "the answers of port {SSH} are not seen");
     Ok(())
 }
 
-/// The card is one of virtio. What the kernel tells of it can't be had from a virtual interface.
+/// Checks what the kernel reports about the offloads of a virtio card. A virtual interface reports no such thing.
 fn offload(world: &mut World) -> Result<()> {
     let checked = world.done("jit-agent check")?;
     let card = checked.lines().find(|line| line.contains("driver virtio_net, MTU 1500")).context("no card")?;
     ensure!(card.contains("which may be: rx-gro-hw is on"), "{card}");
     let status = world.jitctl("status")?;
-    // This driver does without it by itself.
+    // This driver turns the offload off by itself.
     ensure!(status["interfaces"][0]["attached"] == "native", "{status}");
     Ok(())
 }
@@ -91,7 +91,7 @@ fn own_user(world: &mut World) -> Result<()> {
     };
     let user = world.done("id -u jit-agent")?;
     ensure!(user != "0" && field("Uid")? == [user.as_str(); 4], "it runs as {:?}", field("Uid")?);
-    // CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+    // The set of CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
     let three = format!("{:016x}", 1_u64 << 39 | 1 << 38 | 1 << 12);
     for set in ["CapEff", "CapPrm", "CapBnd"] {
         ensure!(field(set)? == [three.as_str()], "{set} is {:?}", field(set)?);
@@ -168,7 +168,7 @@ fn expiry(world: &mut World) -> Result<()> {
         ensure!(last_open < granted + 2 * TIME, "it is open for {} s", (last_open - begin).as_secs());
         thread::sleep(Duration::from_millis(500));
     }
-    // It was made between `begin` and `granted`, and connections were tried twice a second.
+    // The grant was made between `begin` and `granted`, and connections were tried twice a second.
     ensure!(last_open < granted + TIME + Duration::from_secs(1), "it ended late");
     ensure!(last_open + Duration::from_secs(5) > begin + TIME, "it ended early");
     world.wire.open(CLIENT)

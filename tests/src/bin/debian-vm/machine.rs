@@ -1,4 +1,4 @@
-//! The machine under QEMU, on a wire to a namespace that is the outside.
+//! The machine under QEMU, on a wire to a namespace that represents the outside.
 
 use std::{
     fs::{self, File},
@@ -15,20 +15,20 @@ use crate::{
     wire::{MAC, TAP},
 };
 
-/// From a start to the first command. About 10 s are usual on an idle machine.
+/// The time limit from a start to the first command. An idle machine usually takes about 10 s.
 const START: Duration = Duration::from_secs(240);
 
-/// Without CMPXCHG16B, which QEMU 7.2 gets wrong now and then, so that the kernel crashes.
+/// A processor without CMPXCHG16B, which QEMU 7.2 sometimes emulates wrongly, so that the kernel crashes.
 const CPU: &str = "qemu64,-cx16";
 
 /// A busy host lets the kernel's check of the timer fail.
 ///
-/// The clock of ACPI, which a kernel takes where there is no better one, loses time when the machine gets no processor for
-/// 5 s.
+/// The clock of ACPI, which a kernel uses if there is no better clock, loses time when the machine gets no processor
+/// for 5 s.
 const COMMAND_LINE: &str =
     "root=/dev/vda rw console=ttyS0 quiet panic=-1 no_timer_check fsck.mode=skip net.ifnames=0 clocksource=hpet";
 
-/// A machine that is on. Dropping it switches it off.
+/// A running machine. Dropping the value switches the machine off.
 pub(crate) struct Machine {
     channel: Channel,
     _process: Process,
@@ -36,7 +36,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Switches it on: with the disk of `image`, to which nothing is written, and `packages` on a second disk. Files
+    /// Starts a machine with the disk of `image`, to which nothing is written, and `packages` on a second disk. Files
     /// go into `files`.
     pub(crate) fn start(image: &Path, packages: &[PathBuf], files: &Path, outside: &Namespace) -> Result<Self> {
         let path = |name: &str| files.join(name).display().to_string();
@@ -56,7 +56,7 @@ impl Machine {
         let listener = UnixListener::bind(&socket).with_context(|| socket.clone())?;
         let drive = |file: &str, options: &str| format!("file={file},if=virtio,cache=unsafe,{options}");
         let process = Program::new("qemu-system-x86_64")
-            // Without KVM, since it is missing or hangs in many virtual machines.
+            // KVM is not used, since it is missing or hangs in many virtual machines.
             .args(["-accel", "tcg", "-cpu", CPU, "-m", "1024", "-smp", "2", "-display", "none", "-nodefaults"])
             .args(["-drive", &drive(&disk, "format=qcow2"), "-drive", &drive(&shared, "format=raw,readonly=on")])
             .args(["-netdev", &format!("tap,id=wire,ifname={TAP},script=no,downscript=no")])
@@ -81,35 +81,35 @@ impl Machine {
         self.done("mkdir -p /run/packages && mount -o ro /dev/vdb /run/packages").map(drop)
     }
 
-    /// Starts it anew; returns as soon as it takes commands, which is long before the network is up.
+    /// Reboots the machine. Returns as soon as the machine accepts commands, which is long before the network is up.
     pub(crate) fn reboot(&mut self) -> Result<()> {
         self.channel.start("systemctl reboot")?;
         self.up()
     }
 
-    /// Starts it anew and waits until all services have started, or failed to.
+    /// Reboots the machine, and waits until all services have started or failed.
     pub(crate) fn reboot_and_wait(&mut self) -> Result<()> {
         self.reboot()?;
         self.started()
     }
 
-    /// Waits until all services have started, or failed to.
+    /// Waits until all services have started or failed.
     pub(crate) fn started(&mut self) -> Result<()> {
-        // "degraded" is an error too.
+        // The state "degraded" counts as an error too.
         self.run("systemctl is-system-running --wait").map(drop)
     }
 
-    /// Runs a command by the shell, as root.
+    /// Runs a command in the machine's shell, as root.
     pub(crate) fn run(&mut self, command: &str) -> Result<Answer> {
         self.channel.run(command)
     }
 
-    /// Runs a command that must succeed, and returns what it said.
+    /// Runs a command that must succeed, and returns its output.
     pub(crate) fn done(&mut self, command: &str) -> Result<String> {
         self.channel.done(command)
     }
 
-    /// What the console showed last.
+    /// The last lines of the console.
     fn last_words(&self) -> String {
         let text = fs::read(&self.console).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);

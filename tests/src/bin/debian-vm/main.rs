@@ -1,5 +1,5 @@
-//! The package on a Debian with systemd in a virtual machine, seen from outside: `debian-vm IMAGE PACKAGE LATER_PACKAGE`,
-//! as `cargo xtask test` calls it.
+//! The package on a Debian with systemd in a virtual machine, observed from outside: `debian-vm IMAGE PACKAGE
+//! LATER_PACKAGE`, as `cargo xtask test` calls this program.
 //!
 //! Prints `ok NAME` or `FAILED NAME: why` for each check, then `debian-vm: N passed, N failed`.
 #![expect(clippy::print_stdout, reason = "where the results go")]
@@ -21,7 +21,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::world::World;
 
-/// A check: an error fails it. Each goes on where the one before has left the machine.
+/// A check, which an error fails. Each check continues with the machine as the previous check has left it.
 type Check = (&'static str, fn(&mut World) -> Result<()>);
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many failed.
+/// Runs the checks, and returns the number of failures.
 fn run(checks: &[Check]) -> Result<u32> {
     let arguments: Vec<_> = env::args_os().skip(1).map(PathBuf::from).collect();
     let [image, packages @ ..] = arguments.as_slice() else {

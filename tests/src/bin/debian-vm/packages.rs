@@ -1,10 +1,10 @@
-//! Removing the package, purging it, and what is left.
+//! Removing the package, purging it, and the files that are left.
 
 use anyhow::{Result, ensure};
 
 use crate::{Check, wire::STRANGER, world::World};
 
-/// In the order in which they run.
+/// The checks in the order in which they run.
 pub(crate) const CHECKS: [Check; 4] = [
     ("removing the package opens the ports and says so", remove),
     ("after the removal, configuration and audit log are left, and nothing in the kernel", left),
@@ -24,7 +24,7 @@ fn left(world: &mut World) -> Result<()> {
     nothing_runs(world)
 }
 
-/// Neither a program on an interface, nor pins, nor a unit that is asked for and missing.
+/// Expects neither a program on an interface, nor pins, nor a unit that is required but missing.
 fn nothing_runs(world: &mut World) -> Result<()> {
     let link = world.done("ip -details link show")?;
     ensure!(!link.contains("xdp"), "{link}");

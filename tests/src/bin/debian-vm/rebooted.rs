@@ -1,4 +1,4 @@
-//! A reboot: from switching on to the last service, nothing gets through but what was granted before.
+//! A reboot: from switching on to the last service, only packets get through that were granted before.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use crate::{
     world::World,
 };
 
-/// In the order in which they run.
+/// The checks in the order in which they run.
 pub(crate) const CHECKS: [Check; 2] = [
     ("port 22 is shut before the network is up at boot, and grants are kept with what is left of them", reboot),
     ("the service is up before the network, and everything else has started too", in_order),
 ];
 
-/// How often the agent notes the clocks; a grant may lose as much at a reboot, never gain.
+/// The interval at which the agent records the clocks. A grant may lose as much time at a reboot, but never gain any.
 const NOTED: u64 = 60;
 
 fn reboot(world: &mut World) -> Result<()> {
@@ -29,13 +29,13 @@ fn reboot(world: &mut World) -> Result<()> {
     world.wire.silent(crate::wire::STRANGER)?;
     world.wire.shut_since(begin)?;
     let (after, passed) = (left(world)?, clock(world)?.saturating_sub(then));
-    // All are rounded, and the machine's clock is in whole seconds at its start.
+    // All times are rounded, and the machine's clock has whole seconds at its start.
     let right = before.saturating_sub(passed + NOTED + 1)..=(before + 3).saturating_sub(passed);
     ensure!(right.contains(&after), "{before} s were left {passed} s ago, and {after} s are now: not in {right:?}");
     Ok(())
 }
 
-/// The machine's own clock, in seconds. It may fall behind that outside.
+/// The machine's own clock, in seconds. The clock may fall behind the outside one.
 fn clock(world: &mut World) -> Result<u64> {
     let said = world.done("date +%s")?;
     said.parse().with_context(|| format!("date says {said}"))

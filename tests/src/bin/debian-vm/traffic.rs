@@ -19,16 +19,16 @@ use crate::wire::{CLIENT, MACHINE, STRANGER};
 /// The port of the service that echoes datagrams.
 pub(crate) const PORT: u16 = 5000;
 
-/// The bytes of one datagram, a number.
+/// The length of one datagram, which holds a number.
 const LENGTH: usize = size_of::<u64>();
-/// How many each sends at least, however fast that is over to which they are sent meanwhile.
+/// The least number of datagrams that each sender sends, however soon the event is over.
 const ENOUGH: u64 = 50;
-/// Between two datagrams.
+/// The pause between two datagrams.
 const PACE: Duration = Duration::from_millis(20);
-/// What an answer may take. Long, since the machine has no KVM and is busy with what happens to the agent.
+/// The time limit for an answer. The limit is long, since the machine has no KVM and is busy with the event.
 const LATE: Duration = Duration::from_secs(20);
 
-/// Both, under way.
+/// Both senders, while they run.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
     client: JoinHandle<Result<(u64, u64)>>,
@@ -36,11 +36,12 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Begins, when the client was answered once.
+    /// Starts both senders as soon as the client was answered once.
     pub(crate) fn start(outside: &Namespace) -> Result<Self> {
         let stop = Arc::<AtomicBool>::default();
         let client = socket(outside, CLIENT)?;
-        // The first one makes the service start a process for this client, and others meanwhile one more each.
+        // The first datagram makes the service start a process for this client. Without this wait, each further
+        // datagram would start another process.
         client.set_read_timeout(Some(2 * PATIENCE))?;
         client.send(&[0; LENGTH])?;
         client.recv(&mut [0; LENGTH]).context("the client's first datagram was not answered")?;
@@ -49,7 +50,7 @@ impl Traffic {
         Ok(Self { stop, client, stranger })
     }
 
-    /// Ends: every datagram of the client's must have come back, and none of the stranger's.
+    /// Stops the senders: every datagram of the client must have come back, and no datagram of the stranger.
     pub(crate) fn finish(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let joined = |thread: JoinHandle<_>| thread.join().map_err(|_| anyhow!("the thread that sends panicked"))?;
@@ -66,8 +67,8 @@ fn socket(outside: &Namespace, from: &str) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Sends until it is stopped and has sent enough, and counts what was sent and what came back. If all should come back,
-/// that is waited for.
+/// Sends until `stop` is set and enough datagrams were sent, and counts the datagrams sent and returned. If all
+/// datagrams should return, the sender waits for the outstanding ones.
 fn sender(socket: UdpSocket, stop: &Arc<AtomicBool>, all: bool) -> JoinHandle<Result<(u64, u64)>> {
     let stop = Arc::clone(stop);
     thread::spawn(move || {
@@ -87,13 +88,13 @@ fn sender(socket: UdpSocket, stop: &Arc<AtomicBool>, all: bool) -> JoinHandle<Re
     })
 }
 
-/// What has come in, or comes within the pace. A service that was kept waiting answers several datagrams with one, since
-/// it echoes through a pipe.
+/// The number of datagrams that have arrived or arrive within the pace. A service that was kept waiting answers several
+/// datagrams with one, since it echoes through a pipe.
 fn take(socket: &UdpSocket) -> Result<u64> {
     match socket.recv(&mut [0; 65536]) {
         Ok(length) => Ok((length / LENGTH) as u64),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(0),
-        // What a stranger gets from a port that isn't locked and where nobody listens is an answer too.
+        // A refusal by a port that isn't locked and where nobody listens is an answer to the stranger too.
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(1),
         Err(error) => Err(error.into()),
     }

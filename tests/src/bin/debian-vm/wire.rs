@@ -1,5 +1,5 @@
-//! The outside: a namespace with two addresses on the machine's wire, someone who knocks at its ports all the time, and a
-//! record of all that the machine sends.
+//! The outside: a namespace with two addresses on the machine's wire, a stranger who knocks at the machine's ports all
+//! the time, and a record of every packet that the machine sends.
 
 use std::{
     net::Ipv4Addr,
@@ -18,38 +18,38 @@ pub(crate) const TAP: &str = "tap0";
 pub(crate) const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 2, 1];
 const OWN_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 2, 2];
 
-/// The machine.
+/// The machine's address.
 pub(crate) const MACHINE: &str = "192.0.2.1";
-/// Who is given access.
+/// The address of the client that is granted access.
 pub(crate) const CLIENT: &str = "192.0.2.10";
-/// Who never is.
+/// The address of the stranger, who is never granted access.
 pub(crate) const STRANGER: &str = "192.0.2.11";
 
-/// SSH's port, where a socket listens from early in the boot on.
+/// SSH's port, on which a socket listens from early in the boot on.
 pub(crate) const SSH: u16 = 22;
-/// A port that nothing protects and where nothing listens: the machine's refusal shows that it can be reached.
+/// An unprotected port on which nothing listens: the machine's refusal shows that the machine can be reached.
 pub(crate) const CONTROL: u16 = 81;
 
-/// Between two knocks at each port.
+/// The pause between two knocks at each port.
 const PACE: Duration = Duration::from_millis(50);
 
-/// What the machine sent.
+/// A packet that the machine sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sent {
     at: Instant,
     to: Ipv4Addr,
-    /// From which port, for TCP and UDP.
+    /// The source port, for TCP and UDP.
     from: Option<u16>,
 }
 
-/// The namespace, the knocking and the record; they last as long as the process.
+/// The namespace, the knocking and the record, which all last as long as the process.
 pub(crate) struct Wire {
     pub(crate) outside: Namespace,
     sent: Arc<Mutex<Vec<Sent>>>,
 }
 
 impl Wire {
-    /// Makes the namespace with the wire's end, and begins to knock and to record.
+    /// Creates the namespace with the wire's end, and starts to knock and to record.
     pub(crate) fn new() -> Result<Self> {
         let outside = Namespace::new("outside")?;
         outside.ip(&format!("tuntap add dev {TAP} mode tap"))?;
@@ -58,7 +58,7 @@ impl Wire {
             outside.ip(&format!("address add {address}/24 dev {TAP}"))?;
         }
         outside.ip(&format!("link set {TAP} up"))?;
-        // Who asks for the hardware address of a machine that is off gives up for a while.
+        // The hardware address is set, since a host that asks a machine in vain for its address gives up for a while.
         let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
         outside.ip(&format!("neighbour add {MACHINE} lladdr {mac} nud permanent dev {TAP}"))?;
         let wire = Self { outside, sent: Arc::default() };
@@ -67,12 +67,12 @@ impl Wire {
         Ok(wire)
     }
 
-    /// Gives the outside one more address.
+    /// Adds an address to the outside.
     pub(crate) fn address(&self, address: &str) -> Result<()> {
         self.outside.ip(&format!("address add {address}/24 dev {TAP}")).map(drop)
     }
 
-    /// Sends the beginning of a connection as the stranger, to a locked port and to one that never is.
+    /// Sends TCP SYNs as the stranger, to a locked port and to a port that is never locked.
     fn knock(&self) -> Result<()> {
         let mut sender = FrameSender::new(&self.outside, TAP)?;
         thread::spawn(move || {
@@ -80,7 +80,7 @@ impl Wire {
             loop {
                 source = if source == u16::MAX { 20_000 } else { source + 1 };
                 for port in [SSH, CONTROL] {
-                    // QEMU isn't there yet.
+                    // Sending fails until QEMU has started.
                     let _ = sender.send(&syn(STRANGER, source, port));
                 }
                 thread::sleep(PACE);
@@ -109,17 +109,18 @@ impl Wire {
         Ok(())
     }
 
-    /// What the machine sent since then to the stranger: from locked ports or without a port, and from others.
+    /// The numbers of packets to the stranger since then: those from locked ports or without a port, and all others.
     fn to_stranger(&self, since: Instant, locked: &[u16]) -> (usize, usize) {
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let stranger = sent.iter().filter(|one| one.at >= since && one.to.to_string() == STRANGER);
-        // What has no port may be ICMP, and tell of a port.
+        // A packet without a port may be ICMP, which may report about a port.
         let shut = |one: &&Sent| one.from.is_none_or(|port| locked.contains(&port));
         let (all, shut) = (stranger.clone().count(), stranger.filter(shut).count());
         (shut, all - shut)
     }
 
-    /// Not one packet has come to the stranger from a locked port since then, while the machine could be reached.
+    /// Expects that no packet from a locked port has reached the stranger since then, while the machine could be
+    /// reached.
     pub(crate) fn shut_since(&self, since: Instant) -> Result<()> {
         self.wait_for_control(Instant::now())?;
         let (shut, open) = self.to_stranger(since, &[SSH, crate::traffic::PORT]);
@@ -128,7 +129,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Waits for an answer of the port that is never locked.
+    /// Waits for an answer from the port that is never locked.
     pub(crate) fn wait_for_control(&self, since: Instant) -> Result<()> {
         let deadline = Instant::now() + 12 * PATIENCE;
         while self.to_stranger(since, &[SSH]).1 == 0 {
@@ -138,7 +139,7 @@ impl Wire {
         Ok(())
     }
 
-    /// What the port that is never locked has answered since then.
+    /// The number of answers since then from the port that is never locked.
     pub(crate) fn control_since(&self, since: Instant) -> usize {
         self.to_stranger(since, &[SSH]).1
     }
@@ -149,14 +150,14 @@ impl Wire {
         tcp_connects(&self.outside, from, &format!("{MACHINE}:{SSH}"), within)
     }
 
-    /// SSH's port must answer `from`.
+    /// Expects that SSH's port answers `from`.
     pub(crate) fn open(&self, from: &str) -> Result<()> {
         let met = tcp_connects(&self.outside, from, &format!("{MACHINE}:{SSH}"), 3 * PATIENCE)?;
         ensure!(met == Reach::Open, "port {SSH} is {met:?} for {from}");
         Ok(())
     }
 
-    /// SSH's port must not answer `from`.
+    /// Expects that SSH's port does not answer `from`.
     pub(crate) fn silent(&self, from: &str) -> Result<()> {
         let met = tcp_connects(&self.outside, from, &format!("{MACHINE}:{SSH}"), 5 * SILENCE)?;
         ensure!(met == Reach::Silent, "port {SSH} is {met:?} for {from}");
@@ -169,7 +170,7 @@ fn syn(from: &str, source: u16, port: u16) -> Vec<u8> {
     let address = |text: &str| text.parse::<Ipv4Addr>().unwrap_or(Ipv4Addr::UNSPECIFIED).octets();
     let (from, to) = (address(from), address(MACHINE));
     let mut segment = [source.to_be_bytes(), port.to_be_bytes()].concat();
-    // Sequence and acknowledgement numbers, header length, SYN, window, checksum, urgent pointer.
+    // The sequence and acknowledgement numbers, header length, SYN, window, checksum and urgent pointer.
     segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
     let pseudo = [&from[..], &to, &[0, 6, 0, segment.len() as u8], &segment].concat();
     segment[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
@@ -180,7 +181,7 @@ fn syn(from: &str, source: u16, port: u16) -> Vec<u8> {
     [&MAC[..], &OWN_MAC, &[0x08, 0x00], &header, &segment].concat()
 }
 
-/// The Internet checksum, of an even number of bytes.
+/// The Internet checksum (RFC 1071) of an even number of bytes.
 fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
     let mut sum: u32 = words.sum();
@@ -190,7 +191,7 @@ fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// An IPv4 packet of the machine's.
+/// Parses an IPv4 packet that the machine sent.
 fn sent_by_machine(frame: &[u8]) -> Option<Sent> {
     let ip = frame.get(14..).filter(|_| frame[6..12] == MAC && frame[12..14] == [0x08, 0x00])?;
     let to = Ipv4Addr::from(<[u8; 4]>::try_from(ip.get(16..20)?).ok()?);

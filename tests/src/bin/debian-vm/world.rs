@@ -1,4 +1,4 @@
-//! What the checks work with: the machine, the wire, and the words for what is done with them again and again.
+//! The world of the checks: the machine, the wire, and methods for the steps that many checks share.
 
 use std::{
     env, fs,
@@ -17,20 +17,20 @@ use crate::{
     wire::{CLIENT, Wire},
 };
 
-/// Between two looks at something that has no event.
+/// The pause between two observations of something that has no event.
 const PACE: Duration = Duration::from_millis(200);
 
-/// The machine and what is outside.
+/// The machine and the outside.
 pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) wire: Wire,
     files: PathBuf,
-    /// The packages' names, the earlier one first.
+    /// The file names of the packages, the earlier version first.
     names: Vec<String>,
 }
 
 impl World {
-    /// Starts the machine with `packages` at hand.
+    /// Starts the machine with `packages` on a disk.
     pub(crate) fn new(image: &Path, packages: &[PathBuf]) -> Result<Self> {
         let wire = Wire::new()?;
         let files = env::temp_dir().join(format!("jit-agent-vm-{}", process::id()));
@@ -45,24 +45,24 @@ impl World {
         &self.wire.outside
     }
 
-    /// Runs a command that must succeed, and returns what it said.
+    /// Runs a command that must succeed, and returns its output.
     pub(crate) fn done(&mut self, command: &str) -> Result<String> {
         self.machine.done(command)
     }
 
-    /// Installs the package of that number, from 0, over what is there, as an administrator would.
+    /// Installs the package with that number, from 0, over the present state, as an administrator would.
     pub(crate) fn install(&mut self, number: usize) -> Result<String> {
         let name = self.names[number].clone();
         self.done(&format!("DEBIAN_FRONTEND=noninteractive dpkg --install /run/packages/{name}"))
     }
 
-    /// What `jitctl --json` says.
+    /// The output of `jitctl --json`.
     pub(crate) fn jitctl(&mut self, arguments: &str) -> Result<Value> {
         let said = self.done(&format!("jitctl --json {arguments} 2>/dev/null"))?;
         serde_json::from_str(&said).with_context(|| format!("`jitctl {arguments}` wrote no JSON: {said}"))
     }
 
-    /// Requests access to a port for the client, and waits until it is there.
+    /// Requests access to a port for the client, and waits until the grant is live.
     pub(crate) fn grant(&mut self, port: u16, source: &str, time: &str) -> Result<()> {
         self.done(&format!("jitctl request --port {port} --from {source} --for {time} -m test")).map(drop)
     }
@@ -80,12 +80,13 @@ impl World {
         }
     }
 
-    /// Waits until the agent answers.
+    /// Waits until the agent answers a request.
     pub(crate) fn agent_answers(&mut self) -> Result<()> {
         self.until("jitctl status >/dev/null 2>&1 || [ $? = 7 ]", Duration::from_secs(120))
     }
 
-    /// Does something while the client and the stranger send: nothing with a grant is lost, nothing else gets through.
+    /// Runs `body` while the client and the stranger send. No packet with a grant is lost, and no other packet gets
+    /// through.
     pub(crate) fn without_gap(&mut self, body: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let begin = Instant::now();
         let traffic = Traffic::start(self.outside())?;
@@ -97,7 +98,7 @@ impl World {
         self.wire.shut_since(begin)
     }
 
-    /// What the machine knows about a failure.
+    /// Prints what the machine knows about a failure.
     #[expect(clippy::print_stdout, reason = "where the results go")]
     pub(crate) fn explain(&mut self) {
         let asked =
@@ -111,7 +112,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // What can't be removed is a sparse file in the directory for temporary ones.
+        // If the removal fails, a sparse file stays in the directory for temporary files.
         let _ = fs::remove_dir_all(&self.files);
     }
 }

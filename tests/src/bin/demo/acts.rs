@@ -1,4 +1,4 @@
-//! The story, one act after the other.
+//! The acts of the demo, one after the other.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,10 +8,11 @@ use anyhow::Result;
 use crate::scene::{ALICE, ALICE6, Grant, NEIGHBOUR6, OTHER, OTHER6, Scene};
 use crate::stage::Stage;
 
-/// A line typed so shortly before the end may leave after it, on a busy machine: such lines are not counted.
+/// The time before the end in which typed lines are not counted: on a busy machine, such a line may leave after the
+/// end.
 const TOLERANCE: Duration = Duration::from_millis(300);
 
-/// How long to wait for the echo of a line.
+/// The wait for the echo of a line.
 const ECHO: Duration = Duration::from_millis(1_500);
 
 pub(crate) fn introduce(stage: &mut Stage) -> Result<()> {
@@ -95,7 +96,7 @@ pub(crate) fn ends_by_itself(stage: &mut Stage, scene: &Scene, grant: Grant) -> 
     scene.expect_no_ssh(stage, ALICE)
 }
 
-/// How many lines were typed, and how many of them came back.
+/// The number of typed lines, and the number of those that came back.
 #[derive(Default)]
 struct Tally {
     typed: u32,

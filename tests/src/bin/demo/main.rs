@@ -1,7 +1,7 @@
 //! The demo: what jit-agent does, step by step and in real time, with a real OpenSSH server behind it.
 //!
-//! Everything happens in namespaces of its own and in memory. The kernel removes them when this process ends, also
-//! when it is interrupted, so there is nothing to clean up.
+//! Everything happens in private namespaces and in memory. The kernel removes both when this process ends or is
+//! interrupted, so there is nothing to clean up.
 
 mod acts;
 mod scene;
@@ -20,14 +20,14 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Where even this can't be written, the exit code has to do.
+            // If even this text can't be written, the exit code has to suffice.
             let _ = writeln!(io::stderr(), "\nThe demo stopped: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whether everything was as promised.
+/// Runs the demo, and returns whether every promise was kept.
 fn run() -> Result<bool> {
     let mut stage = Stage::new();
     let mut scene = Scene::new()?;

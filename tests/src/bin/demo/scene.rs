@@ -1,4 +1,4 @@
-//! What the demo plays with: the two hosts, the services, the agent; and the observations it makes.
+//! The scene of the demo: the two hosts, the services, the agent, and the observations that the demo makes.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use crate::stage::Stage;
 pub(crate) const SERVER: &str = "192.0.2.1";
 pub(crate) const SERVER6: &str = "2001:db8::1";
 
-/// The client's addresses: the one that is granted, and another one.
+/// The client's IPv4 addresses: the granted one and another one.
 pub(crate) const ALICE: &str = "192.0.2.10";
 pub(crate) const OTHER: &str = "192.0.2.11";
-/// Two in the granted prefix, one in another.
+/// The client's IPv6 addresses: two in the granted prefix, and one in another prefix.
 pub(crate) const ALICE6: &str = "2001:db8::10";
 pub(crate) const NEIGHBOUR6: &str = "2001:db8::11";
 pub(crate) const OTHER6: &str = "2001:db8:1::10";
 
-/// When a grant of a known length ends: it counts from some moment while its request was under way.
+/// The end of a grant of a known length. The length counts from some moment while the request was under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Grant {
     pub(crate) earliest_end: Instant,
@@ -44,7 +44,7 @@ impl Scene {
         Ok(Self { net, ssh, _web: web, agent })
     }
 
-    /// What the agent's configuration says, apart from the paths of its files.
+    /// The agent's configuration, except for the paths of its files.
     pub(crate) fn configuration() -> Config {
         let port = Port::tcp(22).allow(&["192.0.2.0/24", "2001:db8::/32"]).max("1h");
         Config::enforcing("srv0").port(port)
@@ -61,12 +61,12 @@ impl Scene {
         Ok(())
     }
 
-    /// What the agent wrote, for when something went wrong.
+    /// The output of the agent, for the report of a failure.
     pub(crate) fn agent_report(&self) -> String {
         self.agent.process().map_or_else(|_| "it isn't running".to_owned(), Process::report)
     }
 
-    /// Runs `jitctl` on the server and shows it.
+    /// Runs `jitctl` on the server, and shows command and output.
     pub(crate) fn jitctl(&self, stage: &Stage, args: &[&str]) -> Result<Outcome> {
         stage.command(Program::new("jitctl").args(args).shown())?;
         let outcome = self.agent.jitctl(args)?;
@@ -89,7 +89,7 @@ impl Scene {
         Ok(grant)
     }
 
-    /// Fetches a page from port 80 and expects it.
+    /// Fetches a page from port 80, which must succeed.
     pub(crate) fn expect_web(&self, stage: &mut Stage, from: &str) -> Result<()> {
         let server = bracketed(server_for(from));
         stage.say(&format!("GET http://{server}/ from {from}"))?;
@@ -103,7 +103,7 @@ impl Scene {
         }
     }
 
-    /// Runs a command over SSH and expects that it works.
+    /// Runs a command over SSH, which must succeed.
     pub(crate) fn expect_ssh(&self, stage: &mut Stage, from: &str) -> Result<()> {
         let outcome = self.run_ssh(stage, from)?;
         let inside = outcome.code() == Some(0) && outcome.stdout == "alice\n";
@@ -111,7 +111,7 @@ impl Scene {
         stage.fact(inside, &format!("ssh {observed} from {from}"))
     }
 
-    /// Runs a command over SSH and expects that no packet comes back.
+    /// Runs a command over SSH, and expects that no packet comes back.
     pub(crate) fn expect_no_ssh(&self, stage: &mut Stage, from: &str) -> Result<()> {
         let outcome = self.run_ssh(stage, from)?;
         let silent = outcome.code() == Some(255) && outcome.stderr.contains("timed out");
@@ -129,7 +129,7 @@ impl Scene {
         Ok(outcome)
     }
 
-    /// Opens an SSH session that sends back every line it is sent.
+    /// Opens an SSH session that returns every line that it receives.
     pub(crate) fn open_session(&self, stage: &Stage, from: &str) -> Result<Session> {
         let to = server_for(from);
         stage.command(&format!("ssh -b {from} alice@{to} cat"))?;
@@ -145,7 +145,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether a line typed now comes back within `within`.
+    /// Types a line, and returns whether the line comes back within `within`.
     pub(crate) fn echoes(&mut self, line: &str, within: Duration) -> Result<bool> {
         let mark = self.client.mark();
         self.client.write_line(line)?;

@@ -1,4 +1,4 @@
-//! What the audience sees: numbered steps, commands, their output, and whether each promise was kept.
+//! The output of the demo: numbered steps, commands, their output, and whether each promise was kept.
 
 use std::io::{self, IsTerminal, Write};
 use std::thread;
@@ -27,7 +27,7 @@ impl Stage {
         Self { started: Instant::now(), colour, steps: 0, kept: 0, broken: 0 }
     }
 
-    /// A heading without a number.
+    /// Shows a heading without a number.
     pub(crate) fn title(&self, text: &str) -> Result<()> {
         self.line(&self.paint(BOLD, text))
     }
@@ -39,7 +39,7 @@ impl Stage {
         self.line(&format!("\n{} {clock}", self.paint(BOLD, &format!("{}. {text}", self.steps))))
     }
 
-    /// Explains.
+    /// Shows an explanation.
     pub(crate) fn say(&self, text: &str) -> Result<()> {
         self.indented("   ", text)
     }
@@ -49,19 +49,19 @@ impl Stage {
         self.line(&format!("   {}", self.paint(CYAN, &format!("$ {command}"))))
     }
 
-    /// Shows what a command wrote.
+    /// Shows the output of a command.
     pub(crate) fn output(&self, text: &str) -> Result<()> {
         self.indented("     ", text)
     }
 
-    /// Compares what was observed with what was promised.
+    /// Shows an observation, and whether a promise was kept.
     pub(crate) fn fact(&mut self, kept: bool, observed: &str) -> Result<()> {
         let (mark, colour) = if kept { ("✔", GREEN) } else { ("✘", RED) };
         *(if kept { &mut self.kept } else { &mut self.broken }) += 1;
         self.line(&format!("   {}", self.paint(colour, &format!("{mark} {observed}"))))
     }
 
-    /// Lets the time pass until `end`, visibly on a terminal.
+    /// Waits until `end`, with a countdown on a terminal.
     pub(crate) fn countdown(&self, end: Instant, what: &str) -> Result<()> {
         let left = || end.saturating_duration_since(Instant::now());
         if !self.colour {
@@ -77,7 +77,7 @@ impl Stage {
         if self.colour { self.line("") } else { Ok(()) }
     }
 
-    /// The last line. Whether every promise was kept.
+    /// Shows the last line, and returns whether every promise was kept.
     pub(crate) fn summary(&self) -> Result<bool> {
         let seconds = self.started.elapsed().as_secs_f64();
         let all = self.kept + self.broken;
@@ -95,7 +95,7 @@ impl Stage {
         text.lines().try_for_each(|line| self.line(format!("{indent}{line}").trim_end()))
     }
 
-    /// Every line is written at once: the demo is watched while it runs.
+    /// Writes a line at once: people watch the demo while it runs.
     fn line(&self, text: &str) -> Result<()> {
         let mut out = io::stdout();
         writeln!(out, "{text}")?;

@@ -1,4 +1,4 @@
-//! Bonds: the program is on their members, whichever come and go.
+//! Bonds: the program is attached to their members, even when members join and leave.
 
 use anyhow::{Result, ensure};
 use jit_agent::datapath::{Datapath as _, xdp::XdpDatapath};
@@ -15,7 +15,7 @@ struct Bond {
 }
 
 impl Bond {
-    /// With the first of the veths in the bond, and these interfaces covered.
+    /// Creates a bond of the first veths, and covers these interfaces.
     fn new(interfaces: &[&str]) -> Result<Self> {
         let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);
         for number in 0..2 {
@@ -23,7 +23,7 @@ impl Bond {
         }
         clean()?;
         for (namespace, addresses) in [(&server, &["192.0.2.1"][..]), (&client, &[GRANTED, STRANGER])] {
-            // Either end sends by its members in turn.
+            // Both ends use their members in turn to send.
             namespace.ip("link add bond9 type bond mode balance-rr miimon 100")?;
             for address in addresses {
                 namespace.ip(&format!("address add {address}/24 dev bond9"))?;
@@ -38,13 +38,13 @@ impl Bond {
         Ok(Self { server, client, datapath })
     }
 
-    /// Adds the members with that number.
+    /// Adds the members with that number on both sides.
     fn join(&self, number: u8) -> Result<()> {
         join(&self.server, &format!("srv{number}"))?;
         join(&self.client, &format!("cli{number}"))
     }
 
-    /// Takes them out.
+    /// Removes the members with that number on both sides.
     fn leave(&self, number: u8) -> Result<()> {
         self.server.ip(&format!("link set srv{number} nomaster"))?;
         self.client.ip(&format!("link set cli{number} nomaster")).map(drop)
@@ -54,7 +54,8 @@ impl Bond {
         self.server.enter(|| self.datapath.reconcile(None)).map(drop)
     }
 
-    /// Exactly these are covered natively, and through the bond nobody gets in without a grant.
+    /// Expects that exactly these interfaces are covered natively, and that nobody gets in through the bond without a
+    /// grant.
     fn is_covered_on(&self, members: &[&str]) -> Result<()> {
         let view = self.server.enter(|| self.datapath.interfaces())?;
         let covered: Vec<_> = view.iter().map(|view| (view.name.as_str(), view.attached)).collect();
@@ -66,14 +67,14 @@ impl Bond {
     }
 }
 
-/// A device must be down for that.
+/// Adds a device to the bond, for which the device must be down.
 fn join(namespace: &Namespace, device: &str) -> Result<()> {
     namespace.ip(&format!("link set {device} down"))?;
     namespace.ip(&format!("link set {device} master bond9"))?;
     Ok(())
 }
 
-/// Nobody has to reconcile: what is on a card stays there as that joins or leaves a bond.
+/// No reconciling is needed: a program on a card stays there when the card joins or leaves a bond.
 pub(crate) fn members_stay_covered() -> Result<()> {
     let bond = Bond::new(&["auto"])?;
     bond.is_covered_on(&["srv0", "srv1"])?;

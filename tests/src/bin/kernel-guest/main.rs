@@ -1,4 +1,4 @@
-//! The only program of a virtual machine that `cargo xtask test --kernels` boots: PID 1, and the checks it came for.
+//! The only program of a virtual machine that `cargo xtask test --kernels` boots: PID 1, and the checks that run there.
 //!
 //! Prints `ok NAME` or `FAILED NAME: why` for each check, then `kernel-guest: N passed, N failed`,
 //! and powers the machine off.
@@ -39,7 +39,7 @@ use nix::{
     unistd::getpid,
 };
 
-/// A check: an error fails it, and so does what it can't look at.
+/// A check, which fails with an error, also if it can't observe its subject.
 type Check = fn() -> Result<()>;
 
 /// All checks, in the order in which they run.
@@ -79,7 +79,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("a second load takes over the pinned maps and their grants", second_load_adopts),
 ];
 
-/// Where bpffs is mounted.
+/// The mount point of bpffs.
 const BPFFS: &str = "/sys/fs/bpf";
 
 fn main() -> ExitCode {
@@ -133,7 +133,7 @@ fn mount_file_systems() -> Result<()> {
     Ok(())
 }
 
-/// Loads what lies in `/modules`, in the order of the names.
+/// Loads the modules in `/modules`, in the order of their names.
 fn load_modules() -> Result<()> {
     let entries = fs::read_dir("/modules").context("cannot read /modules")?;
     let mut files: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
@@ -141,7 +141,7 @@ fn load_modules() -> Result<()> {
     for file in files {
         let module = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
         match finit_module(&module, c"", ModuleInitFlags::empty()) {
-            // Some are built in.
+            // Some modules are built into the kernel.
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(error) => return Err(error).with_context(|| format!("cannot load {}", file.display())),
         }
@@ -153,7 +153,7 @@ fn load_modules() -> Result<()> {
 fn power_off() -> ExitCode {
     let flushed = io::stdout().flush();
     let drained = tcdrain(io::stdout());
-    // PID 1 must not return: that is a kernel panic, which the one who booted this machine sees as such.
+    // PID 1 must not return: that causes a kernel panic, which the program that booted this machine sees as such.
     let Err(error) = reboot(RebootMode::RB_POWER_OFF);
     println!("cannot power off: {error} (console: {flushed:?}, {drained:?})");
     ExitCode::FAILURE
@@ -178,7 +178,7 @@ fn kernel_is_up_and_has_bpffs() -> Result<()> {
     }
 }
 
-/// A judge with pins of its own, since a predecessor's maps would be taken over.
+/// Creates a judge with pins of its own, since a judge would adopt the maps of a predecessor.
 fn kernel_judge(mode: Mode, drop_fragments: bool) -> Result<KernelJudge> {
     let directory = Path::new(BPFFS).join("jit-agent");
     unload(&directory).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;

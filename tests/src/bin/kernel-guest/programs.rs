@@ -47,7 +47,7 @@ pub(crate) fn verified_as_recorded() -> Result<()> {
     Ok(())
 }
 
-/// What the agent can attach to. That it attaches XDP by a link, other checks show.
+/// Checks the hooks to which the agent can attach. Other checks show that the agent attaches XDP by a link.
 pub(crate) fn hooks() -> Result<()> {
     let frags = kernel_judge(Mode::Enforce, false)?.datapath().entry_name(Entry::Xdp).contains("frags");
     println!("hook: XDP for packets in several buffers: {}", if frags { "yes" } else { "no" });

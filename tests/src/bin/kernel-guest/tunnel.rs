@@ -1,4 +1,5 @@
-//! Where there is no XDP: a tunnel whose packets have no Ethernet header, covered by TCX, or before Linux 6.6 by a filter.
+//! An interface without XDP: a tunnel whose packets have no Ethernet header, covered by TCX, or by a filter before
+//! Linux 6.6.
 
 use std::{
     fs, thread,
@@ -13,9 +14,9 @@ use jit_tests::{PATIENCE, Program, Reach, TcpServer, tcp_connects};
 
 use crate::wire::{GRANTED, STRANGER, Wire, choose, clean, connections_need_a_grant, cover, is, pins};
 
-/// The tunnel on the server's end.
+/// The tunnel's device at the server's end.
 const TUNNEL: &str = "tun9";
-/// A classifier of one instruction that leaves the verdict to whatever comes next, as `tc` wants it.
+/// A classifier of one instruction, in the notation of `tc`, that leaves the verdict to the next classifier.
 const FOREIGN: &str = "1,6 0 0 4294967295,";
 const FOREIGN_HANDLE: &str = "0x7";
 
@@ -55,9 +56,10 @@ impl Tunnel {
         connections_need_a_grant(&self.wire.server, &self.wire.client)
     }
 
-    /// The tunnel's packets pass on the veth below it, being neither TCP nor UDP nor SCTP.
+    /// Expects that the tunnel is open. Its packets pass on the veth below, since they are neither TCP nor UDP nor
+    /// SCTP.
     fn is_open(&self) -> Result<()> {
-        // The kernel ends a link some time after its last reference has gone, and tells nobody.
+        // The kernel ends a link some time after the last reference has gone, and sends no notification.
         let deadline = Instant::now() + PATIENCE;
         while self.ours()? != 0 {
             ensure!(Instant::now() < deadline, "{} programs of ours are on it", self.ours()?);
@@ -72,7 +74,7 @@ impl Tunnel {
         Ok(program.run_in(&self.wire.server, PATIENCE)?.success()?.stdout)
     }
 
-    /// What `tc` says of each filter.
+    /// The filters as `tc` lists them.
     fn filters(&self) -> Result<Vec<String>> {
         let shown = self.tc(&format!("filter show dev {TUNNEL} ingress"))?;
         Ok(shown.lines().filter(|line| line.contains("handle")).map(str::to_owned).collect())
@@ -86,7 +88,7 @@ impl Tunnel {
         Ok(self.filters()?.iter().filter(|filter| filter.contains("jit_tc_l3")).count())
     }
 
-    /// Somebody else's filter, before all others of its priority.
+    /// Adds a foreign filter, before all others of its priority.
     fn add_foreign(&self) -> Result<()> {
         if self.way == Way::Tcx {
             self.tc(&format!("qdisc add dev {TUNNEL} clsact"))?;
@@ -116,7 +118,7 @@ impl Tunnel {
         self.tc(&format!("filter del dev {TUNNEL} ingress pref 1 handle {handle} bpf")).map(drop)
     }
 
-    /// Reconciles once; says why our program was found not to be there as it should.
+    /// Reconciles once, and returns the reasons why our program was not attached as it should be.
     fn mended(&mut self) -> Result<Vec<String>> {
         let changes = self.wire.server.enter(|| self.wire.datapath.reconcile(None))?;
         let lost = changes.into_iter().filter_map(|change| match change.coverage {

@@ -1,4 +1,4 @@
-//! What needs devices and protocols that the kernels of build hosts often lack: 802.1Q, 802.1ad and SCTP.
+//! Checks with devices and protocols that the kernels of build hosts often lack: 802.1Q, 802.1ad and SCTP.
 
 use std::{
     net::SocketAddr,
@@ -28,9 +28,9 @@ use rustix::{
 
 use crate::BPFFS;
 
-/// In the packet table's world this source has live grants for 22/tcp and 3389/sctp.
+/// A source that has live grants for 22/tcp and 3389/sctp in the packet table's world.
 pub(crate) const GRANTED: &str = "192.0.2.10";
-/// This one has none.
+/// A source that has no grant in the packet table's world.
 pub(crate) const STRANGER: &str = "192.0.2.12";
 
 /// A veth with the program on the server's end.
@@ -40,12 +40,12 @@ pub(crate) struct Wire {
     pub(crate) datapath: XdpDatapath,
 }
 
-/// Where the programs and tables of a check are.
+/// The directory of the programs and tables of a check.
 pub(crate) fn pins() -> PathBuf {
     Path::new(BPFFS).join("jit-agent")
 }
 
-/// Loads the programs, with the packet table's world, and covers these interfaces, which is what the namespace is for.
+/// Loads the programs with the packet table's world, and covers these interfaces of the current namespace.
 pub(crate) fn cover(interfaces: &[&str]) -> Result<XdpDatapath> {
     let mut datapath = XdpDatapath::load(&pins())?;
     populate(&mut datapath, &protection(Mode::Enforce, false))?;
@@ -59,7 +59,7 @@ pub(crate) fn choose(datapath: &mut XdpDatapath, interfaces: &[&str]) -> Result<
     datapath.attach(&interfaces).map_err(|errors| anyhow::anyhow!("{errors:?}"))
 }
 
-/// Removes what an earlier check left.
+/// Removes the pins that an earlier check left.
 pub(crate) fn clean() -> Result<()> {
     unload(&pins()).map(drop).map_err(|left| anyhow::anyhow!("{left:?}"))
 }
@@ -69,7 +69,7 @@ impl Wire {
         Self::made_under(None)
     }
 
-    /// Under these rights, or root's.
+    /// Creates a wire whose program is attached with these capabilities, or with those of root.
     fn made_under(rights: Option<CapabilitySet>) -> Result<Self> {
         let (server, client) = (Namespace::new("server")?, Namespace::new("client")?);
         Link::new(&server, "srv0", &client, "cli0").up()?;
@@ -107,12 +107,12 @@ impl Wire {
     }
 }
 
-/// At the server's 192.0.2.1.
+/// Expects that connections to the server's 192.0.2.1 need a grant.
 pub(crate) fn connections_need_a_grant(server: &Namespace, client: &Namespace) -> Result<()> {
     let _server = TcpServer::echo(server, "192.0.2.1:22")?;
     let unprotected = TcpServer::echo(server, "192.0.2.1:80")?;
     let reach = |from, port, within| tcp_connects(client, from, &format!("192.0.2.1:{port}"), within);
-    // The way there and back is well, so silence is a drop.
+    // The route works in both directions, so silence means a drop.
     is(reach(STRANGER, 80, PATIENCE)?, Reach::Open, "a stranger at an unprotected port")?;
     is(reach(STRANGER, 22, SILENCE)?, Reach::Silent, "a stranger")?;
     is(reach(GRANTED, 22, PATIENCE)?, Reach::Open, "a granted host")?;
@@ -137,7 +137,7 @@ pub(crate) fn connections_need_a_grant_under_the_services_rights() -> Result<()>
     wire.connections_need_a_grant()
 }
 
-/// A veth carries the outer tag beside the packet; the inner one stands in it.
+/// A veth carries the outer tag beside the packet, while the inner tag stands in the packet.
 pub(crate) fn doubly_tagged_connections_need_a_grant() -> Result<()> {
     let wire = Wire::new()?;
     wire.address(&[("802.1ad", 7), ("802.1Q", 5)])?;
@@ -158,7 +158,7 @@ fn sctp_socket(at: &str) -> Result<OwnedFd> {
     let at: SocketAddr = at.parse()?;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::SCTP))
         .context("cannot make an SCTP socket")?;
-    // Bound to one address, an endpoint names no others to its peer.
+    // An endpoint that is bound to one address names no other addresses to its peer.
     bind(&socket, &at).with_context(|| format!("cannot bind {at}"))?;
     Ok(socket)
 }

@@ -1,5 +1,5 @@
-//! Writes the manual pages and shell completions of both binaries into a directory, out of the definitions of their
-//! command lines. `cargo xtask dist` runs it.
+//! Writes the manual pages and shell completions of both binaries into a directory, from the definitions of their
+//! command lines. `cargo xtask dist` runs this program.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -12,9 +12,9 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// What `jit-agent.8` has besides the command line.
+/// The parts of `jit-agent.8` that do not come from the command line.
 const AGENT_END: &str = include_str!("../../../../dist/man/jit-agent.8.end");
-/// What `jitctl.1` has besides the command line.
+/// The parts of `jitctl.1` that do not come from the command line.
 const CLIENT_END: &str = include_str!("../../../../dist/man/jitctl.1.end");
 
 fn main() -> Result<()> {
@@ -23,7 +23,7 @@ fn main() -> Result<()> {
         [(jit_agent::daemon::command(), "8", AGENT_END), (jit_ctl::command(), "1", CLIENT_END)]
     {
         completions(&command, &directory)?;
-        // The pages say it all; there is none for `help`.
+        // The pages describe every command, so there is no page for `help`.
         let mut command = command.disable_help_subcommand(true);
         command.build();
         pages(&command, section, end, &directory.join(format!("man{section}")))?;
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// One page for the command, and one for each of its subcommands.
+/// Writes one page for the command, and one page for each of its subcommands.
 fn pages(command: &Command, section: &str, end: &str, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
@@ -44,7 +44,7 @@ fn pages(command: &Command, section: &str, end: &str, directory: &Path) -> Resul
     write(&directory.join(page.get_filename()), &text)
 }
 
-/// For the shells whose completions packages install.
+/// Writes completions for the shells whose completions packages install.
 fn completions(command: &Command, directory: &Path) -> Result<()> {
     let name = command.get_name().to_owned();
     for (shell, place) in [

@@ -1,4 +1,4 @@
-//! Where a flood happens: two namespaces joined by a veth, with a filter at the receiving end.
+//! The place of a flood: two namespaces joined by a veth, with a filter at the receiving end.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -22,12 +22,12 @@ use super::traffic::{SOURCES, Traffic, station};
 pub(crate) const SERVER4: &str = "192.0.2.1";
 /// The sending end's device.
 const SENDER: &str = "flood0";
-/// How long frames that were sent may take to be received.
+/// The time within which all frames that were sent must be received.
 const SETTLED: Duration = Duration::from_millis(20);
 
 /// One kind of traffic before one filter.
 pub(crate) struct Arena {
-    /// What stands before the port.
+    /// The filter before the port.
     pub(crate) filter: Filter,
     /// The receiving end.
     pub(crate) server: Namespace,
@@ -40,7 +40,7 @@ pub(crate) struct Arena {
     receiver: Receiver,
 }
 
-/// What was received during a flood.
+/// The result of a flood.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flooded {
     /// Frames that were sent.
@@ -51,7 +51,7 @@ pub(crate) struct Flooded {
     pub(crate) elapsed: Duration,
 }
 
-/// What sends a paced flood: it may go to another thread, in the namespace of the sender.
+/// The sending end of a paced flood. The value may go to another thread, in the namespace of the sender.
 pub(crate) struct Sender<'a> {
     generator: &'a Generator,
     frame: &'a [u8],
@@ -62,7 +62,7 @@ impl Sender<'_> {
     /// Sends a paced flood, in the calling thread's network namespace.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses to send the frames.
     pub(crate) fn send_paced(&self, sweeps: u32) -> Result<()> {
         self.generator.send_paced(self.frame, self.interface, sweeps)
     }
@@ -70,14 +70,15 @@ impl Sender<'_> {
     /// Makes frames that go nowhere.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses to run the program.
     pub(crate) fn discard(&self, sweeps: u32) -> Result<()> {
         self.generator.discard(self.frame, self.interface, sweeps)
     }
 }
 
 impl Arena {
-    /// Makes it, with a device of the given name at the receiving end: xdp-filter pins what it needs by that name.
+    /// Creates the arena, with a device of the given name at the receiving end: xdp-filter derives the names of its
+    /// pins from the device.
     ///
     /// # Errors
     /// A part can't be made, or the filter can't be installed.
@@ -89,12 +90,13 @@ impl Arena {
             .address_b("192.0.2.10/24")
             .address_b("2001:db8::10/64")
             .up()?;
-        // What is answered goes back where it came from, by way of one neighbour.
+        // Answers go back where the frames came from, by way of one neighbour.
         server.ip(&format!("route add 198.18.0.0/16 via 192.0.2.10 dev {device}"))?;
         server.ip(&format!("route add 2001:db8:ffff::/64 via 2001:db8::10 dev {device}"))?;
-        // Without, a veth takes frames from XDP only while it has an XDP program of its own.
+        // Without this offload, a veth takes frames from XDP only while it has an XDP program of its own.
         offload(&server, device, "gro on")?;
-        // With, a veth lets TCP's own packets overtake the queue that the flood fills, unless XDP is at its other end.
+        // With this offload, a veth lets TCP's own packets overtake the queue that the flood fills, unless XDP is at
+        // its other end.
         offload(&client, SENDER, "tso off")?;
         let receiver = server.enter(|| Receiver::new(device))??;
         let (sender, from) = client.enter(|| interface(&client, SENDER))??;
@@ -105,15 +107,15 @@ impl Arena {
         Ok(Self { filter, server, client, traffic, installed, frame, sender, receiver })
     }
 
-    /// What sends paced floods, or nothing.
+    /// The sending end for paced floods, or for frames that go nowhere.
     pub(crate) fn sender<'a>(&'a self, generator: &'a Generator) -> Sender<'a> {
         Sender { generator, frame: &self.frame, interface: self.sender }
     }
 
-    /// Floods with so many frames from each source, until all has been processed.
+    /// Floods with so many frames from each source, until all frames have been processed.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses to send the frames or to report the counters.
     pub(crate) fn flood(&mut self, generator: &Generator, sweeps: u32) -> Result<Flooded> {
         let receiver = &mut self.receiver;
         self.client.enter(|| {
@@ -123,7 +125,7 @@ impl Arena {
             let sent = u64::from(sweeps) * u64::from(SOURCES);
             let mut ended = started.elapsed();
             let mut received = receiver.packets()? - before;
-            // The rest waits for the kernel's own thread, on this core.
+            // The kernel's own thread processes the remaining frames, on this core.
             while received < sent && started.elapsed() < ended + SETTLED {
                 thread::yield_now();
                 let now = receiver.packets()? - before;
@@ -138,22 +140,23 @@ impl Arena {
     /// Frames that the receiving device has processed so far.
     ///
     /// # Errors
-    /// The kernel doesn't tell.
+    /// The kernel doesn't report the counter.
     pub(crate) fn received(&mut self) -> Result<u64> {
         self.receiver.packets()
     }
 
-    /// Makes sure that frames of all sources meet the filter's fate, and that they are valid where nothing stops them.
+    /// Checks that frames of all sources meet the filter's expected fate, and that frames are valid if no filter stops
+    /// them.
     ///
     /// # Errors
-    /// They don't.
+    /// The frames meet another fate.
     pub(crate) fn check(&mut self, generator: &Generator) -> Result<()> {
         let before = self.observe()?;
         let Flooded { sent, received, .. } = self.flood(generator, 1)?;
         let after = self.observe()?;
         let grown = |of: fn(&Observed) -> u64| of(&after) - of(&before);
         let seen = [grown(|o| o.by_ip), grown(|o| o.delivered), grown(|o| o.answered)];
-        // Neighbour discovery and the like come on top of any of these numbers.
+        // Neighbour discovery and the like are included in all of these numbers.
         let few = received / 1000;
         let all = |number: u64| number + few >= received;
         let none = |number: u64| number <= few;
@@ -179,7 +182,7 @@ impl Arena {
     }
 
     fn observe(&self) -> Result<Observed> {
-        // The file of the thread, which is in another namespace than the process.
+        // The file belongs to the thread, which is in another namespace than the process.
         let read = |name: &str| {
             let path = format!("/proc/thread-self/net/{name}");
             fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
@@ -193,7 +196,7 @@ impl Arena {
         Ok(Observed {
             by_ip: ip("InReceives")?,
             delivered: ip("InDelivers")?,
-            // Both are counted only after the checksum was found right.
+            // Both counters grow only after the checksum was found right.
             answered: field(&snmp, group, name).with_context(|| format!("the kernel has no counter {group} {name}"))?,
             no_grant: match &self.installed {
                 Installed::Agent(datapath) => no_grant(datapath)?,
@@ -231,7 +234,7 @@ fn field(snmp: &str, group: &str, name: &str) -> Option<u64> {
     names.split(' ').zip(values.split(' ')).find(|(found, _)| *found == name)?.1.parse().ok()
 }
 
-/// A value of `/proc/net/snmp6`, which has one in a line.
+/// A value of `/proc/net/snmp6`, where each line has one value.
 fn field6(snmp6: &str, name: &str) -> Option<u64> {
     let line = snmp6.lines().find_map(|line| line.strip_prefix("Ip6")?.strip_prefix(name))?;
     line.trim().parse().ok()
@@ -253,7 +256,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// In the current namespace: the file shows that one's devices wherever it is read.
+    /// Opens the counters of a device in the current namespace. The file keeps showing that namespace's devices.
     fn new(device: &str) -> Result<Self> {
         const DEVICES: &str = "/proc/thread-self/net/dev";
         let devices = File::open(DEVICES).with_context(|| format!("cannot open {DEVICES}"))?;

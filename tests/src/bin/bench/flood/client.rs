@@ -1,8 +1,8 @@
-//! A client of an unprotected port beside a flood of a locked one.
+//! A client of an unprotected port next to a flood of a locked port.
 //!
-//! The flood is sent and received by one processor, at the same rate for all filters, which each of them can cope with: a
-//! flood as fast as that processor goes would be the larger, the better the filter. Client and server share the other
-//! processor, and what the client sends comes in by the flooded device's only queue.
+//! One processor sends and receives the flood, at the same rate for all filters, with which each filter can cope. A
+//! flood as fast as that processor goes would be larger for a better filter. Client and server share the other
+//! processor, and the client's packets arrive in the flooded device's only queue.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -24,28 +24,28 @@ use super::traffic::Traffic;
 use crate::cores::{Cores, pin, pinned};
 use crate::samples::Samples;
 
-/// The name to select it by.
+/// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "client";
-/// The flood beside which it is measured.
+/// The traffic of the flood next to which the client is measured.
 pub(crate) const BESIDE: Traffic = Traffic::Ipv4Tcp;
 
-/// Nothing protects this port.
+/// The server's port, which is unprotected.
 const SERVICE: u16 = 8080;
-/// How long it sends requests in a round without a flood.
+/// The time for which the client sends requests in a round without a flood.
 const DURATION: Duration = Duration::from_millis(400);
 /// Packets of the flood a second.
 pub(crate) const OFFERED: u32 = 400_000;
-/// How many times 65,536 frames are made in a round, most of which are not sent.
+/// The number of times that 65,536 frames are made in a round. Most of them are not sent.
 const SWEEPS: u32 = 16;
-/// As many bytes as are asked and answered.
+/// The content of a request, and of its answer.
 const MESSAGE: [u8; 64] = [b'.'; 64];
 
-/// What was measured.
+/// The measured service of a client.
 pub(crate) struct Client {
-    /// Without a flood, and nothing before the port.
+    /// The service without a flood and without a filter.
     pub(crate) quiet: Service,
-    /// In the order of the filters; `None` where it can't be loaded, and for the bare program, which drops the client's
-    /// packets too.
+    /// The service next to a flood, in the order of the filters. `None` for a filter that can't be loaded, and for the
+    /// bare program, which drops the client's packets too.
     pub(crate) beside: Vec<(Filter, Option<Service>)>,
 }
 
@@ -79,7 +79,7 @@ struct Round {
     p99: f64,
 }
 
-/// What was measured so far, and the servers.
+/// The servers, and the rounds measured so far.
 pub(super) struct Requests {
     quiet: Vec<Round>,
     beside: Vec<(Filter, Vec<Round>)>,
@@ -87,7 +87,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Starts a server for each filter.
+    /// Starts one server for each filter.
     pub(super) fn new(entries: &mut [Entry], cores: Cores) -> Result<Self> {
         let mut servers = Vec::new();
         for arena in entries.iter_mut().filter_map(served) {
@@ -97,7 +97,7 @@ impl Requests {
         Ok(Self { quiet: Vec::new(), beside, _servers: servers })
     }
 
-    /// One round beside each flood.
+    /// Measures one round next to each flood.
     pub(super) fn round(
         &mut self,
         entries: &mut [Entry],
@@ -121,16 +121,16 @@ impl Requests {
     }
 }
 
-/// Where a client can be served: the bare program drops its packets too.
+/// The arena, if a client can be served there: the bare program drops the client's packets too.
 fn served(entry: &mut Entry) -> Option<&mut Arena> {
     entry.arena.as_mut().ok().filter(|_| entry.filter != Filter::BareDrop)
 }
 
-/// Answers one connection after the other; dropping it ends it.
+/// A server that answers one connection after the other. Dropping the value ends the server.
 struct Server(Arc<TcpListener>);
 
 impl Server {
-    /// On a thread that inherits this one's processor.
+    /// Starts the server on a thread that inherits this thread's processor.
     fn start(arena: &Arena) -> Result<Self> {
         let listener = arena.server.enter(|| TcpListener::bind(format!("{SERVER4}:{SERVICE}")))?;
         let listener = Arc::new(listener.with_context(|| format!("cannot listen on port {SERVICE}"))?);
@@ -139,7 +139,7 @@ impl Server {
             while let Ok((mut stream, _)) = accepting.accept() {
                 let mut message = MESSAGE;
                 if stream.read_exact(&mut message).is_ok() {
-                    // The client notices where this fails.
+                    // The client notices a failure here.
                     let _ = stream.write_all(&message);
                 }
             }
@@ -168,7 +168,7 @@ fn beside(arena: &mut Arena, generator: &Generator, cores: Cores) -> Result<Roun
     let sender = arena.sender(generator);
     let started = Instant::now();
     let asked = thread::scope(|scope| {
-        // In this thread's network namespace, the client's.
+        // This thread is in the client's network namespace.
         let flood = scope.spawn(|| {
             let sent = pin(cores.flood).and_then(|()| sender.send_paced(SWEEPS));
             ended.store(true, Ordering::Relaxed);
@@ -193,7 +193,7 @@ fn ask(ended: impl Fn() -> bool) -> Result<Round> {
         stream.write_all(&MESSAGE).context("cannot send a request")?;
         stream.read_exact(&mut [0; MESSAGE.len()]).context("a request was not answered")?;
         times.push(sent.elapsed().as_secs_f64() * 1e3);
-        // Reset instead of closed, since ports of closed connections stay in use for a minute.
+        // The connection is reset instead of closed, since the port of a closed connection stays in use for a minute.
         set_socket_linger(&stream, Some(Duration::ZERO))?;
     }
     let rate = times.len() as f64 / started.elapsed().as_secs_f64();

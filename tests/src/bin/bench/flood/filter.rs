@@ -1,4 +1,4 @@
-//! What a flood meets: the agent, its peers, and the ends of the scale.
+//! The filters that a flood meets: the agent, its peers, and the ends of the scale.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
@@ -18,46 +18,46 @@ use crate::{
 const HOSTS: u16 = 10_000;
 const PREFIXES: u16 = 1000;
 
-/// A command of a peer takes milliseconds.
+/// The time limit for a command of a peer, which usually takes milliseconds.
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// What stands before the flooded port.
+/// The filter before the flooded port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filter {
-    /// Nothing: the kernel answers, since nobody listens.
+    /// No filter: the kernel answers, since nobody listens.
     Nothing,
-    /// Two instructions.
+    /// A program of two instructions that drops every packet.
     BareDrop,
-    /// xdp-filter of xdp-tools, as it loads if it isn't told otherwise.
+    /// The xdp-filter of xdp-tools, as loaded by default.
     XdpTools,
-    /// The same in its smallest build that knows the protocol.
+    /// The smallest build of xdp-filter that knows the protocol.
     XdpToolsLean,
     /// nftables on the device, before the network stack.
     NftablesIngress,
-    /// nftables where packets for this host pass.
+    /// nftables in the input hook, which packets for this host pass.
     NftablesInput,
-    /// The same by iptables and ipset.
+    /// iptables and ipset in the input chain.
     Ipset,
     /// The agent's program without a grant for the port.
     AgentLocked,
-    /// The agent's program with grants for others.
+    /// The agent's program with grants for other sources.
     AgentGranted,
 }
 
-/// How far packets of a flood get.
+/// How far the packets of a flood get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// They reach TCP or UDP, which finds their checksums right and nobody listening.
+    /// The packets reach TCP or UDP, which finds their checksums right and nobody listening.
     Answered,
-    /// They are dropped after IP has seen them.
+    /// The packets are dropped after IP has seen them.
     DroppedByInput,
-    /// They are dropped before IP sees them.
+    /// The packets are dropped before IP sees them.
     DroppedByDevice,
 }
 
-/// What keeps a filter in place.
+/// The handle that keeps a filter in place.
 pub(crate) enum Installed {
-    /// Rules live as long as their network namespace.
+    /// Rules, which live as long as their network namespace.
     Rules,
     /// The bare program.
     Bare(#[expect(dead_code, reason = "held so that the program stays attached")] Link),
@@ -66,7 +66,7 @@ pub(crate) enum Installed {
 }
 
 impl Filter {
-    /// All of them, in the order of a table.
+    /// All filters, in the order of a table.
     pub(crate) const ALL: [Self; 9] = [
         Self::Nothing,
         Self::BareDrop,
@@ -79,7 +79,7 @@ impl Filter {
         Self::AgentGranted,
     ];
 
-    /// Its name for programs.
+    /// The filter's name for programs.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -94,7 +94,7 @@ impl Filter {
         }
     }
 
-    /// Its name for people.
+    /// The filter's name for people.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -109,7 +109,7 @@ impl Filter {
         }
     }
 
-    /// Whether it is another project's, which this machine may not be able to run.
+    /// Whether the filter is another project's, which this machine may not be able to run.
     pub(crate) const fn is_peer(self) -> bool {
         matches!(self, Self::XdpTools | Self::XdpToolsLean | Self::NftablesIngress | Self::NftablesInput | Self::Ipset)
     }
@@ -128,11 +128,11 @@ impl Filter {
         }
     }
 
-    /// Puts it before the port that `traffic` floods, on a device of a namespace. `pins` is a new directory's path on a
-    /// BPF file system.
+    /// Installs the filter before the port that `traffic` floods, on a device of a namespace. `pins` is the path of a
+    /// new directory on a BPF file system.
     ///
     /// # Errors
-    /// This machine lacks it or refuses it.
+    /// This machine lacks the filter or refuses to install it.
     pub(crate) fn install(
         self,
         traffic: Traffic,
@@ -159,7 +159,8 @@ impl Filter {
             Self::NftablesInput => nftables(namespace, "inet", "input", "flags timeout;", traffic)?,
             Self::Ipset => {
                 let (iptables, family) = if traffic.is_ipv6() { ("ip6tables", "inet6") } else { ("iptables", "inet") };
-                // An ipset's name is its namespace's own, and its timeout is the default of its entries.
+                // The name of an ipset is private to its namespace, and the timeout is the default of the set's
+                // entries.
                 run(namespace, "ipset", &format!("create granted hash:ip family {family} timeout 3600"))?;
                 let unless = "-m set ! --match-set granted src";
                 run(namespace, iptables, &format!("-A INPUT -p {protocol} --dport {port} {unless} -j DROP"))?;

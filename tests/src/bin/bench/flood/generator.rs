@@ -1,4 +1,4 @@
-//! Where the frames come from: an XDP program that gives each frame another source, run on live frames.
+//! The source of the frames: an XDP program that gives each frame another source, run on live frames.
 //!
 //! Nothing computes a checksum per packet: where a word `x` goes into the source address, `!x` goes into another word
 //! of the same sum, and in ones' complement arithmetic `x + !x` is constant (RFC 1624).
@@ -14,13 +14,13 @@ use crate::instructions::{
 
 /// Offsets in a frame of the 16-bit words that differ from packet to packet.
 pub(crate) struct Variable {
-    /// Of the source address's last word.
+    /// The offset of the source address's last word.
     pub(crate) source: usize,
-    /// Of the words that get its inverse.
+    /// The offsets of the words that get the inverse of that word.
     pub(crate) inverses: Vec<usize>,
 }
 
-/// Makes frames of one kind of traffic.
+/// A generator of frames of one kind of traffic.
 pub(crate) struct Generator {
     fast: Program,
     paced: Program,
@@ -28,25 +28,25 @@ pub(crate) struct Generator {
     _state: State,
 }
 
-/// What becomes of a frame.
+/// What the generator does with a frame.
 #[derive(Clone, Copy)]
 enum Course {
-    /// It is sent.
+    /// The frame is sent.
     Send,
-    /// It is sent if so many nanoseconds have passed since the last one's turn; else it goes nowhere.
+    /// The frame is sent if so many nanoseconds have passed since the last frame's turn; otherwise it goes nowhere.
     Pace(i32),
-    /// It goes nowhere.
+    /// The frame goes nowhere.
     Discard,
 }
 
-/// How many frames late a paced flood may be made up for.
+/// The number of late frames that a paced flood may make up for.
 const ARREARS: i32 = 4096;
 
 impl Generator {
-    /// Loads its programs, with the packets a second of the paced one.
+    /// Loads the programs of the generator; `pace` is the rate of the paced program in packets a second.
     ///
     /// # Errors
-    /// The kernel refuses them.
+    /// The kernel refuses a program.
     pub(crate) fn load(traffic: Traffic, pace: u32) -> Result<Self> {
         let state = State::new()?;
         let load = |course| Program::load(&program(&traffic.variable(), &state, course)?);
@@ -55,26 +55,26 @@ impl Generator {
         Ok(Self { fast, paced, idle, _state: state })
     }
 
-    /// Sends so many times one frame from each source, by `interface`, an index in the current network namespace.
+    /// Sends one frame from each source, `sweeps` times, by `interface`, an index in the current network namespace.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses to send the frames.
     pub(crate) fn send(&self, frame: &[u8], interface: u32, sweeps: u32) -> Result<()> {
         self.fast.run_live(frame, interface, sweeps * SOURCES)
     }
 
-    /// Makes so many times [`SOURCES`] frames, and sends those whose turn has come.
+    /// Makes [`SOURCES`] frames, `sweeps` times, and sends the frames whose turn has come.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses to send the frames.
     pub(crate) fn send_paced(&self, frame: &[u8], interface: u32, sweeps: u32) -> Result<()> {
         self.paced.run_live(frame, interface, sweeps * SOURCES)
     }
 
-    /// Makes the same frames as [`send`](Self::send), which then go nowhere: what the generator itself costs.
+    /// Makes the same frames as [`send`](Self::send), but discards them: the cost of the generator itself.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel refuses to run the program.
     pub(crate) fn discard(&self, frame: &[u8], interface: u32, sweeps: u32) -> Result<()> {
         self.idle.run_live(frame, interface, sweeps * SOURCES)
     }

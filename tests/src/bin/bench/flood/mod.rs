@@ -1,4 +1,4 @@
-//! A flood of one locked port: how many packets a second each filter gets rid of, and what is left for others.
+//! A flood of one locked port: how many packets a second each filter drops, and what is left for other traffic.
 
 mod arena;
 mod client;
@@ -22,71 +22,71 @@ pub(crate) use self::traffic::Traffic;
 use crate::cores::{Cores, pinned};
 use crate::samples::Samples;
 
-/// How long each filter is flooded in a round.
+/// The time for which each filter is flooded in a round.
 const DURATION: Duration = Duration::from_millis(400);
 
-/// What of this is to be measured.
+/// The floods to measure.
 pub(crate) struct Wanted {
     /// The kinds of traffic.
     pub(crate) traffic: Vec<Traffic>,
-    /// Whether also a client beside the first kind.
+    /// Whether to measure a client next to the first kind too.
     pub(crate) client: bool,
 }
 
-/// All floods.
+/// The results of all floods.
 pub(crate) struct Floods {
-    /// Rounds of each.
+    /// The number of rounds of each measurement.
     pub(crate) rounds: u32,
-    /// Where what runs.
+    /// The processors that were used.
     pub(crate) cores: Cores,
-    /// One for each kind of traffic.
+    /// The results, one for each kind of traffic.
     pub(crate) floods: Vec<Flood>,
-    /// A client beside a flood of IPv4 TCP, by filter.
+    /// The results of a client next to a flood of IPv4 TCP, by filter.
     pub(crate) client: Option<Client>,
 }
 
-/// One kind of traffic.
+/// The results for one kind of traffic.
 pub(crate) struct Flood {
-    /// Which one.
+    /// The kind of traffic.
     pub(crate) traffic: Traffic,
     /// Nanoseconds that the generator takes to make a frame.
     pub(crate) generator: Samples,
-    /// In the order of the filters: what was measured, or why nothing was.
+    /// The rates in the order of the filters, or why a filter was not measured.
     pub(crate) results: Vec<(Filter, Result<Rate, String>)>,
 }
 
-/// What a filter got rid of. Everything but packets a second is taken within each round, where all filters ran one after the
-/// other: what disturbs the machine disturbs all.
+/// The rate at which a filter handles a flood. All figures but packets a second are computed within each round, in
+/// which all filters ran one after the other, so that a disturbance of the machine affects all filters.
 pub(crate) struct Rate {
     /// Packets a second, in the order of the rounds.
     rounds: Vec<f64>,
     /// Millions of packets a second.
     pub(crate) mpps: Samples,
-    /// How many times the bare program's rate that is.
+    /// That rate as a multiple of the bare program's rate.
     pub(crate) of_bare: Samples,
-    /// Nanoseconds a packet, without the generator's.
+    /// Nanoseconds a packet, without the generator's share.
     pub(crate) net: Samples,
-    /// The part of the packets that was received; the others found the device's queue full.
+    /// The share of the packets that was received; the others found the device's queue full.
     pub(crate) received: Samples,
 }
 
 impl Flood {
-    /// What was measured with a filter.
+    /// The measured rate with a filter.
     pub(crate) fn rate(&self, filter: Filter) -> Option<&Rate> {
         self.results.iter().find(|(found, _)| *found == filter)?.1.as_ref().ok()
     }
 
-    /// How many times the rate of `other` the rate with `filter` is.
+    /// The rate with `filter` as a multiple of the rate with `other`.
     pub(crate) fn ratio(&self, filter: Filter, other: Filter) -> Option<Samples> {
         let (one, other) = (self.rate(filter)?, self.rate(other)?);
         Some(Samples::new(iter::zip(&one.rounds, &other.rounds).map(|(one, other)| one / other).collect()))
     }
 }
 
-/// Measures, round after round.
+/// Measures all floods, round after round.
 ///
 /// # Errors
-/// The agent, the bare program or the generator can't run here, or packets meet another fate than they should.
+/// The agent, the bare program or the generator can't run here, or packets meet another fate than expected.
 pub(crate) fn run(wanted: &Wanted, rounds: u32) -> Result<Floods> {
     let sandbox = Sandbox::new()?;
     let cores = Cores::find()?;
@@ -110,10 +110,10 @@ pub(crate) fn run(wanted: &Wanted, rounds: u32) -> Result<Floods> {
     Ok(Floods { rounds, cores, floods, client })
 }
 
-/// All filters for one kind of traffic, with what was measured so far.
+/// All filters for one kind of traffic, with the measurements so far.
 struct Stage {
     traffic: Traffic,
-    /// Whether rates are wanted, rather than a client alone.
+    /// Whether to measure rates too, not a client alone.
     floods: bool,
     generator: Generator,
     own: Vec<f64>,
@@ -124,7 +124,7 @@ struct Stage {
 struct Entry {
     filter: Filter,
     arena: Result<Arena, String>,
-    /// Frames from each source in a round.
+    /// The number of frames from each source in a round.
     sweeps: u32,
     rounds: Vec<Flooded>,
 }
@@ -156,7 +156,7 @@ impl Stage {
         Ok(Self { traffic, floods, generator, own: Vec::new(), entries, client })
     }
 
-    /// One round of rates.
+    /// Measures one round of rates.
     fn flood(&mut self, round: u32, cores: Cores) -> Result<()> {
         if !self.floods {
             return Ok(());
@@ -166,7 +166,7 @@ impl Stage {
         let first = first.context("there is nothing to flood")?;
         self.own.push(pinned(cores.flood, || first.client.enter(|| idle(first, generator)))???);
         let mut order: Vec<&mut Entry> = self.entries.iter_mut().collect();
-        // Taking turns, so that none always runs after the same other one.
+        // The order alternates, so that no filter always runs after the same other filter.
         if round % 2 == 1 {
             order.reverse();
         }
@@ -178,7 +178,7 @@ impl Stage {
         Ok(())
     }
 
-    /// One round of the client, if it is wanted here.
+    /// Measures one round of the client, if a client is wanted here.
     fn serve(&mut self, round: u32, cores: Cores) -> Result<()> {
         let Some(requests) = &mut self.client else { return Ok(()) };
         requests.round(&mut self.entries, &self.generator, round, cores)
@@ -209,7 +209,7 @@ impl Stage {
     }
 }
 
-/// Nanoseconds a frame that goes nowhere.
+/// Nanoseconds that the generator takes for a frame that goes nowhere.
 fn idle(arena: &Arena, generator: &Generator) -> Result<f64> {
     let sender = arena.sender(generator);
     let discard = |sweeps| {
@@ -222,8 +222,9 @@ fn idle(arena: &Arena, generator: &Generator) -> Result<f64> {
     Ok(elapsed.as_nanos() as f64 / (f64::from(sweeps) * f64::from(traffic::SOURCES)))
 }
 
-/// How many frames from each source take about as long as a round shall. A call by which live frames are made ends with
-/// a wait for RCU of some milliseconds; in one long call a round that is next to nothing, and the same for all filters.
+/// The number of frames from each source that takes about as long as a round should. A call that makes live frames ends
+/// with a wait for RCU of some milliseconds. One long call a round makes that share negligible, and equal for all
+/// filters.
 fn sweeps(flood: impl FnOnce(u32) -> Result<Duration>) -> Result<u32> {
     const TRIAL: u32 = 4;
     let elapsed = flood(TRIAL)?;

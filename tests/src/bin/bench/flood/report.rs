@@ -8,7 +8,7 @@ use crate::cores::Cores;
 use crate::table::aligned;
 
 impl Floods {
-    /// For people.
+    /// The figures as a table, for people.
     pub(crate) fn to_table(&self) -> String {
         let Self { rounds, cores, floods, client } = self;
         let mut sections: Vec<String> = floods.iter().map(|flood| flood.to_table(*rounds, *cores)).collect();
@@ -16,7 +16,7 @@ impl Floods {
         sections.join("\n\n")
     }
 
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let Self { rounds, cores, floods, client } = self;
         json!({

@@ -8,11 +8,11 @@ use jit_tests::verdicts::frame::{Ipv4, Ipv6, ethernet, ethertype, protocol, segm
 
 use super::generator::Variable;
 
-/// Sources of a flood: all values of the address's last 16 bits.
+/// The number of sources of a flood: all values of the address's last 16 bits.
 pub(crate) const SOURCES: u32 = 1 << 16;
-/// Where floods of IPv4 come from (RFC 2544).
+/// The network of the sources of an IPv4 flood (RFC 2544).
 pub(crate) const NETWORK4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
-/// Where floods of IPv6 come from (RFC 3849).
+/// The network of the sources of an IPv6 flood (RFC 3849).
 pub(crate) const NETWORK6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0);
 
 const ETHERNET: usize = 14;
@@ -20,7 +20,7 @@ const HEADER4: usize = 20;
 const HEADER6: usize = 40;
 const SYN: u8 = 1 << 1;
 
-/// What kind of packets a flood is of.
+/// The kind of packets of a flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Traffic {
     /// TCP SYN over IPv4.
@@ -35,7 +35,7 @@ impl Traffic {
     /// All kinds.
     pub(crate) const ALL: [Self; 3] = [Self::Ipv4Tcp, Self::Ipv4Udp, Self::Ipv6Tcp];
 
-    /// The name to select it by.
+    /// The name by which `--only` selects the kind.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ipv4Tcp => "flood-ipv4-tcp",
@@ -44,7 +44,7 @@ impl Traffic {
         }
     }
 
-    /// What it is, for people.
+    /// The kind's name for people.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Ipv4Tcp => "IPv4 TCP SYN to 22",
@@ -69,7 +69,7 @@ impl Traffic {
         }
     }
 
-    /// `tcp` or `udp`, as every tool calls it.
+    /// The protocol as every tool calls it, `tcp` or `udp`.
     pub(crate) const fn protocol(self) -> &'static str {
         match self.transport() {
             Transport::Udp => "udp",
@@ -77,7 +77,7 @@ impl Traffic {
         }
     }
 
-    /// Whether it is IPv6.
+    /// Whether the packets are IPv6.
     pub(crate) const fn is_ipv6(self) -> bool {
         matches!(self, Self::Ipv6Tcp)
     }
@@ -122,12 +122,12 @@ impl Traffic {
         frame
     }
 
-    /// What of the frame differs from packet to packet.
+    /// The words of the frame that differ from packet to packet.
     pub(crate) fn variable(self) -> Variable {
         match self {
-            // Identification; the sequence number's lower half.
+            // The identification, and the lower half of the sequence number.
             Self::Ipv4Tcp => Variable { source: 28, inverses: vec![18, ETHERNET + HEADER4 + 6] },
-            // Identification; the first word of data.
+            // The identification, and the first word of data.
             Self::Ipv4Udp => Variable { source: 28, inverses: vec![18, ETHERNET + HEADER4 + 8] },
             Self::Ipv6Tcp => Variable { source: 36, inverses: vec![ETHERNET + HEADER6 + 6] },
         }

@@ -1,4 +1,4 @@
-//! A million rows of the audit log: what a filter takes to find some, and an export to write all.
+//! A million rows of the audit log: the time that a filter takes to find some rows, and an export to write all of them.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -16,35 +16,35 @@ use jit_policy::{NewRequest, Person, PortId, Protocol, Requestor};
 use super::{connection::Connection, memory};
 use crate::{opening::Stage, samples::Samples};
 
-/// Rows of the log, at least.
+/// The least number of rows of the log.
 pub(super) const ROWS: u32 = 1_000_000;
-/// Grants of each request that fills the log; each has two rows, for its beginning and its end.
+/// Grants of each request that fills the log. Each grant has two rows, for its beginning and its end.
 const GRANTS_OF_REQUEST: u32 = 2000;
-/// Users by turns.
+/// The number of users who send the requests by turns.
 const USERS: u32 = 50;
-/// How often each question is asked.
+/// The number of times that each question is asked.
 const ROUNDS: usize = 7;
 /// Rows in an answer.
 const LIMIT: u32 = 100;
 
-/// What was measured.
+/// The results.
 pub(super) struct Audit {
-    /// Milliseconds to the rows of one user.
+    /// Milliseconds to find the rows of one user.
     pub(super) by_user: Samples,
-    /// Milliseconds to the rows of one port in the last hour.
+    /// Milliseconds to find the rows of one port in the last hour.
     pub(super) by_port: Samples,
-    /// Seconds of an export of everything.
+    /// Seconds of an export of all rows.
     pub(super) export: f64,
-    /// Mebibytes that it has.
+    /// The size of the export in mebibytes.
     pub(super) size: f64,
-    /// Mebibytes by which the agent's memory grew at most meanwhile.
+    /// The largest growth of the agent's memory during the export, in mebibytes.
     pub(super) growth: f64,
 }
 
 /// Whether the agent answers questions about its log.
 pub(super) fn is_available(stage: &Stage) -> Result<bool> {
     let answer = Connection::open(&stage.agent.socket())?.call("GET", "/v1/audit", "")?;
-    // Without a query, which a path that is unknown is refused for first.
+    // The path has no query here, since a query is refused before an unknown path is.
     if answer.status == 404 {
         return Ok(false);
     }
@@ -64,7 +64,7 @@ pub(super) fn fill(dir: &Path) -> Result<()> {
     };
     let requests = ROWS.div_ceil(2 * GRANTS_OF_REQUEST);
     for number in 0..requests {
-        // An hour apart, the last one now.
+        // The requests are an hour apart; the last one is made now.
         let wall = now - Duration::from_secs(3600) * (requests - 1 - number);
         let grant = |grant: u32| NewGrantRow {
             port: PortId { number: if grant.is_multiple_of(100) { 3389 } else { 22 }, protocol: Protocol::Tcp },
@@ -94,7 +94,7 @@ pub(super) fn fill(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Asks about the log of a stage whose store was [filled](fill).
+/// Measures questions about the log of a stage whose store was [filled](fill).
 pub(super) fn run(stage: &Stage) -> Result<Audit> {
     let socket = stage.agent.socket();
     let mut connection = Connection::open(&socket)?;

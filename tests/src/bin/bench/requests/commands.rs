@@ -1,7 +1,7 @@
-//! What letting in one source takes as a command, beside other tools' commands.
+//! The time that a command takes to admit one source, next to the commands of other tools.
 //!
-//! Each runs in the daemon's namespace. firewalld alone is the host's own, where it runs: what is added there is for a
-//! source of the benchmark network, and gone after ten seconds.
+//! Each command runs in the daemon's namespace. Only firewalld is the host's own, where it runs: the rule that is added
+//! there is for a source of the benchmark network, and is removed after ten seconds.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -14,14 +14,14 @@ use super::connection::{Connection, request};
 use crate::opening::{SERVICE, Stage, body};
 use crate::samples::Samples;
 
-/// Rounds of all by turns.
+/// The number of rounds; all ways take turns in each.
 const ROUNDS: u32 = 51;
 
-/// One way to let a source in.
+/// One way to admit a source.
 pub(super) struct Way {
-    /// As one would type it.
+    /// The command as a person would type it.
     pub(super) name: &'static str,
-    /// Milliseconds, or why it was not measured.
+    /// Milliseconds, or the reason why the way was not measured.
     pub(super) times: Result<Samples, String>,
 }
 
@@ -30,7 +30,7 @@ enum Do {
     Program(String, Vec<String>),
     /// Sends a request on this connection.
     Request(Connection),
-    /// Nothing, for this reason.
+    /// Does nothing, for this reason.
     Skip(String),
 }
 
@@ -49,7 +49,7 @@ pub(super) fn run(stage: &Stage) -> Result<Vec<Way>> {
     ];
     let mut times = ways.each_ref().map(|_| Vec::new());
     for round in 0..ROUNDS {
-        // A source of its own for each, so that none finds its entry there already.
+        // Each run has a source of its own, so that no tool finds an existing entry for the source.
         for (number, ((_, way), times)) in (0..).zip(ways.iter_mut().zip(&mut times)) {
             let source = Ipv4Addr::from(u32::from(super::OTHERS) + round * 8 + number);
             if let Some(time) = once(way, server, source)? {
@@ -94,7 +94,7 @@ fn once(way: &mut Do, namespace: &Namespace, source: Ipv4Addr) -> Result<Option<
     }
 }
 
-/// Why a program can't be used: that it is not there, or what it says.
+/// The reason why a program can't be used: the program is missing, or the error that it prints.
 fn problem(namespace: Option<&Namespace>, name: &str, arguments: &str) -> Result<Option<String>> {
     let mut command = Command::new(name);
     command.args(arguments.split(' '));

@@ -1,4 +1,4 @@
-//! A connection that stays open. By hand: a client's runtime would be part of what is measured.
+//! A connection that stays open. Written by hand, since a client's runtime would be part of the measurement.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use jit_tests::PATIENCE;
 
 /// Longest wait for one answer: 10,000 sources may take a while.
 const LONGEST_ANSWER: Duration = Duration::from_secs(60);
-/// Pause before connecting again, where connections that were closed still count.
+/// The pause before connecting again, while closed connections still count.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// An open connection to the agent.
@@ -20,19 +20,19 @@ pub(crate) struct Connection {
     received: Vec<u8>,
 }
 
-/// An answer.
+/// An answer of the agent.
 pub(crate) struct Answer {
     /// The HTTP status.
     pub(crate) status: u16,
-    /// What follows the head.
+    /// The bytes after the head.
     pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    /// Passes it on if the status is this one.
+    /// Returns the answer if its status is `status`.
     ///
     /// # Errors
-    /// Another status.
+    /// The answer has another status.
     pub(crate) fn expect(self, status: u16) -> Result<Self> {
         let shown = || String::from_utf8_lossy(&self.body).chars().take(500).collect::<String>();
         ensure!(self.status == status, "the answer has status {} in place of {status}: {}", self.status, shown());
@@ -41,17 +41,17 @@ impl Answer {
 }
 
 impl Connection {
-    /// Connects, and makes sure that the agent serves the connection.
+    /// Connects, and checks that the agent serves the connection.
     ///
     /// # Errors
-    /// It does not in time.
+    /// The agent does not serve the connection in time.
     pub(crate) fn open(socket: &Path) -> Result<Self> {
         let start = Instant::now();
         loop {
             let stream = UnixStream::connect(socket).with_context(|| format!("connecting to {}", socket.display()))?;
             stream.set_read_timeout(Some(LONGEST_ANSWER))?;
             let mut connection = Self { stream, received: Vec::new() };
-            // Where there are too many connections, the agent says so and closes.
+            // If there are too many connections, the agent says so and closes this one.
             if connection.call("GET", "/v1/ports", "").is_ok_and(|answer| answer.status == 200) {
                 return Ok(connection);
             }
@@ -60,7 +60,7 @@ impl Connection {
         }
     }
 
-    /// One request and its answer.
+    /// Sends one request and returns its answer.
     ///
     /// # Errors
     /// The connection breaks.
@@ -69,7 +69,7 @@ impl Connection {
         self.answer()
     }
 
-    /// Sends what [`request`] has made.
+    /// Sends the bytes of a [`request`].
     ///
     /// # Errors
     /// The connection breaks.
@@ -77,10 +77,10 @@ impl Connection {
         self.stream.write_all(request).context("sending a request")
     }
 
-    /// Waits for the answer to the request before.
+    /// Waits for the answer to the previous request.
     ///
     /// # Errors
-    /// The connection breaks, or what comes is no HTTP answer of a known length.
+    /// The connection breaks, or the bytes that arrive are no HTTP answer of a known length.
     pub(crate) fn answer(&mut self) -> Result<Answer> {
         let head = loop {
             match self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -125,7 +125,7 @@ impl Connection {
     }
 }
 
-/// The bytes of a request; those of one with a body for [`Connection::send`] are made before what is timed.
+/// The bytes of a request. Requests with a body for [`Connection::send`] are made before the timed part.
 pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
     let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let length = body.len();

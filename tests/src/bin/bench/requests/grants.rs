@@ -1,4 +1,4 @@
-//! Ten thousand grants: made by one request, found again by a daemon that starts, and beside further requests.
+//! Ten thousand grants: opened by one request, restored by a daemon that starts, and present during further requests.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -10,24 +10,24 @@ use super::{memory, revoke_all};
 use crate::opening::{Opening, Stage, body_for};
 use crate::samples::Samples;
 
-/// Live grants.
+/// The number of live grants.
 pub(super) const GRANTS: u32 = 10_000;
-/// How often one request makes them, and how often the daemon starts.
+/// The number of times that one request opens the grants, and that the daemon starts.
 const ROUNDS: u32 = 5;
-/// Requests that are timed beside them.
+/// The number of requests that are timed next to the grants.
 const REQUESTS: u32 = 500;
-/// Longest wait until all are in force.
+/// The longest wait until all grants are in force.
 const LONGEST_START: Duration = Duration::from_secs(30);
 
-/// What was measured.
+/// The results.
 pub(super) struct Grants {
-    /// Milliseconds of one request for all of them.
+    /// Milliseconds of one request that opens all grants.
     pub(super) made: Samples,
-    /// Milliseconds from starting the daemon to an answer that says that all are in force.
+    /// Milliseconds from starting the daemon to an answer that says that all grants are in force.
     pub(super) restart: Samples,
-    /// Mebibytes of the daemon then.
+    /// The daemon's resident memory after that, in mebibytes.
     pub(super) resident: Samples,
-    /// Further requests beside them.
+    /// The times of further requests next to the grants.
     pub(super) opening: Opening,
 }
 

@@ -1,4 +1,4 @@
-//! What the agent takes of the machine's memory.
+//! The memory that the agent uses.
 
 use std::fs;
 
@@ -14,9 +14,9 @@ pub(super) fn peak(pid: u32) -> Result<f64> {
     field(pid, "VmHWM:")
 }
 
-/// Has the kernel take note of the peak anew.
+/// Resets the peak that the kernel records.
 pub(super) fn forget_peak(pid: u32) -> Result<()> {
-    // 5: see proc_pid_clear_refs(5).
+    // 5 resets the peak, see proc_pid_clear_refs(5).
     fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot reset the peak of the agent's memory")
 }
 

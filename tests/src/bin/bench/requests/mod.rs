@@ -1,4 +1,4 @@
-//! How many requests the agent can have, and how many grants and audit rows: the real daemon, its real socket, and its
+//! The number of requests, grants and audit rows that the agent can handle: the real daemon, its real socket, and its
 //! store on a real disk.
 
 mod audit;
@@ -21,32 +21,32 @@ use self::grants::Grants;
 use self::rate::Rates;
 use crate::opening::Stage;
 
-/// The name to select it by.
+/// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "requests-and-audit";
 
-/// The first of the sources whose packets nobody looks at (RFC 2544).
+/// The first of the sources whose packets nobody observes (RFC 2544).
 const OTHERS: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 0);
 
-/// What was measured.
+/// The results.
 pub(crate) struct Requests {
     file_system: String,
     rates: Rates,
     ways: Vec<Way>,
     grants: Grants,
-    /// `None`: the agent does not answer questions about its audit log.
+    /// `None` if the agent does not answer questions about its audit log.
     audit: Option<Audit>,
 }
 
-/// Measures all of it.
+/// Measures everything.
 ///
 /// # Errors
-/// A part can't be set up, or the agent does not do as it should.
+/// A part can't be set up, or the agent gives another answer than expected.
 pub(crate) fn run() -> Result<Requests> {
     let mut stage = Stage::new(|_| Ok(()))?;
     let file_system = stage.state.file_system()?;
     let measured = measure(&mut stage);
     let (rates, ways, grants, available) = measured.with_context(|| said(&stage))?;
-    // Its store's place is taken by another one.
+    // The next stage uses the directory of this stage's store.
     drop(stage);
     let audit = available.then(|| {
         let stage = Stage::new(audit::fill)?;
@@ -64,7 +64,7 @@ fn said(stage: &Stage) -> String {
     format!("the agent: {said}")
 }
 
-/// Ends all grants.
+/// Revokes all grants.
 fn revoke_all(stage: &Stage) -> Result<()> {
     let mut connection = Connection::open(&stage.agent.socket())?;
     connection.call("POST", "/v1/grants/revoke", r#"{"all":true,"reason":"benchmark"}"#)?.expect(200)?;

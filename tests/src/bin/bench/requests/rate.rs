@@ -1,4 +1,5 @@
-//! How many requests a second become durable, beside how many writes a second the disk makes durable.
+//! The number of requests a second that become durable, next to the number of writes a second that the disk makes
+//! durable.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -14,28 +15,28 @@ use super::revoke_all;
 use crate::opening::{Stage, body};
 use crate::samples::Samples;
 
-/// Rounds of disk, one connection, and many by turns.
+/// The number of rounds; the disk, one connection and many connections take turns in each.
 const ROUNDS: usize = 5;
 /// Bytes of one append, a page of the store's log.
 const APPEND: usize = 4096;
-/// How long the disk is measured in a round.
+/// The time for which the disk is measured in a round.
 const DISK_TIME: Duration = Duration::from_millis(500);
 /// Connections at once: as many as one user may have.
 pub(super) const CONNECTIONS: usize = 32;
-/// Threads that these are divided among.
+/// The number of threads that share the connections.
 const THREADS: usize = 4;
 /// Requests in a round over one connection.
 const REQUESTS_OVER_ONE: usize = 500;
-/// Requests in a round over each of many.
+/// Requests in a round over each of many connections.
 const REQUESTS_OVER_EACH: usize = 120;
 
-/// What was measured.
+/// The results.
 pub(super) struct Rates {
     /// Appends with fdatasync a second.
     pub(super) syncs: Samples,
     /// Requests a second over one connection.
     pub(super) one: Samples,
-    /// Requests a second over [`CONNECTIONS`].
+    /// Requests a second over [`CONNECTIONS`] connections.
     pub(super) many: Samples,
 }
 
@@ -65,7 +66,7 @@ fn sync_rate(dir: &Path) -> Result<f64> {
     Ok(rate)
 }
 
-/// Requests that are answered in a second; each connection sends its next one when it has its answer.
+/// The number of requests that are answered in a second. Each connection sends its next request when it has its answer.
 fn request_rate(
     stage: &Stage,
     connections: usize,
@@ -88,7 +89,7 @@ fn request_rate(
     Ok((connections * requests_over_each) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// One request over each connection, then all their answers, and again.
+/// Sends one request over each connection, then reads all their answers, and repeats both.
 fn send_all(clients: &mut [(Connection, Vec<Vec<u8>>)]) -> Result<()> {
     let most = clients.iter().map(|(_, requests)| requests.len()).max().unwrap_or(0);
     for number in 0..most {

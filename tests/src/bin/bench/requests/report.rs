@@ -10,30 +10,30 @@ use super::{NAME, Requests};
 use crate::samples::Samples;
 use crate::table::aligned;
 
-/// Requests a second over many connections that are enough, whatever the disk can do.
+/// The requests a second over many connections that suffice, whatever the disk can do.
 const ENOUGH_REQUESTS: f64 = 5000.0;
-/// Requests a second over many connections, as a multiple of what the disk makes durable one by one.
+/// The requests a second over many connections, as a multiple of the writes that the disk makes durable one by one.
 const REQUESTS_TO_SYNCS: f64 = 8.0;
-/// Milliseconds of a request for 10,000 sources.
+/// The longest request for 10,000 sources, in milliseconds.
 const LONGEST_REQUEST: f64 = 1000.0;
-/// Milliseconds of a restart with 10,000 grants.
+/// The longest restart with 10,000 grants, in milliseconds.
 const LONGEST_RESTART: f64 = 500.0;
-/// Mebibytes of the daemon with 10,000 grants.
+/// The most memory of the daemon with 10,000 grants, in mebibytes.
 const MOST_MEMORY: f64 = 40.0;
-/// Milliseconds to some of a million rows of the audit log.
+/// The longest search for some of a million rows of the audit log, in milliseconds.
 const LONGEST_QUERY: f64 = 100.0;
-/// Mebibytes by which the daemon may grow while it writes all of them.
+/// The largest growth of the daemon's memory while it writes all rows, in mebibytes.
 const MOST_GROWTH: f64 = 16.0;
 
-/// What a figure should be.
+/// The target of a figure.
 enum Wanted {
     AtLeast(f64),
     AtMost(f64),
-    /// Nothing is promised.
+    /// The figure is only shown, without a target.
     Shown,
 }
 
-/// One line: what, its unit, what it should be, and what it is.
+/// A line of the report: name, unit, target and measured value.
 struct Figure {
     what: String,
     unit: &'static str,
@@ -109,7 +109,7 @@ impl Requests {
         figures
     }
 
-    /// For people.
+    /// The figures as a table, for people.
     pub(crate) fn to_table(&self) -> String {
         let mut rows = vec![["requests and audit", "", "wanted", "measured", ""].map(str::to_owned)];
         rows.extend(self.figures().iter().map(Figure::row));
@@ -140,7 +140,7 @@ impl Requests {
         )
     }
 
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn to_json(&self) -> Value {
         let way = |Way { name, times }: &Way| match times {
             Ok(times) => json!({ "command": name, "milliseconds": times.to_json() }),
