@@ -1,8 +1,10 @@
 //! The agent under test: the real daemon, its client and its API.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+};
 
 use anyhow::{Context, Result, ensure};
 

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request};
+use hyper::{
+    Method, Request,
+    body::Bytes,
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::{net::UnixStream, time::timeout};
 
 use crate::PATIENCE;
 
@@ -74,10 +75,12 @@ async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<Respon
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixListener;
-    use std::thread;
+    use std::{
+        fs,
+        io::{Read, Write},
+        os::unix::net::UnixListener,
+        thread,
+    };
 
     use super::*;
 

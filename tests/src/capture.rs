@@ -1,12 +1,14 @@
 //! The output of a child process so far, line by line, and waiting for more output without polling.
 
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::net::UnixDatagram;
-use std::process::ExitStatus;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Read},
+    os::unix::net::UnixDatagram,
+    process::ExitStatus,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
 
 /// The source of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

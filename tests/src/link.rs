@@ -1,11 +1,12 @@
 //! Links between namespaces: veth pairs with addresses.
 
-use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::{os::fd::OwnedFd, time::Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, netlink, recv, socket};
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketType, bind, netlink, recv, socket,
+    sockopt::{Timeout, set_socket_timeout},
+};
 
 use crate::{Namespace, Outcome, PATIENCE, Program, Sandbox};
 

@@ -1,12 +1,6 @@
 //! Anonymous network namespaces, entered and left by the test's own thread.
 
-use std::fs::File;
-use std::marker::PhantomData;
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
-use std::process;
-use std::rc::Rc;
-use std::thread;
+use std::{fs::File, marker::PhantomData, os::fd::AsRawFd, path::PathBuf, process, rc::Rc, thread};
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns, unshare};

@@ -1,15 +1,22 @@
 //! Observations from a namespace: whether a connection, a datagram or a page gets through.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
-use rustix::io::Errno;
-use rustix::net::netdevice::name_to_index;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SocketFlags, SocketType, bind, connect,
+        netdevice::name_to_index,
+        socket_with,
+        sockopt::{Timeout, set_socket_timeout},
+    },
+};
 
 use crate::{Namespace, sys};
 

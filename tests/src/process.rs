@@ -1,23 +1,29 @@
 //! Child processes that can't outlive the test.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::net::Shutdown;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    io::Write as _,
+    net::Shutdown,
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixDatagram, process::ExitStatusExt},
+    },
+    path::{Path, PathBuf},
+    process::{ChildStdin, Command, ExitStatus, Stdio},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::capture::{Capture, Stream};
-use crate::{Namespace, sys};
+use crate::{
+    Namespace,
+    capture::{Capture, Stream},
+    sys,
+};
 
 /// A program with its arguments, ready to be run in a namespace.
 pub struct Program {

@@ -1,9 +1,11 @@
 //! Small services on threads of their own, in a namespace: the peers of the probes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use anyhow::{Context, Result};
 use rustix::net;

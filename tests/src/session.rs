@@ -1,16 +1,19 @@
 //! Conversations that go on while something happens to the agent. They show which packets are lost, and when.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{IpAddr, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::probe::tcp_open;
-use crate::{Namespace, PATIENCE, SILENCE};
+use crate::{Namespace, PATIENCE, SILENCE, probe::tcp_open};
 
 /// The time after which an answer counts as lost. The time is long, since a busy machine may be late.
 const LOST: Duration = Duration::from_secs(1);

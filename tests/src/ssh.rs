@@ -1,7 +1,6 @@
 //! A real OpenSSH server with a user, keys and files of its own.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 

@@ -1,14 +1,19 @@
 //! System calls that the standard library and its safe companions don't offer: the only unsafe code of the harness.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+};
 
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::{getpid, getppid};
+use nix::{
+    sys::{prctl, signal::Signal},
+    unistd::{getpid, getppid},
+};
 
 /// Makes the kernel kill the child when the thread that spawns it ends, however that thread ends.
 pub(crate) fn die_with_this_thread(command: &mut Command) {

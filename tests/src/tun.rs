@@ -1,15 +1,19 @@
 //! A tunnel whose other end is the test. Its packets have no Ethernet headers.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::verdicts::frame::{Ipv4, protocol};
-use crate::{Namespace, sys};
+use crate::{
+    Namespace, sys,
+    verdicts::frame::{Ipv4, protocol},
+};
 
 /// A `tun` device, which exists as long as this value.
 pub struct Tun(File);

@@ -1,7 +1,6 @@
 //! The users of a sandbox, the same on every machine.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 

@@ -1,7 +1,6 @@
 //! Foreign and damaged state: the agent touches nothing of it, the ports stay locked, and grants still end.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use anyhow::{Result, ensure};
 use jit_tests::{

@@ -1,12 +1,14 @@
 //! The API does what its OpenAPI document says: schemathesis makes valid and invalid requests from the document, and
 //! compares the answers with the document.
 
-use std::io;
-use std::net::{Shutdown, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{env, fs, thread};
+use std::{
+    env, fs, io,
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, Port, Program, TcpServer, Topology};

@@ -1,7 +1,9 @@
 //! Enforcement is enabled without locking anybody out: the trial, its end, the fallback, and unloading.
 
-use std::fs;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use jit_tests::{

@@ -1,9 +1,6 @@
 //! The harness itself: the properties that the other tests rely on.
 
-use std::fs;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::thread;
+use std::{fs, os::unix::process::ExitStatusExt, path::Path, thread};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{

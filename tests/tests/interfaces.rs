@@ -1,7 +1,6 @@
 //! Interfaces that appear, change and disappear while the agent runs, and the ways in which they are covered.
 
-use std::fs;
-use std::net::Ipv4Addr;
+use std::{fs, net::Ipv4Addr};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{

@@ -1,11 +1,12 @@
 //! The packages: how installing, upgrading, removing and purging them changes a host. The host is this machine, with
 //! all changes kept in memory and without systemd. `cargo xtask test` builds the packages and passes their directory.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{env, io};
+use std::{
+    env, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Outcome, PATIENCE, Process, Program, Reach, Stream, Topology, tcp_connects};

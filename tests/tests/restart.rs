@@ -1,7 +1,6 @@
 //! The kernel enforces while the agent is killed, stopped, restarted or unloaded.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::{fs, os::unix::fs::MetadataExt};
 
 use anyhow::{Context, Result};
 use jit_tests::{

@@ -1,7 +1,9 @@
 //! Rivals that were there first: a second agent, another XDP program, a directory that is not on a bpffs.
 
-use std::fs;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::{
+    fs,
+    os::unix::net::{UnixListener, UnixStream},
+};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::{Agent, Config, Outcome, PATIENCE, Port, Reach, SILENCE, Topology, tcp_connects};

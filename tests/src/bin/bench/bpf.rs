@@ -2,9 +2,11 @@
 
 #![expect(unsafe_code, reason = "aya loads programs from object files only, so this calls bpf(2) itself")]
 
-use std::ffi::CStr;
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+};
 
 use anyhow::{Context, Result};
 

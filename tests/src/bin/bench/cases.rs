@@ -4,8 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use jit_agent::datapath::Datapath;
-use jit_common::abi::Transport;
-use jit_common::reason::Reason;
+use jit_common::{abi::Transport, reason::Reason};
 use jit_tests::verdicts::frame::{Ipv4, Ipv6, protocol, segment};
 
 use crate::grants::{self, Opener};

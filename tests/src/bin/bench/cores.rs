@@ -1,8 +1,10 @@
 //! The assignment of processors, so that a flood and the work next to the flood don't change places.
 
 use anyhow::{Context, Result};
-use rustix::process::{getpriority_process, setpriority_process};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    process::{getpriority_process, setpriority_process},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 
 /// Two processors, or the same one twice if there is only one.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,6 @@
 //! The environment of a measurement: place, time and build.
 
-use std::fs;
-use std::process::Command;
-use std::thread;
+use std::{fs, process::Command, thread};
 
 use anyhow::{Context, Result};
 use jit_agent::clock::{Clock, SystemClock};

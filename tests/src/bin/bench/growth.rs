@@ -5,15 +5,19 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, ensure};
 use jit_agent::datapath::xdp::XdpDatapath;
 use jit_common::abi::Transport;
-use jit_tests::Sandbox;
-use jit_tests::verdicts::frame::{Ipv4, protocol, segment};
+use jit_tests::{
+    Sandbox,
+    verdicts::frame::{Ipv4, protocol, segment},
+};
 use serde_json::{Value, json};
 
-use crate::grants::{self, Opener};
-use crate::instructions::action;
-use crate::per_packet::time;
-use crate::samples::Samples;
-use crate::table::aligned;
+use crate::{
+    grants::{self, Opener},
+    instructions::action,
+    per_packet::time,
+    samples::Samples,
+    table::aligned,
+};
 
 /// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "growth";

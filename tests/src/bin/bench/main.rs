@@ -25,15 +25,19 @@ mod state_dir;
 mod table;
 mod targets;
 
-use std::io::{self, Write as _};
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::{Result, ensure};
 
-use crate::arguments::{Arguments, Command};
-use crate::environment::Environment;
-use crate::flood::Traffic;
-use crate::report::Report;
+use crate::{
+    arguments::{Arguments, Command},
+    environment::Environment,
+    flood::Traffic,
+    report::Report,
+};
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse(std::env::args().skip(1)) {

@@ -4,20 +4,21 @@
 //! The calling thread sends probes from the source that is about to be granted, and checks after each probe whether it
 //! arrived, without pause. Meanwhile a second thread sends the request, on a connection of its own as `jitctl` does.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{Ipv4Addr, UdpSocket},
+    os::unix::net::UnixStream,
+    path::Path,
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use jit_tests::{Agent, Config, Namespace, PATIENCE, Port, Process, Topology};
 use serde_json::{Value, json};
 
-use crate::samples::Samples;
-use crate::state_dir::StateDir;
+use crate::{samples::Samples, state_dir::StateDir};
 
 /// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "request-to-packet";

@@ -1,18 +1,24 @@
 //! The cost of one packet: the loaded program under BPF_PROG_TEST_RUN, next to a program that only drops.
 
 use anyhow::{Context, Result, ensure};
-use jit_agent::datapath::Datapath;
-use jit_agent::datapath::xdp::{Entry, XdpDatapath};
-use jit_common::abi::Mode;
-use jit_common::reason::{Reason, Verdict};
+use jit_agent::datapath::{
+    Datapath,
+    xdp::{Entry, XdpDatapath},
+};
+use jit_common::{
+    abi::Mode,
+    reason::{Reason, Verdict},
+};
 use jit_tests::Sandbox;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-use crate::bpf::Program;
-use crate::cases::{self, Case};
-use crate::instructions::{BARE_DROP, action};
-use crate::samples::Samples;
+use crate::{
+    bpf::Program,
+    cases::{self, Case},
+    instructions::{BARE_DROP, action},
+    samples::Samples,
+};
 
 /// The results.
 pub(crate) struct Costs {

@@ -2,16 +2,10 @@
 
 use serde_json::json;
 
-use crate::environment::Environment;
-use crate::flood::Floods;
-use crate::growth::Growth;
-use crate::opening::Opening;
-use crate::per_packet::Costs;
-use crate::requests::Requests;
-use crate::rights::Rights;
-use crate::samples::Samples;
-use crate::table::aligned;
-use crate::targets;
+use crate::{
+    environment::Environment, flood::Floods, growth::Growth, opening::Opening, per_packet::Costs, requests::Requests,
+    rights::Rights, samples::Samples, table::aligned, targets,
+};
 
 /// The results of all measurements; `None` for a measurement that was not wanted.
 pub(crate) struct Report {

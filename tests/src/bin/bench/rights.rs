@@ -4,14 +4,18 @@
 
 use anyhow::{Context, Result};
 use jit_agent::datapath::xdp::{Entry, XdpDatapath};
-use jit_tests::Sandbox;
-use jit_tests::rights::{SERVICE, with_only};
+use jit_tests::{
+    Sandbox,
+    rights::{SERVICE, with_only},
+};
 use serde_json::{Value, json};
 
-use crate::cases::{self, Case};
-use crate::per_packet::{run_program, time};
-use crate::samples::Samples;
-use crate::table::aligned;
+use crate::{
+    cases::{self, Case},
+    per_packet::{run_program, time},
+    samples::Samples,
+    table::aligned,
+};
 
 /// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "rights";

@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::flood::{Filter, Flood, Floods};
-use crate::per_packet::Costs;
-use crate::samples::Samples;
-use crate::table::aligned;
+use crate::{
+    flood::{Filter, Flood, Floods},
+    per_packet::Costs,
+    samples::Samples,
+    table::aligned,
+};
 
 /// Targets for rates: the first filter must reach at least this multiple of the second filter's rate.
 const RATES: [(Filter, f64, Filter); 6] = [

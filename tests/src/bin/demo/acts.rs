@@ -1,12 +1,16 @@
 //! The acts of the demo, one after the other.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
-use crate::scene::{ALICE, ALICE6, Grant, NEIGHBOUR6, OTHER, OTHER6, Scene};
-use crate::stage::Stage;
+use crate::{
+    scene::{ALICE, ALICE6, Grant, NEIGHBOUR6, OTHER, OTHER6, Scene},
+    stage::Stage,
+};
 
 /// The time before the end in which typed lines are not counted: on a busy machine, such a line may leave after the
 /// end.

@@ -7,13 +7,14 @@ mod acts;
 mod scene;
 mod stage;
 
-use std::io::{self, Write as _};
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 
-use crate::scene::Scene;
-use crate::stage::Stage;
+use crate::{scene::Scene, stage::Stage};
 
 fn main() -> ExitCode {
     match run() {

@@ -1,8 +1,10 @@
 //! The output of the demo: numbered steps, commands, their output, and whether each promise was kept.
 
-use std::io::{self, IsTerminal, Write};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, IsTerminal, Write},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 

@@ -1,22 +1,23 @@
 //! The place of a flood: two namespaces joined by a veth, with a filter at the receiving end.
 
-use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    io::{Read as _, Seek as _, SeekFrom},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
-use jit_agent::datapath::Datapath as _;
-use jit_agent::datapath::xdp::XdpDatapath;
-use jit_common::abi::Mode;
-use jit_common::reason::Reason;
+use jit_agent::datapath::{Datapath as _, xdp::XdpDatapath};
+use jit_common::{abi::Mode, reason::Reason};
 use jit_tests::{Link, Namespace, PATIENCE, Program, Sandbox};
-use rustix::net::netdevice::name_to_index;
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
 
-use super::filter::{Fate, Filter, Installed};
-use super::generator::Generator;
-use super::traffic::{SOURCES, Traffic, station};
+use super::{
+    filter::{Fate, Filter, Installed},
+    generator::Generator,
+    traffic::{SOURCES, Traffic, station},
+};
 
 /// The receiving host's address.
 pub(crate) const SERVER4: &str = "192.0.2.1";

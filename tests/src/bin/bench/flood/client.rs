@@ -4,25 +4,32 @@
 //! flood as fast as that processor goes would be larger for a better filter. Client and server share the other
 //! processor, and the client's packets arrive in the flooded device's only queue.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow};
 use jit_tests::PATIENCE;
-use rustix::net;
-use rustix::net::sockopt::set_socket_linger;
+use rustix::{net, net::sockopt::set_socket_linger};
 
-use super::Entry;
-use super::arena::{Arena, SERVER4};
-use super::filter::Filter;
-use super::generator::Generator;
-use super::traffic::Traffic;
-use crate::cores::{Cores, pin, pinned};
-use crate::samples::Samples;
+use super::{
+    Entry,
+    arena::{Arena, SERVER4},
+    filter::Filter,
+    generator::Generator,
+    traffic::Traffic,
+};
+use crate::{
+    cores::{Cores, pin, pinned},
+    samples::Samples,
+};
 
 /// The name by which `--only` selects this measurement.
 pub(crate) const NAME: &str = "client";

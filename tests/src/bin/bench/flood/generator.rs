@@ -6,10 +6,12 @@
 use anyhow::{Context, Result};
 
 use super::traffic::{SOURCES, Traffic};
-use crate::bpf::{Program, State};
-use crate::instructions::{
-    CALL_KTIME_GET_NS, EXIT, Instruction, Register, action, add, address_of_state, copy, invert, load_u32, load_u64,
-    set, skip_unless_above, store_u16, store_u64,
+use crate::{
+    bpf::{Program, State},
+    instructions::{
+        CALL_KTIME_GET_NS, EXIT, Instruction, Register, action, add, address_of_state, copy, invert, load_u32,
+        load_u64, set, skip_unless_above, store_u16, store_u64,
+    },
 };
 
 /// Offsets in a frame of the 16-bit words that differ from packet to packet.

@@ -7,20 +7,24 @@ mod generator;
 mod report;
 mod traffic;
 
-use std::iter;
-use std::time::{Duration, Instant};
+use std::{
+    iter,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use jit_tests::Sandbox;
 
-use self::arena::{Arena, Flooded};
-pub(crate) use self::client::NAME as CLIENT;
-use self::client::{Client, Requests};
-pub(crate) use self::filter::Filter;
-use self::generator::Generator;
-pub(crate) use self::traffic::Traffic;
-use crate::cores::{Cores, pinned};
-use crate::samples::Samples;
+use self::{
+    arena::{Arena, Flooded},
+    client::{Client, Requests},
+    generator::Generator,
+};
+pub(crate) use self::{client::NAME as CLIENT, filter::Filter, traffic::Traffic};
+use crate::{
+    cores::{Cores, pinned},
+    samples::Samples,
+};
 
 /// The time for which each filter is flooded in a round.
 const DURATION: Duration = Duration::from_millis(400);

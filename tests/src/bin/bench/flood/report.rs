@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::client::{self, Client, Service};
-use super::{Flood, Floods, Rate};
-use crate::cores::Cores;
-use crate::table::aligned;
+use super::{
+    Flood, Floods, Rate,
+    client::{self, Client, Service},
+};
+use crate::{cores::Cores, table::aligned};
 
 impl Floods {
     /// The figures as a table, for people.

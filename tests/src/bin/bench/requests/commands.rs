@@ -3,16 +3,20 @@
 //! Each command runs in the daemon's namespace. Only firewalld is the host's own, where it runs: the rule that is added
 //! there is for a source of the benchmark network, and is removed after ten seconds.
 
-use std::net::Ipv4Addr;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::Namespace;
 
 use super::connection::{Connection, request};
-use crate::opening::{SERVICE, Stage, body};
-use crate::samples::Samples;
+use crate::{
+    opening::{SERVICE, Stage, body},
+    samples::Samples,
+};
 
 /// The number of rounds; all ways take turns in each.
 const ROUNDS: u32 = 51;

@@ -1,10 +1,12 @@
 //! A connection that stays open. Written by hand, since a client's runtime would be part of the measurement.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use jit_tests::PATIENCE;
@@ -134,8 +136,7 @@ pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-    use std::os::unix::net::UnixStream;
+    use std::{io::Write as _, os::unix::net::UnixStream};
 
     use super::*;
 

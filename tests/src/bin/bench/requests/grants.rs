@@ -1,14 +1,17 @@
 //! Ten thousand grants: opened by one request, restored by a daemon that starts, and present during further requests.
 
-use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 
-use super::connection::Connection;
-use super::{memory, revoke_all};
-use crate::opening::{Opening, Stage, body_for};
-use crate::samples::Samples;
+use super::{connection::Connection, memory, revoke_all};
+use crate::{
+    opening::{Opening, Stage, body_for},
+    samples::Samples,
+};
 
 /// The number of live grants.
 pub(super) const GRANTS: u32 = 10_000;

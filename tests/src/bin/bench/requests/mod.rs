@@ -14,11 +14,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 use jit_tests::Process;
 
-use self::audit::Audit;
-use self::commands::Way;
-use self::connection::Connection;
-use self::grants::Grants;
-use self::rate::Rates;
+use self::{audit::Audit, commands::Way, connection::Connection, grants::Grants, rate::Rates};
 use crate::opening::Stage;
 
 /// The name by which `--only` selects this measurement.

@@ -1,19 +1,25 @@
 //! The number of requests a second that become durable, next to the number of writes a second that the disk makes
 //! durable.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::net::Ipv4Addr;
-use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    net::Ipv4Addr,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::connection::{Connection, request};
-use super::revoke_all;
-use crate::opening::{Stage, body};
-use crate::samples::Samples;
+use super::{
+    connection::{Connection, request},
+    revoke_all,
+};
+use crate::{
+    opening::{Stage, body},
+    samples::Samples,
+};
 
 /// The number of rounds; the disk, one connection and many connections take turns in each.
 const ROUNDS: usize = 5;

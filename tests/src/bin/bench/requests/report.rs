@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::audit::{Audit, ROWS};
-use super::commands::Way;
-use super::grants::{GRANTS, Grants};
-use super::rate::{CONNECTIONS, Rates};
-use super::{NAME, Requests};
-use crate::samples::Samples;
-use crate::table::aligned;
+use super::{
+    NAME, Requests,
+    audit::{Audit, ROWS},
+    commands::Way,
+    grants::{GRANTS, Grants},
+    rate::{CONNECTIONS, Rates},
+};
+use crate::{samples::Samples, table::aligned};
 
 /// The requests a second over many connections that suffice, whatever the disk can do.
 const ENOUGH_REQUESTS: f64 = 5000.0;
