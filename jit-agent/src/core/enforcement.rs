@@ -15,11 +15,10 @@ use tokio::sync::oneshot;
 use super::{
     Core,
     access::uid_of,
-    change::ChangeRefusal,
     handle::Opening,
     peer::Peer,
     policies::not_changed,
-    refusal::Refusal,
+    refusal::{ChangeRefusal, Refusal},
     sockets::ConnectedTo,
     trial::{Over, Trial},
 };

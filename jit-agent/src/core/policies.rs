@@ -9,10 +9,10 @@ use jit_policy::{
 use super::{
     Access, Core,
     answer::PortView,
-    change::{ChangeRefusal, Changed, PortEdit, PortList},
+    change::{Changed, PortEdit, PortList},
     peer::Peer,
     reconfigure::Opened,
-    refusal::Refusal,
+    refusal::{ChangeRefusal, Refusal},
 };
 use crate::config::{
     Config, accepted,

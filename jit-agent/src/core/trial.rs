@@ -11,8 +11,12 @@ use jit_policy::{
 };
 
 use super::{
-    Access, Core, RETRY_INTERVAL, change::ChangeRefusal, enforcement::Enforcement, peer::Peer, policies::not_changed,
-    reconfigure::strictest, refusal::Refusal,
+    Access, Core, RETRY_INTERVAL,
+    enforcement::Enforcement,
+    peer::Peer,
+    policies::not_changed,
+    reconfigure::strictest,
+    refusal::{ChangeRefusal, Refusal},
 };
 use crate::config::{
     Config, accepted,

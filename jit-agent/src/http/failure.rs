@@ -11,7 +11,7 @@ use axum::{
 use jit_api::problem::{Code, MEDIA_TYPE, Problem};
 use jit_policy::Violation;
 
-use crate::core::{change::ChangeRefusal, refusal::Refusal};
+use crate::core::refusal::{ChangeRefusal, Refusal};
 
 /// The answer of a route that fails.
 #[derive(Debug)]

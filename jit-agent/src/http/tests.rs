@@ -20,7 +20,12 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use crate::{
-    core::{Access, change::ChangeRefusal, peer::Peer, presence::Presence, refusal::Refusal},
+    core::{
+        Access,
+        peer::Peer,
+        presence::Presence,
+        refusal::{ChangeRefusal, Refusal},
+    },
     testing::{
         MemoryDatapath,
         agent::Agent,

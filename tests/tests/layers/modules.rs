@@ -14,27 +14,11 @@ use crate::{
 const PACKAGES: [&str; 7] =
     ["jit-common", "jit-ebpf", "jit-agent/policy", "jit-agent/api", "jit-agent/ctl", "jit-agent", "xtask"];
 
-/// Modules side by side that need each other today, by the module that they are in. No further one may come to them.
-const INTERTWINED: [(&str, &[&str]); 5] = [
-    ("jit-ebpf", &["forward", "frame", "hook", "maps"]),
+/// Modules side by side that need each other today, by the module that they are in. The list may only become shorter.
+const INTERTWINED: [(&str, &[&str]); 4] = [
     ("jit-agent/api", &["schema", "wire"]),
     ("jit-agent/ctl", &["args", "parse", "ports"]),
-    (
-        "jit-agent::core",
-        &[
-            "access",
-            "change",
-            "enforcement",
-            "handle",
-            "opening",
-            "planning",
-            "policies",
-            "presence",
-            "reconfigure",
-            "trial",
-            "view",
-        ],
-    ),
+    ("jit-agent::core", &["change", "enforcement", "handle", "opening", "planning", "policies", "trial"]),
     ("jit-agent::store", &["audit", "error", "file", "new", "rows"]),
 ];
 
@@ -71,17 +55,18 @@ fn modules_side_by_side_do_not_need_each_other() -> Result<()> {
             let place = [&[name.to_owned()], &within[..]].concat().join("::");
             let known = INTERTWINED.iter().find(|(known, _)| *known == place).map_or(&[][..], |(_, known)| known);
             let found = intertwined(&needs);
-            if found.iter().any(|module| !known.contains(&module.as_str())) {
+            let known: BTreeSet<String> = known.iter().map(|module| (*module).to_owned()).collect();
+            if found != known {
                 let edges: Vec<_> = needs
                     .iter()
                     .filter(|(upper, _)| found.contains(*upper))
                     .map(|(upper, lower)| format!("{upper} -> {:?}", lower.intersection(&found).collect::<Vec<_>>()))
                     .collect();
-                wrong.push(format!("{place}: {edges:#?}"));
+                wrong.push(format!("{place}, which the list has as {known:?}: {edges:#?}"));
             }
         }
     }
-    assert!(wrong.is_empty(), "these modules need each other:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "these modules need each other, and the list says otherwise:\n{}", wrong.join("\n"));
     Ok(())
 }
 

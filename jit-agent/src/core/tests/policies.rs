@@ -8,8 +8,9 @@ use jit_policy::{AuditFilter, PortPolicy, Protocol, Reload};
 use serde_json::json;
 
 use super::{
-    change::{ChangeRefusal, Changed, PortEdit},
+    change::{Changed, PortEdit},
     host::{Host, SSH},
+    refusal::ChangeRefusal,
     *,
 };
 use crate::config::{accepted, edit::Edit};

@@ -7,8 +7,8 @@ use jit_policy::{EnableAsked, PortPolicy, Session, Span};
 use serde_json::json;
 
 use super::{
-    change::ChangeRefusal,
     host::{Host, LENGTH, OPERATOR, SSH, asked, is_open, is_shut, passes, session},
+    refusal::ChangeRefusal,
     *,
 };
 use crate::config::{accepted, edit::Edit, unloaded};
