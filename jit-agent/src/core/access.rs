@@ -1,4 +1,4 @@
-//! Who may do what, by the kernel's word on the socket's peer.
+//! The rights of users, as the kernel identifies the peer of the socket.
 
 use std::ffi::CString;
 
@@ -15,7 +15,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// Resolves users and `@groups`. Returns what does not resolve, which gives nobody a role, each with its role.
+    /// Resolves users and `@groups`. Also returns a message for each name that does not resolve, with the name's role.
+    /// Such a name gives nobody a role.
     #[must_use]
     pub fn resolve(roles: &[(Role, Vec<String>)]) -> (Self, Vec<String>) {
         let (mut access, mut unknown) = (Self::default(), Vec::new());
@@ -33,7 +34,7 @@ impl Access {
         (access, unknown)
     }
 
-    /// The roles of users alone.
+    /// Makes roles of users only.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn of_users(users: &[(Role, u32)]) -> Self {
@@ -45,7 +46,7 @@ impl Access {
         right.roles().iter().any(|role| self.is(peer, *role))
     }
 
-    /// Refuses a peer that lacks a right.
+    /// Returns a refusal if the peer lacks a right.
     pub(super) fn check(&self, peer: &Peer, right: Right) -> Result<(), Refusal> {
         if self.has(peer, right) {
             return Ok(());
@@ -53,7 +54,7 @@ impl Access {
         Err(Refusal::NotPermitted { name: peer.name.clone(), uid: peer.uid, role: right.meant_for().name() })
     }
 
-    /// Whether the peer is a delegate by name, and not only because an admin may do all that one may.
+    /// Whether the peer has the role of a delegate. An admin may do everything that a delegate may, but does not count.
     pub(super) fn is_delegate(&self, peer: &Peer) -> bool {
         self.is(peer, Role::Delegate)
     }
@@ -64,7 +65,7 @@ impl Access {
         self.has(&Peer { uid, groups, name: String::new(), login: None }, right)
     }
 
-    /// Whether the peer has a role; root is always an admin.
+    /// Whether the peer has a role. Root is always an admin.
     fn is(&self, peer: &Peer, role: Role) -> bool {
         (role == Role::Admin && peer.uid == 0)
             || self.users.contains(&(role, peer.uid))
@@ -72,7 +73,7 @@ impl Access {
     }
 }
 
-/// The groups of a user, none if there is no such user any more.
+/// Returns the groups of a user. The list is empty if the user no longer exists.
 fn groups_of(uid: u32) -> Vec<u32> {
     let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return Vec::new() };
     let name = CString::new(user.name).unwrap_or_default();
@@ -80,7 +81,7 @@ fn groups_of(uid: u32) -> Vec<u32> {
     groups.into_iter().map(Gid::as_raw).collect()
 }
 
-/// The user id that goes with a name, or with the number that stands for a name where a user has none.
+/// Returns the user id for a name. A user without a name is named by the user id.
 pub(super) fn uid_of(name: &str) -> Option<u32> {
     let user = User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
     user.or_else(|| name.parse().ok())
@@ -94,7 +95,7 @@ mod tests {
         Peer { uid, groups: groups.to_vec(), name: "someone".to_owned(), login: None }
     }
 
-    /// Each role is the user 1000 + its place, and the group 2000 + its place.
+    /// Gives each role to the user 1000 + the role's index, and to the group 2000 + the role's index.
     fn access() -> Access {
         let ids = |first: u32| Role::ALL.into_iter().zip(first..).collect();
         Access { users: ids(1000), groups: ids(2000) }

@@ -1,4 +1,4 @@
-//! What the core answers that has no form of its own in the API.
+//! Answers of the core that the API has no types for.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::{
 pub struct Submitted {
     /// The request as it is now.
     pub request: wire::Request,
-    /// Whether it had been made before, under the same key.
+    /// Whether the request had been made before under the same key.
     pub replayed: bool,
 }
 
-/// The answer to who wants a grant to last longer.
+/// The answer to an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extended {
     /// The grant as it is now.
@@ -30,28 +30,29 @@ pub enum Extended {
     Waits(wire::Request),
 }
 
-/// One port policy and what is open there now.
+/// One port policy with its use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortView {
     /// The policy.
     pub policy: PortPolicy,
-    /// Live grants.
+    /// The number of live grants.
     pub live_grants: usize,
-    /// Packets to the port number that passed, by whatever grant.
+    /// Packets to the port number that passed, whichever grant admitted them.
     pub passed: u64,
-    /// Packets to it that were dropped.
+    /// Packets to the port number that were dropped.
     pub dropped: u64,
-    /// Packets to it that would have been dropped.
+    /// Packets to the port number that would have been dropped.
     pub observed: u64,
-    /// How many requests opened it in the last seven days; `None`: the store can't be read, or who asks may not know.
+    /// How many requests opened the port in the last seven days. `None`: the store can't be read, or the peer may not
+    /// know.
     pub approved_requests: Option<u64>,
-    /// When a grant for it last let a new connection pass.
+    /// When a grant for the port last admitted a new connection.
     pub last_connection: Option<Timestamp>,
-    /// Whose grant that was.
+    /// The requestor of the grant that admitted the last connection.
     pub last_user: Option<String>,
 }
 
-/// The agent as a whole.
+/// The state of the whole agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whole {
     /// Whether drops are carried out.
@@ -60,29 +61,29 @@ pub struct Whole {
     pub interfaces: Vec<InterfaceView>,
     /// The interfaces with an address over which packets come in unseen.
     pub uncovered: Vec<UncoveredView>,
-    /// Grants that are live by the agent's book.
+    /// The number of grants that are live in the agent's book.
     pub intended_grants: usize,
-    /// Grants all of whose kernel entries are in place.
+    /// The number of grants whose kernel entries are all in place.
     pub enforced_grants: usize,
-    /// Packets by mode and reason since the maps were made.
+    /// The numbers of packets by mode and reason since the maps were made.
     pub counters: Vec<Counter>,
-    /// What is broken; empty when all is well.
+    /// The faults. The list is empty when nothing is broken.
     pub faults: Vec<String>,
-    /// How long the trial that runs still lasts.
+    /// The remaining time of the running trial.
     pub trial_remaining: Option<Duration>,
 }
 
-/// What monitoring wants to know.
+/// The figures for monitoring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
-    /// The agent as a whole.
+    /// The state of the whole agent.
     pub whole: Whole,
-    /// What was counted, port by port.
+    /// The counters of each port.
     pub ports: Vec<PortCounts>,
-    /// Live grants of each policy.
+    /// The number of live grants of each policy.
     pub live_grants: Vec<(PortId, usize)>,
-    /// What was reported and what was not.
+    /// The sums of reported packets and of packets that were not shown.
     pub events: Totals,
-    /// Whether something can be opened, as far as the store goes.
+    /// Whether the store works, so that something can be opened.
     pub store_works: bool,
 }

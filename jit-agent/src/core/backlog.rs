@@ -1,4 +1,4 @@
-//! What is in force but could not be written yet.
+//! Closings that are in force but could not be written yet.
 
 use jiff::Timestamp;
 use jit_policy::{Actor, RequestId};
@@ -6,21 +6,21 @@ use jit_policy::{Actor, RequestId};
 use super::{Core, RETRY_INTERVAL};
 use crate::store::{EndedGrant, Ending, GrantState, RequestState, ShortenedGrant, Shortening, StoreError};
 
-/// Something that was closed, for the store.
+/// A closing, as the store records it.
 #[derive(Clone, Debug)]
 pub(super) enum Closing {
-    /// Grants ended, with the connections that they let in.
+    /// Grants ended. Each comes with the connections that it admitted.
     Ended(Vec<EndedGrant>, Ending),
-    /// Requests wait for approval no more.
+    /// Requests no longer wait for approval.
     Requests { ids: Vec<RequestId>, status: RequestState, ending: Ending },
-    /// A request could not be carried out, and its grants were taken back.
+    /// A request could not be carried out, and its grants were undone.
     Failed { request: RequestId, wall: Timestamp, reason: String },
-    /// Grants end earlier than they would have.
+    /// Grants end earlier than planned.
     Shortened(Vec<ShortenedGrant>, Shortening),
 }
 
 impl Core {
-    /// Writes a closing that is in force. What can't be written now is tried again later. Says whether it is written.
+    /// Writes a closing that is in force. Returns whether the closing is written. If not, the write is retried later.
     pub(super) fn record(&mut self, closing: Closing) -> bool {
         match self.write(&closing) {
             Ok(()) => true,
@@ -32,8 +32,8 @@ impl Core {
         }
     }
 
-    /// As [`record`](Self::record), but doesn't try now if an earlier closing is waiting: a store that doesn't answer
-    /// may take seconds for each attempt.
+    /// Like [`record`](Self::record), but doesn't try now if an earlier closing is waiting, because a store that
+    /// doesn't answer may take seconds for each attempt.
     pub(super) fn record_in_turn(&mut self, closing: Closing) {
         match self.backlog_problem.clone() {
             Some(problem) => self.postpone(closing, problem),
@@ -43,11 +43,12 @@ impl Core {
         }
     }
 
-    /// Writes what could not be written before, up to the first that still can't.
+    /// Writes the closings of the backlog, up to the first that still fails.
     pub(super) fn write_backlog(&mut self) {
         while let Some(closing) = self.backlog.pop_front() {
             if let Err(problem) = self.write(&closing) {
-                // To the end, so that one that can never be written doesn't keep the others waiting.
+                // The closing goes to the end of the backlog. A closing that can never be written must not block the
+                // others.
                 self.postpone(closing, problem);
                 return;
             }
@@ -55,13 +56,13 @@ impl Core {
         self.backlog_problem = None;
     }
 
-    /// How grants or requests end now. `by`: who ends them; `None`: the agent.
+    /// Returns how grants or requests end now. `by` is who ends them. `None`: the agent.
     pub(super) fn ending(&self, state: GrantState, by: Option<Actor>, reason: &str) -> Ending {
         Ending { state, wall: self.clock.wall(), by, reason: reason.to_owned() }
     }
 
-    /// Writes that grants end earlier than they would have, which is in force already. `by`: who caused it; `None`: the
-    /// agent.
+    /// Writes that grants end earlier than planned, which is already in force. `by` is who caused the change. `None`:
+    /// the agent.
     pub(super) fn record_shortened(&mut self, grants: Vec<ShortenedGrant>, by: Option<Actor>, reason: &str) {
         if grants.is_empty() {
             return;
@@ -83,7 +84,7 @@ impl Core {
             Closing::Ended(ids, ending) => store.end_grants(ids, ending),
             Closing::Requests { ids, status, ending } => store.close_requests(ids, *status, ending),
             Closing::Failed { request, wall, reason } => match store.fail_request(*request, *wall, reason) {
-                // Nothing is left that could be opened again.
+                // The store has no such request, so a restart can't open it again.
                 Err(StoreError::NoRequest(_)) => Ok(()),
                 other => other,
             },

@@ -1,5 +1,6 @@
-//! Connections in the audit log: the first and the last that each grant let in, and those of break-glass sources. The
-//! kernel's tables have them for every slot, so that none is missed, however many packets there are.
+//! Connections in the audit log: the first and the last connection that each grant admitted, and the connections of
+//! break-glass sources. The kernel's tables store the connections of every slot, so that no connection is missed,
+//! however many packets there are.
 
 use std::collections::HashMap;
 
@@ -9,15 +10,15 @@ use jit_policy::{BootTime, GrantId, LiveGrant};
 use super::Core;
 use crate::store::{Connections, EndedGrant};
 
-/// For how long further uses of a break-glass source belong to the one that was noted.
+/// How long further connections of a break-glass source count as the same use.
 const ONE_USE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What is noted of the sources of break-glass: their last connections.
+/// The last connection that is recorded for each break-glass source.
 #[derive(Debug, Default)]
 pub(super) struct BreakGlassUse(HashMap<IpNet, BootTime>);
 
 impl Core {
-    /// Notes what was not seen before.
+    /// Records the connections that are not in the audit log yet.
     pub(super) fn note_connections(&mut self) {
         self.note_first_connections();
         self.note_break_glass();
@@ -42,7 +43,7 @@ impl Core {
                     }
                 }
             }
-            // Nothing is lost: the kernel keeps them.
+            // Nothing is lost, because the kernel keeps the connections.
             Err(error) => tracing::warn!(%error, "first connections can't be noted; tried again in a second"),
         }
     }
@@ -71,20 +72,20 @@ impl Core {
         }
     }
 
-    /// What a predecessor noted in this boot.
+    /// The last connection that a predecessor recorded in this boot.
     fn break_glass_noted(&self, source: &IpNet) -> BootTime {
         let Ok(store) = &self.store else { return BootTime::default() };
         store.break_glass_noted(&source.to_string(), &self.boot.boot_id).ok().flatten().unwrap_or_default()
     }
 
-    /// The connections of a grant that was made at `opened`.
+    /// Returns the connections of a grant that was made at `opened`.
     pub(super) fn connections(&self, grant: &LiveGrant, opened: BootTime) -> Option<Connections> {
         let used = self.used(grant, opened);
         let (first, last) = (used.first_connection?, used.last_connection?);
         Some(Connections { first, last })
     }
 
-    /// Grants that end, with their connections.
+    /// Removes grants from the book and the kernel, and returns them with their connections.
     pub(super) fn take_out_all(&mut self, ids: &[GrantId]) -> Vec<EndedGrant> {
         ids.iter().filter_map(|id| self.take_out(*id).map(|ended| (*id, ended.connections))).collect()
     }

@@ -1,4 +1,4 @@
-//! Interfaces in the audit log: when each became covered, and when it was no more.
+//! Interfaces in the audit log: when each interface became covered, and when its coverage ended.
 
 use std::time::Instant;
 
@@ -8,17 +8,18 @@ use super::{COVERAGE_INTERVAL, Core};
 use crate::datapath::{Coverage, CoverageChange};
 
 impl Core {
-    /// Brings the attachments in line with the interfaces, and notes what has changed. `notified` is when
-    /// netlink notified a change.
+    /// Reconciles the attachments with the interfaces, and records what has changed. `notified` is when netlink
+    /// notified a change.
     pub(super) fn keep_covered(&mut self, notified: Option<Instant>) {
         self.next_coverage = self.clock.boot().after(COVERAGE_INTERVAL);
-        // Known to the datapath already, but not yet to those who ask.
+        // The datapath already knows that enforcement was unloaded, but the status does not.
         self.stays_unloaded();
         let changes = self.datapath.reconcile(notified);
         self.note_coverage(changes);
     }
 
-    /// Covers these interfaces. What can't be covered is no reason to stop: status tells it, and it is tried again.
+    /// Covers these interfaces. An interface that can't be covered doesn't stop the others: the status shows its fault,
+    /// and covering it is retried.
     pub(super) fn cover(&mut self, interfaces: &Interfaces) {
         if self.stays_unloaded() {
             return;
@@ -28,7 +29,7 @@ impl Core {
         }
     }
 
-    /// Notes what happened to interfaces.
+    /// Records the changes of coverage in the log and in the audit log.
     fn note_coverage(&mut self, changes: Vec<CoverageChange>) {
         for CoverageChange { interface, index, coverage } in changes {
             match coverage {

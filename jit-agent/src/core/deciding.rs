@@ -1,4 +1,4 @@
-//! Requests that wait for approval and don't get it: denied, cancelled, or not decided in time.
+//! Requests that wait for approval but don't get it: they are denied, cancelled, or time out.
 
 use jit_api::wire::Request;
 use jit_policy::{RequestId, Right};
@@ -6,7 +6,7 @@ use jit_policy::{RequestId, Right};
 use super::{Core, backlog::Closing, peer::Peer, refusal::Refusal};
 use crate::store::{GrantState, RequestRow, RequestState};
 
-/// What the audit log says of a request that nobody decided.
+/// The reason in the audit log for a request that nobody decided.
 const UNDECIDED: &str = "nobody approved it in time";
 
 impl Core {
@@ -17,7 +17,7 @@ impl Core {
         self.close_request(&row, peer, RequestState::Denied, reason)
     }
 
-    /// Takes a request back: one's own, or anybody's with the right to end it once it is approved.
+    /// Cancels a request: the peer's own, or any user's if the peer has the right to revoke any grant.
     pub(super) fn cancel(&mut self, peer: &Peer, id: RequestId, reason: &str) -> Result<Request, Refusal> {
         if !self.access.has(peer, Right::RevokeAny) {
             self.access.check(peer, Right::Request)?;
@@ -30,7 +30,7 @@ impl Core {
         self.close_request(&row, peer, RequestState::Cancelled, reason)
     }
 
-    /// Ends the waiting of those that waited long enough.
+    /// Closes the requests that have timed out.
     pub(super) fn time_out(&mut self) {
         let over = self.waiting.over(self.clock.boot());
         if over.is_empty() {

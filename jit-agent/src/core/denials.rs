@@ -1,5 +1,5 @@
-//! Refusals in the audit log: each one, unless somebody is refused again and again. Then they are counted, so that nobody
-//! can fill the disk.
+//! Refusals in the audit log. Each refusal is written, but repeated refusals of the same person are only counted, so
+//! that nobody can fill the disk.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,10 +11,10 @@ use jit_policy::{
 
 use super::{peer::Peer, refusal::Refusal};
 
-/// For how long further refusals of a person are counted instead of written.
+/// How long further refusals of a person are counted instead of written.
 const FOLDING: Duration = Duration::from_secs(60);
 
-/// Somebody was refused what they may not do.
+/// A refusal because a person lacks a right or violates a policy.
 #[derive(Clone, Debug)]
 pub(super) struct Denial {
     by: Person,
@@ -23,8 +23,8 @@ pub(super) struct Denial {
 }
 
 impl Denial {
-    /// A refusal for the audit log; `None`: it is about something that is missing or broken, and not a decision on what
-    /// someone may do.
+    /// Makes a refusal for the audit log. `None`: the refusal is about something that is missing or broken, and not a
+    /// decision about a person's rights.
     pub(super) fn of(peer: &Peer, attempt: Attempt, refusal: &Refusal) -> Option<Self> {
         let grounds = match refusal {
             Refusal::NotPermitted { .. } | Refusal::OwnRequest { .. } => Grounds::Reason(refusal.to_string()),
@@ -46,7 +46,7 @@ impl Denial {
     }
 }
 
-/// The refusals that are not written yet, by user id.
+/// The refusals that are not written yet, by user id of the person.
 #[derive(Debug, Default)]
 pub(super) struct Denials(HashMap<u32, Folded>);
 
@@ -56,7 +56,7 @@ struct Folded {
     unwritten: Option<Unwritten>,
 }
 
-/// Refusals of one person that are only counted.
+/// The refusals of one person that are only counted.
 #[derive(Debug)]
 struct Unwritten {
     repeated: Repeated,
@@ -64,7 +64,7 @@ struct Unwritten {
 }
 
 impl Denials {
-    /// What to write of a refusal now; `None`: it is counted and written later.
+    /// Returns the event to write now for a refusal. `None`: the refusal is counted and written later.
     pub(super) fn fold(&mut self, denial: Denial, (now, wall): (BootTime, Timestamp)) -> Option<AuditEvent> {
         let Some(folded) = self.0.get_mut(&denial.by.uid) else {
             self.0.insert(denial.by.uid, Folded { until: now.after(FOLDING), unwritten: None });
@@ -76,7 +76,7 @@ impl Denials {
         None
     }
 
-    /// What to write of those whose time is over; all of them, if `all`.
+    /// Returns the events for counted refusals whose time is over. `all` returns the events for all counted refusals.
     pub(super) fn due(&mut self, now: BootTime, all: bool) -> Vec<AuditEvent> {
         let mut due = Vec::new();
         self.0.retain(|_, folded| {
@@ -91,7 +91,7 @@ impl Denials {
         due
     }
 
-    /// When the next ones are due.
+    /// The moment at which the next counted refusals are due.
     pub(super) fn next(&self) -> Option<BootTime> {
         self.0.values().map(|folded| folded.until).min()
     }

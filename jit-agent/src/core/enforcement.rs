@@ -1,4 +1,4 @@
-//! Enforcement turned on and off: on only as a trial, with a way back.
+//! Turning enforcement on and off. Enforcement is turned on only as a trial, and only with a fallback.
 
 use std::time::Duration;
 
@@ -24,22 +24,22 @@ use super::{
 };
 use crate::config::{Config, edit::set_mode, files, unloaded::Remover};
 
-/// How long the operator's own grant lasts at most where nothing is said.
+/// The longest duration of the operator's own grant if the command gives no duration.
 const OWN_GRANT: Duration = Duration::from_secs(3600);
 
-/// What the core knows of enforcement beside the configuration.
+/// The state of enforcement that is not in the configuration.
 pub(super) struct Enforcement {
     /// The trial that runs.
     pub(super) trial: Option<Trial>,
-    /// One that was over before this start.
+    /// A trial that was over before this start.
     pub(super) over: Option<Over>,
-    /// When its end is tried again.
+    /// When ending the trial is retried.
     pub(super) next_try: BootTime,
-    /// Who removed enforcement by hand, and when.
+    /// Who unloaded enforcement by hand, and when.
     pub(super) unloaded: Option<String>,
-    /// What is wrong with the trial's file.
+    /// The fault of the trial's file.
     pub(super) fault: Option<String>,
-    /// Who is connected to these ports.
+    /// The function that finds who is connected to ports.
     pub(super) connected_to: ConnectedTo,
 }
 
@@ -59,10 +59,11 @@ impl Enforcement {
 }
 
 impl Core {
-    /// Whether nothing may be attached, since someone removed all by hand.
+    /// Whether nothing may be attached, because someone unloaded enforcement by hand.
     pub(super) fn stays_unloaded(&mut self) -> bool {
         let marked = crate::config::unloaded::marked(&self.config.places.state);
-        // A trial of enforcement begins under the mark, which is for its end. What is unloaded later is meant.
+        // A trial of enforcement may begin while the mark of an unload exists, and then the mark stays for the end of
+        // the trial. A later mark is an intended unload.
         if self.enforcement.trial.as_ref().is_some_and(|trial| marked.is_none() || trial.record.unloaded == marked) {
             return false;
         }
@@ -74,7 +75,8 @@ impl Core {
         self.enforcement.unloaded.is_some()
     }
 
-    /// Enforcement, who is connected, and which ways back there are. `connected` are those connected to the socket.
+    /// Returns the state of enforcement, who is connected to the ports, and the fallbacks. `connected` are the peers
+    /// that are connected to the socket.
     pub(super) fn enforcement(&mut self, peer: &Peer, connected: &[Peer]) -> Result<wire::Enforcement, Refusal> {
         self.access.check(peer, Right::ReadAll)?;
         let unloaded = if self.stays_unloaded() { self.enforcement.unloaded.clone() } else { None };
@@ -111,7 +113,7 @@ impl Core {
         })
     }
 
-    /// The names of the delegates that are connected, bar the one who asks.
+    /// Returns the names of the connected delegates, except for the peer who asks.
     fn delegates(&self, asking: &Peer, connected: &[Peer]) -> Vec<String> {
         let others = connected.iter().filter(|peer| peer.uid != asking.uid && self.access.is_delegate(peer));
         let mut names: Vec<String> = others.map(|peer| peer.name.clone()).collect();
@@ -120,7 +122,7 @@ impl Core {
         names
     }
 
-    /// Starts a trial of enforcement: checks the way back, lets the operator in, then shuts.
+    /// Starts a trial of enforcement: checks for a fallback, opens the port for the operator, then closes the ports.
     pub(super) fn enable(
         &mut self,
         peer: &Peer,
@@ -173,8 +175,8 @@ impl Core {
         Ok(())
     }
 
-    /// Takes the operator's own grant back, since nothing was enabled for which it would be needed. The refusal says
-    /// which one stays, if one does.
+    /// Undoes the operator's own grant, because enforcement was not enabled. If the grant can't be revoked, the refusal
+    /// names the grant.
     pub(super) fn without_own_grant(&mut self, peer: &Peer, own: Option<&Grant>, refusal: Refusal) -> Refusal {
         let Some(grant) = own else { return refusal };
         let (id, source) = (grant.id, &grant.source);
@@ -185,7 +187,7 @@ impl Core {
                 id = id.0
             ))
         };
-        // Whoever is in by it must not be cut off.
+        // The grant may be the only one that admits the operator, who must not be cut off.
         if self.enforcement.trial.is_some() {
             return stays("the trial runs".to_owned());
         }
@@ -195,7 +197,7 @@ impl Core {
         }
     }
 
-    /// Puts the program back on the interfaces.
+    /// Attaches the program to the interfaces again.
     fn put_back(&mut self) -> Result<(), String> {
         let errors = self.datapath.cover(&self.config.interfaces).err().unwrap_or_default();
         for error in &errors {
@@ -206,7 +208,8 @@ impl Core {
         first.map_or(Ok(()), |error| Err(format!("no interface could be covered: {error}")))
     }
 
-    /// The configuration of the files with another mode, and the file to write for that; `None`: they have it already.
+    /// Returns the configuration of the files with another mode, and the file to write for that mode. `None`: the files
+    /// already have this mode.
     fn with_mode(&self, mode: Mode) -> Result<(files::Loaded, Option<(std::path::PathBuf, String)>), Refusal> {
         let Some(origin) = &self.origin.files else {
             let path = self.origin.path.display();
@@ -231,7 +234,7 @@ impl Core {
         Ok((loaded, change))
     }
 
-    /// Opens the port of the operator's session for the operator's address, unless it is open for that anyway.
+    /// Opens the port of the operator's session for the operator's address, unless the address is admitted anyway.
     fn let_in(&mut self, peer: &Peer, session: &Session, length: Option<Duration>) -> Result<Option<Grant>, Refusal> {
         let Session { source, port } = session;
         let tcp = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&Transport::Tcp);
@@ -263,7 +266,7 @@ impl Core {
         let request = NewRequest { ports: vec![asked], justification };
         let submission = Submission { request, named: None, key: None };
         let made = self.open_one(|reply| Opening::Submit(peer.clone(), submission, reply))?.request;
-        // An admin stands outside the two-person rule.
+        // The two-person rule does not apply to admins.
         let made: Request = match made.status {
             wire::RequestState::Pending => self.open_one(|reply| Opening::Approve(peer.clone(), made.id, reply))?,
             _ => made,
@@ -277,7 +280,7 @@ impl Core {
         answer.try_recv().unwrap_or_else(|_| Err(Refusal::Unavailable("the request was not answered".to_owned())))
     }
 
-    /// Ends the trial that runs; if none does, lets all packets pass from now on, and writes that into the file.
+    /// Ends the running trial. If no trial runs, lets all packets pass from now on, and writes the mode into the file.
     pub(super) fn disable(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementChange, Refusal> {
         self.access.check(peer, Right::Administer)?;
         let durable = if self.enforcement.trial.is_some() { self.end_trial(Some(peer))? } else { self.observe(peer)? };
@@ -289,7 +292,7 @@ impl Core {
             return Err(Refusal::Conflict("enforcement is off already; `jitctl status` shows it".to_owned()));
         }
         let (loaded, change) = self.with_mode(Mode::Observe)?;
-        // What opens must be in the audit log.
+        // Every opening must be in the audit log, so a working store is required.
         self.store()?;
         let mut old = None;
         if let Some((path, text)) = &change {
@@ -314,7 +317,7 @@ impl Core {
     }
 }
 
-/// What the audit log says of a removal by hand: the person, if the mark names one, else what it says.
+/// Returns the audit event for an unload by hand: the person, if the mark names one, else the mark's text.
 fn unloaded_by(mark: &str) -> AuditEvent {
     let Some(Remover { name, login, time }) = Remover::of_mark(mark) else {
         return AuditEvent::Unloaded { by: None, time: IfAny(None), reason: IfAny(Some(mark.to_owned())) };

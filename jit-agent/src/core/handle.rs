@@ -1,4 +1,4 @@
-//! The way into the core for those who run beside it.
+//! The commands of the core, and the handle that sends them to the core.
 
 use std::time::{Duration, Instant};
 
@@ -19,73 +19,73 @@ use crate::{events::News, store::AuditReader};
 
 pub use super::opening::Opening;
 
-/// Where the answer goes.
+/// The channel for the answer.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
-/// A command with the place for its answer.
+/// A command with the channel for its answer.
 #[derive(Debug)]
 pub enum Command {
-    /// The agent as a whole.
+    /// Returns the state of the whole agent.
     Status(Peer, Reply<Status>),
-    /// All port policies.
+    /// Returns all port policies.
     Ports(Peer, Reply<PortList>),
     /// Changes one port policy.
     ChangePort(Peer, PortEdit, Reply<Changed>),
-    /// Reads the configuration again; without a peer, for a signal.
+    /// Reads the configuration again. Without a peer, a signal asked for the reload.
     Reload(Option<Peer>, Reload, Reply<Changed>),
-    /// Brings the attachments in line with the interfaces, since netlink spoke of a change at that moment.
+    /// Reconciles the attachments with the interfaces. Netlink notified a change at that moment.
     Reconcile(Instant, oneshot::Sender<()>),
-    /// Something that opens.
+    /// Makes an opening.
     Open(Opening),
-    /// Refuses a request that waits, with a reason.
+    /// Denies a request that waits for approval, with a reason.
     Deny(Peer, RequestId, String, Reply<Request>),
-    /// Takes a request back that waits, with a reason.
+    /// Cancels a request that waits for approval, with a reason.
     Cancel(Peer, RequestId, String, Reply<Request>),
-    /// Requests, newest first.
+    /// Returns requests, newest first.
     Requests(Peer, RequestFilter, Reply<Page<Request, RequestId>>),
-    /// One request.
+    /// Returns one request.
     Request(Peer, RequestId, Reply<Request>),
-    /// The live grants, first to end first.
+    /// Returns the live grants, ordered by their end.
     Grants(Peer, GrantFilter, Reply<Page<Grant, (BootTime, GrantId)>>),
     /// Ends grants, with a reason.
     Revoke(Peer, Selection, String, Reply<Revocation>),
-    /// What would become of a packet now.
+    /// Returns what would happen to a packet now.
     Why(Peer, Packet, Reply<Why>),
-    /// What is reported of packets from now on.
+    /// Returns the packets that are reported from now on.
     Watch(Peer, Reply<broadcast::Receiver<News>>),
-    /// Leave to read the audit log.
+    /// Returns a reader of the audit log.
     Audit(Peer, Reply<AuditReader>),
-    /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.
+    /// Returns the figures for monitoring. Without a peer, everybody who reaches the agent may read the figures.
     Metrics(Option<Peer>, Reply<Metrics>),
-    /// Enforcement, with those connected to the socket.
+    /// Returns the state of enforcement. The list has the peers that are connected to the socket.
     Enforcement(Peer, Vec<Peer>, Reply<Enforcement>),
     /// Starts a trial of enforcement.
     Enable(Peer, EnableAsked, Vec<Peer>, Reply<EnforcementChange>),
-    /// Makes the trial permanent; answers with whether all of that is written.
+    /// Makes the trial permanent. The answer says whether all of that is written.
     Confirm(Peer, Vec<Peer>, Reply<EnforcementChange>),
-    /// Ends the trial, or turns enforcement off.
+    /// Ends the trial, or turns enforcement off if no trial runs.
     Disable(Peer, Vec<Peer>, Reply<EnforcementChange>),
-    /// Nothing but whether the peer has a role: for what is the same for everybody who has one.
+    /// Checks only that the peer has a role, for answers that are the same for everybody who has a role.
     Permit(Peer, Reply<()>),
-    /// Nothing but whether the core still carries out commands.
+    /// Checks only that the core still carries out commands.
     Ping(Reply<()>),
     /// Ends the core's loop.
     Stop,
 }
 
 impl Command {
-    /// Whether it can only close; such commands come first.
+    /// Whether the command can only close. Commands that can only close are carried out first.
     pub(super) const fn closes(&self) -> bool {
         matches!(self, Self::Reconcile(..) | Self::Revoke(..) | Self::Deny(..) | Self::Cancel(..))
     }
 }
 
-/// Sends commands to the core.
+/// A handle that sends commands to the core.
 #[derive(Clone, Debug)]
 pub struct CoreHandle(mpsc::Sender<Command>, Presence);
 
 impl CoreHandle {
-    /// A handle, and the end at which the core receives.
+    /// Makes a handle, and the channel from which the core receives commands.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Command>) {
         let (sender, receiver) = mpsc::channel(256);
@@ -99,25 +99,26 @@ impl CoreHandle {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// The agent as a whole.
+    /// Returns the state of the whole agent.
     ///
     /// # Errors
-    /// Not permitted.
+    /// The peer is not permitted.
     pub async fn status(&self, peer: Peer) -> Result<Status, Refusal> {
         self.ask(|reply| Command::Status(peer, reply)).await
     }
 
-    /// Brings the attachments in line with the interfaces, from a thread of its own. `false`: the core has ended.
+    /// Reconciles the attachments with the interfaces, from a thread outside the runtime. Returns `false` if the core
+    /// has ended.
     #[must_use]
     pub fn reconcile(&self, notified: Instant) -> bool {
         let (reply, done) = oneshot::channel();
         self.0.blocking_send(Command::Reconcile(notified, reply)).is_ok() && done.blocking_recv().is_ok()
     }
 
-    /// All port policies.
+    /// Returns all port policies.
     ///
     /// # Errors
-    /// Not permitted.
+    /// The peer is not permitted.
     pub async fn ports(&self, peer: Peer) -> Result<PortList, Refusal> {
         self.ask(|reply| Command::Ports(peer, reply)).await
     }
@@ -125,135 +126,137 @@ impl CoreHandle {
     /// Changes one port policy, in its file and in force.
     ///
     /// # Errors
-    /// Not permitted, decided on an older list, effects to be confirmed, a file edited since, kernel broken. Nothing is
-    /// changed then.
+    /// The peer is not permitted, decided on an older list, or has not confirmed the effects; the file was edited
+    /// since, or the kernel is broken. In all these cases nothing is changed.
     pub async fn change_port(&self, peer: Peer, edit: PortEdit) -> Result<Changed, Refusal> {
         self.ask(|reply| Command::ChangePort(peer, edit, reply)).await
     }
 
-    /// Reads the configuration again; without a peer, for a signal.
+    /// Reads the configuration again. Without a peer, a signal asked for the reload.
     ///
     /// # Errors
-    /// Not permitted, files that can't be used or need a restart, effects to be confirmed, kernel broken. What was in
-    /// force stays so.
+    /// The peer is not permitted or has not confirmed the effects; the files can't be used or need a restart, or the
+    /// kernel is broken. In all these cases the former configuration stays in force.
     pub async fn reload(&self, peer: Option<Peer>, asked: Reload) -> Result<Changed, Refusal> {
         self.ask(|reply| Command::Reload(peer, asked, reply)).await
     }
 
-    /// Makes a request; on return its grants are in force, or it waits for approval.
+    /// Makes a request. On return, the request's grants are in force, or the request waits for approval.
     ///
     /// # Errors
-    /// Not permitted, violations of the port policies, a key of another request, no room, store or kernel broken.
-    /// Nothing is opened then.
+    /// The peer is not permitted, the request violates the port policies, the key belongs to another request, the
+    /// tables have no room, or the store or the kernel is broken. In all these cases nothing is opened.
     pub async fn submit(&self, peer: Peer, submission: Submission) -> Result<Submitted, Refusal> {
         self.ask(|reply| Command::Open(Opening::Submit(peer, submission, reply))).await
     }
 
-    /// Approves a request; on return its grants are in force.
+    /// Approves a request. On return, the request's grants are in force.
     ///
     /// # Errors
-    /// Not permitted, one's own request, not found, decided already, and what [`submit`](Self::submit) may answer.
+    /// The peer is not permitted or is the requestor, the request does not exist or is already decided, or one of the
+    /// conditions of [`submit`](Self::submit) holds.
     pub async fn approve(&self, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Open(Opening::Approve(peer, id, reply))).await
     }
 
-    /// Lets a grant last for so long from now, if it would end before; on return that is in force, or waits for approval.
+    /// Extends a grant to last for `duration` from now, if the grant would end before. On return, the new end is in
+    /// force, or the extension waits for approval.
     ///
     /// # Errors
-    /// Not permitted, not found, and what [`submit`](Self::submit) may answer.
+    /// The peer is not permitted, the grant does not exist, or one of the conditions of [`submit`](Self::submit) holds.
     pub async fn extend(&self, peer: Peer, id: GrantId, duration: Duration) -> Result<Extended, Refusal> {
         self.ask(|reply| Command::Open(Opening::Extend(peer, id, duration, reply))).await
     }
 
-    /// Refuses a request that waits for approval.
+    /// Denies a request that waits for approval.
     ///
     /// # Errors
-    /// Not permitted, not found, decided already, store broken.
+    /// The peer is not permitted, the request does not exist or is already decided, or the store is broken.
     pub async fn deny(&self, peer: Peer, id: RequestId, reason: String) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Deny(peer, id, reason, reply)).await
     }
 
-    /// Takes a request back that waits for approval.
+    /// Cancels a request that waits for approval.
     ///
     /// # Errors
-    /// Not permitted, not found, decided already, store broken.
+    /// The peer is not permitted, the request does not exist or is already decided, or the store is broken.
     pub async fn cancel(&self, peer: Peer, id: RequestId, reason: String) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Cancel(peer, id, reason, reply)).await
     }
 
-    /// Requests, newest first: all, or one's own.
+    /// Returns requests, newest first: all requests, or the peer's own.
     ///
     /// # Errors
-    /// Not permitted, store broken.
+    /// The peer is not permitted, or the store is broken.
     pub async fn requests(&self, peer: Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
         self.ask(|reply| Command::Requests(peer, filter, reply)).await
     }
 
-    /// One request.
+    /// Returns one request.
     ///
     /// # Errors
-    /// Not permitted, not found, store broken.
+    /// The peer is not permitted, the request does not exist, or the store is broken.
     pub async fn request(&self, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
         self.ask(|reply| Command::Request(peer, id, reply)).await
     }
 
-    /// The live grants, first to end first.
+    /// Returns the live grants, ordered by their end.
     ///
     /// # Errors
-    /// Not permitted.
+    /// The peer is not permitted.
     pub async fn grants(&self, peer: Peer, filter: GrantFilter) -> Result<Page<Grant, (BootTime, GrantId)>, Refusal> {
         self.ask(|reply| Command::Grants(peer, filter, reply)).await
     }
 
-    /// Ends grants; on return no packet passes by them.
+    /// Ends grants. On return, these grants admit no packet.
     ///
     /// # Errors
-    /// Not permitted, an unknown grant (then none was ended), kernel broken.
+    /// The peer is not permitted, a grant is unknown (then no grant is ended), or the kernel is broken.
     pub async fn revoke(&self, peer: Peer, selection: Selection, reason: String) -> Result<Revocation, Refusal> {
         self.ask(|reply| Command::Revoke(peer, selection, reason, reply)).await
     }
 
-    /// What would become of a packet now, and why.
+    /// Returns what would happen to a packet now, and why.
     ///
     /// # Errors
-    /// Not permitted, tables that can't be read.
+    /// The peer is not permitted, or the tables can't be read.
     pub async fn why(&self, peer: Peer, packet: Packet) -> Result<Why, Refusal> {
         self.ask(|reply| Command::Why(peer, packet, reply)).await
     }
 
-    /// What is reported of packets from now on.
+    /// Returns the packets that are reported from now on.
     ///
     /// # Errors
-    /// Not permitted, the agent is stopping.
+    /// The peer is not permitted, too many clients are watching already, or the agent is stopping.
     pub async fn watch(&self, peer: Peer) -> Result<broadcast::Receiver<News>, Refusal> {
         self.ask(|reply| Command::Watch(peer, reply)).await
     }
 
-    /// A reader of the audit log, which needs the core no more.
+    /// Returns a reader of the audit log, which works without the core.
     ///
     /// # Errors
-    /// Not permitted, store broken.
+    /// The peer is not permitted, or the store is broken.
     pub async fn audit(&self, peer: Peer) -> Result<AuditReader, Refusal> {
         self.ask(|reply| Command::Audit(peer, reply)).await
     }
 
-    /// Figures for monitoring; without a peer, where whoever reaches the agent may read them.
+    /// Returns the figures for monitoring. Without a peer, everybody who reaches the agent may read the figures.
     ///
     /// # Errors
-    /// Not permitted, tables that can't be read.
+    /// The peer is not permitted, or the tables can't be read.
     pub async fn metrics(&self, peer: Option<Peer>) -> Result<Metrics, Refusal> {
         self.ask(|reply| Command::Metrics(peer, reply)).await
     }
 
-    /// Lets through whoever has a role.
+    /// Checks that the peer has a role.
     ///
     /// # Errors
-    /// Not permitted.
+    /// The peer is not permitted.
     pub async fn permit(&self, peer: Peer) -> Result<(), Refusal> {
         self.ask(|reply| Command::Permit(peer, reply)).await
     }
 
-    /// Returns when the core has come to it.
+    /// Returns when the core has carried out all earlier commands.
     ///
     /// # Errors
     /// The agent is stopping.
@@ -261,19 +264,19 @@ impl CoreHandle {
         self.ask(Command::Ping).await
     }
 
-    /// Enforcement, who is connected to the ports, and which ways back there are.
+    /// Returns the state of enforcement, who is connected to the ports, and the fallbacks.
     ///
     /// # Errors
-    /// Not permitted.
+    /// The peer is not permitted.
     pub async fn enforcement(&self, peer: Peer) -> Result<Enforcement, Refusal> {
         self.ask(|reply| Command::Enforcement(peer, self.1.peers(), reply)).await
     }
 
-    /// Starts a trial of enforcement; on return the ports are shut for all who have no grant.
+    /// Starts a trial of enforcement. On return, the ports are closed for all sources without a grant.
     ///
     /// # Errors
-    /// Not permitted, enforced already, no way back, a source that may not be let in, files that can't be used, store
-    /// or kernel broken. Nothing is shut then.
+    /// The peer is not permitted, enforcement is already on, no fallback exists, the session's source may not be
+    /// admitted, the files can't be used, or the store or the kernel is broken. In all these cases nothing is closed.
     pub async fn enable(&self, peer: Peer, asked: EnableAsked) -> Result<EnforcementChange, Refusal> {
         self.ask(|reply| Command::Enable(peer, asked, self.1.peers(), reply)).await
     }
@@ -281,20 +284,22 @@ impl CoreHandle {
     /// Makes the trial permanent, in the files and in force.
     ///
     /// # Errors
-    /// Not permitted, no trial, a file edited since, kernel broken. The trial goes on then.
+    /// The peer is not permitted, no trial runs, a file was edited since, or the kernel is broken. In the last two
+    /// cases the trial continues.
     pub async fn confirm(&self, peer: Peer) -> Result<EnforcementChange, Refusal> {
         self.ask(|reply| Command::Confirm(peer, self.1.peers(), reply)).await
     }
 
-    /// Ends the trial, or turns enforcement off if none runs.
+    /// Ends the trial, or turns enforcement off if no trial runs.
     ///
     /// # Errors
-    /// Not permitted, off already, files that can't be changed, store or kernel broken. All is as before then.
+    /// The peer is not permitted, enforcement is already off, the files can't be changed, or the store or the kernel is
+    /// broken. In all these cases everything is as before.
     pub async fn disable(&self, peer: Peer) -> Result<EnforcementChange, Refusal> {
         self.ask(|reply| Command::Disable(peer, self.1.peers(), reply)).await
     }
 
-    /// Those who are connected to the socket.
+    /// The list of peers that are connected to the socket.
     #[must_use]
     pub const fn presence(&self) -> &Presence {
         &self.1
@@ -302,7 +307,7 @@ impl CoreHandle {
 
     /// Ends the core's loop.
     pub async fn stop(&self) {
-        // A core that is gone already has stopped.
+        // If the channel is closed, the core has already stopped.
         drop(self.0.send(Command::Stop).await);
     }
 }

@@ -1,7 +1,7 @@
-//! The single owner of all state: command, policy, store, datapath, reply.
+//! The single owner of all state. A command passes policy, store and datapath before its reply.
 //!
-//! Opening is durable before it is effective, and effective before it is answered; a failure undoes the earlier steps.
-//! Closing goes the other way: kernel, store, answer, and is never undone.
+//! An opening is written to the store before it is in force, and is in force before it is answered. If a step fails,
+//! the earlier steps are undone. A closing takes the order kernel, store, answer, and is never undone.
 
 mod access;
 pub mod answer;
@@ -73,77 +73,78 @@ pub use self::{
 };
 pub use jit_policy::{CHANGE_TRIAL, LONGEST_TRIAL, SHORTEST_TRIAL};
 
-/// How many commands are carried out together at most: as many requests share one wait for the disk.
+/// The largest number of commands in a batch. All openings of a batch share one wait for the disk.
 const BATCH: usize = 256;
-/// How often the clocks are written down, so that a reboot doesn't lengthen grants.
+/// How often the clocks are written to the store, so that a reboot doesn't lengthen grants.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
-/// How often the datapath is tended.
+/// How often the datapath's periodic work is done.
 const TENDING_INTERVAL: Duration = Duration::from_secs(1);
-/// How often what is kept for a limited time is looked through.
+/// How often expired keys and old records are removed from the store.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
-/// How often it is looked whether the interfaces are still covered, though netlink said nothing.
+/// How often the core checks that the interfaces are still covered, even if netlink notified no change.
 const COVERAGE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long to wait before what store or kernel refused is tried again.
+/// How long to wait before a write that the store or the kernel refused is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Which boot of which machine this is.
+/// The boot and the machine on which the agent runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// /etc/machine-id.
+    /// The content of `/etc/machine-id`.
     pub machine_id: String,
-    /// /proc/sys/kernel/random/boot_id.
+    /// The content of `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
 }
 
-/// What the core is made of.
+/// The parts from which a core is made.
 pub struct Parts {
     /// The configuration in force.
     pub config: Config,
-    /// Its roles.
+    /// The roles of the configuration.
     pub access: Access,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
-    /// This boot.
+    /// The boot in which the core runs.
     pub boot: Boot,
-    /// What enforces.
+    /// The datapath that enforces.
     pub datapath: Box<dyn Datapath>,
-    /// Where packets are reported.
+    /// The hub to which packets are reported.
     pub events: EventHub,
-    /// The store, or why there is none: then nothing is opened, but grants in the kernel end as they should.
+    /// The store, or why the store can't be used. Without a store nothing is opened, but grants in the kernel end as
+    /// they should.
     pub store: Result<Store, String>,
-    /// What else is broken.
+    /// What else is broken at the start.
     pub faults: Vec<String>,
-    /// Where the configuration is from.
+    /// The source of the configuration.
     pub origin: Origin,
-    /// Finds who is connected.
+    /// The function that finds who is connected.
     pub connected_to: ConnectedTo,
-    /// Finds what to warn of.
+    /// The function that finds settings to warn about.
     pub warnings: Warn,
 }
 
-/// What people want to know of a live grant beyond what the book needs.
+/// The facts about a live grant that people read and the book doesn't need.
 #[derive(Clone, Debug)]
 struct Particulars {
     request: RequestId,
     requestor: String,
-    /// Of who sent the request.
+    /// The user id of the sender of the request.
     uid: u32,
     start: Timestamp,
     end: Timestamp,
-    /// When it was made, in this boot.
+    /// When the grant was made, in this boot's time.
     opened: BootTime,
-    /// Whether its first connection is noted.
+    /// Whether the grant's first connection is in the audit log.
     connected: bool,
 }
 
-/// A grant that was taken out of book and kernel.
+/// A grant that was removed from the book and from the kernel.
 struct Ended {
     grant: LiveGrant,
     particulars: Particulars,
     connections: Option<Connections>,
 }
 
-/// The state, and everything that may be done to it.
+/// The state of the agent. Its methods are the only way to change the state.
 pub struct Core {
     config: Config,
     access: Access,
@@ -158,11 +159,11 @@ pub struct Core {
     waiting: WaitingRequests,
     denials: Denials,
     break_glass_use: BreakGlassUse,
-    /// When the host booted by the wall clock, for telling when things happened.
+    /// When the host booted, by the wall clock. Times in this boot are converted to the wall clock from this moment.
     booted: Cell<Timestamp>,
-    /// Entries that the kernel has shut, but refused to change as the book would have it, with its words.
+    /// Entries that are closed because the kernel refused to change them as the book requires, with the kernel's error.
     refused: BTreeMap<EntryKey, String>,
-    /// Closings that are in force but could not be written yet, and why the last one could not.
+    /// Closings that are in force but could not be written yet, and why the last attempt failed.
     backlog: VecDeque<Closing>,
     backlog_problem: Option<String>,
     next_retry: BootTime,
@@ -170,7 +171,7 @@ pub struct Core {
     checkpoint_fault: Option<String>,
     next_cleaning: BootTime,
     next_coverage: BootTime,
-    /// The head of the audit log that the journal has.
+    /// The number of the last head of the audit log that was sent to the journal.
     announced_head: i64,
     next_tending: BootTime,
     tending_fault: Option<String>,
@@ -184,7 +185,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core that knows no grants yet; call [`recover`](Self::recover) next.
+    /// Makes a core that knows no grants yet. Call [`recover`](Self::recover) next.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin, connected_to, warnings } =
@@ -224,16 +225,16 @@ impl Core {
         }
     }
 
-    /// Carries out commands until told to stop, and ends grants on time meanwhile. Runs on a thread of its own, since
-    /// store and kernel are waited for.
+    /// Carries out commands until the command to stop, and meanwhile ends grants on time. The loop runs on a thread of
+    /// its own, because the core waits for store and kernel.
     ///
     /// # Errors
-    /// No timer can be had.
+    /// The timer can't be created.
     pub fn run(mut self, mut commands: mpsc::Receiver<Command>) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         loop {
             let wait = self.until_next_sweep();
-            // Only the wait is asynchronous; commands run outside the runtime.
+            // Only the wait is asynchronous. Commands run outside the runtime.
             let mut batch = Vec::new();
             let received =
                 runtime.block_on(async { tokio::time::timeout(wait, commands.recv_many(&mut batch, BATCH)).await });
@@ -248,7 +249,7 @@ impl Core {
         Ok(())
     }
 
-    /// Carries out commands that came in together, and answers them: closings first, openings together.
+    /// Carries out and answers commands that came in together: closings first, and openings as one batch.
     fn handle_all(&mut self, mut batch: Vec<Command>) {
         batch.sort_by_key(|command| !command.closes());
         let mut openings = Vec::new();
@@ -263,7 +264,7 @@ impl Core {
 
     /// Carries out one command and answers it.
     pub fn handle(&mut self, command: Command) {
-        // Whoever asked may have gone away meanwhile; the command is carried out all the same.
+        // The client may have gone away meanwhile. The command is carried out nevertheless.
         match command {
             Command::Status(peer, reply) => drop(reply.send(self.status(&peer))),
             Command::Ports(peer, reply) => drop(reply.send(self.port_list(&peer))),
@@ -275,7 +276,7 @@ impl Core {
             }
             Command::Reconcile(notified, reply) => {
                 self.keep_covered(Some(notified));
-                // Whoever told of it may have ended.
+                // The thread that notified the change may have ended.
                 let _ = reply.send(());
             }
             Command::Reload(peer, asked, reply) => drop(reply.send(self.reload(peer.as_ref(), &asked))),
@@ -332,10 +333,10 @@ impl Core {
         }
     }
 
-    /// Takes a grant out of book and kernel.
+    /// Removes a grant from the book and from the kernel.
     fn take_out(&mut self, id: GrantId) -> Option<Ended> {
         let opened = self.particulars.get(&id)?.opened;
-        // The kernel forgets them with the entry.
+        // The connections are read first, because the kernel forgets them with the entry.
         let connections = self.connections(self.book.get(id)?, opened);
         let (grant, changes) = self.book.remove(id)?;
         self.enforce(&changes);

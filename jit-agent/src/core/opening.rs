@@ -1,7 +1,7 @@
-//! What opens: requests, approvals and extensions, from the check to packets that pass.
+//! Openings: requests, approvals and extensions, from the check until packets pass.
 //!
-//! They are carried out in batches. All of a batch is recorded in one transaction, so that many requests wait for the
-//! disk once; then the kernel is told, and only then is anybody answered.
+//! Openings are carried out in batches. One transaction records a whole batch, so that many requests wait for the disk
+//! once. Then the kernel is changed, and only then is any client answered.
 
 use std::{collections::HashSet, mem, time::Duration};
 
@@ -24,14 +24,14 @@ use crate::{
     store::{Batch, Deadline, NewGrantRow, StoreError},
 };
 
-/// A command that opens, with the place for its answer.
+/// A command that opens, with the channel for its answer.
 #[derive(Debug)]
 pub enum Opening {
     /// A new request.
     Submit(Peer, Submission, Reply<Submitted>),
-    /// A request that waits is approved.
+    /// The approval of a request that waits.
     Approve(Peer, RequestId, Reply<Request>),
-    /// A grant is to last for so long from now.
+    /// The extension of a grant, by how long the grant is to last from now.
     Extend(Peer, GrantId, Duration, Reply<Extended>),
 }
 
@@ -50,22 +50,22 @@ impl Opening {
     }
 }
 
-/// What a plan came to.
+/// The result of a plan.
 enum Done {
-    /// Nothing changed: there was such a request.
+    /// Nothing changed, because this request was made before.
     Replayed(RequestId),
-    /// Nothing changed: the grant lasts longer anyway.
+    /// Nothing changed, because the grant lasts longer anyway.
     Unchanged(GrantId),
-    /// A request that waits.
+    /// The request waits for approval.
     Waits(Request),
-    /// The grants of a request.
+    /// The grants of a request are open.
     Opened { request: Request, ids: Vec<GrantId> },
-    /// A grant ends later, by itself or since that request was approved.
+    /// A grant ends later, either directly or because `request` was approved.
     Extended { request: Option<Request>, grant: GrantId, before: Deadline },
 }
 
 impl Core {
-    /// Carries out a batch of openings and answers them.
+    /// Carries out a batch of openings and answers the clients.
     pub(super) fn open_all(&mut self, openings: Vec<Opening>) {
         if openings.is_empty() {
             return;
@@ -82,10 +82,10 @@ impl Core {
         }
     }
 
-    /// Checks and records a batch. What is recorded is durable.
+    /// Checks and records a batch. Everything that is recorded is durable.
     fn record_all(&mut self, openings: &[Opening]) -> Vec<Result<Plan, Refusal>> {
         let permitted = |core: &Self, opening: &Opening| core.access.check(opening.peer(), opening.right());
-        // Plans are made on the core while the store is written to.
+        // The store is taken out of the core, because plans read the core while the store is written.
         let mut store = match mem::replace(&mut self.store, Err(String::new())) {
             Ok(store) => store,
             Err(problem) => {
@@ -115,7 +115,7 @@ impl Core {
         })
     }
 
-    /// Notes in the audit log that an opening was refused; says whether it did.
+    /// Records a refused opening in the audit log. Returns whether the event is written.
     fn note_refusal(&mut self, batch: &mut Batch<'_>, opening: &Opening, refusal: Option<&Refusal>) -> bool {
         let Some(refusal) = refusal else { return false };
         let attempt = match opening {
@@ -134,7 +134,7 @@ impl Core {
         self.count_lost_event(event.name(), &noted)
     }
 
-    /// Tells the kernel what was recorded. Where that fails, it is taken back.
+    /// Makes the recorded changes in the kernel. If that fails, the opening is undone.
     fn carry_out(&mut self, plan: Plan, is_admin: bool) -> Result<Done, Refusal> {
         match plan {
             Plan::Replay(id) => Ok(Done::Replayed(id)),
@@ -202,7 +202,7 @@ impl Core {
         Ok(())
     }
 
-    /// Marks what the kernel has as live. Where that fails, everything is taken back.
+    /// Marks the grants that are in the kernel as live. If that fails, all openings of the batch are undone.
     fn confirm(&mut self, done: &mut [Result<Done, Refusal>]) {
         let (mut requests, mut grants) = (Vec::new(), Vec::new());
         for done in done.iter().flatten() {
@@ -231,7 +231,7 @@ impl Core {
         }
     }
 
-    /// Takes back what a request opened before it failed.
+    /// Undoes the grants that a request opened before the request failed.
     fn take_back(&mut self, request: RequestId, ids: &[GrantId], why: &Refusal) {
         for id in ids {
             self.take_out(*id);
@@ -240,7 +240,7 @@ impl Core {
         self.record(Closing::Failed { request, wall: self.clock.wall(), reason: why.to_string() });
     }
 
-    /// Gives a grant its former end again.
+    /// Restores the former end of a grant.
     fn shorten_back(&mut self, request: Option<RequestId>, id: GrantId, before: Deadline, why: &Refusal) {
         let changes = self.book.set_end(id, before.boot).unwrap_or_default();
         if let Some(particulars) = self.particulars.get_mut(&id) {
@@ -254,7 +254,7 @@ impl Core {
         }
     }
 
-    /// Whoever asked may have gone away meanwhile; what was done stays done.
+    /// Answers one opening. The client may have gone away meanwhile, and the opening stays in force nevertheless.
     fn answer(&mut self, opening: Opening, done: Result<Done, Refusal>) {
         match opening {
             Opening::Submit(_, _, reply) => {
@@ -275,7 +275,8 @@ impl Core {
         }
     }
 
-    /// Not read back from the store but for what was there before: nothing may fail any more once grants are live.
+    /// Returns the request of a finished opening. Only an earlier request is read from the store, because nothing may
+    /// fail any more once grants are live.
     fn request_of(&mut self, done: Done) -> Result<Request, Refusal> {
         match done {
             Done::Replayed(id) => self.stored_request(id).map(|row| self.request_view(row)),
@@ -299,14 +300,14 @@ impl Core {
     }
 }
 
-/// What the requests of a batch that is under way have taken already.
+/// What the earlier openings of the current batch have already taken.
 #[derive(Debug)]
 pub(super) struct Planned {
-    /// Whether there is space for closings.
+    /// Whether the store has space for later closings.
     pub(super) reserve: Result<(), Refusal>,
-    /// Grants, live or waited for, by user and port.
+    /// The numbers of grants that this batch opens or that its requests wait for, by user and port.
     pub(super) held: Held,
-    /// Grants that are extended.
+    /// The grants that this batch extends.
     pub(super) extended: HashSet<GrantId>,
 }
 

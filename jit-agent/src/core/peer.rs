@@ -1,29 +1,29 @@
-//! Those at the other end of the socket.
+//! The local users at the other end of the socket.
 
 use jit_policy::{Actor, Person};
 
-/// A local user, by the kernel's word on the socket's peer.
+/// A local user, as the kernel identifies the peer of the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// User id.
     pub uid: u32,
     /// Primary and supplementary group ids.
     pub groups: Vec<u32>,
-    /// Name of the user, or the number where it has none.
+    /// Name of the user. A user without a name has the user id here.
     pub name: String,
-    /// Who logged in, whoever they have become since (`sudo`): user id and name. `None`: nobody did, as for services,
-    /// or the kernel does not tell.
+    /// User id and name of the person who logged in, even if that person has become another user since (`sudo`).
+    /// `None`: nobody logged in, as for services, or the kernel does not tell.
     pub login: Option<(u32, String)>,
 }
 
 impl Peer {
-    /// Who it is, apart from the groups.
+    /// Returns the peer's identity without the groups.
     #[must_use]
     pub fn person(&self) -> Person {
         Person { uid: self.uid, name: self.name.clone(), login: self.login.clone() }
     }
 
-    /// The peer as who did something.
+    /// Returns the peer as an actor for the audit log.
     #[must_use]
     pub fn actor(&self) -> Actor {
         Actor::Person(self.person())

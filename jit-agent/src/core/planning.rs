@@ -1,4 +1,4 @@
-//! The checks of what opens, and its record: a plan that the kernel is then told.
+//! The checks and the record of openings. The result is a plan, which is then carried out in the kernel.
 
 use std::time::Duration;
 
@@ -19,23 +19,23 @@ use crate::store::{
     RequestState,
 };
 
-/// What is to be done about a command that was allowed and recorded.
+/// The work that remains for a command that was allowed and recorded.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// Nothing: this request was made before, under the same key.
+    /// Nothing remains, because this request was made before under the same key.
     Replay(RequestId),
-    /// Nothing: the grant lasts longer anyway.
+    /// Nothing remains, because the grant lasts longer anyway.
     Unchanged(GrantId),
-    /// Nothing yet: the request waits for approval.
+    /// Nothing remains yet, because the request waits for approval.
     Wait(Request, Waiting),
     /// These grants are to be opened.
     Open { request: Request, particulars: Particulars, ids: Vec<GrantId>, rows: Vec<NewGrantRow> },
-    /// This grant is to end later, by itself or since that request is approved.
+    /// This grant is to end later, either directly or because `request` is approved.
     Extend { request: Option<Request>, grant: GrantId, end: Deadline, before: Deadline },
 }
 
 impl Core {
-    /// Checks what is asked for and records it.
+    /// Checks an opening and records it.
     pub(super) fn plan(
         &self,
         batch: &mut Batch<'_>,
@@ -102,7 +102,7 @@ impl Core {
         let found = batch.request(id).map_err(|error| not_recorded(&error))?;
         let row = found.ok_or(Refusal::NotFound { what: "request", id: id.0 })?;
         let pending = self.still_waits(&row)?;
-        // Root and admins stand outside the two-person rule; the audit log shows who they are.
+        // The two-person rule does not apply to root and admins. The audit log shows who they are.
         if !self.access.has(peer, Right::Administer) && row.requestor.is(&peer.person()) {
             return Err(Refusal::OwnRequest { id: id.0 });
         }
@@ -190,7 +190,7 @@ impl Core {
         Ok(Plan::Extend { request: None, grant: id, end: deadline(&row), before })
     }
 
-    /// The subset check, quotas included. `but` is the request that is being approved.
+    /// Makes the subset check, with quotas. `but` is the request that is being approved.
     fn check_ports(
         &self,
         request: &NewRequest,
@@ -207,12 +207,12 @@ impl Core {
         self.config.ports.check(request, clocks.wall, held).map_err(Refusal::Violations)
     }
 
-    /// The subset check for a grant that is there and counted already.
+    /// Makes the subset check for a grant that exists and is already counted.
     fn check_extension(&self, request: &NewRequest, clocks: &Checkpoint) -> Result<Vec<ApprovedPort>, Refusal> {
         self.config.ports.check(request, clocks.wall, |_| 0).map_err(Refusal::Violations)
     }
 
-    /// The end of a grant so far, and what it is to be.
+    /// Returns the present end of a grant, and the row with the new end.
     fn extension(
         &self,
         id: GrantId,
@@ -228,19 +228,19 @@ impl Core {
         }
         let before = Deadline { boot: grant.end, wall: particulars.end };
         let mut row = rows(approved, clocks).into_iter().next().ok_or_else(ended)?;
-        // It may have been extended beyond this since the request was made.
+        // The grant may have been extended beyond the new end since the request was made.
         row.end_boot = row.end_boot.max(grant.end);
         row.end_wall = row.end_wall.max(particulars.end);
         Ok((before, row))
     }
 
-    /// Until when a request waits, if a port requires approval: the shortest time of those that do.
+    /// Returns how long a request waits, if a port requires approval: the shortest time of the ports that do.
     fn approval_timeout(&self, approved: &[ApprovedPort]) -> Option<Duration> {
         let policies = approved.iter().filter_map(|port| self.config.ports.for_port(port.port));
         policies.filter(|policy| policy.approval == Approval::Required).map(|policy| policy.approval_timeout).min()
     }
 
-    /// What a request waits for; an error if it does not any more.
+    /// Returns what a request waits for. An error says that the request no longer waits.
     pub(super) fn still_waits<'row>(&self, row: &'row RequestRow) -> Result<&'row PendingRow, Refusal> {
         let over = || {
             let by = row.decided_by.as_ref().map(|(_, name)| format!(" by {name}")).unwrap_or_default();
@@ -293,7 +293,7 @@ impl Planned {
     }
 }
 
-/// Records a request that waits.
+/// Records a request that waits for approval.
 fn wait(
     batch: &mut Batch<'_>,
     new: impl FnOnce(NewOutcome) -> NewRequestRow,
@@ -310,7 +310,7 @@ fn wait(
     Ok(Plan::Wait(view(id, &new), waiting))
 }
 
-/// A request that is recorded now, before its grants are open.
+/// Returns the view of a request that was just recorded, before the request's grants are open.
 fn view(id: RequestId, new: &NewRequestRow) -> Request {
     let NewRequestRow { requestor, asked, start, clocks: _, key: _, outcome } = new;
     let (status, pending) = match outcome {
@@ -334,7 +334,7 @@ fn view(id: RequestId, new: &NewRequestRow) -> Request {
     }
 }
 
-/// A request that is approved now, before its grants are open.
+/// Returns the view of a request that was just approved, before the request's grants are open.
 fn approved_view(row: RequestRow, by: &Peer) -> Request {
     let RequestRow { id, requestor, identity, justification, start, .. } = row;
     Request {

@@ -1,4 +1,4 @@
-//! Port policies as people change them, and the files read again.
+//! Changes of port policies, and reloads of the files.
 
 use jit_api::wire::Effects;
 use jit_policy::{
@@ -29,7 +29,7 @@ impl Core {
         files::version(&self.config.ports, self.origin.files.as_ref())
     }
 
-    /// Changes one port policy: in its file first, then in force. If that fails, the file is as it was.
+    /// Changes one port policy: first in its file, then in force. If the second step fails, the file is restored.
     pub(super) fn change_port(&mut self, peer: &Peer, asked: &PortEdit) -> Result<Changed, Refusal> {
         self.access.check(peer, Right::Administer)?;
         self.check_no_trial()?;
@@ -92,7 +92,7 @@ impl Core {
         }
     }
 
-    /// Reads the files again. Without a peer it was a signal that asked.
+    /// Reads the files again. Without a peer, a signal asked for the reload.
     pub(super) fn reload(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
         if let Some(peer) = peer {
             self.access.check(peer, Right::Administer)?;
@@ -100,7 +100,7 @@ impl Core {
         let done = self.load_again(peer, asked);
         if let Err(refusal) = &done {
             let is_broken = matches!(refusal, Refusal::Unavailable(_) | Refusal::Change(ChangeRefusal::Invalid(_)));
-            // Whoever sent a signal gets no answer.
+            // The sender of a signal gets no answer, so the status shows the fault.
             if is_broken || peer.is_none() {
                 self.origin.fault = Some(format!("the configuration files are not in force: {refusal}"));
             }
@@ -111,7 +111,7 @@ impl Core {
     fn load_again(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
         self.check_no_trial()?;
         let loaded = files::load(&self.origin.path).map_err(|error| ChangeRefusal::Invalid(error.to_string()))?;
-        // A signal comes from anybody, and says nothing of who would be cut off.
+        // A signal does not say who sent it or whose session would be cut off.
         if peer.is_none()
             && let Some(problem) = self.not_confirmed(&loaded)
         {
@@ -147,7 +147,7 @@ impl Core {
         Ok(self.changed(None, &changed, effects, durable))
     }
 
-    /// Checks a change against the policies there are. Returns its port.
+    /// Checks a change against the present policies. Returns the change's port.
     fn check_edit(&self, change: &Edit) -> Result<PortId, Refusal> {
         match change {
             Edit::Remove(id) if self.config.ports.iter().any(|policy| policy.id == *id) => Ok(*id),
@@ -169,12 +169,13 @@ impl Core {
         PortPolicies::new(others.chain(new).collect()).map_err(|error| Refusal::Unavailable(error.to_string()))
     }
 
-    /// What opens must be in the audit log.
+    /// Requires a working store if the change opens something, because every opening must be in the audit log.
     fn check_store(&mut self, effects: &Effects) -> Result<(), Refusal> {
         if effects.opened.is_empty() { Ok(()) } else { self.store().map(drop) }
     }
 
-    /// Puts what was loaded in force, as `by` wants it, and keeps it for a start with broken files.
+    /// Puts the loaded configuration in force on behalf of `by`, and keeps it as the fallback for a start with broken
+    /// files.
     pub(super) fn take_over_files(&mut self, loaded: Loaded, by: &Actor) -> Result<(Effects, bool), Refusal> {
         let Loaded { config, origin, text } = loaded;
         let done = self
@@ -188,7 +189,8 @@ impl Core {
         Ok(done)
     }
 
-    /// Writes into the audit log what differs from `before`, port by port. Returns the ports, and whether all is written.
+    /// Records the differences from `before` in the audit log, port by port. Returns the ports, and whether everything
+    /// is written.
     fn note_changes(&mut self, peer: Option<&Peer>, before: &Config) -> (Vec<PortId>, bool) {
         let exactly = |ports: &PortPolicies, id: PortId| ports.iter().find(|policy| policy.id == id).cloned();
         let mut ids: Vec<PortId> =
@@ -243,7 +245,7 @@ pub(super) fn not_changed(error: &ChangeError) -> Refusal {
     }
 }
 
-/// The keys whose new values a running agent can't take over.
+/// Returns the changed keys whose new values need a restart of the agent.
 fn changed_fixed_keys(now: &Config, new: &Config) -> Vec<&'static str> {
     let keys = [
         ("socket", now.places.socket != new.places.socket),
@@ -254,12 +256,12 @@ fn changed_fixed_keys(now: &Config, new: &Config) -> Vec<&'static str> {
     keys.into_iter().filter_map(|(key, is_changed)| is_changed.then_some(key)).collect()
 }
 
-/// Who asked for a change. Without a peer it was a signal that asked.
+/// Returns who asked for a change. Without a peer, a signal asked.
 pub(super) fn who(peer: Option<&Peer>) -> Actor {
     peer.map_or(Actor::Signal("SIGHUP"), Peer::actor)
 }
 
-/// What a configuration says beside its port policies and what a running agent can't take over.
+/// Returns the settings that a running agent can adopt, without the port policies.
 fn other_keys(config: &Config) -> SettingsInForce {
     let Config {
         mode,

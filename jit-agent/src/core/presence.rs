@@ -1,4 +1,4 @@
-//! Who is connected to the socket now.
+//! The peers that are connected to the socket now.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 
 use super::peer::Peer;
 
-/// A list of peers that both ends of the way into the core share.
+/// The list of connected peers, which the server and the [`CoreHandle`](super::CoreHandle) share.
 #[derive(Clone, Debug, Default)]
 pub struct Presence(Arc<Mutex<List>>);
 
@@ -17,7 +17,7 @@ struct List {
     next: u64,
 }
 
-/// Keeps a peer in the list for as long as it lives.
+/// Keeps a peer in the list until this value is dropped.
 #[derive(Debug)]
 pub struct Present {
     list: Presence,
@@ -29,7 +29,7 @@ impl Presence {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a peer, once for each of its connections.
+    /// Adds a peer, once for each connection of the peer.
     #[must_use]
     pub fn enter(&self, peer: Peer) -> Present {
         let mut list = self.list();
@@ -39,7 +39,7 @@ impl Presence {
         Present { list: self.clone(), place }
     }
 
-    /// All of them.
+    /// All peers in the list.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         self.list().peers.values().cloned().collect()

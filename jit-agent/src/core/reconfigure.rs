@@ -1,4 +1,4 @@
-//! A new configuration in place of the present one: what that does, and doing it without a gap.
+//! Replacing the present configuration by a new one: the effects of the change, and carrying it out without a gap.
 
 use std::collections::BTreeMap;
 
@@ -14,22 +14,22 @@ use crate::{
     store::{self, Deadline, EndedGrant},
 };
 
-/// The mode's name among what a change opens.
+/// The name of the mode in the list of what a change opens.
 const OBSERVE: &str = "mode=observe";
 /// Why grants are shortened.
 pub(super) const LESS_TIME: &str = "the configuration allows less time";
 
-/// Something that a change leaves unprotected.
+/// A port, a mode or an interface that a change leaves unprotected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Opened {
-    /// As people name it.
+    /// The name that people use for what is opened.
     pub(super) name: String,
-    /// `None`: all ports, at least of one interface.
+    /// The port number and the transports. `None`: all ports, at least of one interface.
     port: Option<(u16, Vec<Transport>)>,
 }
 
 impl Opened {
-    /// Whether a name like `22`, `22/tcp`, `3389/any`, `mode=observe` or `interface=eth0` stands for it or for more.
+    /// Whether a name like `22`, `22/tcp`, `3389/any`, `mode=observe` or `interface=eth0` covers what is opened.
     pub(super) fn is_named_by(&self, name: &str) -> bool {
         let Some((number, transports)) = &self.port else { return name == self.name };
         let (given, protocol) = name.split_once('/').map_or((name, None), |(given, protocol)| (given, Some(protocol)));
@@ -41,14 +41,14 @@ impl Opened {
     }
 }
 
-/// What becomes of live grants under other policies.
+/// The effects of other policies on live grants.
 #[derive(Default)]
 struct Fates {
     ended: Vec<(GrantId, String)>,
     shortened: Vec<(GrantId, BootTime)>,
 }
 
-/// What a new configuration leaves unprotected that is protected now, on all interfaces.
+/// Returns what is protected now and would be unprotected on all interfaces under a new configuration.
 fn opened(now: &Config, new: &Config) -> Vec<Opened> {
     let mut opened = Vec::new();
     if (now.mode, new.mode) == (Mode::Enforce, Mode::Observe) {
@@ -72,7 +72,7 @@ fn opened(now: &Config, new: &Config) -> Vec<Opened> {
     opened
 }
 
-/// What the policies leave of a grant: its latest end, or why there is none.
+/// Returns the latest end that the policies allow for a grant, or why they don't allow the grant.
 pub(super) fn latest_end(
     ports: &PortPolicies,
     port: PortId,
@@ -86,7 +86,7 @@ pub(super) fn latest_end(
     Ok(now.after(policy.max_duration))
 }
 
-/// All that either of two protections refuses.
+/// Returns a protection that refuses everything that at least one of the two protections refuses.
 pub(super) fn strictest(one: &Protection, other: &Protection) -> Protection {
     let mut ports = one.ports.clone();
     ports.extend(other.ports.iter().filter(|port| !one.ports.contains(port)));
@@ -98,14 +98,14 @@ pub(super) fn strictest(one: &Protection, other: &Protection) -> Protection {
         drop_fragments: one.drop_fragments || other.drop_fragments,
         scope: if all { Scope::All } else { Scope::Local },
         break_glass: one.break_glass.iter().filter(|source| other.break_glass.contains(source)).copied().collect(),
-        // What is tried must end by itself, whatever becomes of the agent meanwhile. None of the two opens anything
-        // before that.
+        // A trial must end by itself, whatever happens to the agent meanwhile. Neither of the two protections opens
+        // anything before the later end.
         trial_until: one.trial_until.max(other.trial_until),
     }
 }
 
 impl Core {
-    /// What a new configuration leaves unprotected that is protected now.
+    /// Returns what is protected now and would be unprotected under a new configuration.
     pub(super) fn opened(&self, new: &Config) -> Vec<Opened> {
         let mut opened = opened(&self.config, new);
         let interfaces = self.datapath.left_out(&new.interfaces).into_iter();
@@ -113,7 +113,7 @@ impl Core {
         opened
     }
 
-    /// What a configuration would do to packets and live grants.
+    /// Returns the effects of a configuration on packets and live grants.
     pub(super) fn effects(&self, new: &Config) -> Effects {
         let Fates { ended, shortened } = self.fates(&new.ports);
         let view = |id: &GrantId| Some(self.live_view(self.book.get(*id)?, self.particulars.get(id)?));
@@ -124,14 +124,14 @@ impl Core {
         }
     }
 
-    /// The grant with another end.
+    /// Returns the grant's view with another end.
     fn until(&self, grant: Grant, end: BootTime) -> Grant {
         let remaining = end.since(self.clock.boot());
         let end_time_utc = self.clock.wall().saturating_add(remaining).unwrap_or(grant.end_time_utc);
         Grant { end_time_utc, remaining_seconds: whole_seconds(remaining), ..grant }
     }
 
-    /// The live grants that policies end.
+    /// Returns the live grants that would end under these policies.
     pub(super) fn ended_by(&self, ports: &PortPolicies) -> Vec<GrantId> {
         self.fates(ports).ended.into_iter().map(|(id, _)| id).collect()
     }
@@ -149,17 +149,17 @@ impl Core {
         fates
     }
 
-    /// Puts a configuration in force that `by` wants: locks what is new first, then ends and shortens grants, and opens
-    /// last. Returns what it did, and whether all of that is written.
+    /// Puts a configuration in force on behalf of `by`: first protects what is new, then ends and shortens grants, and
+    /// opens last. Returns the effects, and whether all of them are written.
     ///
     /// # Errors
-    /// The kernel refuses it. The present configuration stays in force then; grants that were ended stay so, and the
-    /// text says how many.
+    /// The kernel refuses the configuration. Then the present configuration stays in force. Grants that were already
+    /// ended stay ended, and the text says how many.
     pub(super) fn reconfigure(&mut self, new: Config, by: &Actor) -> Result<(Effects, bool), String> {
         self.reconfigure_from(&self.protection(), new, by)
     }
 
-    /// The same, where the kernel enforces `now`.
+    /// Like [`reconfigure`](Self::reconfigure), but for a kernel that enforces `now`.
     pub(super) fn reconfigure_from(
         &mut self,
         now: &Protection,
@@ -198,7 +198,7 @@ impl Core {
 
     pub(super) fn go_back(&mut self, now: &Protection, error: &DatapathError) -> String {
         if let Err(again) = self.datapath.configure(now) {
-            // What is in force then is the stricter of both, for what could be written.
+            // The kernel then enforces the stricter of both protections, as far as that could be written.
             tracing::error!(error = %again, "the configuration before could not be put in force again either");
         }
         self.cover(&self.config.interfaces.clone());

@@ -1,4 +1,4 @@
-//! Start: the store's grants into the book, and the kernel's entries brought in line with them.
+//! Recovery at the start: reads the store's grants into the book, and reconciles the kernel's entries with the book.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,12 +20,12 @@ use crate::store::{Checkpoint, Deadline, EndedGrant, GrantRow, GrantState, Short
 /// Why the grants of an unanswered request end.
 const UNANSWERED: &str = "the agent stopped before it answered the request";
 
-/// Why a grant has its former end again.
+/// Why a grant's former end is restored.
 const UNANSWERED_EXTENSION: &str = "the agent stopped before it answered the extension";
 
-/// What is to become of a grant in the store.
+/// The decision about a grant in the store.
 enum Fate {
-    /// Until then. If that is earlier than the store has it, with the reason.
+    /// The grant lives until `end`. If the store has a later end, `shortened` is the reason.
     Live {
         end: BootTime,
         shortened: Option<&'static str>,
@@ -34,34 +34,35 @@ enum Fate {
     Ends(GrantState, String),
 }
 
-/// What is to become of all of them.
+/// The decisions about all grants in the store.
 #[derive(Default)]
 struct Plan {
     live: Vec<(GrantRow, BootTime)>,
-    /// Those that end earlier than the store has it, by the reason.
+    /// The grants that end earlier than in the store, by reason.
     shortened: BTreeMap<&'static str, Vec<ShortenedGrant>>,
     unanswered: BTreeSet<RequestId>,
     endings: HashMap<(GrantState, String), Vec<EndedGrant>>,
 }
 
 impl Core {
-    /// Takes up the grants of a predecessor. `adopted`: the kernel's tables are those it left in this boot.
+    /// Adopts the grants of a predecessor. `adopted` says whether the kernel's tables are those that the predecessor
+    /// left in this boot.
     ///
-    /// What the store says is never exceeded, and a grant that intact tables lack is not opened again: its closing was
-    /// in force, and only its record was cut off.
+    /// No grant lasts longer than in the store. A grant that is missing in intact tables is not opened again: the
+    /// grant's closing was in force, and only the record of the closing was lost.
     pub fn recover(&mut self, adopted: bool) {
         if self.store.is_ok()
             && let Err(problem) = self.take_over(adopted)
         {
             tracing::error!(problem, "the grants can't be taken over: no new ones; those in the kernel end on time");
-            // A part of the grants would pass for all of them.
+            // A part of the grants must not look like all grants.
             self.book = Book::new();
             self.particulars.clear();
             (self.held, self.waiting) = Default::default();
             self.store = Err(format!("{problem}; nothing can be opened until that is mended and the agent restarted"));
         }
         self.go_on_with_trial();
-        // With no store the tables lack what it says, and a successor must not take that for closed.
+        // Without a store the tables lack the store's grants, and a successor must not consider these grants closed.
         if self.store.is_ok()
             && let Err(error) = self.datapath.keep()
         {
@@ -119,7 +120,7 @@ impl Core {
         Ok(())
     }
 
-    /// The end of a grant in both clocks.
+    /// Returns the end of a grant in both clocks.
     fn deadline(&self, row: &GrantRow, end: BootTime) -> Deadline {
         let former = row.prior_end.filter(|prior| prior.boot == end);
         let by_now = || self.clock.wall().saturating_add(end.since(self.clock.boot())).unwrap_or(row.end_wall);
@@ -135,7 +136,7 @@ impl Core {
         let now = self.clock.boot();
         let mut shortened = None;
         let end = if row.boot_id == self.boot.boot_id {
-            // An extension that was not answered is as if it had not been.
+            // An extension that was not answered does not count.
             let end = row.prior_end.map_or(row.end_boot, |prior| prior.boot);
             shortened = (end < row.end_boot).then_some(UNANSWERED_EXTENSION);
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
@@ -153,7 +154,7 @@ impl Core {
             }
             end
         } else {
-            // Whether it was answered is of no account: that it was live need not have reached the disk.
+            // After a reboot, `opening` counts as `live`, because the mark as live may not have reached the disk.
             match checkpoint.and_then(|checkpoint| self.remaining(row, checkpoint)) {
                 Some(remaining) => now.after(remaining),
                 None if self.clock.wall() >= row.end_wall => return Fate::Ends(GrantState::Expired, String::new()),
@@ -163,7 +164,7 @@ impl Core {
                 }
             }
         };
-        // A trial ends no grant for good.
+        // A trial ends no grant for good, so the policies from before the trial decide.
         let trial = self.enforcement.trial.as_ref();
         let ports = trial.map_or(&self.config.ports, |trial| &trial.before.ports);
         match latest_end(ports, row.port, &row.source, now) {
@@ -174,22 +175,22 @@ impl Core {
     }
 
     fn remaining(&self, row: &GrantRow, checkpoint: &Checkpoint) -> Option<Duration> {
-        // The checkpoint tells the boot in which end_boot counts.
+        // `end_boot` counts in the boot of the checkpoint.
         if checkpoint.boot_id != row.boot_id {
             return None;
         }
         self.time_left(Deadline { boot: row.end_boot, wall: row.end_wall }, checkpoint)
     }
 
-    /// What is left until a moment of the boot that the checkpoint is from.
+    /// Returns the time that is left until a moment of the checkpoint's boot.
     fn time_left(&self, until: Deadline, checkpoint: &Checkpoint) -> Option<Duration> {
         let same_machine = checkpoint.machine_id == self.boot.machine_id;
         let noted = (checkpoint.boot, checkpoint.wall);
         remaining_after_reboot(until.wall, until.boot, noted, self.clock.wall(), same_machine)
     }
 
-    /// Writes the ends of an earlier boot's grants in this boot's BOOTTIME, before the kernel has them. Where they can't
-    /// be written, the grants end: they may not be opened, and must not come back later.
+    /// Converts the ends of an earlier boot's grants to this boot's BOOTTIME in the store, before the kernel gets the
+    /// grants. If the write fails, the grants end: they may not be opened, and must not come back later.
     fn rebase(&mut self, plan: &mut Plan) {
         let earlier = |row: &GrantRow| row.boot_id != self.boot.boot_id;
         let ends: Vec<_> = plan.live.iter().filter(|(row, _)| earlier(row)).map(|(row, end)| (row.id, *end)).collect();
@@ -206,7 +207,7 @@ impl Core {
         }
     }
 
-    /// Puts grants into the book.
+    /// Inserts grants into the book.
     fn take_up(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<(), String> {
         for (row, end) in live {
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
@@ -221,8 +222,8 @@ impl Core {
         Ok(())
     }
 
-    /// When a grant was made, in this boot's time: the start of the boot if that was before. Both its ends were reckoned
-    /// from the same moment.
+    /// Returns when a grant was made, in this boot's time. For a grant of an earlier boot that is the start of this
+    /// boot. The grant's ends in both clocks were computed from the same moment.
     fn made_at(&self, row: &GrantRow) -> BootTime {
         if row.boot_id != self.boot.boot_id {
             return BootTime::default();
@@ -232,7 +233,7 @@ impl Core {
         BootTime::default().after(made)
     }
 
-    /// Takes up the requests that wait for approval, for as long as they still may.
+    /// Adopts the requests that wait for approval, with the time that each has left.
     fn take_up_waiting(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), String> {
         let store = self.store.as_ref().map_err(|problem| problem.clone())?;
         let rows = store.pending_requests().map_err(|error| error.to_string())?;
@@ -255,17 +256,18 @@ impl Core {
         Ok(())
     }
 
-    /// How many grants a port of a request comes to.
+    /// Returns how many grants a port of a request amounts to.
     fn asked_for(&self, port: &RequestedPort) -> Option<(PortId, usize)> {
         let number = u16::try_from(port.number).ok()?;
         let protocol = port.protocol.or_else(|| Some(self.config.ports.for_number(number).next()?.id.protocol))?;
         Some((PortId { number, protocol }, port.sources.len()))
     }
 
-    /// Brings the kernel's entries in line with the book. What the kernel refuses is shut and tried again later; it
-    /// keeps nothing else from being opened or closed.
+    /// Reconciles the kernel's entries with the book. If the kernel refuses a change, the entry is closed and the
+    /// change is retried later. The other entries are opened and closed nevertheless.
     fn reconcile(&mut self, entries: &HashMap<EntryKey, BootTime>) {
-        // Opening before closing, and inner prefixes first, so that nested ones never admit less than the book does.
+        // Entries are opened before others are closed, and inner prefixes come first, so that nested entries never
+        // admit less than the book does.
         let mut wanted: Vec<(EntryKey, BootTime)> = self.book.entries().collect();
         wanted.sort_by_key(|(entry, _)| std::cmp::Reverse(entry.source.prefix_len()));
         let sets = wanted.iter().filter(|(entry, deadline)| entries.get(entry) != Some(deadline));
@@ -273,7 +275,7 @@ impl Core {
         let changes: Vec<_> = sets.map(|(entry, _)| *entry).chain(removals.copied()).collect();
         let changes: Vec<_> = changes.into_iter().map(|entry| self.intended(entry)).collect();
         self.enforce(&changes);
-        // Where the tables were full, the removals have made room.
+        // If the tables were full, the removals have made room.
         self.settle();
     }
 }

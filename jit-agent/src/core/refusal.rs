@@ -16,81 +16,81 @@ pub enum Refusal {
         name: String,
         /// User id.
         uid: u32,
-        /// The role that would allow it.
+        /// The role that would allow the command.
         role: &'static str,
     },
     /// The request asks for more than the port policies allow.
     #[error("the request asks for more than is allowed")]
     Violations(Vec<Violation>),
-    /// The requestor would approve their own request.
+    /// The peer would approve a request of their own.
     #[error(
         "request {id} is your own, by who you are, who logged in, or whom the delegate named; someone else has to \
          approve it"
     )]
     OwnRequest {
-        /// The request.
+        /// The id of the request.
         id: i64,
     },
-    /// What is asked for does not fit what is there now.
+    /// The command conflicts with the present state.
     #[error("{0}")]
     Conflict(String),
-    /// The key of another request.
+    /// The idempotency key belongs to another request.
     #[error("the idempotency key `{0}` was used for another request; use a new key for each request")]
     KeyReused(String),
-    /// No such request or grant.
+    /// The request or grant does not exist.
     #[error("there is no {what} {id}")]
     NotFound {
-        /// `request` or `grant`.
+        /// The kind of thing, for example `request` or `grant`.
         what: &'static str,
-        /// The number asked for.
+        /// The id that was asked for.
         id: i64,
     },
-    /// A change of the configuration, which leaves everything as it was.
+    /// A change of the configuration was refused, and everything is as before.
     #[error(transparent)]
     Change(#[from] ChangeRefusal),
-    /// The kernel's tables have no room; nothing was opened.
+    /// The kernel's tables have no room. Nothing was opened.
     #[error("no room for more grants: {0}; revoke some, or wait until some end")]
     Full(String),
-    /// Something the agent needs is broken; nothing was opened.
+    /// Something that the agent needs is broken. Nothing was opened.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// Why nothing was changed.
+/// Why a change was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeRefusal {
-    /// Decided on what is no longer so.
+    /// The client decided on an older version of the list.
     #[error("the port policies are not those that were read before; read them again, and decide anew")]
     OtherVersion,
-    /// It has effects that must be wanted.
+    /// The change has effects that must be confirmed.
     #[error("{}", needs_confirmation(.unnamed))]
     Unconfirmed {
-        /// What it would do.
+        /// The effects of the change.
         effects: Box<Effects>,
-        /// What of it would be unprotected without having been named.
+        /// What the change would leave unprotected although the client did not name it.
         unnamed: Vec<String>,
     },
-    /// Another policy is for the same packets.
+    /// Another policy covers the same packets.
     #[error("port {0} overlaps {1}, which has a policy already; remove that one first")]
     Overlap(PortId, PortId),
-    /// Nothing to remove.
+    /// The policy to remove does not exist.
     #[error("there is no policy of port {0}")]
     NoPort(PortId),
-    /// The files are not what is in force.
+    /// The files on disk differ from the configuration in force.
     #[error("{0}")]
     Edited(String),
     /// The files can't be used.
     #[error("{0}; the policy loaded before stays in force")]
     Invalid(String),
-    /// Keys were changed that a running agent can't take over.
+    /// The files change keys that need a restart of the agent.
     #[error("restart the agent to change {}; nothing of this reload was applied", .0.join(", "))]
     Restart(Vec<&'static str>),
-    /// Something is being tried.
+    /// A trial runs.
     #[error(
         "a trial runs until {0}; run `jit-agent confirm` to keep what it tries, or `jit-agent disable` to end it, first"
     )]
     TrialRuns(Timestamp),
-    /// Nobody could get in if what is shut turned out to be needed.
+    /// The host has no fallback: nobody could connect if a closed port turned out to be needed.
     #[error(
         "there is no way back: set break_glass in the configuration to a source that is always to be let in, have a \
          delegate connect, or, if someone can reach this host's console, say so with --console"

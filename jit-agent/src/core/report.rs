@@ -1,4 +1,4 @@
-//! What people read: the core's state as views.
+//! Views of the core's state for people.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use crate::{
     store::{self, AuditReader, GrantRow, PendingRow, RequestPage, RequestRow, RequestState, StoreError},
 };
 
-/// With how many grants a listing of requests ends, though there be more.
+/// The number of grants after which a page of requests ends.
 const LISTED_GRANTS: usize = 5000;
 
 impl Core {
@@ -47,7 +47,7 @@ impl Core {
         })
     }
 
-    /// The agent as a whole.
+    /// Returns the state of the whole agent.
     pub(super) fn whole(&self) -> Whole {
         let mut faults = self.own_faults();
         let mut unreadable = |error: DatapathError| faults.push(error.to_string());
@@ -74,7 +74,7 @@ impl Core {
         }
     }
 
-    /// What the core knows to be broken.
+    /// The faults that the core knows of.
     fn own_faults(&self) -> Vec<String> {
         let mut faults = self.faults.clone();
         faults.extend(self.origin.faults().cloned());
@@ -107,7 +107,7 @@ impl Core {
         faults
     }
 
-    /// Compares the kernel's entries with the book. Returns how many grants are wholly in force.
+    /// Compares the kernel's entries with the book. Returns how many grants are completely in force.
     fn compare(&self, entries: &HashMap<EntryKey, BootTime>, faults: &mut Vec<String>) -> usize {
         let in_force = |grant: &&LiveGrant| {
             grant.entries().all(|entry| entries.get(&entry).is_some_and(|deadline| *deadline >= grant.end))
@@ -132,7 +132,7 @@ impl Core {
         enforced
     }
 
-    /// The user whose own affairs are all that this peer may see; `None`: the peer may see everything.
+    /// The user to whose own requests and grants this peer's view is restricted. `None`: the peer may see everything.
     fn only_own(&self, peer: &Peer) -> Result<Option<u32>, Refusal> {
         self.access.check(peer, Right::Look)?;
         Ok((!self.access.has(peer, Right::ReadAll)).then_some(peer.uid))
@@ -150,7 +150,7 @@ impl Core {
     pub(super) fn requests(&mut self, peer: &Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
         let of = self.only_own(peer)?;
         let RequestFilter { pending, before, limit } = filter;
-        // One more than is shown tells whether there are more.
+        // The query asks for one more row than is shown, to learn whether more rows exist.
         let page = RequestPage { of, pending, before, limit: limit + 1, grants: LISTED_GRANTS };
         let mut rows = self.store()?.requests(&page).map_err(|error| unavailable(&error))?;
         let grants: usize = rows.iter().map(|row| row.grants.len()).sum();
@@ -191,7 +191,8 @@ impl Core {
         let Particulars { request, requestor, start, end, opened, .. } = particulars.clone();
         let used = self.used(grant, opened);
         let remaining = grant.end.since(self.clock.boot());
-        // People read the wall clock, but only BOOTTIME counts: if the wall clock was set, show when it really ends.
+        // People read the wall clock, but only BOOTTIME counts. If the wall clock was set, this shows when the grant
+        // really ends.
         let end = self.clock.wall().saturating_add(remaining).unwrap_or(end);
         Grant {
             id: grant.id,
@@ -225,7 +226,7 @@ impl Core {
         } = row;
         let grants = grants.into_iter().map(|grant| self.stored_view(grant, &identity)).collect();
         if status == RequestState::Pending && self.waiting.is_over(id, self.clock.boot()) {
-            // Not written yet.
+            // The time-out is not written yet.
             status = RequestState::TimedOut;
         }
         let pending = pending.filter(|_| status == RequestState::Pending);

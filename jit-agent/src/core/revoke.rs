@@ -1,4 +1,4 @@
-//! Revocation: kernel, store, answer.
+//! Revocation of grants, in the order kernel, store, answer.
 
 use jit_api::wire::{Grant, GrantState, Revocation};
 use jit_policy::{EntryKey, GrantId, Right, Selection, audit::AuditEvent, is_of};
@@ -10,7 +10,7 @@ impl Core {
     pub(super) fn revoke(&mut self, peer: &Peer, selection: &Selection, reason: &str) -> Result<Revocation, Refusal> {
         let anybodys = self.access.has(peer, Right::RevokeAny);
         if !anybodys {
-            // Whoever may request may also end what they requested, and nothing else.
+            // A requester may also end their own grants, and no others.
             self.access.check(peer, Right::Request)?;
             if !matches!(selection, Selection::Ids(_)) {
                 self.access.check(peer, Right::RevokeAny)?;
@@ -35,14 +35,14 @@ impl Core {
         }
         let closed = AuditEvent::EntriesClosed { entries: other_entries, by: peer.person(), reason: reason.to_owned() };
         let noted = other_entries == 0 || self.note(&closed);
-        // Whoever asks once more wants to know whether what was closed before is written by now.
+        // The backlog is written now, because a repeated command asks whether the earlier closings are written.
         self.write_backlog();
         let durable = noted && self.backlog.is_empty() && self.store.is_ok();
         Ok(Revocation { revoked, other_entries, durable })
     }
 
-    /// The grants to end; an error if one is named that never was.
-    /// `of`: only of this user; of others' grants nothing is known.
+    /// Returns the grants to end. An error says that a named grant never existed. `of` restricts the selection to one
+    /// user, and grants of others count as unknown.
     fn selected(&mut self, selection: &Selection, of: Option<u32>) -> Result<Vec<GrantId>, Refusal> {
         if *selection == Selection::All {
             return Ok(self.book.iter().map(|grant| grant.id).collect());
@@ -62,7 +62,7 @@ impl Core {
                     match store.grant(id) {
                         Ok(Some(row)) if is_theirs(row.uid) => {}
                         Ok(_) => return Err(Refusal::NotFound { what: "grant", id: id.0 }),
-                        // It isn't live, and the ones that are must not stay open for it.
+                        // This grant isn't live. The error must not keep the live grants open.
                         Err(error) => tracing::warn!(%error, grant = %id, "not live; whether it ever was is unknown"),
                     }
                 }
@@ -77,12 +77,12 @@ impl Core {
         }
     }
 
-    /// Closes what is in the kernel without being in the book: grants of a store that can't be read, for the most part.
-    /// Returns how many entries were still open.
+    /// Closes the kernel's entries that are not in the book, mostly grants of a store that can't be read. Returns how
+    /// many of the entries were still open.
     fn close_other_entries(&mut self) -> Result<usize, Refusal> {
         let entries = match self.datapath.entries() {
             Ok(entries) => entries,
-            // The book has all grants, so that nothing else is to be expected.
+            // The book has all grants, so no other entries are expected.
             Err(error) if self.store.is_ok() => {
                 tracing::error!(%error, "the kernel's tables can't be searched for entries without a grant");
                 return Ok(0);

@@ -1,4 +1,4 @@
-//! Who is connected to this host now, by the kernel's sockets.
+//! The sources that are connected to this host now, from the kernel's list of sockets.
 
 use std::{
     collections::BTreeSet,
@@ -7,16 +7,17 @@ use std::{
 
 use procfs::net::{TcpNetEntry, TcpState};
 
-/// Finds the sources that are connected to ports, and to which.
+/// A function that finds the sources that are connected to ports, each with the port.
 pub type ConnectedTo = fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, String>;
 
-/// The TCP connections that others have to these ports of this host, each source and port once, in their order.
+/// Returns the TCP connections from other hosts to these ports of this host. Each pair of source and port appears once,
+/// ordered by port and source.
 ///
 /// # Errors
 /// The kernel's lists can't be read.
 pub fn connected_to(ports: &[u16]) -> Result<Vec<(IpAddr, u16)>, String> {
     let unreadable = |error: procfs::ProcError| format!("the list of connections can't be read: {error}");
-    // Without IPv6 there is no second list.
+    // A kernel without IPv6 has no second list.
     let lists = [procfs::net::tcp().map_err(unreadable)?, procfs::net::tcp6().unwrap_or_default()];
     Ok(of_entries(lists.iter().flatten(), ports))
 }

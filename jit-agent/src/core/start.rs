@@ -1,5 +1,5 @@
-//! The configuration to start with: the files, or what comes in their place where they can't be used. Ports are locked
-//! whatever is broken.
+//! The configuration to start with: the files, or a fallback if the files can't be used. Ports are protected whatever
+//! is broken.
 
 use std::path::Path;
 
@@ -11,21 +11,21 @@ use crate::{
     datapath::xdp::pinned_enforces,
 };
 
-/// What to start with.
+/// The configuration to start with, and how it was found.
 #[derive(Clone, Debug)]
 pub struct Start {
     /// The configuration.
     pub config: Config,
-    /// Its text, if it is to be kept for a start with broken files.
+    /// The configuration's text, if it is to be kept as the fallback for a start with broken files.
     pub text: Option<String>,
-    /// Where it is from.
+    /// The source of the configuration.
     pub origin: Origin,
-    /// What else is broken.
+    /// What else is broken at the start.
     pub faults: Vec<String>,
 }
 
-/// The configuration of the files, of the trial that runs, the one accepted last, or the defaults, at a moment of a boot.
-/// Changes nothing.
+/// Returns the configuration for a start at a moment of a boot: that of the running trial, of the files, the last
+/// accepted configuration, or the defaults. Changes nothing.
 #[must_use]
 pub fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
     let mut faults = Vec::new();
@@ -72,8 +72,8 @@ pub fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
     start
 }
 
-/// Why files that could be in force must not be: they are tried still, or were and have not been confirmed, or nobody
-/// can tell.
+/// Why valid files must not be in force: they are on trial, they were tried and not confirmed, or the record of the
+/// trial can't be read.
 fn not_wanted(
     path: &Path,
     state: &Path,
@@ -88,15 +88,15 @@ fn not_wanted(
         return is_other.then(|| format!("{}: {doubt}, {remedy}; remove that", path.display()));
     }
     let is_tried = record.is_some_and(|record| record.kind == TrialKind::Reload && record.began_with(loaded));
-    // An agent that was killed while it confirmed them had accepted them already.
+    // An agent that was killed while it confirmed the files had already accepted them.
     (is_tried && accepted.as_ref() != Some(&loaded.config)).then(|| unconfirmed_files(&path.display().to_string()))
 }
 
-/// Goes on with a trial, unless it is over: by its time, by a confirmation, or since the files were changed or all was
-/// unloaded while it ran.
+/// Continues a trial, unless the trial is over: its time is up, it was confirmed, or during it the files were changed
+/// or enforcement was unloaded.
 fn go_on(start: &mut Start, record: trial::Record, (boot_id, now): (&str, BootTime), faults: &mut Vec<String>) {
     let Ok(tried) = record.config() else { return };
-    // What the files say is what was tried: an agent was killed while it confirmed the trial.
+    // If the files have the tried configuration, an agent was killed while it confirmed the trial.
     let confirmed = start.text.is_some() && start.origin.unloaded.is_none() && start.config == tried;
     let runs = record.runs(boot_id, now, LONGEST_TRIAL);
     let same_files = start.origin.files.as_ref().is_none_or(|files| *files == record.files);
@@ -122,7 +122,7 @@ fn go_on(start: &mut Start, record: trial::Record, (boot_id, now): (&str, BootTi
     start.origin.trial = Some(Trial { record, before });
 }
 
-/// What is in force in place of files that can't be used.
+/// Returns the fallback for files that can't be used.
 fn instead(path: &Path, state: &Path, problem: &str, now: BootTime, faults: &mut Vec<String>) -> Start {
     let (config, origin) = match accepted::recall(state) {
         Ok(config) => {

@@ -1,4 +1,4 @@
-//! What the core does by itself as time passes.
+//! The work that the core does by itself as time passes.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::{
     store::{AuditHead, Checkpoint, GrantState},
 };
 
-/// How long the key of a request is kept.
+/// How long the idempotency key of a request is kept.
 const KEYS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
-/// How many old records are removed at once at most, so that commands don't wait for long.
+/// The largest number of old records that are removed at once, so that commands don't wait long.
 const PRUNED_AT_ONCE: usize = 1000;
 
-/// How many grants one sweep ends at most, so that commands don't wait for long where many end at once. The kernel
-/// ends them all on time; the sweep only frees their entries.
+/// The largest number of grants that one sweep ends, so that commands don't wait long when many grants end at once. The
+/// kernel ends all of them on time. The sweep only frees their entries.
 pub(super) const SWEEP_BATCH: usize = 256;
 
 impl Core {
-    /// Ends grants whose time is over, tries again what failed before, and notes the clocks.
+    /// Ends grants whose time is over, retries what failed before, and records the clocks.
     pub fn sweep(&mut self) {
         self.end_trial_in_time();
         self.expire();
@@ -50,7 +50,7 @@ impl Core {
         }
     }
 
-    /// Does what is due every second.
+    /// Does the work that is due every second.
     fn tend(&mut self) {
         self.next_tending = self.clock.boot().after(TENDING_INTERVAL);
         let fault = self.datapath.tend().and_then(|()| self.count_drops()).err().map(|error| error.to_string());
@@ -61,7 +61,7 @@ impl Core {
         self.note_connections();
     }
 
-    /// Forgets what is kept for a limited time only.
+    /// Removes expired keys and old records from the store.
     fn clean(&mut self) {
         self.next_cleaning = self.clock.boot().after(CLEANING_INTERVAL);
         let wall = self.clock.wall();
@@ -73,7 +73,7 @@ impl Core {
             Ok(requests.max(store.prune_audit(wall, records_before, PRUNED_AT_ONCE)?))
         });
         match cleaned {
-            // There is more to remove; commands come in between.
+            // More records remain. Commands are carried out before the next round.
             Ok(PRUNED_AT_ONCE..) => self.next_cleaning = self.clock.boot().after(TENDING_INTERVAL),
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "old records stay; tried again later"),
@@ -111,7 +111,7 @@ impl Core {
         self.record_in_turn(Closing::Ended(ended, ending));
     }
 
-    /// Both clocks now.
+    /// Returns both clocks now.
     pub(super) fn clocks(&self) -> Checkpoint {
         Checkpoint {
             machine_id: self.boot.machine_id.clone(),
@@ -121,7 +121,7 @@ impl Core {
         }
     }
 
-    /// Notes the clocks, so that a reboot doesn't lengthen grants.
+    /// Records the clocks, so that a reboot doesn't lengthen grants.
     pub(super) fn checkpoint(&mut self) {
         let clocks = self.clocks();
         self.next_checkpoint = clocks.boot.after(CHECKPOINT_INTERVAL);
@@ -144,7 +144,7 @@ impl Core {
         });
     }
 
-    /// Adds something that happened to the audit log; says whether it is written.
+    /// Adds an event to the audit log. Returns whether the event is written.
     pub(super) fn note(&mut self, event: &AuditEvent) -> bool {
         let wall = self.clock.wall();
         let noted = match &mut self.store {
@@ -154,14 +154,14 @@ impl Core {
         self.count_lost_event(event.name(), &noted)
     }
 
-    /// Writes down how often people were refused whose refusals were only counted.
+    /// Writes the refusals that were only counted to the audit log.
     fn write_denials(&mut self, all: bool) {
         for event in self.denials.due(self.clock.boot(), all) {
             self.note(&event);
         }
     }
 
-    /// Notes a command that was refused to somebody.
+    /// Records a refused command in the audit log.
     pub(super) fn note_refused_command(&mut self, peer: &Peer, attempt: Attempt, refusal: Option<&Refusal>) {
         let now = (self.clock.boot(), self.clock.wall());
         let denial = refusal.and_then(|refusal| Denial::of(peer, attempt, refusal));
@@ -170,7 +170,7 @@ impl Core {
         }
     }
 
-    /// Keeps account of what is missing in the audit log; says whether `noted` is.
+    /// Counts an event that is missing in the audit log. Returns whether the event is written.
     pub(super) fn count_lost_event(&mut self, event: &str, noted: &Result<(), String>) -> bool {
         if let Err(problem) = noted {
             tracing::error!(problem, event, "an event could not be written to the audit log");
@@ -179,7 +179,7 @@ impl Core {
         noted.is_ok()
     }
 
-    /// The last acts before the core ends.
+    /// Does the last work before the core ends.
     pub(super) fn wind_up(&mut self) {
         self.settle();
         self.write_backlog();

@@ -1,4 +1,4 @@
-//! What the packets tell: the use of ports and grants, and figures for monitoring.
+//! Figures from packets: the use of ports and grants, and metrics for monitoring.
 
 use jiff::{SignedDuration, Timestamp};
 use jit_common::{
@@ -19,14 +19,14 @@ use crate::{
     events::News,
 };
 
-/// By how much the two clocks move apart when one was set. Less is what passes between reading one and the other, or what
-/// a time server corrects at a time.
+/// The difference between the two clocks that shows that the wall clock was set. Smaller differences come from the time
+/// between reading the two clocks, or from a correction by a time server.
 const CLOCK_WAS_SET: SignedDuration = SignedDuration::from_millis(100);
 
 /// How far back the approved requests of a port are counted.
 const COUNTED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// When a grant let packets pass.
+/// The times at which a grant admitted packets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Used {
     pub(super) last_packet: Option<Timestamp>,
@@ -35,7 +35,8 @@ pub(super) struct Used {
 }
 
 impl Core {
-    /// When a grant was used that was made at `opened`. Several grants may share an entry: what was before was not by it.
+    /// Returns when a grant that was made at `opened` was used. Several grants may share an entry, so earlier packets
+    /// do not count.
     pub(super) fn used(&self, grant: &LiveGrant, opened: BootTime) -> Used {
         let entries: Vec<Activity> = grant.entries().map(|entry| self.datapath.activity(&entry)).collect();
         let last = |of: fn(&Activity) -> u64| {
@@ -51,8 +52,8 @@ impl Core {
         }
     }
 
-    /// The wall clock's time of a moment in this boot: the same however often it is asked for, unless someone sets the
-    /// clock meanwhile.
+    /// Converts a moment of this boot to the wall clock. The result stays the same however often it is asked for,
+    /// unless someone sets the clock meanwhile.
     pub(super) fn wall_of(&self, moment: BootTime) -> Timestamp {
         let since_boot = self.clock.boot().since(BootTime::default());
         let booted = self.clock.wall().saturating_sub(since_boot).unwrap_or(Timestamp::MIN);
@@ -62,7 +63,7 @@ impl Core {
         self.booted.get().saturating_add(moment.since(BootTime::default())).unwrap_or(Timestamp::MAX)
     }
 
-    /// A port policy with its use; `of`: as far as it concerns this user.
+    /// Returns a port policy with its use. `of` restricts the figures to one user.
     pub(super) fn port_view(&self, policy: &PortPolicy, counts: &[PortCounts], of: Option<u32>) -> PortView {
         let number = policy.id.number;
         let sum = |wanted: &dyn Fn(Mode, Reason) -> bool| {
@@ -92,7 +93,7 @@ impl Core {
         }
     }
 
-    /// The live grants under a port policy.
+    /// Returns the live grants under a port policy.
     fn live_grants(&self, policy: &PortPolicy) -> impl Iterator<Item = &LiveGrant> {
         let now = self.clock.boot();
         self.book.iter().filter(move |grant| grant.end > now && policy.covers(grant.port))
@@ -117,7 +118,7 @@ impl Core {
         })
     }
 
-    /// Tells the hub how many packets were dropped, or would have been.
+    /// Reports to the hub how many packets were dropped, or would have been.
     pub(super) fn count_drops(&self) -> Result<(), DatapathError> {
         let counters = self.datapath.counters()?;
         let drops = counters.iter().filter(|(_, reason, _)| reason.verdict() == Verdict::Drop);

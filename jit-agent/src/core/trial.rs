@@ -1,6 +1,7 @@
-//! A configuration in force for a time: unless it is confirmed, the one before comes back, agent alive or not.
+//! A configuration on trial: unless the trial is confirmed, the configuration before comes back, whether the agent is
+//! alive or not.
 //!
-//! It is written down before the kernel is told, and the kernel itself knows when it ends.
+//! The trial is recorded on disk before the kernel is changed, and the kernel itself knows when the trial ends.
 
 use std::time::Duration;
 
@@ -25,30 +26,30 @@ use crate::config::{
     unloaded,
 };
 
-/// How much later the kernel ends a trial by itself than the agent does, where the configuration before enforces too: an
-/// agent that lives goes back to that one without letting everybody in meanwhile.
+/// How much later than the agent the kernel ends a trial, if the configuration before also enforces. In this time a
+/// running agent restores that configuration without admitting everybody.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A trial that was over before the agent started, but is written down still.
+/// A trial that was over before the agent started but is still recorded.
 #[derive(Clone, Debug)]
 pub struct Over {
-    /// As it is written down.
+    /// The record of the trial on disk.
     pub record: Record,
-    /// Whether what it tried has become what the files say. Whoever confirmed it may have got no answer.
+    /// Whether the files already have what was tried. The person who confirmed the trial may have got no answer.
     pub confirmed: bool,
 }
 
 /// A trial that runs.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// As it is written down.
+    /// The record of the trial on disk.
     pub record: Record,
-    /// The configuration to which its end leads back.
+    /// The configuration that the end of the trial restores.
     pub before: Config,
 }
 
 impl Trial {
-    /// What the kernel is to enforce of a configuration that is tried.
+    /// Returns what the kernel is to enforce during the trial of a configuration.
     #[must_use]
     pub fn protection(&self, tried: &Config) -> Protection {
         let grace = if self.before.mode == jit_common::abi::Mode::Enforce { GRACE } else { Duration::ZERO };
@@ -57,7 +58,7 @@ impl Trial {
 }
 
 impl Core {
-    /// What the kernel is to enforce now.
+    /// Returns what the kernel is to enforce now.
     pub(super) fn protection(&self) -> Protection {
         match &self.enforcement.trial {
             Some(trial) => trial.protection(&self.config),
@@ -65,7 +66,7 @@ impl Core {
         }
     }
 
-    /// The trial that runs, for people.
+    /// Returns the running trial as people see it.
     pub(super) fn trial_view(&self) -> Option<wire::Trial> {
         let kind = self.enforcement.trial.as_ref()?.record.kind;
         let remaining = self.trial_remaining()?;
@@ -73,13 +74,13 @@ impl Core {
         Some(wire::Trial::new(kind, until, remaining))
     }
 
-    /// How long the trial that runs still lasts.
+    /// Returns the remaining time of the running trial.
     pub(super) fn trial_remaining(&self) -> Option<Duration> {
         let record = &self.enforcement.trial.as_ref()?.record;
         Some(record.end().since(self.clock.boot()))
     }
 
-    /// Refuses what must not happen while a trial runs.
+    /// Returns a refusal if a trial runs.
     pub(super) fn check_no_trial(&self) -> Result<(), Refusal> {
         match self.trial_view() {
             None => Ok(()),
@@ -87,11 +88,11 @@ impl Core {
         }
     }
 
-    /// Puts a configuration in force until then, or until it is confirmed. Nothing of it is in the files yet, unless
-    /// they were edited by hand.
+    /// Puts a configuration in force for `length`, or until the trial is confirmed. The files don't have the
+    /// configuration yet, unless they were edited by hand.
     ///
     /// # Errors
-    /// It can't be written down, or the kernel refuses it. All is as before then.
+    /// The trial can't be recorded, or the kernel refuses the configuration. In both cases everything is as before.
     pub(super) fn try_out(
         &mut self,
         loaded: Loaded,
@@ -134,7 +135,7 @@ impl Core {
         Ok(())
     }
 
-    /// The configuration to which a trial that begins now would lead back.
+    /// Returns the configuration that a trial that begins now would restore.
     fn before_trial(&self) -> Config {
         let mode = if self.enforcement.unloaded.is_some() { jit_common::abi::Mode::Observe } else { self.config.mode };
         Config { mode, ..self.config.clone() }
@@ -170,12 +171,12 @@ impl Core {
         if let Some((path, text)) = &record.change {
             files::replace(path, text).map_err(|error| not_changed(&error))?;
         }
-        // What a start would put in force has now to become what is tried, and this before the kernel and the grants
-        // follow: an agent that is killed in between is followed by one that takes the trial for confirmed.
+        // The configuration for the next start is changed first, and the kernel and the grants follow. If the agent is
+        // killed in between, its successor considers the trial confirmed.
         let unmarked = unloaded::clear(&state).map_err(|error| format!("{error:#}"));
         let accepted = accepted::text(&state);
         let kept = unmarked.is_ok().then(|| accepted::remember(&state, &loaded.text));
-        // From here on nothing is a trial, unless the kernel refuses.
+        // From here on no trial runs, unless the kernel refuses.
         self.enforcement.trial = None;
         let done = unmarked
             .and_then(|()| self.reconfigure_from(&trial.protection(&self.config), self.config.clone(), &peer.actor()));
@@ -212,8 +213,8 @@ impl Core {
         Ok(self.forget_trial(record) && durable)
     }
 
-    /// Ends a trial whose time is over, at the latest now. Tried again later where the kernel refuses; the program lets
-    /// all packets pass from that moment on anyway.
+    /// Ends a trial whose time is over. If the kernel refuses, the end is retried later. The program lets all packets
+    /// pass from that moment on anyway.
     pub(super) fn end_trial_in_time(&mut self) {
         let now = self.clock.boot();
         let is_over = |trial: &Trial| now >= trial.record.end() && now >= self.enforcement.next_try;
@@ -226,13 +227,13 @@ impl Core {
         }
     }
 
-    /// When the core has to look after the trial.
+    /// The moment at which the core must next end or retry to end the trial.
     pub(super) fn next_trial_step(&self) -> Option<BootTime> {
         let trial = self.enforcement.trial.as_ref()?;
         Some(trial.record.end().max(self.enforcement.next_try))
     }
 
-    /// Goes back to the configuration from before the trial. Says whether that is written.
+    /// Restores the configuration from before the trial. Returns whether the end of the trial is written.
     pub(super) fn end_trial(&mut self, peer: Option<&Peer>) -> Result<bool, Refusal> {
         let Some(trial) = self.enforcement.trial.take() else { return Ok(true) };
         let (now, wanted) = (trial.protection(&self.config), trial.before.protection());
@@ -262,8 +263,8 @@ impl Core {
         Ok(self.note(&ended) && forgotten)
     }
 
-    /// Sees to it that no start takes the trial up again. Edited files are remembered, so that none takes them for
-    /// wanted. Says whether that is written.
+    /// Removes the trial's record, so that no start continues the trial. For edited files a record stays, so that no
+    /// start considers the files intended. Returns whether this is written.
     fn forget_trial(&mut self, record: &Record) -> bool {
         let state = &self.config.places.state;
         let unconfirmed = record.kind == TrialKind::Reload && self.origin.files.as_ref() != Some(&record.files);
@@ -275,9 +276,9 @@ impl Core {
         self.enforcement.fault.is_none()
     }
 
-    /// Tells what became of a trial that was over before this start, now that the grants which it shut are back.
+    /// Records the result of a trial that was over before this start, after the grants that the trial closed are back.
     pub(super) fn conclude_trial(&mut self) {
-        // Without a store neither has happened.
+        // Without a store the grants are not back and the result can't be recorded.
         if self.store.is_err() {
             return;
         }
@@ -293,14 +294,15 @@ impl Core {
         self.forget_trial(&record);
     }
 
-    /// Whether the kernel lacks a grant because of a trial, be it one that is over.
+    /// Whether the kernel lacks a grant because of a trial, even of a trial that is over.
     pub(super) fn was_shut_by_trial(&self, grant: GrantId) -> bool {
         let Enforcement { trial, over, .. } = &self.enforcement;
         let records = trial.iter().map(|trial| &trial.record).chain(over.iter().map(|over| &over.record));
         records.into_iter().any(|record| record.shut.contains(&grant.0))
     }
 
-    /// Why nobody can be said to want these files: they were tried and not confirmed, or that is not known.
+    /// Why these files can't be considered intended: they were tried and not confirmed, or the record of the trial
+    /// can't be read.
     pub(super) fn not_confirmed(&self, loaded: &Loaded) -> Option<String> {
         match trial::recall(&self.config.places.state) {
             Ok(record) => record
@@ -313,20 +315,21 @@ impl Core {
         }
     }
 
-    /// Once other files are in force, or these were taken over from the console.
+    /// Removes the record of unconfirmed files, after other files are in force or these files were adopted from the
+    /// console.
     pub(super) fn forget_unconfirmed_files(&mut self) {
         if let Err(error) = trial::forget(&self.config.places.state) {
             self.enforcement.fault = Some(format!("what was tried last stays written down: {error:#}"));
         }
     }
 
-    /// Whether a configuration would cut off a session that is let in now.
+    /// Whether a configuration would cut off a session that is admitted now.
     pub(super) fn would_cut(&mut self, session: &Session, new: &Config) -> bool {
-        // What is unloaded lets everybody in, and a change of the configuration loads nothing.
+        // Unloaded enforcement admits everybody, and a change of the configuration does not load it.
         !self.stays_unloaded() && self.lets_in(session, &self.config) && !self.lets_in(session, new)
     }
 
-    /// Whether a configuration lets a session in, with the live grants as far as it allows them.
+    /// Whether a configuration admits a session, with the live grants that the configuration allows.
     pub(super) fn lets_in(&self, session: &Session, config: &Config) -> bool {
         let Session { source, port } = session;
         let is_protected =
@@ -337,7 +340,7 @@ impl Core {
             || self.granted(session).is_some_and(|id| !self.ended_by(&config.ports).contains(&id))
     }
 
-    /// A live grant that lets a session in: the one that ends last.
+    /// Returns a live grant that admits a session: the grant that ends last.
     pub(super) fn granted(&self, session: &Session) -> Option<GrantId> {
         let now = self.clock.boot();
         let covers = |entry: jit_policy::EntryKey| {
@@ -348,7 +351,7 @@ impl Core {
         covering.max_by_key(|grant| grant.end).map(|grant| grant.id)
     }
 
-    /// Takes grants out of the kernel for the time of the trial.
+    /// Closes the kernel's entries of these grants for the time of the trial.
     fn shut(&mut self, grants: &[i64]) {
         let mut without = self.book.clone();
         for id in grants {
@@ -358,7 +361,7 @@ impl Core {
         }
     }
 
-    /// Puts those of them back that live still.
+    /// Opens the kernel's entries of those grants that are still live.
     fn open_again(&mut self, grants: &[i64]) {
         for id in grants {
             let entries: Vec<_> = self.book.get(GrantId(*id)).into_iter().flat_map(|grant| grant.entries()).collect();
@@ -367,14 +370,14 @@ impl Core {
         }
     }
 
-    /// Shuts again, after a restart, what the trial shuts.
+    /// Continues a trial after a restart: closes again the grants that the trial closes.
     pub(super) fn go_on_with_trial(&mut self) {
         let shut = self.enforcement.trial.as_ref().map(|trial| trial.record.shut.clone()).unwrap_or_default();
         self.shut(&shut);
     }
 }
 
-/// Why files that were tried are not in force.
+/// Returns why files that were tried are not in force.
 pub(super) fn unconfirmed_files(path: &str) -> String {
     format!(
         "{path}: these files were tried and not confirmed, so the configuration before them is in force; edit them, or \

@@ -1,4 +1,4 @@
-//! What would become of a packet, and which grant or missing thing decides.
+//! Explains what would happen to a packet, and which grant or which missing grant decides.
 
 use ipnet::IpNet;
 use jit_api::wire::{Grant, Why, transport_name};
@@ -31,7 +31,7 @@ impl Core {
         Ok(answer(packet, (verdict, Some(trace.reason), trace.mode), explanation, advice, grants))
     }
 
-    /// Why the program would not see the packet, if so.
+    /// Why the program would not see the packet. `None`: the program would see it.
     fn not_filtered(&self, packet: &Packet) -> Option<String> {
         let interfaces = self.datapath.interfaces();
         let Some(name) = &packet.interface else {
@@ -42,7 +42,7 @@ impl Core {
         (!covered).then(|| format!("the program is not on {name}, so nothing is filtered there"))
     }
 
-    /// The live grants that let the packet pass, first to end first.
+    /// The live grants that admit the packet, ordered by their end.
     fn deciding(&self, packet: &Packet, trace: &Trace) -> Vec<Grant> {
         if !matches!(trace.reason, Reason::HostGrant | Reason::PrefixGrant) {
             return Vec::new();
@@ -124,7 +124,8 @@ fn answer(
     }
 }
 
-/// The protocol by which a port is requested for a transport: SCTP has no name of its own there.
+/// The protocol by which a port is requested for a transport. For SCTP that is `any`, because requests have no name for
+/// SCTP.
 const fn requested_protocol(transport: Transport) -> Protocol {
     match transport {
         Transport::Tcp => Protocol::Tcp,

@@ -1,4 +1,4 @@
-//! Requests that need a second person.
+//! Tests of requests that need a second person.
 
 use super::*;
 

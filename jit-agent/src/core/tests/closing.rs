@@ -1,4 +1,4 @@
-//! Expiry and revocation.
+//! Tests of expiry and revocation.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The agent is killed at each step, and its successor makes the best of it.
+//! Tests that kill the agent at each step and check what its successor makes of the state.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -11,7 +11,7 @@ use jit_policy::{Interfaces, Packet, Protection};
 use super::*;
 use crate::datapath::{CoverageChange, DatapathError, InterfaceView, PortCounts, Trace, UncoveredView};
 
-/// Lets the agent die at a change to the kernel, before or after it is made.
+/// A datapath that kills the agent at a change to the kernel, before or after the change is made.
 pub(super) struct Deadly {
     kernel: MemoryDatapath,
     changes_left: usize,
@@ -19,7 +19,7 @@ pub(super) struct Deadly {
 }
 
 impl Deadly {
-    /// Dies only where [`crate::crash`] says so.
+    /// Makes a datapath that kills the agent only at the steps of [`crate::crash`].
     pub(super) fn at_steps(kernel: MemoryDatapath) -> Self {
         Self { kernel, changes_left: usize::MAX, after: false }
     }
@@ -28,7 +28,7 @@ impl Deadly {
         crate::crash::step();
         let dies = self.changes_left == 0;
         self.changes_left = self.changes_left.wrapping_sub(1);
-        // Unwinds without a word: this is no failure.
+        // `resume_unwind` prints no panic message, because this is no failure.
         let die = || resume_unwind(Box::new("killed"));
         if dies && !self.after {
             die();
@@ -105,7 +105,8 @@ impl Datapath for Deadly {
     }
 }
 
-/// Does `work` until its `changes`-th change to the kernel kills the agent; says whether it came to that.
+/// Does `work` until the change to the kernel after the first `changes` changes kills the agent. Returns whether `work`
+/// reached that change.
 fn kill_within(world: &mut World, changes: usize, after: bool, work: impl FnOnce(&mut World)) -> bool {
     let kernel = world.kernel.clone();
     world.start_on(Box::new(Deadly { kernel, changes_left: changes, after }), true);

@@ -1,4 +1,4 @@
-//! Requests in another's name.
+//! Tests of requests in the name of another person.
 
 use super::*;
 

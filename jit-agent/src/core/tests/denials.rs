@@ -1,4 +1,4 @@
-//! Refusals in the audit log.
+//! Tests of refusals in the audit log.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Every event of the audit log, as the core writes it.
+//! Tests of every event of the audit log, as the core writes it.
 
 use std::sync::OnceLock;
 
@@ -17,11 +17,11 @@ use crate::{
     testing::machine::texts,
 };
 
-/// The rows that the agents of this file write, each with its event and its detail as they are stored. A run with
+/// The rows that the agents of this file write, each with its event and its detail as stored. A run with
 /// `JIT_UPDATE_GOLDEN=1` writes the file anew.
 const WRITTEN: &str = include_str!("events.txt");
 
-/// Who root is after alice logged in.
+/// Makes root for a person who logged in as alice.
 fn sudo() -> Peer {
     after_login(root(), ALICE, "alice")
 }
@@ -34,7 +34,8 @@ fn cancel(world: &mut World, peer: Peer, id: RequestId) -> Result<Request, Refus
     world.ask(|reply| Command::Cancel(peer, id, String::new(), reply))
 }
 
-/// All rows in their order, each as its event and its detail. They are sound, and found by what they should be found by.
+/// Returns all rows in order, each as its event and its detail. Checks that the rows are sound and that the index finds
+/// them by all their terms.
 fn rows(world: &World) -> Vec<String> {
     let sql = world.sql();
     let terms = |table: &str| texts(&sql, &format!("SELECT DISTINCT seq || ' ' || term FROM {table} ORDER BY 1"));
@@ -44,7 +45,7 @@ fn rows(world: &World) -> Vec<String> {
     texts(&sql, "SELECT event || ' ' || detail FROM audit ORDER BY seq")
 }
 
-/// What is requested, decided, extended, revoked and over.
+/// Returns the rows of requests, decisions, extensions, revocations and expiry.
 fn of_requests() -> Vec<String> {
     let mut world = World::new();
     let until = Until::Time(wall(900));
@@ -84,7 +85,7 @@ fn of_requests() -> Vec<String> {
     rows(&world)
 }
 
-/// Who is refused what, once and again.
+/// Returns the rows of refusals, single and repeated.
 fn of_refusals() -> Vec<String> {
     let mut world = World::new();
     let id = world.wait();
@@ -98,7 +99,7 @@ fn of_refusals() -> Vec<String> {
     world.submit_as(&bob(), request(vec![port(80, &["192.0.2.7"], 60)])).unwrap_err();
     world.pass(60);
     let named = Submission { request: request(Vec::new()), named: Some("root".to_owned()), key: None };
-    // Each by another user, so that none is only counted.
+    // Each refusal has another user, so that no refusal is only counted.
     let mut number = 4_000_000_100;
     let mut mallory = || {
         number += 1;
@@ -127,7 +128,7 @@ fn of_refusals() -> Vec<String> {
     rows(&world)
 }
 
-/// What is not asked for: connections, interfaces, the age of rows.
+/// Returns the rows of events without a command: connections, interfaces, the age of rows.
 fn of_packets_and_time() -> Vec<String> {
     let mut world = World::new();
     world.config = Config::parse(&format!("break_glass = ['203.0.113.0/24']\n{CONFIG}"), "config.toml").unwrap();
@@ -152,7 +153,7 @@ fn of_packets_and_time() -> Vec<String> {
     rows_before
 }
 
-/// What changes of the configuration do.
+/// Returns the rows of changes of the configuration.
 fn of_changes() -> Vec<String> {
     let mut host = Host::new();
     host.world.submit_as(&alice(), request(vec![port(22, &["192.0.2.1", "10.0.0.1"], 3600)])).unwrap();
@@ -167,7 +168,7 @@ fn of_changes() -> Vec<String> {
     rows(&host.world)
 }
 
-/// Enforcement on trial, on, off and unloaded.
+/// Returns the rows of enforcement: on trial, on, off and unloaded.
 fn of_enforcement() -> Vec<String> {
     let mut host = Host::observing();
     host.enable(asked()).unwrap();
@@ -177,11 +178,11 @@ fn of_enforcement() -> Vec<String> {
     host.enable(asked()).unwrap();
     host.confirm().unwrap();
     host.disable().unwrap();
-    // A trial that ends while no agent runs.
+    // This trial ends while no agent runs.
     host.enable(asked()).unwrap();
     host.world.clock.advance(secs(LENGTH));
     host.begin(true);
-    // A trial of a change, which shuts a grant for its time.
+    // This trial is of a change that closes a grant for the time of the trial.
     host.world.submit_as(&alice(), request(vec![port(22, &["10.0.0.1"], 3600)])).unwrap();
     host.session = Some(session("10.0.0.1"));
     host.rewrite("mode = \"observe\"", "mode = 'enforce'");

@@ -1,4 +1,4 @@
-//! Grants that are to last longer.
+//! Tests of extensions of grants.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn violation(result: Result<Extended, Refusal>) -> &'static str {
     violations[0].field
 }
 
-/// alice's grant for port 22, which lasts 1000 s.
+/// Makes a world with alice's grant for port 22, which lasts 1000 s.
 fn with_grant() -> World {
     let mut world = World::new();
     world.submit_as(&alice(), request(vec![port(22, &["192.0.2.7"], 1000)])).unwrap();
@@ -131,7 +131,7 @@ fn an_extension_that_the_kernel_refuses_leaves_the_grant_as_it_was() {
 #[test]
 fn an_extension_that_was_never_answered_is_as_if_it_had_not_been() {
     let mut world = with_grant();
-    // The agent is killed between the record and the mark that it was carried out.
+    // The agent is killed after the extension is recorded and before it is marked as carried out.
     world.forbid("UPDATE OF prior_end_boot ON grants WHEN NEW.prior_end_boot IS NULL");
     assert!(matches!(world.extend(&alice(), 1, 3600), Err(Refusal::Unavailable(_))));
     world.allow_all();

@@ -1,4 +1,4 @@
-//! Changes of the configuration, and what can be seen of enforcement.
+//! A host for tests of changes of the configuration and of enforcement.
 
 use jit_api::wire::{EnforcementChange, Status};
 use jit_common::abi::Mode;
@@ -22,10 +22,10 @@ pub(super) fn asked() -> EnableAsked {
     EnableAsked { trial: secs(LENGTH), session: Some(session(OPERATOR)), grant: None, console: true }
 }
 
-/// A world, and who works there.
+/// A world, and the session of the person who works there.
 pub(super) struct Host {
     pub(super) world: World,
-    /// Of whoever changes something.
+    /// The session of the person who changes something.
     pub(super) session: Option<Session>,
 }
 
@@ -66,7 +66,7 @@ impl Host {
 }
 
 impl Host {
-    /// A host whose agent observes.
+    /// Makes a host whose agent observes.
     pub(super) fn observing() -> Self {
         let mut host = Self::new();
         host.rewrite("mode = 'enforce'", "mode = 'observe' # for now");
@@ -74,14 +74,14 @@ impl Host {
         host
     }
 
-    /// Starts the agent with what the daemon would start it with.
+    /// Starts the agent with the configuration with which the daemon would start.
     pub(super) fn begin(&mut self, adopted: bool) {
         drop(self.world.core.take());
         self.world.load();
         self.world.start(adopted);
     }
 
-    /// The same in another boot, which begins at this moment.
+    /// Starts the agent in another boot, which begins at this moment.
     pub(super) fn reboot(&mut self) {
         drop(self.world.core.take());
         let now = self.world.clock.wall();
@@ -110,7 +110,7 @@ impl Host {
     }
 }
 
-/// Whether a TCP packet passes, be it that nothing is dropped at all.
+/// Whether a TCP packet passes, even if only because nothing is dropped at all.
 pub(super) fn passes(host: &Host, number: u16, source: &str) -> bool {
     let packet = jit_policy::Packet {
         source: source.parse().unwrap(),
@@ -123,7 +123,7 @@ pub(super) fn passes(host: &Host, number: u16, source: &str) -> bool {
     trace.mode == Mode::Observe || trace.reason.verdict() == Verdict::Pass
 }
 
-/// Whether only the operator gets in.
+/// Whether only the operator is admitted.
 pub(super) fn is_shut(host: &Host) -> bool {
     passes(host, 22, OPERATOR) && !passes(host, 22, "192.0.2.8") && !passes(host, 3389, "192.0.2.8")
 }

@@ -1,4 +1,4 @@
-//! Requests that are sent again.
+//! Tests of requests that are sent again.
 
 use jit_policy::IdempotencyKey;
 

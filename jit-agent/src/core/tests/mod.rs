@@ -1,4 +1,4 @@
-//! On clocks that stand still, tables in memory and a real store.
+//! Tests of the core, with clocks that stand still, tables in memory and a real store.
 
 mod approval;
 mod closing;
@@ -73,12 +73,12 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A moment of the wall clock, some seconds after the first one of these tests.
+/// Returns a moment of the wall clock, some seconds after the first moment of these tests.
 fn wall(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_772_366_400 + seconds).unwrap()
 }
 
-/// Someone who became this user after another had logged in.
+/// Makes a peer who became this user after logging in as another user.
 fn after_login(peer: Peer, uid: u32, name: &str) -> Peer {
     Peer { login: Some((uid, name.to_owned())), ..peer }
 }
@@ -92,7 +92,7 @@ fn request(ports: Vec<RequestedPort>) -> NewRequest {
     NewRequest { ports, justification: "ticket 7".to_owned() }
 }
 
-/// A machine and the agent on it. Dropping the core kills the agent.
+/// A machine and its agent. Dropping the core kills the agent.
 struct World {
     machine: Machine,
     core: Option<Core>,
@@ -113,7 +113,7 @@ impl DerefMut for World {
 }
 
 impl World {
-    /// At the first moment of the wall clock.
+    /// Makes a world at the first moment of the wall clock.
     fn new() -> Self {
         let mut world = Self { machine: Machine::new(CONFIG, wall(0)), core: None };
         world.start(false);
@@ -126,7 +126,7 @@ impl World {
     }
 
     fn start_on(&mut self, datapath: Box<dyn Datapath>, adopted: bool) {
-        // The store has one owner at a time.
+        // A store has only one owner at a time.
         drop(self.core.take());
         self.core = Some(self.machine.start_on(datapath, adopted));
     }
@@ -135,7 +135,7 @@ impl World {
         self.start(true);
     }
 
-    /// Another boot, at this moment of the wall clock; tables and BOOTTIME start anew.
+    /// Starts the agent in another boot, at this moment of the wall clock. Tables and BOOTTIME start anew.
     fn reboot(&mut self, now: Timestamp) {
         self.renew(now);
         self.start(false);
@@ -163,7 +163,7 @@ impl World {
         self.ask(|reply| Command::Open(Opening::Extend(peer.clone(), GrantId(id), secs(seconds), reply)))
     }
 
-    /// A request of alice's that waits.
+    /// Makes a request of alice's that waits for approval.
     fn wait(&mut self) -> RequestId {
         let made = self.submit_as(&alice(), request(vec![port(5986, &["192.0.2.7"], 3600)])).unwrap();
         assert_eq!((made.status, made.grants.len()), (RequestState::Pending, 0));
@@ -180,7 +180,7 @@ impl World {
         self.core().revoke(&root(), selection, "over").unwrap()
     }
 
-    /// Lets time pass, with a sweep at the end.
+    /// Advances the clocks, then sweeps.
     fn pass(&mut self, seconds: u64) {
         self.clock.advance(secs(seconds));
         self.core().sweep();
@@ -190,7 +190,7 @@ impl World {
         self.core().status(&root()).unwrap().faults
     }
 
-    /// The numbers of the live grants.
+    /// Returns the ids of the live grants.
     fn live(&mut self) -> Vec<i64> {
         let mut ids: Vec<i64> =
             self.core().grants(&root(), ALL).unwrap().value.iter().map(|grant| grant.id.0).collect();
@@ -199,7 +199,7 @@ impl World {
     }
 }
 
-/// An entry for TCP.
+/// Makes an entry for TCP.
 fn entry(number: u16, source: &str) -> EntryKey {
     EntryKey { number, transport: Transport::Tcp, source: parse_source(source).unwrap() }
 }

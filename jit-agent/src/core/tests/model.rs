@@ -1,4 +1,4 @@
-//! Random histories against a plain list of grants.
+//! Tests that compare random histories with a plain list of grants.
 
 use proptest::prelude::*;
 
@@ -13,10 +13,10 @@ enum Step {
     },
     Revoke(prop::sample::Index),
     RevokeAll,
-    /// Whether the agent sweeps afterwards.
+    /// Time passes, in seconds. The second field says whether the agent sweeps afterwards.
     Pass(u64, bool),
     Restart,
-    /// How long the host is down.
+    /// The host reboots and is down for this many seconds.
     Reboot(u64),
 }
 
@@ -36,7 +36,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A grant as anyone would note it down; its end in seconds of a clock that never stops.
+/// A grant in the plain list. The grant's end is in seconds of a clock that never stops.
 #[derive(Clone, Debug)]
 struct Noted {
     id: GrantId,

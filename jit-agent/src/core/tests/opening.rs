@@ -1,8 +1,8 @@
-//! All of a request or none of it.
+//! Tests that a request is opened completely or not at all.
 
 use super::*;
 
-/// Lengthens one entry of a world with a grant for 192.0.2.7, and makes five.
+/// Makes ports that extend the entry of a grant for 192.0.2.7 and add five entries.
 fn several() -> Vec<RequestedPort> {
     vec![port(22, &["192.0.2.7", "10.0.0.0/8", "10.1.0.0/16"], 3000), port(3389, &["2001:db8::7"], 600)]
 }

@@ -1,4 +1,4 @@
-//! Who has no role learns nothing and changes nothing.
+//! Tests that a user without a role learns nothing and changes nothing.
 
 use jit_policy::{Protocol, Reload};
 use tokio::sync::oneshot;

@@ -1,4 +1,4 @@
-//! Policies that change while grants live.
+//! Tests of policies that change while grants are live.
 
 use std::fs;
 
@@ -17,7 +17,8 @@ use crate::config::{accepted, edit::Edit};
 
 const RDP: PortId = PortId { number: 3389, protocol: Protocol::Any };
 
-/// What a change wants confirmed: what opens, and the numbers of grants that end and that are shortened.
+/// Returns the effects of a change that must be confirmed: what is opened, and the ids of grants that end and of grants
+/// that are shortened.
 #[track_caller]
 fn unconfirmed(result: Result<Changed, Refusal>) -> (Vec<String>, Vec<i64>, Vec<i64>) {
     match result {

@@ -1,4 +1,4 @@
-//! Restarts and reboots.
+//! Tests of restarts and reboots.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn after_a_reboot_the_shorter_of_both_clocks_remains() {
         assert_eq!(world.entries().len(), expected.len(), "{name}");
         let live = world.states().iter().filter(|state| *state == "live").count();
         assert_eq!(live, expected.len(), "{name}");
-        // And the same again, so that what was written in this boot is right too.
+        // A restart and a reboot follow, to check that what was written in this boot is right too.
         world.restart();
         assert_eq!(remaining(&mut world), expected, "{name}, after a restart");
         world.reboot(wall(now + 7));

@@ -1,4 +1,4 @@
-//! Grants that end earlier than they would have, in the audit log.
+//! Tests of the audit log for grants that end earlier than planned.
 
 use jit_policy::{AuditFilter, PortPolicy, Reload};
 use serde_json::{Value, json};
@@ -16,14 +16,15 @@ fn filter(user: Option<&str>, port: Option<u16>) -> AuditFilter {
     AuditFilter { user: user.map(str::to_owned), port, event, ..AuditFilter::default() }
 }
 
-/// The details of the rows about grants that were shortened, as far as they fit.
+/// Returns the details of the rows about shortened grants that match the filter.
 fn found(world: &mut World, user: Option<&str>, port: Option<u16>) -> Vec<Value> {
     let reader = world.core().audit(&root()).unwrap();
     let rows = reader.rows(&filter(user, port), 0).unwrap().next(100).unwrap();
     rows.iter().map(|row| serde_json::from_str(&row.detail).unwrap()).collect()
 }
 
-/// What is said of the grant that alice has for SSH from here until three hours from the start, by `by`.
+/// Returns the expected detail for alice's SSH grant, which would have ended three hours after the start. `by` is who
+/// shortened the grant.
 fn cut(grant: i64, end: i64, by: &Value) -> Value {
     json!({
         "grant": grant, "request": grant, "requestor": "alice", "number": 22, "protocol": "tcp",
@@ -32,7 +33,7 @@ fn cut(grant: i64, end: i64, by: &Value) -> Value {
     })
 }
 
-/// Two long grants of alice's and a short one.
+/// Makes a host with two long grants and a short grant, all of alice's.
 fn with_grants() -> Host {
     let mut host = Host::new();
     for (source, seconds) in [("192.0.2.1", 3 * 3600), ("192.0.2.2", 3 * 3600), ("192.0.2.3", 300)] {
@@ -107,7 +108,7 @@ fn a_shortened_grant_ends_after_a_reboot_when_the_log_says() {
     let mut host = with_grants();
     let edit = shorter(&mut host);
     host.change(edit, true).unwrap();
-    // The clocks were last noted 40 s before the reboot.
+    // The clocks were last recorded 40 s before the reboot.
     host.world.pass(60);
     host.world.clock.advance(secs(40));
     host.world.reboot(wall(200));
@@ -134,7 +135,7 @@ fn an_extension_that_is_undone_is_in_the_log_with_the_end_that_holds() {
         assert!(matches!(world.extend(&alice(), 1, 3600), Err(Refusal::Unavailable(_))));
         world
     };
-    // It can't be marked as carried out.
+    // The extension can't be marked as carried out.
     let mut world = with_extension(
         "UPDATE OF prior_end_boot ON grants WHEN NEW.prior_end_boot IS NULL AND NEW.end_boot = OLD.end_boot",
     );
@@ -142,7 +143,7 @@ fn an_extension_that_is_undone_is_in_the_log_with_the_end_that_holds() {
     assert!(reason.as_str().unwrap().contains("made to fail"), "{reason}");
     assert_eq!(found(&mut world, Some("alice"), Some(22)), [undone(reason)]);
 
-    // The agent ends before it could even note that.
+    // The agent ends before it can record the failure.
     let mut world = with_extension("UPDATE OF prior_end_boot ON grants WHEN NEW.prior_end_boot IS NULL");
     assert_eq!(found(&mut world, None, None), Vec::<Value>::new());
     world.allow_all();

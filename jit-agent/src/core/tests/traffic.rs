@@ -1,4 +1,4 @@
-//! When grants were used, as the program noted it.
+//! Tests of when grants were used, as the program recorded it.
 
 use jit_policy::Way;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::datapath::InterfaceView;
 
 impl World {
-    /// The moments of the last packet and the last connection of each live grant, by number.
+    /// Returns the times of the last packet and the last connection of each live grant, ordered by id.
     fn uses(&mut self) -> Vec<(i64, Option<Timestamp>, Option<Timestamp>)> {
         let mut grants = self.core().grants(&root(), ALL).unwrap().value;
         grants.sort_by_key(|grant| grant.id);

@@ -1,4 +1,4 @@
-//! Enforcement that is in force for a time only.
+//! Tests of enforcement on trial.
 
 use std::fs;
 
@@ -252,7 +252,7 @@ fn a_failed_enable_takes_the_operators_own_grant_back_unless_the_trial_goes_on()
     assert!(refusal.to_string().contains("the configuration before stays in force"), "{refusal}");
     assert_eq!((host.world.states(), host.world.live()), (vec!["revoked".to_owned()], vec![]));
 
-    // Where the trial goes on all the same, the operator may be in by the grant.
+    // If the trial continues nevertheless, the grant may be what admits the operator.
     let enabled = host.enable(asked()).unwrap();
     let failed = Refusal::Unavailable("no interface".to_owned());
     let refusal = host.world.core().without_own_grant(&root(), enabled.grant.as_ref(), failed);

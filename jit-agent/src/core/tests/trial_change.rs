@@ -1,4 +1,4 @@
-//! Changes that are in force for a time only, since they cut off who asks for them.
+//! Tests of changes that are only on trial because they cut off the person who asks for them.
 
 use jit_policy::{PortPolicy, Reload};
 
@@ -96,7 +96,7 @@ fn a_grant_that_is_closed_after_the_trial_that_shut_it_does_not_come_back() {
     host.reload(&[], true).unwrap();
     host.world.pass(CHANGE_TRIAL.as_secs());
     assert!(passes(&host, 22, OPERATOR) && host.written(), "the files are remembered as not confirmed");
-    // As an agent does that is killed before the store has it.
+    // The entry is removed as by an agent that is killed before the closing is written to the store.
     host.world.kernel.remove(&entry(22, OPERATOR), None).unwrap();
     host.begin(true);
     assert_eq!(host.world.count("ended"), 1);

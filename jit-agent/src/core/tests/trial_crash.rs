@@ -1,5 +1,6 @@
-//! The agent is killed at each step of a trial: what follows is that trial until its end, or what was before it, unless
-//! it was being confirmed, and then that is told.
+//! Tests that kill the agent at each step of a trial. The successor continues that trial until its end, or restores the
+//! configuration from before it. If the agent was confirming the trial, the trial may count as confirmed, and then the
+//! audit log says so.
 
 use jit_policy::{PortPolicy, Span};
 
@@ -13,10 +14,10 @@ use crate::{
     crash::killed_after,
 };
 
-/// More steps than anything here takes.
+/// A number of steps that no work in these tests reaches.
 const MANY: usize = 100;
 
-/// What can be done to a trial.
+/// The work that is done to a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Begin,
@@ -25,7 +26,7 @@ enum Work {
     Expire,
 }
 
-/// How a successor comes about.
+/// How a successor is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Successor {
     AtOnce,
@@ -33,7 +34,7 @@ enum Successor {
     AfterAReboot,
 }
 
-/// A kind of trial: the host before it, and how it begins.
+/// A kind of trial: the host before the trial, and how the trial begins.
 struct Kind {
     host: fn() -> Host,
     begin: fn(&mut Host),
@@ -68,18 +69,18 @@ fn narrow(host: &mut Host) {
     drop(host.change(edit, true));
 }
 
-/// Who gets in, as far as the kernel's tables say.
+/// Returns who is admitted according to the kernel's tables.
 fn admitted(host: &Host) -> [bool; 4] {
     [(22, OPERATOR), (22, "10.0.0.1"), (22, "192.0.2.8"), (3389, "192.0.2.8")]
         .map(|(port, source)| passes(host, port, source))
 }
 
-/// Who gets in.
+/// Returns who is admitted, even by unloaded enforcement.
 fn seen(host: &mut Host) -> [bool; 4] {
     if host.world.core().stays_unloaded() { [true; 4] } else { admitted(host) }
 }
 
-/// Who gets in before a trial and during it.
+/// Who is admitted before a trial and during the trial.
 #[derive(Clone, Copy)]
 struct Expected {
     before: [bool; 4],
@@ -95,7 +96,7 @@ fn expected(kind: &Kind) -> Expected {
     Expected { before, tried }
 }
 
-/// Prepares a host for some work; returns it with the moment when the trial ends.
+/// Prepares a host for some work. Returns the host with the moment when the trial ends.
 fn prepared(kind: &Kind, work: Work) -> (Host, BootTime) {
     let mut host = (kind.host)();
     let until = host.world.clock.boot().after(secs(LENGTH));
@@ -118,11 +119,11 @@ fn done(host: &mut Host, kind: &Kind, work: Work) {
     }
 }
 
-/// Kills the agent at each step of all that can be done to a trial.
+/// Kills the agent at each step of all work that can be done to a trial.
 fn kill_everywhere(kind: &Kind) {
     let expected = expected(kind);
     for work in [Work::Begin, Work::Confirm, Work::Disable, Work::Expire] {
-        // Before a trial is written down, a start takes edited files for wanted.
+        // Before the trial is recorded, a start considers the edited files intended.
         let first = usize::from(kind.is_of_edited_files && work == Work::Begin);
         let mut steps = first;
         while steps < MANY {
@@ -167,7 +168,7 @@ fn an_agent_killed_at_any_step_of_a_trial_of_edited_files_tells_of_a_confirmatio
     kill_everywhere(&Kind { host: edited_host, begin, is_of_edited_files: true });
 }
 
-/// What a successor finds, and what becomes of it.
+/// Checks what a successor finds, and what it makes of the trial.
 fn follow(
     host: &mut Host,
     (until, Expected { before, tried }): (BootTime, Expected),
@@ -179,7 +180,7 @@ fn follow(
         Successor::AtOnce => host.begin(true),
         Successor::AfterTheEnd => {
             host.world.clock.advance(secs(LENGTH + 10));
-            // What is not attached drops nothing, whatever the tables say.
+            // An unattached program drops nothing, whatever the tables say.
             let is_unloaded = unloaded::marked(host.world.dir.path()).is_some();
             let by_kernel = if is_unloaded { [true; 4] } else { admitted(host) };
             let ended = by_kernel == [true; 4] || by_kernel == before;

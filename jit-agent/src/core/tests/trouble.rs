@@ -1,4 +1,4 @@
-//! Closing where store or kernel is broken.
+//! Tests of closing while the store or the kernel is broken.
 
 use super::*;
 
