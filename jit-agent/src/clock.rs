@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use jit_policy::BootTime;
 
-/// Source of time.
+/// A source of both times.
 pub trait Clock: Send + Sync {
-    /// CLOCK_BOOTTIME now.
+    /// Returns the time of CLOCK_BOOTTIME now.
     fn boot(&self) -> BootTime;
-    /// The wall clock now.
+    /// Returns the time of the wall clock now.
     fn wall(&self) -> Timestamp;
 }
 

@@ -1,4 +1,4 @@
-//! Lets the agent die at the steps of its work that outlive it, in tests.
+//! Kills the agent in tests, at the steps whose effects outlive the agent.
 
 use std::{
     cell::Cell,
@@ -6,24 +6,25 @@ use std::{
 };
 
 thread_local! {
-    /// How many steps are done before the next one kills.
+    /// The number of steps that are done before the next step kills the agent.
     static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Comes before each step.
+/// Marks the beginning of a step.
 pub(crate) fn step() {
     match LEFT.get() {
         None => {}
         Some(0) => {
             LEFT.set(None);
-            // Unwinds without a word: this is no failure.
+            // `resume_unwind` prints no panic message, because this is no failure.
             resume_unwind(Box::new("killed"));
         }
         Some(left) => LEFT.set(Some(left - 1)),
     }
 }
 
-/// Does `work` until it comes to a step when `steps` are done; says whether it came to that.
+/// Does `work`, and kills the agent at the step after the first `steps` steps. Returns whether `work` reached that
+/// step.
 pub(crate) fn killed_after(steps: usize, work: impl FnOnce()) -> bool {
     LEFT.set(Some(steps));
     let killed = catch_unwind(AssertUnwindSafe(work)).is_err();

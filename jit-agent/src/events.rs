@@ -1,7 +1,8 @@
-//! The packets that the program reports, on their way to those who watch.
+//! The hub that passes the packets that the program reports to the watching clients.
 //!
-//! The program reports a sample only: so many packets a second for each CPU and port. Of these, one source gets a limited
-//! share here. What is not shown is counted, so that whoever watches knows how much there is beyond.
+//! The program reports only a sample: a limited number of packets per second for each CPU and port. Of this sample, the
+//! hub shows a limited share per source. The packets that are not shown are counted, so that a watching client knows
+//! how many are missing.
 
 use std::{
     collections::HashMap,
@@ -20,52 +21,52 @@ use tokio::sync::broadcast;
 
 use crate::clock::Clock;
 
-/// Packets of one source that are shown in a second.
+/// The largest number of packets of one source that are shown in a second.
 const PER_SOURCE: u32 = 8;
-/// Sources that are told apart in a second; the packets of more are counted only.
+/// The largest number of sources that are distinguished in a second. Packets of further sources are only counted.
 const SOURCES: usize = 4096;
-/// News that wait for a slow reader before it loses the oldest.
+/// The largest number of news that wait for a slow reader before the reader loses the oldest.
 const BACKLOG: usize = 1024;
-/// How many may watch at a time.
+/// The largest number of watching clients at a time.
 const WATCHERS: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A reported packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketEvent {
-    /// When it arrived, by the wall clock.
+    /// When the packet arrived, by the wall clock.
     pub time: Timestamp,
-    /// Source, destination port and transport; `None` if the packet does not say.
+    /// Source, destination port and transport. `None`: the packet does not say.
     pub flow: Option<(IpAddr, u16, Transport)>,
-    /// Under which reason it was counted.
+    /// The reason under which the packet was counted.
     pub reason: Reason,
     /// Whether drops were carried out.
     pub mode: Mode,
-    /// Name of the interface, or its index where it is gone.
+    /// The interface's name, or its index if the interface no longer exists.
     pub interface: String,
 }
 
-/// What those who watch are told.
+/// The news for watching clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// A packet.
+    /// The news of a packet.
     Packet(PacketEvent),
-    /// So many more packets were dropped, or would have been, than were shown.
+    /// The number of further packets that were dropped, or would have been, but were not shown.
     NotShown(u64),
 }
 
 /// Sums since the agent's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Packets that the program reported.
+    /// The number of packets that the program reported.
     pub reported: u64,
-    /// Of these, the ones not shown because their source has had its share.
+    /// The number of reported packets that were not shown because their source had used up its share.
     pub over_share: u64,
-    /// Packets that were dropped, or would have been, and were not shown for any cause.
+    /// The number of packets that were dropped, or would have been, but were not shown, whatever the cause.
     pub not_shown: u64,
 }
 
-/// Hands reported packets on to all who watch. Clones are the same hub.
+/// A hub that passes reported packets to all watching clients. Clones share the same hub.
 #[derive(Clone)]
 pub struct EventHub {
     clock: Arc<dyn Clock>,
@@ -73,21 +74,21 @@ pub struct EventHub {
 }
 
 struct State {
-    /// `None` once the agent stops.
+    /// The sender of news. `None`: the agent is stopping.
     news: Option<broadcast::Sender<News>>,
     totals: Totals,
-    /// Dropped packets that were shown, since the first count.
+    /// The number of dropped packets that were shown since the first count.
     shown_drops: u64,
-    /// Dropped packets when the agent started, and a count ago.
+    /// The numbers of dropped packets at the first count and at the last count.
     drops: Option<(u64, u64)>,
-    /// When the second began in which shares are counted.
+    /// The beginning of the second in which shares are counted.
     second: BootTime,
     shares: HashMap<IpAddr, u32>,
     fault: Option<String>,
 }
 
 impl EventHub {
-    /// Nobody watches yet.
+    /// Makes a hub that no client watches yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let (news, _) = broadcast::channel(BACKLOG);
@@ -107,20 +108,20 @@ impl EventHub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens from now on.
+    /// Returns a receiver of the news from now on.
     ///
     /// # Errors
-    /// Too many watch already, or the agent stops.
+    /// Too many clients are watching already, or the agent is stopping.
     pub fn subscribe(&self) -> Result<broadcast::Receiver<News>, &'static str> {
         match &self.state().news {
             None => Err("the agent is stopping"),
-            // Each holds a connection, and none of them must be lacking to those who have something to do.
+            // Each watching client occupies a connection, and other clients must still get connections.
             Some(news) if news.receiver_count() >= WATCHERS => Err("too many are watching already; end some of them"),
             Some(news) => Ok(news.subscribe()),
         }
     }
 
-    /// Takes a packet that the program reported. `name` knows the interfaces.
+    /// Takes a packet that the program reported. `name` returns the name of an interface by its index.
     pub fn take(&self, event: &Event, name: impl FnOnce(u32) -> Option<String>) {
         let Some(reason) = event.reason() else {
             tracing::error!(?event, "a packet was reported for a reason that this version does not know");
@@ -148,12 +149,12 @@ impl EventHub {
         state.tell(News::Packet(packet));
     }
 
-    /// Learns how many packets were dropped, or would have been, since the tables were made.
+    /// Takes the number of packets that were dropped, or would have been, since the tables were made.
     pub fn count_drops(&self, dropped: u64) {
         let mut state = self.state();
         let (first, last) = *state.drops.get_or_insert((dropped, dropped));
         state.drops = Some((first, dropped));
-        // Those counted last time have been reported by now, if ever.
+        // Packets of the last count have been reported by now, if they are reported at all.
         let not_shown = last.saturating_sub(first).saturating_sub(state.shown_drops);
         let more = not_shown.saturating_sub(state.totals.not_shown);
         if more > 0 {
@@ -162,25 +163,25 @@ impl EventHub {
         }
     }
 
-    /// The sums so far.
+    /// Returns the sums so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.state().totals
     }
 
-    /// Why no more packets are reported, if so.
+    /// Returns why no more packets are reported. `None`: packets are reported.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.state().fault.clone()
     }
 
-    /// Notes that no more packets will be reported.
+    /// Records that no more packets will be reported.
     pub fn fail(&self, fault: String) {
         tracing::error!(fault, "packets are not reported any more");
         self.state().fault = Some(fault);
     }
 
-    /// Ends all watching, as the agent stops.
+    /// Ends all watching when the agent stops.
     pub fn close(&self) {
         self.state().news = None;
     }
@@ -193,7 +194,7 @@ impl State {
             self.second = now;
             self.shares.clear();
         }
-        // Packets that don't tell their source share one.
+        // Packets that don't tell their source have one share together.
         let source = source.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         if self.shares.len() >= SOURCES && !self.shares.contains_key(&source) {
             return false;
@@ -205,7 +206,7 @@ impl State {
 
     fn tell(&self, news: News) {
         if let Some(sender) = &self.news {
-            // An error means that nobody watches.
+            // An error means that no client watches.
             let _ = sender.send(news);
         }
     }

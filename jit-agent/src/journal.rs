@@ -1,4 +1,4 @@
-//! The agent's log: text, and where there is a journal, the audit log in it with its fields.
+//! The agent's log: text, and on a host with a journal also the audit log with its fields.
 
 use std::os::fd::AsFd;
 
@@ -17,16 +17,17 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// Target of what is also in the audit log.
+/// The log target of the rows of the audit log.
 pub const TARGET: &str = "audit";
-/// Set by the service manager where standard error goes to the journal: device and inode of that, with a colon between.
+/// The variable that the service manager sets if standard error goes to the journal: device and inode of the stream,
+/// separated by a colon.
 const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
-/// Before the names of fields in the journal, with an underscore.
+/// The prefix of the names of fields in the journal. An underscore separates the prefix from the name.
 const PREFIX: &str = "JIT";
 
-/// Sends what the agent logs to standard error as text. If that leads to the journal, the rows and heads of the audit log
-/// go there with their fields instead, and each line of text has its priority. What to log says RUST_LOG; the audit log's
-/// rows are always sent to the journal, and as text only where RUST_LOG names `audit`.
+/// Sends the agent's log to standard error as text. If standard error leads to the journal, the rows and heads of the
+/// audit log go to the journal with their fields instead, and each line of text has its priority. RUST_LOG says what to
+/// log. The rows of the audit log always go to the journal, and appear as text only if RUST_LOG names `audit`.
 pub fn init() {
     let journal = leads_to_journal(std::env::var(JOURNAL_STREAM).ok().as_deref(), std::io::stderr())
         .then(tracing_journald::layer)
@@ -42,7 +43,7 @@ pub fn init() {
     match journal {
         Some(journal) => {
             let journal = journal.with_field_prefix(Some(PREFIX.to_owned())).with_filter(filter_fn(is_of_audit));
-            // Not the journal's fields for these, which nobody who reads it line by line would see.
+            // The other lines go to the journal as text, because a reader of single lines would not see their fields.
             let text = fmt::layer().with_writer(std::io::stderr).event_format(WithPriority).with_ansi(false);
             let text = text.with_filter(filter_fn(|of| !is_of_audit(of)));
             registry.with(journal).with(text).init();
@@ -51,12 +52,12 @@ pub fn init() {
     }
 }
 
-/// Whether it is a row of the audit log, or its head.
+/// Whether a log event is a row or a head of the audit log.
 fn is_of_audit(of: &Metadata<'_>) -> bool {
     [TARGET, module_path!()].contains(&of.target())
 }
 
-/// A line for the journal: its priority as sd-daemon(3) has it, message and fields.
+/// A format of lines for the journal: the priority as in sd-daemon(3), the message and the fields.
 struct WithPriority;
 
 impl<S, N> FormatEvent<S, N> for WithPriority
@@ -77,18 +78,18 @@ where
     }
 }
 
-/// Whether `file` is the stream to the journal that the service manager speaks of. A program may have been given the
-/// variable and another standard error.
+/// Whether `file` is the stream to the journal that the service manager names in the variable. A program may have
+/// inherited the variable but have another standard error.
 fn leads_to_journal(variable: Option<&str>, file: impl AsFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| variable == Some(&format!("{}:{}", stat.st_dev, stat.st_ino)))
 }
 
-/// Whether anybody wants to be told of rows.
+/// Whether rows of the audit log are logged at all.
 pub fn is_wanted() -> bool {
     tracing::enabled!(target: TARGET, Level::INFO)
 }
 
-/// Notes a row of the audit log, whose fields can be searched for where the log is kept.
+/// Logs a row of the audit log with fields that can be searched for in the journal.
 pub fn announce(seq: i64, event: &str, detail: &Value, hash: &[u8; 32]) {
     let detail = Detail(detail);
     let login_uid = detail.of_by("login_uid").and_then(Value::as_i64);
@@ -112,7 +113,7 @@ pub fn announce(seq: i64, event: &str, detail: &Value, hash: &[u8; 32]) {
     );
 }
 
-/// Notes the head of the audit log, so that a log which ends before it can be told to have been cut.
+/// Logs the head of the audit log. An audit log that ends before a logged head has been cut.
 pub fn announce_head(seq: i64, hash: &[u8; 32]) {
     let hash = hex::encode(hash);
     tracing::info!(event = "head", seq, hash, "head of the audit log: {seq}:{hash}");
@@ -135,7 +136,7 @@ mod tests {
 
     type Fields = BTreeMap<String, String>;
 
-    /// Keeps target, level and fields of each event.
+    /// A layer that keeps target, level and fields of each event.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<Fields>>>);
 

@@ -1,7 +1,7 @@
 //! Just-in-time access for Linux hosts: the library behind the daemon `jit-agent`.
 //!
 //! Dependencies point downwards: `daemon` wires everything, `http` serves the API, `core` owns the state and drives
-//! `store` and `datapath`, `events` leads from the datapath to those who watch, `config` reads the files.
+//! `store` and `datapath`, `events` leads from the datapath to the watching clients, `config` reads the files.
 
 #![deny(unsafe_code)]
 

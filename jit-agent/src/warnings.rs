@@ -1,4 +1,4 @@
-//! What is well, but may not be meant so.
+//! Settings that are valid but probably unintended.
 
 use std::{collections::BTreeSet, fs};
 
@@ -7,23 +7,23 @@ use procfs::net::{TcpNetEntry, TcpState};
 
 use crate::config::Config;
 
-/// Ports at which hosts are managed, or at which everything can be had: remote login (22, 23, 512 to 514, 2222), Windows
-/// remoting (5985, 5986), remote desktops (3389, 5900 to 5903), databases and caches (3306, 5432, 6379), and the interfaces of
-/// Docker and Kubernetes (2375, 2376, 10250).
+/// Ports that manage a host or give access to everything on it: remote login (22, 23, 512 to 514, 2222), Windows
+/// remoting (5985, 5986), remote desktops (3389, 5900 to 5903), databases and caches (3306, 5432, 6379), and the
+/// interfaces of Docker and Kubernetes (2375, 2376, 10250).
 const MANAGEMENT: [u16; 19] =
     [22, 23, 512, 513, 514, 2222, 2375, 2376, 3306, 3389, 5432, 5900, 5901, 5902, 5903, 5985, 5986, 6379, 10250];
 
-/// What of the host matters here.
+/// The facts about the host that warnings depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Host {
-    /// TCP ports on which something listens for others than this host itself.
+    /// The TCP ports with a listener that other hosts can reach.
     listening: BTreeSet<u16>,
-    /// From which to which the host picks ports for its own connections.
+    /// The first and the last port that the host picks for its own connections.
     ephemeral: Option<(u16, u16)>,
 }
 
 impl Host {
-    /// The host of this process, in its network namespace. What can't be read is left out.
+    /// Reads the facts in the network namespace of this process. What can't be read is left out.
     fn read() -> Self {
         let listens = |entry: &TcpNetEntry| {
             entry.state == TcpState::Listen && !entry.local_address.ip().to_canonical().is_loopback()
@@ -40,17 +40,17 @@ fn port_range(text: &str) -> Option<(u16, u16)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// Finds what to warn of with a configuration.
+/// A function that returns the warnings about a configuration.
 pub type Warn = fn(&Config) -> Vec<String>;
 
-/// What to warn of with this configuration, whatever the host.
+/// Returns the warnings about this configuration that don't depend on the host.
 #[cfg(any(test, feature = "testing"))]
 #[must_use]
 pub fn of_config(config: &Config) -> Vec<String> {
     warnings(config, &Host::default())
 }
 
-/// What to warn of with this configuration on this host.
+/// Returns the warnings about this configuration on this host.
 #[must_use]
 pub fn all(config: &Config) -> Vec<String> {
     warnings(config, &Host::read())

@@ -1,4 +1,4 @@
-//! An agent that serves: a real core on a machine of tests, behind real routes on real sockets.
+//! An agent that serves: a real core on a test machine, behind real routes on real sockets.
 
 use std::{
     future::Future,
@@ -21,15 +21,15 @@ use crate::{
     http,
 };
 
-/// The agent. It stops as the daemon does when it is dropped.
+/// The agent. When this value is dropped, the agent stops as the daemon does.
 pub struct Agent {
-    /// What it runs on.
+    /// The machine on which the agent runs.
     pub machine: Machine,
-    /// The way into its core, beside its sockets.
+    /// The handle of the agent's core.
     pub core: CoreHandle,
     runtime: Runtime,
     stop: Option<watch::Sender<()>>,
-    /// Each with the user it takes everybody for.
+    /// The servers, one for each user as whom peers are treated.
     serving: Mutex<Vec<Serving>>,
     running: Option<JoinHandle<()>>,
 }
@@ -60,13 +60,13 @@ impl Agent {
         agent
     }
 
-    /// A socket at which everybody is who the kernel says.
+    /// Returns a socket that takes each peer's identity from the kernel.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.serve(None)
     }
 
-    /// A socket at which everybody counts as this user.
+    /// Returns a socket that treats every peer as this user.
     #[must_use]
     pub fn socket_of(&self, peer: &Peer) -> PathBuf {
         self.serve(Some(peer))
@@ -97,31 +97,32 @@ impl Agent {
         socket
     }
 
-    /// Connects as a user, who is present for as long as the connection is there.
+    /// Connects as a user, who counts as connected until the stream is dropped.
     #[must_use]
     pub fn connect(&self, peer: &Peer) -> UnixStream {
         let mut stream = UnixStream::connect(self.socket_of(peer)).unwrap();
         stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-        // Whoever is answered was noticed.
+        // An answer shows that the server has added the peer to the list of connected peers.
         stream.read_exact(&mut [0; 12]).unwrap();
         stream
     }
 
-    /// Waits for what the core is asked.
+    /// Waits for an answer of the core.
     pub fn wait<T>(&self, asked: impl Future<Output = T>) -> T {
         self.runtime.block_on(asked)
     }
 
-    /// Lets time pass, and returns when the core has done what was due by then.
+    /// Advances the clocks, and returns when the core has done what was due by then.
     pub fn pass(&self, duration: Duration) {
         self.machine.clock.advance(duration);
-        // The core sweeps after each batch of commands, so that it has done so when it comes to the second one.
+        // The core sweeps after each batch of commands, so when it answers the second command, the sweep after the
+        // first is done.
         for _ in 0..2 {
             self.wait(self.core.ping()).unwrap();
         }
     }
 
-    /// Stops as the daemon does, and returns when it has stopped.
+    /// Stops the agent as the daemon stops, and returns when the agent has stopped.
     pub fn stop(&mut self) {
         drop(self.stop.take());
         self.machine.hub.close();

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::people::ALICE;
 use crate::store::Store;
 
-/// Adds a grant to an audit log, its revocation, and `more` events of which texts try to be formulas.
+/// Adds to an audit log a grant, the grant's revocation, and `more` events whose texts look like spreadsheet formulas.
 pub fn fill(store: &mut Store, more: usize) {
     let time = |text: &str| text.parse::<Timestamp>().unwrap();
     let granted = json!({

@@ -15,13 +15,13 @@ use crate::clock::Clock;
 pub struct ManualClock(Arc<Mutex<(BootTime, Timestamp)>>);
 
 impl ManualClock {
-    /// Clocks that show these times.
+    /// Makes clocks that show these times.
     #[must_use]
     pub fn new(boot: BootTime, wall: Timestamp) -> Self {
         Self(Arc::new(Mutex::new((boot, wall))))
     }
 
-    /// Lets time pass on both clocks.
+    /// Advances both clocks.
     pub fn advance(&self, duration: Duration) {
         let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *times = (times.0.after(duration), times.1.saturating_add(duration).unwrap_or(Timestamp::MAX));

@@ -20,34 +20,34 @@ use crate::{
     warnings,
 };
 
-/// The store's file.
+/// The name of the store's file.
 const FILE: &str = "jit-agent.sqlite";
-/// Entries that the tables have room for.
+/// The number of entries that fit into the tables.
 const CAPACITY: usize = 20_000;
 
-/// The machine. What a core is made of can be changed before it starts.
+/// The machine. The parts of a core can be changed before the core starts.
 pub struct Machine {
-    /// Holds the store, the configuration and the sockets; removed at the end.
+    /// The directory of the store, the configuration and the sockets. It is removed when the machine is dropped.
     pub dir: TempDir,
     /// The configuration file.
     pub file: PathBuf,
     /// Both clocks.
     pub clock: ManualClock,
-    /// The tables.
+    /// The datapath with its tables.
     pub kernel: MemoryDatapath,
-    /// This boot.
+    /// The present boot.
     pub boot: Boot,
     /// The configuration to start with.
     pub config: Config,
-    /// Who may do what.
+    /// The roles of users.
     pub access: Access,
-    /// Where the configuration is from.
+    /// The source of the configuration.
     pub origin: Origin,
-    /// Where packets are reported; another hub for each core.
+    /// The hub to which packets are reported. Each core has another hub.
     pub hub: EventHub,
-    /// Who is connected; nobody at first.
+    /// The function that finds who is connected. At first it finds nobody.
     pub connected_to: ConnectedTo,
-    /// Why the store can't be opened.
+    /// Why the store can't be opened. `None`: the store can be opened.
     pub store_problem: Option<String>,
     /// What else is broken at the start.
     pub faults: Vec<String>,
@@ -76,13 +76,13 @@ pub const USUAL: &str = "
 ";
 
 impl Machine {
-    /// A machine with [`USUAL`], at 16:00:12 of a day. Its next request has the number 9, its next grant 17.
+    /// Makes a machine with [`USUAL`], at 16:00:12 of a day. The next request has the id 9, the next grant the id 17.
     #[must_use]
     pub fn usual() -> Self {
         Self::usual_with(USUAL)
     }
 
-    /// The same with another configuration.
+    /// Like [`usual`](Self::usual), but with another configuration.
     #[must_use]
     pub fn usual_with(config: &str) -> Self {
         let machine = Self::new(config, "2026-11-22T16:00:12Z".parse().unwrap());
@@ -91,7 +91,7 @@ impl Machine {
         machine
     }
 
-    /// Has the program on one interface.
+    /// Attaches the program to the interface eth0.
     pub fn cover_eth0(&self) {
         self.cover(&[InterfaceView {
             name: "eth0".to_owned(),
@@ -102,14 +102,14 @@ impl Machine {
         }]);
     }
 
-    /// Has the program on these interfaces from the start.
+    /// Sets the interfaces, with the program attached from the start.
     pub fn cover(&self, interfaces: &[InterfaceView]) {
         self.kernel.set_interfaces(interfaces);
-        // What was so at the start is no change.
+        // The attachments at the start do not count as changes.
         drop(self.kernel.clone().reconcile(None));
     }
 
-    /// A machine 1000 s after boot, at this moment of the wall clock, with a configuration file of this text.
+    /// Makes a machine 1000 s after boot, at this moment of the wall clock, with a configuration file of this text.
     #[must_use]
     pub fn new(config: &str, now: Timestamp) -> Self {
         let clock = ManualClock::new(BootTime(1000 * 1_000_000_000), now);
@@ -133,14 +133,14 @@ impl Machine {
         }
     }
 
-    /// Clock, tables and boot as a reboot at this moment leaves them: tables and BOOTTIME start anew.
+    /// Renews clock, tables and boot as a reboot at this moment does: tables and BOOTTIME start anew.
     pub fn renew(&mut self, now: Timestamp) {
         self.clock = ManualClock::new(BootTime(10 * 1_000_000_000), now);
         self.kernel = MemoryDatapath::new(Arc::new(self.clock.clone()), CAPACITY);
         self.boot.boot_id.push('+');
     }
 
-    /// Reads the configuration that the daemon would start with, and keeps it as the daemon does.
+    /// Reads the configuration with which the daemon would start, and keeps it as a fallback as the daemon does.
     pub fn load(&mut self) {
         let start = configuration_at(&self.file, &self.boot.boot_id, self.clock.boot());
         (self.config, self.origin) = (start.config, start.origin);
@@ -149,14 +149,14 @@ impl Machine {
         }
     }
 
-    /// A core that has taken up what is in the store. The store has one owner at a time.
+    /// Starts a core, which adopts the store's grants. A store has only one owner at a time.
     #[must_use]
     pub fn start(&mut self, adopted: bool) -> Core {
         let kernel = self.kernel.clone();
         self.start_on(Box::new(kernel), adopted)
     }
 
-    /// The same with another datapath than the machine's own.
+    /// Like [`start`](Self::start), but with another datapath.
     #[must_use]
     pub fn start_on(&mut self, mut datapath: Box<dyn Datapath>, adopted: bool) -> Core {
         let tried = self.origin.trial.as_ref().map(|trial| trial.protection(&self.config));
@@ -183,7 +183,7 @@ impl Machine {
         core
     }
 
-    /// The text of the configuration file.
+    /// Returns the text of the configuration file.
     #[must_use]
     pub fn text(&self) -> String {
         fs::read_to_string(&self.file).unwrap()
@@ -196,31 +196,31 @@ impl Machine {
         fs::write(&self.file, text.replace(from, to)).unwrap();
     }
 
-    /// The kernel's entries.
+    /// Returns the entries of the tables.
     #[must_use]
     pub fn entries(&self) -> Vec<(EntryKey, BootTime)> {
         self.kernel.entries().unwrap()
     }
 
-    /// Whether a TCP packet passes, which it counts too.
+    /// Whether a TCP packet passes. The packet is counted.
     pub fn admits(&self, port: u16, source: &str) -> bool {
         self.kernel.judge(&syn(source.parse().unwrap(), port)).verdict() == Verdict::Pass
     }
 
-    /// The store beside the agent.
+    /// Opens another connection to the store's database.
     #[must_use]
     pub fn sql(&self) -> Connection {
         Connection::open(self.dir.path().join(FILE)).unwrap()
     }
 
-    /// Lets the store fail wherever it does this, for example `UPDATE ON grants WHEN NEW.state = 'live'`.
+    /// Makes the store fail at this action, for example `UPDATE ON grants WHEN NEW.state = 'live'`.
     pub fn forbid(&self, action: &str) {
         let name = format!("forbid_{}", action.chars().filter(char::is_ascii_alphanumeric).collect::<String>());
         let trigger = format!("CREATE TRIGGER {name} BEFORE {action} BEGIN SELECT RAISE(ABORT, 'made to fail'); END");
         self.sql().execute_batch(&trigger).unwrap();
     }
 
-    /// Lets the store work again.
+    /// Removes all failures that [`forbid`](Self::forbid) set.
     pub fn allow_all(&self) {
         let sql = self.sql();
         for name in texts(&sql, "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name GLOB 'forbid_*'") {
@@ -228,7 +228,7 @@ impl Machine {
         }
     }
 
-    /// Gives the next request and the next grant these numbers.
+    /// Sets the ids of the next request and of the next grant.
     pub fn number_from(&self, request: i64, grant: i64) {
         if !self.dir.path().join(FILE).exists() {
             drop(self.store());
@@ -240,50 +240,50 @@ impl Machine {
         }
     }
 
-    /// The store, while no core has it.
+    /// Opens the store, while no core has the store open.
     #[must_use]
     pub fn store(&self) -> Store {
         Store::open(self.dir.path()).unwrap()
     }
 
-    /// The head of the audit log, with its number.
+    /// Returns the head of the audit log, as `seq:hash`.
     #[must_use]
     pub fn audit_head(&self) -> String {
         let select = "SELECT seq || ':' || lower(hex(hash)) FROM audit ORDER BY seq DESC LIMIT 1";
         self.sql().query_row(select, [], |row| row.get(0)).unwrap()
     }
 
-    /// The states of all grants in the store, in order.
+    /// Returns the states of all grants in the store, ordered by id.
     #[must_use]
     pub fn states(&self) -> Vec<String> {
         texts(&self.sql(), "SELECT state FROM grants ORDER BY id")
     }
 
-    /// The states of all requests in the store, in order.
+    /// Returns the states of all requests in the store, ordered by id.
     #[must_use]
     pub fn statuses(&self) -> Vec<String> {
         texts(&self.sql(), "SELECT status FROM requests ORDER BY id")
     }
 
-    /// Why the grants in the store ended, in order.
+    /// Returns why the grants in the store ended, ordered by id.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         texts(&self.sql(), "SELECT coalesce(ended_reason, '') FROM grants ORDER BY id")
     }
 
-    /// The names of the events in the audit log.
+    /// Returns the names of the events in the audit log, in order.
     #[must_use]
     pub fn events(&self) -> Vec<String> {
         texts(&self.sql(), "SELECT event FROM audit ORDER BY seq")
     }
 
-    /// How often an event is in the audit log.
+    /// Returns how often an event is in the audit log.
     #[must_use]
     pub fn count(&self, event: &str) -> usize {
         self.events().iter().filter(|found| *found == event).count()
     }
 
-    /// The detail of the last event of a kind.
+    /// Returns the detail of the last event of a kind.
     #[must_use]
     pub fn last(&self, event: &str) -> serde_json::Value {
         let select = "SELECT detail FROM audit WHERE event = ? ORDER BY seq DESC LIMIT 1";

@@ -1,4 +1,4 @@
-//! The datapath in plain memory: decides as the program does, and fails on demand.
+//! A datapath in plain memory, which decides as the program does and fails on demand.
 
 mod tables;
 
@@ -28,7 +28,8 @@ use crate::{
     },
 };
 
-/// A datapath without a kernel. Its clones share one state, so a test can look at what the core does with another.
+/// A datapath without a kernel. Clones share one state, so a test can keep one clone and see what the core does with
+/// another.
 #[derive(Clone)]
 pub struct MemoryDatapath {
     clock: Arc<dyn Clock>,
@@ -45,15 +46,15 @@ struct State {
     interfaces: Vec<InterfaceView>,
     uncovered: Vec<UncoveredView>,
     changes: Vec<CoverageChange>,
-    /// Packets by protected port and the numbers of mode and reason.
+    /// The numbers of packets by protected port and by the numbers of mode and reason.
     counters: BTreeMap<(Option<u16>, u32, u8), u64>,
-    /// Operations so far, and which of them fail.
+    /// The number of operations so far, and the range of operations that fail.
     operations: usize,
     failing: Range<usize>,
 }
 
 impl MemoryDatapath {
-    /// Protects nothing, and has room for `capacity` entries.
+    /// Makes a datapath that protects nothing and has room for `capacity` entries.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, capacity: usize) -> Self {
         Self { clock, capacity, state: Arc::default() }
@@ -63,21 +64,21 @@ impl MemoryDatapath {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets changes fail from now on: of those to come, counted from 0, the ones in `operations`. Replaces what was set
-    /// before. A failed `set` changes nothing; a failed `remove` leaves a closed entry behind.
+    /// Makes the changes in `operations` fail, counted from 0 from now on. Replaces the range that was set before. A
+    /// failed `set` changes nothing. A failed `remove` leaves a closed entry behind.
     pub fn fail(&self, operations: Range<usize>) {
         let mut state = self.state();
         let done = state.operations;
         state.failing = done.saturating_add(operations.start)..done.saturating_add(operations.end);
     }
 
-    /// How many changes were asked for so far, failed ones included.
+    /// Returns how many changes were asked for so far, including failed changes.
     #[must_use]
     pub fn operations(&self) -> usize {
         self.state().operations
     }
 
-    /// What [`Datapath::interfaces`] shall say. The difference is what [`Datapath::reconcile`] tells next.
+    /// Sets the answer of [`Datapath::interfaces`]. [`Datapath::reconcile`] returns the difference next.
     pub fn set_interfaces(&self, interfaces: &[InterfaceView]) {
         let mut state = self.state();
         let before = std::mem::replace(&mut state.interfaces, interfaces.to_vec());
@@ -104,17 +105,17 @@ impl MemoryDatapath {
         }
     }
 
-    /// What [`Datapath::uncovered`] shall say.
+    /// Sets the answer of [`Datapath::uncovered`].
     pub fn set_uncovered(&self, uncovered: Vec<UncoveredView>) {
         self.state().uncovered = uncovered;
     }
 
-    /// Decides about a frame as the program would at this moment, and counts it.
+    /// Decides about a frame as the program would at this moment, and counts the frame.
     pub fn judge(&self, frame: &[u8]) -> Reason {
         self.judge_parsed(frame, parse(frame))
     }
 
-    /// As [`judge`](Self::judge), for a packet that begins with its IP header.
+    /// Like [`judge`](Self::judge), but for a packet that begins with its IP header.
     pub fn judge_network(&self, packet: &[u8]) -> Reason {
         self.judge_parsed(packet, parse_network(packet))
     }
@@ -157,7 +158,7 @@ impl State {
         }
     }
 
-    /// A break-glass source by its place in the list.
+    /// Returns a break-glass source by the source's index in the list.
     fn break_glass_source(&self, place: u32) -> Option<IpNet> {
         self.protection.as_ref()?.break_glass.get(place as usize).copied()
     }

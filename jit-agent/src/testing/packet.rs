@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// A TCP SYN from `source` to a port, in an Ethernet frame.
+/// Makes a TCP SYN from `source` to a port, in an Ethernet frame.
 #[must_use]
 pub fn syn(source: IpAddr, port: u16) -> Vec<u8> {
     let mut frame = vec![0; 12];

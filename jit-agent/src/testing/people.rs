@@ -1,23 +1,23 @@
-//! The people of tests, with user ids that no host gives to anybody, so that nobody has a role by a group.
+//! The users of tests. No host gives their user ids to anybody, so no user has a role through a group.
 
 use jit_policy::Role;
 
 use crate::core::{Access, peer::Peer};
 
-/// Requests access.
+/// A user who requests access.
 pub const ALICE: u32 = 4_000_000_001;
-/// Requests and approves.
+/// A user who requests and approves.
 pub const BOB: u32 = 4_000_000_002;
-/// Approves.
+/// A user who approves.
 pub const CAROL: u32 = 4_000_000_003;
-/// Requests in the names of others.
+/// A user who requests in the names of others.
 pub const PUSHER: u32 = 4_000_000_004;
-/// Sees everything.
+/// A user who sees everything.
 pub const VIEWER: u32 = 4_000_000_005;
-/// Has no role.
+/// A user who has no role.
 pub const MALLORY: u32 = 4_000_000_006;
 
-/// The roles of all of them.
+/// Returns the roles of all these users.
 #[must_use]
 pub fn people() -> Access {
     Access::of_users(&[
@@ -30,49 +30,49 @@ pub fn people() -> Access {
     ])
 }
 
-/// A user who is in no group but its own.
+/// Makes a user who is in no group except the group with the user's own id.
 #[must_use]
 pub fn peer(uid: u32, name: &str) -> Peer {
     Peer { uid, groups: vec![uid], name: name.to_owned(), login: None }
 }
 
-/// The user with all rights.
+/// Makes the user with all rights.
 #[must_use]
 pub fn root() -> Peer {
     peer(0, "root")
 }
 
-/// See [`ALICE`].
+/// Makes the user of [`ALICE`].
 #[must_use]
 pub fn alice() -> Peer {
     peer(ALICE, "alice")
 }
 
-/// See [`BOB`].
+/// Makes the user of [`BOB`].
 #[must_use]
 pub fn bob() -> Peer {
     peer(BOB, "bob")
 }
 
-/// See [`CAROL`].
+/// Makes the user of [`CAROL`].
 #[must_use]
 pub fn carol() -> Peer {
     peer(CAROL, "carol")
 }
 
-/// See [`PUSHER`].
+/// Makes the user of [`PUSHER`].
 #[must_use]
 pub fn pusher() -> Peer {
     peer(PUSHER, "pusher")
 }
 
-/// See [`VIEWER`].
+/// Makes the user of [`VIEWER`].
 #[must_use]
 pub fn viewer() -> Peer {
     peer(VIEWER, "viewer")
 }
 
-/// See [`MALLORY`].
+/// Makes the user of [`MALLORY`].
 #[must_use]
 pub fn mallory() -> Peer {
     peer(MALLORY, "mallory")

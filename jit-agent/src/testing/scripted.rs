@@ -1,4 +1,4 @@
-//! A server that answers by script and notes what it is asked.
+//! A server that gives scripted answers and records the requests.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,22 +10,22 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// An answer: status, version, body.
+/// A scripted answer: status, version (the entity tag), body.
 pub type Scripted = (u16, Option<&'static str>, Value);
 
-/// What was asked: request line, header If-Match, body.
+/// A recorded request: request line, header If-Match, body.
 pub type Asked = (String, Option<String>, Value);
 
-/// The server, with a directory for its socket and for files of the test.
+/// The server, with a directory for the server's socket and for files of the test.
 #[derive(Debug)]
 pub struct Server {
-    /// Removed when the server is dropped.
+    /// The directory, which is removed when the server is dropped.
     pub directory: TempDir,
     thread: JoinHandle<Vec<Asked>>,
 }
 
 impl Server {
-    /// Gives one answer after the other, each to a connection of its own.
+    /// Starts a server that gives the answers in order, each to a connection of its own.
     #[must_use]
     pub fn start(answers: Vec<Scripted>) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -34,13 +34,13 @@ impl Server {
         Self { directory, thread }
     }
 
-    /// Where it listens.
+    /// The path of the server's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("agent.sock")
     }
 
-    /// What it was asked; waits until it has given all its answers.
+    /// Returns the recorded requests, after the server has given all answers.
     #[must_use]
     pub fn asked(self) -> Vec<Asked> {
         self.thread.join().unwrap()

@@ -1,4 +1,4 @@
-//! The memory as the program's tables, by which packets are decided.
+//! The state in memory in the form of the program's tables, which decide about packets.
 
 use jit_common::{
     abi::{PortEntry, Settings, Slot},
@@ -10,7 +10,7 @@ use jit_policy::{BootTime, EntryKey};
 use super::State;
 use crate::datapath::source_of;
 
-/// The state at one moment, as the program's tables.
+/// The state at one moment, in the form of the program's tables.
 pub(super) struct View<'state> {
     pub(super) state: &'state State,
     pub(super) now: BootTime,
@@ -52,7 +52,8 @@ impl Tables for View<'_> {
             let (address, length) = source_of(prefix);
             Slot { deadline: u64::MAX, ..Slot::break_glass(address, length) }
         });
-        // Numbered from the other end than entries are.
+        // Break-glass slots are numbered downwards from the highest number, because entries are numbered upwards from
+        // 0.
         (0..=u32::MAX)
             .rev()
             .zip(slots)

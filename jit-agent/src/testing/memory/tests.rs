@@ -17,7 +17,7 @@ fn flow(source: &str) -> Flow {
     Flow { source, port: 22, transport: Transport::Tcp, fragment: false, transport_header: 0 }
 }
 
-/// Protects 22/tcp; it is 100 s after boot; room for two entries.
+/// Makes a datapath that protects 22/tcp and has room for two entries, and a clock 100 s after boot.
 fn datapath() -> (MemoryDatapath, ManualClock) {
     let clock = ManualClock::new(BootTime(100 * SECOND), jiff::Timestamp::UNIX_EPOCH);
     let mut datapath = MemoryDatapath::new(Arc::new(clock.clone()), 2);
