@@ -1,4 +1,4 @@
-//! The configuration: strict, so that nothing the owner wrote is silently without effect.
+//! The configuration. It is read strictly: no setting that the owner wrote is silently without effect.
 
 pub(crate) mod accepted;
 pub mod edit;
@@ -21,9 +21,9 @@ use jit_policy::{Fragments, PolicyError, PortId, PortPolicies, PortPolicy, Prote
 use self::raw::RawConfig;
 pub use jit_policy::{Interfaces, Pattern};
 
-/// Where the configuration is, unless `--config` names another file.
+/// The path of the configuration, unless `--config` names another file.
 pub const DEFAULT_PATH: &str = "/etc/jit-agent/config.toml";
-/// Where the socket is, unless the configuration names another path.
+/// The path of the socket, unless the configuration names another path.
 pub const DEFAULT_SOCKET: &str = "/run/jit-agent/jit-agent.sock";
 const DEFAULT_STATE: &str = "/var/lib/jit-agent";
 const DEFAULT_BPFFS: &str = "/sys/fs/bpf/jit-agent";
@@ -35,32 +35,32 @@ pub struct Config {
     pub mode: Mode,
     /// The interfaces to cover.
     pub interfaces: Interfaces,
-    /// What becomes of fragments, except atomic ones.
+    /// The treatment of fragments, except atomic fragments.
     pub fragments: Fragments,
-    /// Which packets to protected ports count.
+    /// The packets to protected ports that the rules apply to.
     pub scope: Scope,
-    /// Sources that are always let in.
+    /// The break-glass sources, which are always admitted.
     pub break_glass: Vec<IpNet>,
-    /// Where things are.
+    /// The paths that the agent uses.
     pub places: Places,
-    /// Where figures for monitoring are served to whoever connects; `None`: only on the socket.
+    /// The address where metrics are served to any client; `None`: metrics are served on the socket only.
     pub metrics_listen: Option<SocketAddr>,
-    /// What is protected and what may be requested.
+    /// The policies: which ports are protected, and what may be requested.
     pub ports: PortPolicies,
-    /// How long records are kept.
+    /// The time for which records are kept.
     pub retention: Duration,
     /// The users and `@groups` of each role; root is always an admin.
     pub roles: Vec<(Role, Vec<String>)>,
 }
 
-/// Where the agent keeps things.
+/// The paths that the agent uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     /// The Unix socket.
     pub socket: PathBuf,
-    /// Store and lock.
+    /// The directory of the store and the lock.
     pub state: PathBuf,
-    /// Pins, on a BPF file system.
+    /// The directory of the pins, on a BPF file system.
     pub bpffs: PathBuf,
 }
 
@@ -78,52 +78,52 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A key that can have one value has two.
+    /// A key that can have only one value is set in two files.
     #[error("`{key}` is set in {first} and in {second}; keep one of them")]
     Twice {
         /// The key.
         key: String,
         /// A file that sets it.
         first: String,
-        /// Another one.
+        /// Another file that sets the key.
         second: String,
     },
-    /// Not TOML, an unknown key, or a value that is not one of those the key takes.
+    /// The text is not TOML, a key is unknown, or a key does not take the given value.
     #[error("{origin}: {source}")]
     Syntax {
-        /// Where the text is from.
+        /// The source of the text.
         origin: String,
         /// The place and the problem.
         source: Box<toml::de::Error>,
     },
-    /// The port policies contradict each other, or one can't be.
+    /// The port policies contradict each other, or a policy is not possible.
     #[error("{origin}: {source}")]
     Policy {
-        /// Where the text is from.
+        /// The source of the text.
         origin: String,
         /// The problem.
         source: PolicyError,
     },
-    /// A path that must be absolute is not.
+    /// A path that must be absolute is relative.
     #[error("{origin}: {key} = \"{value}\" is not an absolute path; start it with /", value = value.display())]
     RelativePath {
-        /// Where the text is from.
+        /// The source of the text.
         origin: String,
         /// The key.
         key: &'static str,
-        /// Its value.
+        /// The key's value.
         value: PathBuf,
     },
 }
 
 impl Config {
-    /// Checks the text of a configuration; `origin` is where it is from, for errors.
+    /// Checks the text of a configuration. `origin` is the source of the text, for errors.
     ///
     /// # Errors
-    /// It is not a configuration; the error says where and what to write instead.
+    /// The text is not a configuration. The error says where the problem is, and what to write instead.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
         let syntax = |source| ConfigError::Syntax { origin: origin.to_owned(), source: Box::new(source) };
         let raw: RawConfig = toml::from_str(text).map_err(syntax)?;
@@ -160,8 +160,8 @@ impl Config {
         })
     }
 
-    /// What a text that is no configuration as a whole says in those of its keys that can be used by themselves; the
-    /// defaults for the others, and for the places these.
+    /// The usable part of a text that is not a valid configuration as a whole. Each key that is valid by itself is
+    /// used. The other keys get their defaults. The paths are always `places`.
     #[must_use]
     pub fn salvage(text: &str, places: Places) -> Self {
         let table: toml::Table = toml::from_str(text).unwrap_or_default();
@@ -171,7 +171,7 @@ impl Config {
         };
         let mut usable: toml::Table = table.into_iter().filter(|(key, value)| is_usable(key, value)).collect();
         let parsed = |table: &toml::Table| Self::parse(&table.to_string(), "").ok();
-        // What can't be used together is mostly ports.
+        // If the keys are valid one by one but not together, the port policies are the usual cause.
         let found = parsed(&usable).or_else(|| {
             usable.remove("port");
             parsed(&usable)
@@ -180,7 +180,7 @@ impl Config {
         Self { places, ..found }
     }
 
-    /// What is in force where no configuration can be had.
+    /// The configuration in force if no configuration can be read.
     #[must_use]
     fn defaults(mode: Mode, places: Places) -> Self {
         Self {
@@ -197,7 +197,7 @@ impl Config {
         }
     }
 
-    /// What the datapath is to protect.
+    /// The protection that the datapath is to carry out.
     #[must_use]
     pub fn protection(&self) -> Protection {
         let transports = |policy: &PortPolicy| {
@@ -216,7 +216,8 @@ impl Config {
 }
 
 impl Places {
-    /// The places that a file names, even if the rest of it is no configuration; the defaults for all it does not say.
+    /// The paths that a file names, even if the rest of the file is not a valid configuration. A path that the file
+    /// does not name gets the default.
     #[must_use]
     pub fn salvage(text: &str) -> Self {
         let table: toml::Table = toml::from_str(text).unwrap_or_default();

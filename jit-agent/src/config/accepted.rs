@@ -1,4 +1,4 @@
-//! The last accepted configuration, for a start with a broken one.
+//! The last accepted configuration, for a start with a broken configuration.
 
 use std::path::Path;
 
@@ -6,22 +6,22 @@ use super::{Config, kept};
 
 const NAME: &str = "accepted-config.toml";
 
-/// Keeps the text of a configuration that is now in force, of all its files together.
+/// Keeps the text of a configuration that is now in force: one text for all of the configuration's files.
 pub(crate) fn remember(state: &Path, text: &str) -> anyhow::Result<()> {
     kept::write(state, NAME, text)
 }
 
-/// What [`remember`] failed at, for people.
+/// The error of [`remember`] as text for people.
 pub(crate) fn not_kept(error: &anyhow::Error) -> String {
     format!("the accepted configuration could not be kept for a start with a broken one: {error:#}")
 }
 
-/// The text kept last.
+/// The text that was kept last.
 pub(crate) fn text(state: &Path) -> anyhow::Result<String> {
     kept::read(state, NAME)
 }
 
-/// The configuration kept last.
+/// The configuration that was kept last.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Config> {
     Ok(Config::parse(&text(state)?, &state.join(NAME).display().to_string())?)
 }

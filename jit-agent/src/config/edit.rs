@@ -1,4 +1,5 @@
-//! Changes to port policies in the text of the files, as a person would make them: all else stays as it is.
+//! Changes to port policies in the text of the files. The changes look as if a person made them: the rest of the text
+//! stays the same.
 
 use jit_common::abi::Mode;
 use jit_policy::{Plain, PortId, PortPolicies, PortPolicy, Protocol};
@@ -12,36 +13,36 @@ const MODE: &str = "mode";
 /// A change to one port policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// This is the port's policy from now on.
+    /// The port gets this policy.
     Set(PortPolicy),
-    /// The port has none any more.
+    /// The port's policy is removed.
     Remove(PortId),
 }
 
-/// Text that can't be changed this way.
+/// The reason why a text can't be edited.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    /// Not TOML.
+    /// The text is not TOML.
     #[error("{path}: {problem}")]
     Syntax {
         /// The file.
         path: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// Nothing to remove.
+    /// No file has a policy of the port to remove.
     #[error("no file has a policy of port {0}")]
     NoPort(PortId),
-    /// Nothing to change.
+    /// There is no file to change.
     #[error("there is no file")]
     NoFile,
 }
 
-/// Makes a change in that of the files which it concerns: where the port's policy is, else the first. Returns the file's
-/// place in `parts` and its new text. `present` are the policies in force, by these files.
+/// Makes a change in one of the files: the file that has the port's policy, or else the first file. Returns the file's
+/// index in `parts` and the file's new text. `present` are the policies in force, which come from these files.
 ///
 /// # Errors
-/// A file is not TOML, or the port to remove is nowhere.
+/// A file is not TOML, or no file has a policy of the port to remove.
 pub fn edit(parts: &[Part], present: &PortPolicies, change: &Edit) -> Result<(usize, String), EditError> {
     let mut documents = parts.iter().map(document).collect::<Result<Vec<_>, _>>()?;
     let id = match change {
@@ -49,7 +50,8 @@ pub fn edit(parts: &[Part], present: &PortPolicies, change: &Edit) -> Result<(us
         Edit::Remove(id) => *id,
     };
     if documents.iter().all(|document| !document.contains_key(PORT)) {
-        // The defaults are in force. What stays of them is written out, since with one port named they aren't any more.
+        // The default policies are in force. They are written out, except the changed one, because the defaults no
+        // longer apply once a file names a port.
         let Some(first) = documents.first_mut() else { return Err(EditError::NoPort(id)) };
         let mut policies = raw::default_policies();
         policies.retain(|policy| policy.id != id);
@@ -80,8 +82,8 @@ pub fn edit(parts: &[Part], present: &PortPolicies, change: &Edit) -> Result<(us
     Ok((index, document.to_string()))
 }
 
-/// Sets the mode, in that of the files which sets it, else in the first. Returns the file's place in `parts` and its new
-/// text.
+/// Sets the mode in the file that sets it now, or else in the first file. Returns the file's index in `parts` and the
+/// file's new text.
 ///
 /// # Errors
 /// A file is not TOML.
@@ -90,10 +92,10 @@ pub fn set_mode(parts: &[Part], mode: Mode) -> Result<(usize, String), EditError
     let index = documents.iter().position(|document| document.contains_key(MODE)).unwrap_or(0);
     let Some(document) = documents.get_mut(index) else { return Err(EditError::NoFile) };
     match document.get_mut(MODE).and_then(Item::as_value_mut) {
-        // However it is spelt.
+        // The key may be bare or in quotes.
         Some(old) if old.as_str() == Some(mode.name()) => {}
         Some(old) => {
-            // With the blanks and the comment around it.
+            // The new value keeps the blanks and the comment around the old value.
             let decor = old.decor().clone();
             *old = Value::from(mode.name());
             *old.decor_mut() = decor;
@@ -110,7 +112,7 @@ fn document(part: &Part) -> Result<DocumentMut, EditError> {
     })
 }
 
-/// The place of a port's policy in the list.
+/// The index of a port's policy in the list.
 fn place_of(document: &DocumentMut, id: PortId) -> Option<usize> {
     match document.get(PORT)? {
         Item::ArrayOfTables(tables) => tables.iter().position(|table| is_for(table, id)),
@@ -137,7 +139,7 @@ fn as_toml(value: Plain) -> Value {
     }
 }
 
-/// The keys in which a policy differs from another.
+/// The keys in which a policy differs from another policy.
 fn differing(policy: &PortPolicy, other: &PortPolicy) -> impl Iterator<Item = (&'static str, Value)> {
     let pairs = policy.keys().into_iter().zip(other.keys());
     pairs.filter(|(new, old)| new != old).map(|((key, value), _)| (key, as_toml(value)))
@@ -156,7 +158,7 @@ fn amend(document: &mut DocumentMut, place: usize, policy: &PortPolicy, known: O
     for (key, new) in differing(policy, known.unwrap_or(&default)) {
         match table.get_mut(key).and_then(Item::as_value_mut) {
             Some(old) => {
-                // With the blanks and the comment around it.
+                // The new value keeps the blanks and the comment around the old value.
                 let decor = old.decor().clone();
                 *old = new;
                 *old.decor_mut() = decor;
@@ -166,7 +168,7 @@ fn amend(document: &mut DocumentMut, place: usize, policy: &PortPolicy, known: O
     }
 }
 
-/// Number, protocol, and what is not the default.
+/// Writes number, protocol, and every setting that is not the default.
 fn fill(table: &mut dyn TableLike, policy: &PortPolicy) {
     table.insert("number", value(i64::from(policy.id.number)));
     table.insert("protocol", value(policy.id.protocol.to_string()));
@@ -186,12 +188,12 @@ fn add(document: &mut DocumentMut, policy: &PortPolicy) {
     match document.get_mut(PORT) {
         Some(Item::ArrayOfTables(tables)) => tables.push(table_of(policy)),
         Some(Item::Value(Value::Array(list))) if !list.is_empty() => push_inline(list, policy),
-        // `port = []`, or a file without ports beside one that has some.
+        // The file has `port = []`, or it has no ports while another file has some.
         _ => write_out(document, std::slice::from_ref(policy)),
     }
 }
 
-/// Adds to a list in brackets, laid out as the element before.
+/// Adds a policy to a list in brackets, with the layout of the last element.
 fn push_inline(list: &mut Array, policy: &PortPolicy) {
     let mut table = InlineTable::new();
     fill(&mut table, policy);
@@ -204,13 +206,13 @@ fn push_inline(list: &mut Array, policy: &PortPolicy) {
     list.push_formatted(new);
 }
 
-/// Writes policies out as the only ones of the file.
+/// Writes policies into a file that has no other policies.
 fn write_out(document: &mut DocumentMut, policies: &[PortPolicy]) {
     if policies.is_empty() {
         document.insert(PORT, value(Array::new()));
         return;
     }
-    // What is said above `port = []` goes with it.
+    // A comment above `port = []` moves with the key.
     let above = document.key(PORT).and_then(|key| key.leaf_decor().prefix()?.as_str()).unwrap_or_default().to_owned();
     document.remove(PORT);
     let mut tables = ArrayOfTables::new();
@@ -234,7 +236,7 @@ fn remove(document: &mut DocumentMut, id: PortId) {
                 None => {}
             }
             if is_empty {
-                // Without the key the defaults would be in force.
+                // Without the key, the default policies would be in force.
                 document.insert(PORT, value(Array::new()));
             }
         }
@@ -243,7 +245,7 @@ fn remove(document: &mut DocumentMut, id: PortId) {
     }
 }
 
-/// What stands above a table without being about it: all up to the last blank line.
+/// The text above a table that does not belong to the table: everything up to the last blank line.
 fn kept_above(table: &Table) -> String {
     let prefix = table.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
     let end = prefix.rfind("\n\n").map_or(0, |at| at + 1);

@@ -1,4 +1,5 @@
-//! The configuration files: the main one and those of `conf.d` beside it, read together and told from edited ones later.
+//! The configuration files: the main file and the files of `conf.d` beside it. They are read together. Checksums show
+//! later whether a file was edited.
 
 use std::{
     fs,
@@ -16,40 +17,40 @@ use super::{Config, ConfigError, Places};
 
 /// The directory beside the main file.
 const DIRECTORY: &str = "conf.d";
-/// The keys whose lists are put together from all files; all others are set in one file only.
+/// The keys whose lists are joined from all files. All other keys can be set in one file only.
 const APPENDED: [&str; 2] = ["port", "roles"];
 
-/// One file's text.
+/// A file and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The file.
     pub path: PathBuf,
-    /// What is in it.
+    /// The file's text.
     pub text: String,
 }
 
-/// What the files say.
+/// The result of reading the files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// All files together.
+    /// The configuration of all files together.
     pub config: Config,
-    /// Which files they were.
+    /// The files and their checksums.
     pub origin: Origin,
-    /// One text that says the same, to be kept for a start with broken files.
+    /// One text with the same content as all files, to be kept for a start with broken files.
     pub text: String,
 }
 
-/// Which files a configuration was read from, and what was in them. The main one is the first.
+/// The files that a configuration was read from, and their checksums. The main file is the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin(Vec<(PathBuf, String)>);
 
-/// The files can't be changed.
+/// The reason why the files can't be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// Someone else changed them.
+    /// Someone edited this file since it was loaded.
     #[error("{path} was edited since it was loaded; run `jitctl reload` first", path = .0.display())]
     Edited(PathBuf),
-    /// They can't be read any more.
+    /// The files can't be read any more.
     #[error(transparent)]
     Read(#[from] ConfigError),
     /// A file can't be replaced.
@@ -57,7 +58,7 @@ pub enum ChangeError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -75,18 +76,18 @@ fn remedy(source: &io::Error) -> &'static str {
     }
 }
 
-/// Reads and checks the main file and those in `conf.d/*.toml` beside it, in order of their names.
+/// Reads and checks the main file and the files `conf.d/*.toml` beside it, in order of their names.
 ///
 /// # Errors
-/// A file can't be read or is no configuration, or they contradict each other; the error names the file.
+/// A file can't be read, a file is not a configuration, or the files contradict each other. The error names the file.
 pub fn load(main: &Path) -> Result<Loaded, ConfigError> {
     parse(&read(main)?)
 }
 
-/// Checks texts that were read, as [`load`] does.
+/// Checks texts in the same way as [`load`], but does not read files.
 ///
 /// # Errors
-/// As for [`load`].
+/// A text is not a configuration, or the texts contradict each other. The error names the file.
 pub fn parse(parts: &[Part]) -> Result<Loaded, ConfigError> {
     let origin = Origin(parts.iter().map(|part| (part.path.clone(), hash(&part.text))).collect());
     if let [part] = parts {
@@ -117,7 +118,7 @@ pub fn parse(parts: &[Part]) -> Result<Loaded, ConfigError> {
     Ok(Loaded { config, origin, text })
 }
 
-/// Adds a list to one that is there, and each list of a table to its own.
+/// Adds a list to the present list of the same key. In a table, each list is added to the list of its key.
 fn append(table: &mut toml::Table, key: String, value: toml::Value) {
     match (table.get_mut(&key), value) {
         (Some(toml::Value::Array(known)), toml::Value::Array(more)) => known.extend(more),
@@ -128,7 +129,8 @@ fn append(table: &mut toml::Table, key: String, value: toml::Value) {
     }
 }
 
-/// What can be used of files that are no configuration, and the defaults; enforcing if anything there says so.
+/// The usable part of files that are not a valid configuration, with defaults for the rest. The mode is `enforce` if
+/// any of the files says so.
 #[must_use]
 pub fn salvage(main: &Path) -> Config {
     let places = salvage_places(main);
@@ -145,7 +147,7 @@ pub fn salvage(main: &Path) -> Config {
     config
 }
 
-/// All texts that are TOML, as one.
+/// All texts that are TOML, joined into one text.
 fn merged(texts: &[String]) -> String {
     let mut merged = toml::Table::new();
     for table in texts.iter().filter_map(|text| toml::from_str::<toml::Table>(text).ok()) {
@@ -166,23 +168,23 @@ fn is_enforce_line(line: &str) -> bool {
     set.map(str::trim_start).is_some_and(|value| value.starts_with("\"enforce\"") || value.starts_with("'enforce'"))
 }
 
-/// What can be read of the main file and those in `conf.d`, whatever can't.
+/// The texts of the main file and of the files in `conf.d`. Unreadable files are skipped.
 fn texts(main: &Path) -> Vec<String> {
     let more = fs::read_dir(main.with_file_name(DIRECTORY)).into_iter().flatten();
     let more = more
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "toml"));
     let paths = std::iter::once(main.to_owned()).chain(more.filter(|path| !is_hidden(path)));
-    // A file need not be text to have lines.
+    // A file that is not valid UTF-8 can still have a line that sets the mode.
     paths.filter_map(|path| fs::read(path).ok()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
 }
 
-/// Where things are by the files, even if these are no configuration otherwise.
+/// The paths that the files name, even if the files are not a valid configuration otherwise.
 #[must_use]
 pub fn salvage_places(main: &Path) -> Places {
     let parts = read(main)
         .unwrap_or_else(|_| vec![Part { path: main.to_owned(), text: fs::read_to_string(main).unwrap_or_default() }]);
-    // Of a key that is in several files, any will do: that is no configuration anyway.
+    // If several files set the same key, any of the values is fine: such files are not a valid configuration anyway.
     let found = |parts: &[Part]| {
         let tables = parts.iter().filter_map(|part| toml::from_str::<toml::Table>(&part.text).ok());
         let table: toml::Table = tables.flatten().filter(|(key, _)| !APPENDED.contains(&key.as_str())).collect();
@@ -205,7 +207,8 @@ fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(unreadable(error)),
     };
-    // Editors and package managers leave others beside them, hidden or with another ending.
+    // Editors and package managers leave other files in the directory. Their names begin with a dot or have another
+    // ending.
     paths.retain(|path| path.extension().is_some_and(|end| end == "toml") && !is_hidden(path));
     paths.sort();
     std::iter::once(main.to_owned()).chain(paths).map(part).collect()
@@ -227,10 +230,10 @@ impl Origin {
         self.0.iter().map(|(_, hash)| hash.as_str())
     }
 
-    /// The files' texts, if they still are what was loaded.
+    /// The files' texts, if the files did not change since they were loaded.
     ///
     /// # Errors
-    /// One of them was edited, added or removed since, or can't be read.
+    /// A file was edited, added or removed since, or can't be read.
     pub fn unchanged(&self) -> Result<Vec<Part>, ChangeError> {
         let Some((main, _)) = self.0.first() else { return Ok(Vec::new()) };
         let parts = read(main)?;
@@ -247,11 +250,12 @@ impl Origin {
     }
 }
 
-/// Replaces a file's text as a whole: whoever reads it finds the old one or the new one, also after a loss of power.
-/// Owner and mode stay; a symbolic link stays, and what it points to is replaced.
+/// Replaces a file's text atomically: a reader finds the old text or the new text, also after a loss of power. The file
+/// keeps its owner and mode. A symbolic link stays, and the file that the link points to is replaced.
 ///
 /// # Errors
-/// The file can't be replaced, or not surely for good: then nothing but a loss of power would bring back the old text.
+/// The file can't be replaced; or it was replaced, but the directory can't be synced. In the second case only a loss of
+/// power could bring back the old text.
 pub fn replace(path: &Path, text: &str) -> Result<(), ChangeError> {
     #[cfg(test)]
     crate::crash::step();
@@ -268,7 +272,7 @@ fn write_beside(path: &Path, text: &str) -> io::Result<()> {
     hidden.push(name);
     hidden.push(".new");
     let new = directory.join(hidden);
-    // One that a predecessor left behind when it was killed.
+    // A killed predecessor may have left a file of this name.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -277,7 +281,7 @@ fn write_beside(path: &Path, text: &str) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
         file.set_permissions(old.permissions())?;
         fchown(&file, Some(old.uid()), Some(old.gid()))?;
-        // Changing the owner takes away some modes.
+        // A change of the owner clears some mode bits (set-user-ID and set-group-ID, chown(2)).
         file.set_permissions(old.permissions())?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
@@ -294,7 +298,7 @@ pub(super) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A name for these port policies and files: it changes when either does.
+/// The version of these port policies and files. It changes when the policies or the files change.
 #[must_use]
 pub fn version(ports: &PortPolicies, origin: Option<&Origin>) -> String {
     let mut text: String = ports.iter().map(|policy| format!("{policy:?}\n")).collect();

@@ -1,4 +1,5 @@
-//! Files of the state directory that are written as a whole, and told from damaged ones by a checksum in the first line.
+//! Files of the state directory. Each file is written as a whole. The checksum in the first line detects a damaged
+//! file.
 
 use std::{
     fs,
@@ -11,10 +12,10 @@ use anyhow::{Context as _, bail};
 
 use super::files::hash;
 
-/// Larger ones are nobody's.
+/// The largest file that is read, in bytes. Larger files were not written by this program.
 const LARGEST: u64 = 64 << 20;
 
-/// Writes a file: whoever reads it finds the old one or the new one, also after a loss of power.
+/// Writes a file atomically: a reader finds the old file or the new file, also after a loss of power.
 pub(super) fn write(state: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     #[cfg(test)]
     crate::crash::step();
@@ -44,12 +45,12 @@ pub(super) fn write(state: &Path, name: &str, text: &str) -> anyhow::Result<()> 
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// The text that was written.
+/// The text of a file that [`write`] wrote.
 pub(super) fn read(state: &Path, name: &str) -> anyhow::Result<String> {
     let path = state.join(name);
     let shown = || path.display().to_string();
     let metadata = fs::symlink_metadata(&path).with_context(shown)?;
-    // To read a pipe could take for ever.
+    // Reading a pipe could block for ever.
     if !metadata.is_file() {
         bail!("{} is no file, but {}", path.display(), kind(metadata.file_type()));
     }
@@ -64,7 +65,7 @@ pub(super) fn read(state: &Path, name: &str) -> anyhow::Result<String> {
     Ok(text.to_owned())
 }
 
-/// Removes a file for good, if it is there.
+/// Removes a file if it exists. The removal survives loss of power.
 pub(super) fn remove(state: &Path, name: &str) -> anyhow::Result<()> {
     #[cfg(test)]
     crate::crash::step();

@@ -1,4 +1,4 @@
-//! The configuration as it is written: keys, spellings and defaults.
+//! The configuration as it is written in a file: keys, spellings and defaults.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE};
 
-/// A day in seconds.
+/// The length of a day in seconds.
 const DAY: u64 = 24 * 60 * 60;
-/// How long records are kept where the configuration does not say.
+/// The default time for which records are kept.
 pub(super) const DEFAULT_RETENTION: Duration = Duration::from_secs(400 * DAY);
 const SHORTEST_RETENTION: Duration = Duration::from_secs(DAY);
 const LONGEST_RETENTION: Duration = Duration::from_secs(36_500 * DAY);
@@ -71,7 +71,7 @@ impl From<RawRoles> for Vec<(Role, Vec<String>)> {
     }
 }
 
-/// The policies where the configuration has no `port` at all: the management ports.
+/// The default policies, for a configuration that has no `port` key: the management ports.
 pub(super) fn default_policies() -> Vec<PortPolicy> {
     let ports = [(22, Protocol::Tcp), (3389, Protocol::Any), (5985, Protocol::Tcp), (5986, Protocol::Tcp)];
     ports.map(|(number, protocol)| PortPolicy::new(PortId { number, protocol })).to_vec()

@@ -1,5 +1,5 @@
-//! The trial that runs, written down before the kernel is told, so that a restart of the agent goes on with it and
-//! another boot doesn't.
+//! The record of the running trial. It is written before the kernel is changed. A restarted agent continues the trial.
+//! After a reboot the trial is over.
 
 use std::path::{Path, PathBuf};
 
@@ -15,42 +15,43 @@ use super::{
 
 const NAME: &str = "trial.json";
 
-/// A trial as it is written down.
+/// The record of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// What is tried.
+    /// The kind of the trial.
     pub kind: TrialKind,
-    /// The boot in which it runs.
+    /// The boot in which the trial runs.
     pub boot_id: String,
-    /// When it ends, on CLOCK_BOOTTIME in nanoseconds.
+    /// The end of the trial, on CLOCK_BOOTTIME in nanoseconds.
     pub until: u64,
-    /// The files as they were when it began.
+    /// The files as they were when the trial began.
     pub files: Origin,
     /// The text of the configuration that is tried, of all files together.
     pub tried: String,
-    /// What confirming it writes: a file and its new text.
+    /// The change that a confirmation of the trial writes: a file and its new text.
     pub change: Option<(PathBuf, String)>,
-    /// The live grants that it shuts, which open again if it is not confirmed.
+    /// The live grants whose entries the trial closes. The entries open again if the trial is not confirmed.
     pub shut: Vec<i64>,
-    /// The mark of removal by hand under which it began. Another one ends it.
+    /// The mark of removal by hand that was set when the trial began. A different mark ends the trial.
     pub unloaded: Option<String>,
 }
 
 impl Record {
-    /// When it ends.
+    /// The end of the trial.
     #[must_use]
     pub const fn end(&self) -> BootTime {
         BootTime(self.until)
     }
 
-    /// Whether it runs at a moment of a boot. One that would end later than any begins is none.
+    /// Whether the trial is running at the time `now` of a boot. A record that ends later than any valid trial could is
+    /// ignored.
     #[must_use]
     pub fn runs(&self, boot_id: &str, now: BootTime, longest: std::time::Duration) -> bool {
         self.boot_id == boot_id && (now < self.end()) && self.end() <= now.after(longest)
     }
 
-    /// The same when it is over, and nothing is left to be done for it.
+    /// The same trial as a finished one, for which nothing is left to do.
     #[must_use]
     pub fn concluded(&self) -> Self {
         Self { until: 0, shut: Vec::new(), ..self.clone() }
@@ -59,30 +60,30 @@ impl Record {
     /// The configuration that is tried.
     ///
     /// # Errors
-    /// Its text is none.
+    /// The recorded text is not a valid configuration.
     pub fn config(&self) -> anyhow::Result<Config> {
         Ok(Config::parse(&self.tried, NAME)?)
     }
 
-    /// Whether these files are those it began with: of a reload, the ones that are tried.
+    /// Whether these files are the files that the trial began with. For a reload, these are the files that are tried.
     #[must_use]
     pub fn began_with(&self, loaded: &Loaded) -> bool {
         self.files == loaded.origin
     }
 }
 
-/// Where it is written down.
+/// The path of the trial's record.
 pub(crate) fn path(state: &Path) -> PathBuf {
     state.join(NAME)
 }
 
-/// Writes it down.
+/// Writes the trial's record.
 pub(crate) fn keep(state: &Path, record: &Record) -> anyhow::Result<()> {
     let text = serde_json::to_string(record).context("writing down the trial")?;
     kept::write(state, NAME, &text)
 }
 
-/// The one that was written down last.
+/// The record that was written last.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Record>> {
     let path = path(state);
     if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
@@ -93,7 +94,7 @@ pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Record>> {
     Ok(Some(record))
 }
 
-/// Forgets it.
+/// Removes the trial's record.
 pub(crate) fn forget(state: &Path) -> anyhow::Result<()> {
     kept::remove(state, NAME)
 }

@@ -1,4 +1,4 @@
-//! The mark that all enforcement was removed by hand, which holds until it is enabled again.
+//! The mark that all enforcement was removed by hand. The mark holds until enforcement is enabled again.
 
 use std::{fmt, fs, path::Path};
 
@@ -13,8 +13,8 @@ pub(crate) fn mark(state: &Path, by: &str) -> anyhow::Result<()> {
     kept::write(state, NAME, by)
 }
 
-/// Who removed enforcement, and when; `None`: nobody did. A mark that can't be read is one all the same: to load the
-/// program against someone's will can lock them out.
+/// The person who removed enforcement, and when; `None`: nobody removed enforcement. An unreadable mark still counts:
+/// an unwanted load of the program can lock its owner out.
 #[must_use]
 pub(crate) fn marked(state: &Path) -> Option<String> {
     match fs::symlink_metadata(state.join(NAME)) {
@@ -26,14 +26,14 @@ pub(crate) fn marked(state: &Path) -> Option<String> {
     }
 }
 
-/// A person who removed enforcement, as the mark says.
+/// The person who removed enforcement, according to the mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remover {
-    /// The user's name, or the number where the user has none.
+    /// The user's name, or the user id if the user has no name.
     pub(crate) name: String,
-    /// The same of who logged in to become that user.
+    /// The name or id of the login user, if that is another user (for instance before `sudo`).
     pub(crate) login: Option<String>,
-    /// When.
+    /// The time of the removal.
     pub(crate) time: Timestamp,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Remover {
 }
 
 impl Remover {
-    /// Reads the text of a mark; `None`: it names nobody.
+    /// Reads the text of a mark; `None`: the text names nobody.
     pub(crate) fn of_mark(text: &str) -> Option<Self> {
         let (who, time) = text.strip_prefix("by ")?.rsplit_once(" at ")?;
         let login = who.strip_suffix(')').and_then(|who| who.split_once(" (logged in as "));
@@ -58,7 +58,7 @@ impl Remover {
     }
 }
 
-/// Takes the mark away.
+/// Removes the mark.
 pub(crate) fn clear(state: &Path) -> anyhow::Result<()> {
     kept::remove(state, NAME)
 }

@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration is read again.
+//! The handling of SIGHUP: the configuration is read again.
 
 use jit_policy::Reload;
 use sd_notify::NotifyState;
@@ -6,15 +6,15 @@ use tokio::signal::unix::Signal;
 
 use crate::core::CoreHandle;
 
-/// Reloads at each signal, for as long as there is a core.
+/// Reloads the configuration at each signal, for as long as the core runs.
 pub(super) async fn reload_at(mut signals: Signal, core: CoreHandle) {
     while signals.recv().await.is_some() {
         let mut states = vec![NotifyState::Reloading];
-        // The service manager tells by the time that this answers its own signal.
+        // The service manager recognises by the time that this notification answers its signal.
         states.extend(NotifyState::monotonic_usec_now());
         notify(&states);
-        // Whoever sends the signal has changed the files, and means what they say of grants; to leave a port open by
-        // mistake takes no more than a lost file, so that is refused.
+        // The sender of the signal has changed the files, and the change of grants is intended. A lost file is enough
+        // to leave a port open by mistake, so a reload that would open a port is refused.
         let asked = Reload { allow_open: Vec::new(), confirm: true, session: None };
         match core.reload(None, asked).await {
             Ok(done) => tracing::info!(

@@ -1,4 +1,4 @@
-//! What the daemon must know of its host before it serves.
+//! Facts about the host that the daemon needs before it serves requests.
 
 use std::fs;
 
@@ -6,11 +6,12 @@ use anyhow::{Context as _, bail};
 
 use crate::{config::unloaded::Remover, core::Boot};
 
-/// Refuses to run where CLOCK_BOOTTIME is not the kernel's: deadlines would be off by the difference.
+/// Refuses to run in a time namespace with its own CLOCK_BOOTTIME. The kernel compares deadlines with its own clock, so
+/// the deadlines would be wrong by the difference.
 pub(super) fn check_time_namespace() -> anyhow::Result<()> {
     let offsets = match fs::read_to_string("/proc/self/timens_offsets") {
         Ok(offsets) => offsets,
-        // Kernels without time namespaces have only the one clock.
+        // A kernel without time namespaces has only one such clock.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).context("reading /proc/self/timens_offsets"),
     };
@@ -26,22 +27,23 @@ pub(super) fn check_time_namespace() -> anyhow::Result<()> {
 
 fn boottime_offset(offsets: &str) -> Option<(i64, i64)> {
     let mut fields = offsets.lines().map(str::split_whitespace).find_map(|mut fields| {
-        // Kernels before 5.8 wrote the clock's number.
+        // Kernels before 5.8 wrote the clock's number instead of the clock's name.
         matches!(fields.next(), Some("boottime" | "7")).then_some(fields)
     })?;
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// This machine and boot.
+/// The ids of this machine and of this boot.
 pub(super) fn boot() -> anyhow::Result<Boot> {
     let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
     let boot_id = read("/proc/sys/kernel/random/boot_id").context("reading this boot's id")?;
-    // Without a machine id all machines look alike; the clocks still bound what is left after a reboot.
+    // Without a machine id all machines look alike. After a reboot, the clocks still bound the time that is left to a
+    // grant.
     let machine_id = read("/etc/machine-id").unwrap_or_default();
     Ok(Boot { machine_id, boot_id })
 }
 
-/// Who runs this program, and when.
+/// The person who runs this program, and the time.
 pub(super) fn who_and_when() -> Remover {
     let name = |uid: u32| {
         let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();

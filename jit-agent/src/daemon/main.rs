@@ -1,4 +1,4 @@
-//! The command line carried out.
+//! Execution of the command line of `jit-agent`.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{config::files, journal};
 
-/// The commands that don't ask a running agent.
+/// The commands that do not need a running agent.
 enum Local {
     Run(Location),
     Check(Location),

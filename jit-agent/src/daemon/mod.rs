@@ -1,4 +1,4 @@
-//! The daemon: lock first, then serve.
+//! The daemon. It locks the ports first, then serves requests.
 
 mod arguments;
 mod hangup;
@@ -31,18 +31,19 @@ use crate::{
     warnings,
 };
 
-/// Runs until told to stop. Ports stay shut when it ends, however it ends.
+/// Runs the daemon until a signal stops it. The ports stay closed when the daemon ends, whatever the reason is.
 ///
 /// # Errors
-/// The ports can't be locked, or another agent runs. What was locked before stays locked.
+/// The ports can't be locked, or another agent is running. Ports that were locked before stay locked.
 pub fn run(path: &Path) -> anyhow::Result<()> {
-    // Without an id no trial is taken for one of this boot, and the ports are locked first.
+    // Without a boot id, no recorded trial counts as a trial of this boot. An error here must not come before the ports
+    // are locked.
     let boot_id = host::boot().map(|boot| boot.boot_id).unwrap_or_default();
     let Start { config, text, mut origin, mut faults } = configuration_at(path, &boot_id, SystemClock.boot());
-    // Before the interfaces are listed, so that none comes unnoticed in between.
+    // The watch is opened before the interfaces are listed, so that no new interface is missed in between.
     let links = LinkWatch::open();
 
-    // Lock first: nothing else that may fail or take time comes before this.
+    // The ports are locked first: no other step that may fail or take time comes before this step.
     let mut datapath = XdpDatapath::load(&config.places.bpffs)?;
     lock_ports(&mut datapath, &config, &origin)?;
     let adopted = datapath.adopted();
@@ -93,10 +94,10 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     serve(core, &socket, metrics, &events, links)
 }
 
-/// Checks a configuration, and whether and how this host can enforce it. Changes nothing.
+/// Checks a configuration, and whether and how this host can enforce the configuration. Changes nothing.
 ///
 /// # Errors
-/// What stands in the way, everything at once.
+/// The configuration is not valid, or this host can't enforce it. The error lists all problems of the host.
 pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
     let config = files::load(path)?.config;
     let mut report = vec![format!("{}: {} ports, mode {:?}", path.display(), config.ports.iter().count(), config.mode)];
@@ -110,16 +111,17 @@ pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
     bail!("this host can't enforce it:\n  {}", problems.join("\n  "))
 }
 
-/// Removes all enforcement, with or without a daemon, and sees to it that none comes back before it is enabled again.
-/// Returns what it did, and what is left to do by hand.
+/// Removes all enforcement, with or without a daemon. Enforcement stays removed until it is enabled again. Returns a
+/// report of what was done and what is left to do by hand.
 ///
 /// # Errors
-/// What could not be removed.
+/// A part of the enforcement can't be removed. The error names it.
 pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
-    // Whatever is wrong with the configuration, this must work; it only says where the pins are.
+    // The removal must work with any broken configuration. Only the paths of the pins and of the state directory are
+    // read from the configuration.
     let places = files::salvage_places(config);
     let mark_before = unloaded::marked(&places.state);
-    // First, so that a running agent does not put back what is removed.
+    // The mark is set first, so that a running agent does not load the program again.
     let marked = unloaded::mark(&places.state, &host::who_and_when().to_string());
     let done = unload(&places.bpffs);
     if let Err(Incomplete { removed, errors }) = &done
@@ -155,7 +157,8 @@ fn lock_ports(datapath: &mut XdpDatapath, config: &Config, origin: &Origin) -> a
         tracing::error!(by, "enforcement was unloaded: nothing is attached until it is enabled again");
         return Ok(());
     }
-    // What can't be covered now may be covered later, so that is no reason to end; status tells it.
+    // An interface that can't be covered now may be covered later, so the daemon goes on. `jitctl status` shows the
+    // fault.
     if let Err(errors) = datapath.attach(&config.interfaces) {
         for error in &errors {
             tracing::error!(%error, "not covered");
@@ -168,11 +171,12 @@ fn join(errors: &[DatapathError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
-/// Hands the packets that the program reports to the hub, on a thread of its own, for as long as the process lives.
+/// Hands the packets that the BPF program reports to the hub. This runs on a separate thread for as long as the process
+/// lives.
 fn follow(source: EventSource, events: &EventHub) {
     let hub = events.clone();
     let started = std::thread::Builder::new().name("events".to_owned()).spawn(move || {
-        // By a socket, the kernel tells the names of devices of its network namespace.
+        // The kernel looks up a device's name in the network namespace of this socket.
         let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok();
         let name = |index| index_to_name(socket.as_ref()?, index).ok();
         let followed = source.follow(|event| {
@@ -188,7 +192,8 @@ fn follow(source: EventSource, events: &EventHub) {
     }
 }
 
-/// Tells the core whenever interfaces change, on a thread of its own. Without, it looks every few seconds.
+/// Notifies the core whenever interfaces change, on a separate thread. Without this thread, the core checks the
+/// interfaces every few seconds.
 fn follow_links(links: io::Result<LinkWatch>, core: &CoreHandle) {
     let core = core.clone();
     let started = links.and_then(|links| {
@@ -221,7 +226,7 @@ fn serve(
         let hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
         let (handle, commands) = CoreHandle::new();
         follow_links(links, &handle);
-        // Dropped when the core's thread ends, whatever ends it: without a core there is nothing to serve.
+        // `running` is dropped when the core's thread ends, even by a panic. Without a core the daemon must stop.
         let (running, core_ended) = oneshot::channel::<()>();
         let core = std::thread::Builder::new()
             .name("core".to_owned())

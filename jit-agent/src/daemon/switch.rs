@@ -1,4 +1,4 @@
-//! `jit-agent enable`, `confirm` and `disable`: what they ask the agent, and what people see of it.
+//! The commands `jit-agent enable`, `confirm` and `disable`: their requests to the agent, and their output for people.
 
 use std::{path::Path, time::Duration};
 
@@ -16,39 +16,39 @@ use jit_policy::Span;
 #[cfg(test)]
 mod tests;
 
-/// What `jit-agent enable` is asked for.
+/// The options of `jit-agent enable`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EnableOptions {
-    /// How long the trial lasts.
+    /// The length of the trial.
     pub(super) trial: Duration,
-    /// How long the operator is let in.
+    /// The duration of the grant for the operator.
     pub(super) grant: Option<Duration>,
     /// Whether someone can reach the console.
     pub(super) console: bool,
-    /// Whether not to ask.
+    /// Whether the command skips the question.
     pub(super) yes: bool,
 }
 
-/// One of the commands.
+/// A command that changes enforcement.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Switch {
     /// Starts a trial.
     Enable(EnableOptions),
-    /// Makes it permanent.
+    /// Makes the trial permanent.
     Confirm,
-    /// Ends it, or turns enforcement off.
+    /// Ends the trial, or turns enforcement off if no trial is running.
     Disable {
-        /// Whether not to ask.
+        /// Whether the command skips the question.
         yes: bool,
     },
 }
 
-/// Carries out one of the commands at the agent's socket, and prints what there is to print.
+/// Carries out a command at the agent's socket, and prints the output.
 pub(super) fn switch(socket: &Path, switch: Switch) -> Exit {
     emit(&run_switch(socket, switch, &Surroundings::of_process()))
 }
 
-/// The same up to what is to be printed.
+/// Like [`switch`], but returns the output instead of printing it.
 fn run_switch(socket: &Path, switch: Switch, surroundings: &Surroundings) -> Outcome {
     let agent = Agent { client: Client::new(socket), json: false };
     let done = match switch {
@@ -136,7 +136,7 @@ fn disable(agent: &Agent, yes: bool, surroundings: &Surroundings) -> Result<Outc
     })
 }
 
-/// What is known before enforcement is turned on.
+/// The text that is shown before enforcement is turned on.
 fn before(now: &Enforcement, own: Option<&Session>) -> String {
     let mut text = format!("ports that will be shut: {}\n", ports(now));
     if let Some(fault) = &now.connected_fault {

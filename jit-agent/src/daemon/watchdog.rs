@@ -1,4 +1,5 @@
-//! The service manager's watchdog: it restarts an agent whose core answers no more. The ports stay shut meanwhile.
+//! The service manager's watchdog. The service manager restarts an agent whose core no longer answers. The ports stay
+//! closed meanwhile.
 
 use std::time::Duration;
 
@@ -6,15 +7,15 @@ use sd_notify::NotifyState;
 
 use crate::core::CoreHandle;
 
-/// How often the service manager wants to hear of us, if it does: half of the time after which it acts, as
-/// sd_watchdog_enabled(3) recommends.
+/// The interval for notifying the service manager; `None`: the watchdog is off. The interval is half of the watchdog's
+/// timeout, as sd_watchdog_enabled(3) recommends.
 pub(super) fn interval() -> Option<Duration> {
     let mut microseconds = 0;
     sd_notify::watchdog_enabled(false, &mut microseconds).then(|| Duration::from_micros(microseconds) / 2)
 }
 
-/// Tells the service manager, by `alive`, that the agent works: only ever after the core has answered, so that a core that
-/// hangs is noticed, and this task hanging as well.
+/// Notifies the service manager by `alive` that the agent works. Each notification follows an answer of the core. So
+/// the service manager notices if the core hangs, and also if this task hangs.
 pub(super) async fn feed(core: CoreHandle, interval: Duration, mut alive: impl FnMut()) {
     while core.ping().await.is_ok() {
         alive();
@@ -22,7 +23,7 @@ pub(super) async fn feed(core: CoreHandle, interval: Duration, mut alive: impl F
     }
 }
 
-/// Says it to the service manager.
+/// Notifies the service manager that the agent works.
 pub(super) fn alive() {
     if let Err(error) = sd_notify::notify(false, &[NotifyState::Watchdog]) {
         tracing::warn!(%error, "the service manager could not be told that the agent works");

@@ -176,7 +176,7 @@ fn policies() -> impl Strategy<Value = PortPolicy> {
         })
 }
 
-/// One policy in the text of a file, in brackets or as a table, with a comment.
+/// The text of a file with one policy and a comment. The policy is in brackets or in a table.
 fn written(policy: &PortPolicy, inline: bool) -> String {
     let PortId { number, protocol } = policy.id;
     let keys = policy.keys().into_iter();
@@ -214,7 +214,8 @@ proptest! {
         };
         let parts = [part(&text)];
         let present = ports(&parts);
-        // Changing the protocol is not this.
+        // The test keeps the protocol: the protocol is part of the policy's identity, so another protocol would be
+        // another policy.
         let change = match present.for_number(change.id.number).next() {
             Some(known) => PortPolicy { id: known.id, ..change },
             None => change,

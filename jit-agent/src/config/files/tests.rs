@@ -8,7 +8,7 @@ fn part(name: &str, text: &str) -> Part {
 
 const MAIN: &str = "interfaces = ['eth0']\n[[port]]\nnumber = 22\nprotocol = 'tcp'\n[roles]\nadmin = ['ann']\n";
 
-/// A directory with a main file and one in conf.d.
+/// A directory with a main file and a file in conf.d.
 fn written() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let main = directory.path().join("config.toml");

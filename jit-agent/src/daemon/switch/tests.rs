@@ -1,4 +1,4 @@
-//! `jit-agent enable`, `confirm` and `disable`, at a real agent.
+//! Tests of `jit-agent enable`, `confirm` and `disable` with a real agent.
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::testing::{
     scripted::Server,
 };
 
-/// 17:00:22 in a zone one hour ahead of UTC.
+/// The local time 17:00:22 in a zone one hour ahead of UTC.
 fn surroundings() -> Surroundings {
     Surroundings {
         now: "2026-11-22T16:00:22Z".parse().unwrap(),
@@ -29,7 +29,8 @@ fn complains(outcome: &Outcome, exit: Exit, stderr: &str) {
 
 const ENABLE: EnableOptions = EnableOptions { trial: Duration::from_secs(600), grant: None, console: false, yes: true };
 
-/// An agent at 16:00:22, with a break-glass source, two who are connected, and nothing enforced or all.
+/// An agent at 16:00:22 with a break-glass source and two connected clients. The mode decides whether the agent
+/// enforces or observes.
 fn served(mode: &str) -> Served {
     let mode = format!("break_glass = ['203.0.113.7']\n    mode = '{mode}'");
     let connected_to =
@@ -119,7 +120,7 @@ fn refusals_and_what_is_not_written_have_exit_codes_of_their_own() {
     assert!(nobody.exit == Exit::Unreachable && nobody.stderr.contains("systemctl start jit-agent"), "{nobody:?}");
 }
 
-/// What `jit-agent` makes of answers.
+/// The outcome that `jit-agent` derives from an answer.
 fn answered(switch: Switch, surroundings: &Surroundings, answers: &[Value]) -> Outcome {
     let server = Server::start(answers.iter().map(|answer| (200, None, answer.clone())).collect());
     run_switch(&server.socket(), switch, surroundings)
@@ -145,7 +146,7 @@ fn an_unknown_mode_or_trial_is_not_taken_for_one_that_is_known() {
     let kept = answered(Switch::Confirm, &surroundings(), &[enforcement("enforce", &trial()), change("enforce")]);
     assert_eq!(kept.stdout, "confirmed: what was tried (roles) is in force for good\n");
 
-    // Something that drops packets may be turned off by this, so it asks.
+    // An unknown mode may drop packets, and `disable` would turn it off. So the command asks first.
     let off = Switch::Disable { yes: false };
     let refused = answered(off, &surroundings(), &[enforcement("quarantine", &Value::Null)]);
     assert_eq!(refused.exit, Exit::Refused, "{refused:?}");
