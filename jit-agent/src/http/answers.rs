@@ -1,4 +1,4 @@
-//! What the core says as the API says it.
+//! Conversions from the core's answers to the API's answers.
 
 use jit_api::wire::{
     AuditEntry, AuditHead, AuditVerification, PacketEvent, Port, PortActivity, PortChange, PortPatch, Reloaded,

@@ -1,4 +1,5 @@
-//! The audit log: pages, exports and its verification. Read beside the core, on threads that may wait for the disk.
+//! The routes of the audit log: pages, exports and verification. The log is read beside the core, on threads that may
+//! wait for the disk.
 
 use std::sync::Arc;
 
@@ -32,9 +33,9 @@ use crate::{
     store::{AuditReader, AuditRow, AuditRows, StoreError},
 };
 
-/// Exports and verifications at a time, by root and by all others together.
+/// The number of exports and verifications at a time: for root, and separately for all other users together.
 const EXPORTS: usize = 4;
-/// Rows of an export that are in memory at a time.
+/// The number of rows of an export that are in memory at a time.
 const BATCH: usize = 1000;
 /// The columns of an export as CSV.
 const COLUMNS: [&str; 18] = [
@@ -58,14 +59,14 @@ const COLUMNS: [&str; 18] = [
     "detail",
 ];
 
-/// Places for those who read the whole log. Nobody takes root's.
+/// Places for users who read the whole log. Root has its own places.
 #[derive(Clone)]
 struct Places {
     of_root: Arc<Semaphore>,
     of_others: Arc<Semaphore>,
 }
 
-/// The routes of the log.
+/// The routes of the audit log.
 pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
     let free = || Arc::new(Semaphore::new(EXPORTS));
     let places = Places { of_root: free(), of_others: free() };
@@ -109,7 +110,7 @@ async fn list(
 
 async fn page(reader: AuditReader, query: AuditQuery, question: AuditQuestion) -> Result<AuditPage, Failure> {
     let AuditQuestion { filter, after, limit, format: _ } = question;
-    // One more tells whether there are more.
+    // One row more than the limit shows whether there are further rows.
     let mut rows = waiting(move || reader.rows(&filter, after)?.next(limit + 1)).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
@@ -137,7 +138,7 @@ async fn verify(
     let reader = core.audit(peer).await?;
     let place = take_place(places, uid)?;
     let found = waiting(move || {
-        // Held as long as the work takes, even if whoever asked has gone.
+        // The place is held until the work is done, even if the client has gone.
         let _place = place;
         reader.verify(noted)
     });
@@ -152,7 +153,7 @@ fn take_place(places: Places, uid: u32) -> Result<OwnedSemaphorePermit, Failure>
     })
 }
 
-/// Does what waits for the disk.
+/// Runs work that waits for the disk.
 async fn waiting<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -162,7 +163,7 @@ async fn waiting<T: Send + 'static>(
     done.map_err(|error| failed(error.to_string()))
 }
 
-/// All rows, read as fast as the client takes them.
+/// The answer with all rows. The rows are read as fast as the client takes them.
 fn export(rows: AuditRows, format: AuditFormat, place: OwnedSemaphorePermit) -> Response {
     let is_csv = format == AuditFormat::Csv;
     let (media_type, file) = if is_csv {
@@ -179,7 +180,7 @@ fn export(rows: AuditRows, format: AuditFormat, place: OwnedSemaphorePermit) -> 
         }
         Ok::<_, Failure>(Some((Bytes::from(if is_csv { csv(batch) } else { jsonl(batch) }), (rows, place))))
     });
-    // What is broken meanwhile breaks the answer off: it must not look whole.
+    // A later error breaks the answer off: an incomplete export must not look complete.
     let text = stream::StreamExt::map(stream::StreamExt::chain(heading, batches), |part| {
         part.map_err(|failure| {
             tracing::error!(problem = failure.0.detail, "an export of the audit log was broken off");
@@ -221,11 +222,11 @@ fn csv(rows: Vec<AuditRow>) -> Vec<u8> {
     }))
 }
 
-/// Lines as RFC 4180 has them.
+/// Records as CSV lines (RFC 4180).
 fn records<const N: usize>(records: impl IntoIterator<Item = [String; N]>) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     for record in records {
-        // Writing to memory does not fail, and all records are of one length.
+        // Writing to memory does not fail, and all records have the same length.
         drop(writer.write_record(record));
     }
     writer.into_inner().unwrap_or_default()
@@ -239,7 +240,8 @@ fn text(value: Option<&Value>) -> String {
     }
 }
 
-/// With an apostrophe before what a spreadsheet would take for a formula: others wrote it.
+/// Puts an apostrophe before a text that a spreadsheet would take for a formula. The text comes from users and is not
+/// trusted.
 fn harmless(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }

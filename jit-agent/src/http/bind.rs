@@ -1,4 +1,5 @@
-//! Making the socket: at its path with its mode from the first moment, and never in another agent's or file's place.
+//! Creation of the socket. The socket has the right mode from the first moment at its path. It never replaces another
+//! agent's socket or another file.
 
 use std::{
     ffi::OsString,
@@ -18,57 +19,58 @@ use rustix::{
 };
 use tokio::net::UnixListener;
 
-/// Anyone may connect; what they may do follows from who they are.
+/// The socket's mode. Every user may connect; the user's role decides what the user may do.
 const SOCKET_MODE: u32 = 0o666;
 const DIRECTORY_MODE: u32 = 0o755;
-/// Bytes that a socket's path may have: `sun_path` less its closing zero.
+/// The largest length of a socket's path in bytes: the size of `sun_path` without the closing zero.
 const LONGEST_PATH: usize = 107;
 
-/// Why the socket can't be made, and what to do about it.
+/// The reason why the socket can't be created, and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Another process answers there.
+    /// Another process listens at the path.
     #[error("another jit-agent is listening on {path}; stop it (`systemctl stop jit-agent`) or set another `socket`", path = .0.display())]
     InUse(PathBuf),
-    /// Something else is there.
+    /// The file at the path is not a socket.
     #[error("{path} exists and is not a socket; move it away or set another `socket`", path = .0.display())]
     NotASocket(PathBuf),
-    /// Neither absolute nor with a file name.
+    /// The path does not name a file.
     #[error("socket path `{path}` does not name a file; set `socket` to one like /run/jit-agent/jit-agent.sock", path = .0.display())]
     NoName(PathBuf),
-    /// More bytes than a socket's path may have.
+    /// The path is longer than a socket's path may be.
     #[error("socket path {path} is too long; use one of at most {longest} bytes", path = .path.display())]
     TooLong {
         /// The path.
         path: PathBuf,
-        /// Most bytes this path's directory leaves room for, in all.
+        /// The largest length in bytes that a path in this directory may have.
         longest: usize,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("can't {what} {path}: {source}; check that the directory exists and the agent may write there", path = .path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Makes the socket at `path` with mode 0666, and its directory with mode 0755 if that is missing. A socket on which
-/// nobody listens any more is replaced.
+/// Creates the socket at `path` with mode 0666. If the directory is missing, it is created with mode 0755. A socket
+/// without a listener is replaced.
 ///
-/// Two agents that start at the same moment are not told apart here; the caller holds the agent's lock. Must be called
-/// within a tokio runtime.
+/// This function does not detect another agent that starts at the same moment; the caller must hold the agent's lock.
+/// It must be called within a tokio runtime.
 ///
 /// # Errors
-/// See [`BindError`]; whatever was at `path` is then still there.
+/// See [`BindError`]. After an error, the file at `path` is unchanged.
 pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(BindError::NoName(path.to_owned()));
     };
-    // Made under another name and moved: at `path` there is never a socket with another mode, nor none at all.
+    // The socket is created under another name and then moved. So there is never a socket with another mode at `path`,
+    // and an old socket is replaced without a gap.
     let mut new_name = OsString::from(format!(".{}-", process::id()));
     new_name.push(name);
     let new = directory.join(new_name);
@@ -88,7 +90,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
         listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)).map_err(failed("use", path))
     });
     if moved.is_err() {
-        // The error to report is the first one.
+        // The first error is reported; an error of this removal is ignored.
         drop(fs::remove_file(&new));
     }
     moved
@@ -106,7 +108,7 @@ fn make_directory(directory: &Path) -> Result<(), BindError> {
         .recursive(true)
         .mode(DIRECTORY_MODE)
         .create(directory)
-        // The umask may have taken away what clients need to get at the socket.
+        // The umask may have removed permissions that clients need to reach the socket.
         .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE)))
         .map_err(failed("make the directory", directory))
 }
@@ -119,7 +121,7 @@ fn check_vacant(path: &Path) -> Result<(), BindError> {
         Ok(_) => {}
     }
     match try_connect(path) {
-        // EAGAIN: someone listens, and its queue is full.
+        // EAGAIN means that a process listens, and the queue of its socket is full.
         Ok(()) | Err(Errno::AGAIN) => Err(BindError::InUse(path.to_owned())),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
         Err(error) => Err(failed("find out whether anyone listens on", path)(error.into())),

@@ -1,4 +1,4 @@
-//! Reading a request's body: declared as JSON, within a size and a time.
+//! Reading of a request's body. The body must be declared as JSON. Its size and its time are limited.
 
 use std::{error::Error, time::Duration};
 
@@ -21,21 +21,22 @@ use tokio::time::timeout;
 
 use crate::http::failure::Failure;
 
-/// Largest body that is read, in bytes.
+/// The size of the largest body that is accepted, in bytes.
 pub(super) const LIMIT: usize = 1024 * 1024;
-/// How much of a body that is too large is thrown away, so that a client which writes before it reads gets its answer.
+/// The number of bytes of a too large body that are read and discarded. So a client that writes everything before it
+/// reads still gets an answer.
 const DISCARD_LIMIT: usize = 16 * LIMIT;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the body as JSON of type `T`.
 ///
 /// # Errors
-/// Another content type, too large, too slow, not JSON, fields unknown or of the wrong type.
+/// The content type is not JSON. The body is too large, too slow or not JSON. A field is unknown or has the wrong type.
 pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
     parse(&whole(request).await?)
 }
 
-/// The bytes of a body that is declared as JSON.
+/// Reads the bytes of a body that is declared as JSON.
 async fn whole(request: Request) -> Result<Vec<u8>, Failure> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
@@ -45,10 +46,10 @@ async fn whole(request: Request) -> Result<Vec<u8>, Failure> {
     })?
 }
 
-/// As [`json`], but where there is no body at all, or null, the default.
+/// Like [`json`], but returns the default if the request has no body or the body is null.
 ///
 /// # Errors
-/// As [`json`].
+/// The same conditions as for [`json`].
 pub(super) async fn json_if_any<T: DeserializeOwned + Default>(request: Request) -> Result<T, Failure> {
     if request.body().is_end_stream() {
         return Ok(T::default());
@@ -108,13 +109,13 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     }
     match Json::from_bytes(bytes) {
         Ok(Json(Object(value))) => Ok(value),
-        // The text begins with the field's path, like `ports[0].number`.
+        // The error's text begins with the field's path, like `ports[0].number`.
         Err(JsonRejection::JsonDataError(error)) => Err(Failure::new(Code::InvalidField, cause(&error))),
         Err(error) => Err(Failure::new(Code::MalformedJson, format!("the body is not JSON: {}", cause(&error)))),
     }
 }
 
-/// The innermost text of an error: the outer ones speak of the program's insides.
+/// The text of an error's innermost cause. The outer texts describe the inside of the program.
 fn cause(error: &dyn Error) -> String {
     error.source().map_or_else(|| excerpt(&error.to_string()), cause)
 }

@@ -1,4 +1,5 @@
-//! The OpenAPI document: what the annotations of routes and wire types say, and what holds for all of them.
+//! The OpenAPI document. It is derived from the annotations of routes and wire types, and completed with the parts that
+//! all routes share.
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,7 @@ impl IntoResponse for Document {
     }
 }
 
-/// Where a peer without a role, or with a wrong path or query, ends up on every route.
+/// The error statuses that every route can answer with, for instance for a peer without a role or a wrong query.
 const EVERYWHERE: [StatusCode; 6] = [
     StatusCode::BAD_REQUEST,
     StatusCode::FORBIDDEN,
@@ -50,11 +51,12 @@ const EVERYWHERE: [StatusCode; 6] = [
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     StatusCode::SERVICE_UNAVAILABLE,
 ];
-/// Added to these where there is a body.
+/// The further error statuses of a route that takes a body.
 const WITH_BODY: [StatusCode; 3] =
     [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE, StatusCode::UNPROCESSABLE_ENTITY];
 
-/// Fields of a body of which exactly one is given, which the derived schemas can't say.
+/// Groups of fields in a body. Exactly one field of each group must be given. The derived schemas can't express this
+/// rule.
 const EXACTLY_ONE: [(&str, &[&str]); 3] = [
     ("RequestedPort", &["allowedSourceAddressPrefixes", "allowedSourceAddressPrefix"]),
     ("RequestedPort", &["duration", "endTimeUtc"]),
@@ -80,7 +82,7 @@ fn complete(derived: &utoipa::openapi::OpenApi) -> Value {
         if !schema["allOf"].is_array() {
             schema["allOf"] = json!([]);
         }
-        // A field that is null counts as left out.
+        // A field with the value null counts as left out.
         let given = |field: &&str| json!({"required": [field], "properties": {*field: {"not": {"type": "null"}}}});
         let one = json!({"oneOf": fields.iter().map(given).collect::<Vec<_>>()});
         schema["allOf"].as_array_mut().into_iter().for_each(|all| all.push(one.clone()));
@@ -93,7 +95,8 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Val
     paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter_map(Value::as_object_mut)
 }
 
-/// Adds the problems that follow from what an operation takes, and the form of those that it names itself.
+/// Adds the problems that follow from an operation's parameters and body. The problems that the operation names itself
+/// get the same form.
 fn add_problems(operation: &mut Map<String, Value>) {
     let mut possible = EVERYWHERE.to_vec();
     let takes = |place: &str| {
@@ -125,7 +128,7 @@ fn add_problems(operation: &mut Map<String, Value>) {
     answers.sort_keys();
 }
 
-/// The problems by status, each with the codes that it goes with.
+/// The problems by status. Each status lists its codes.
 fn problems() -> Value {
     let mut problems = Map::new();
     for (name, status) in codes() {
@@ -142,7 +145,7 @@ fn problems() -> Value {
     problems.into()
 }
 
-/// The codes that the agent uses, by name. The derived schema lists them all.
+/// The codes that the agent uses, by name. The derived schema lists all codes.
 fn codes() -> Vec<(String, StatusCode)> {
     let schema = serde_json::to_value(<Code as utoipa::PartialSchema>::schema()).unwrap_or_default();
     let names = schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);

@@ -1,4 +1,4 @@
-//! Enforcement turned on, kept and turned off.
+//! The routes that show, try, confirm and turn off enforcement.
 
 use axum::{
     Extension, Json,

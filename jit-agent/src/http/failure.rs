@@ -1,4 +1,4 @@
-//! Errors on their way out: each becomes a problem (RFC 9457).
+//! Errors of routes. Each error is answered as a problem (RFC 9457).
 
 use axum::{
     Json,
@@ -13,7 +13,7 @@ use jit_policy::Violation;
 
 use crate::core::refusal::{ChangeRefusal, Refusal};
 
-/// The answer of a route that fails.
+/// The answer of a failed route.
 #[derive(Debug)]
 pub(super) struct Failure(pub(super) Box<Problem>);
 

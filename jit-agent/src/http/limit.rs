@@ -1,5 +1,5 @@
-//! How many connections may be open and how much may be asked, so that no user takes the socket away from others, or
-//! fills the disk with what is recorded of each change.
+//! Limits for open connections and for requests. So no user can block the socket for others, or fill the disk with the
+//! records of changes.
 
 use std::{
     collections::HashMap,
@@ -11,19 +11,19 @@ use tokio::{
     time::Instant,
 };
 
-/// Connections that one user may hold.
+/// The number of connections that one user may hold.
 const PER_USER: usize = 32;
-/// Connections that all users but root may hold together; root always has its own share.
+/// The number of connections that all users except root may hold together. Root always has its own share.
 const OTHERS: usize = 256;
 
-/// Connections too many that are being told so.
+/// The number of excess connections that may be answered with a refusal at the same time.
 const REFUSED: usize = 32;
 
-/// What one user may ask a second, and at once after a pause. Root may ask anything at any time.
+/// The rate of requests for one user: per second, and at once after a pause. Root has no limit.
 const ASKED: Rate = Rate { a_second: 100.0, at_once: 400.0 };
-/// As much of that may change something.
+/// The rate of requests that change something, for one user. These requests also count towards [`ASKED`].
 const CHANGES: Rate = Rate { a_second: 5.0, at_once: 200.0 };
-/// Users of whom it is known what they asked, before those are forgotten who were quiet for long.
+/// The number of users whose requests are counted before users without recent requests are forgotten.
 const REMEMBERED: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ struct Rate {
     at_once: f64,
 }
 
-/// What a user may still ask at once.
+/// The requests that a user has left.
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
     left: f64,
@@ -59,12 +59,12 @@ impl Allowance {
     }
 }
 
-/// Counts what each user asks, by user id.
+/// Counts the requests of each user, by user id.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rates(Arc<Mutex<HashMap<u32, [Allowance; 2]>>>);
 
 impl Rates {
-    /// Whether a user may ask this now, and if so, counts it.
+    /// Whether a user may make a request now. If so, the request is counted.
     pub(super) fn admit(&self, uid: u32, changes: bool, now: Instant) -> bool {
         if uid == 0 {
             return true;
@@ -97,12 +97,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Counts one more connection that is refused; `None` if there are too many even of these.
+    /// Counts one more connection that gets a refusal; `None`: too many connections are being refused already.
     pub(super) fn admit_to_be_refused(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.refused).try_acquire_owned().ok()
     }
 
-    /// Counts one more connection of `uid` for as long as the permit lives; `None` if it has too many.
+    /// Counts one more connection of `uid` for as long as the permit lives; `None`: `uid` has too many connections.
     pub(super) fn admit(&self, uid: u32) -> Option<Permit> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let others: usize = open.iter().filter(|(uid, _)| **uid != 0).map(|(_, count)| count).sum();
@@ -116,7 +116,7 @@ impl Limits {
     }
 }
 
-/// One open connection.
+/// A permit for one open connection.
 #[derive(Debug)]
 pub(super) struct Permit {
     limits: Limits,

@@ -1,4 +1,4 @@
-//! Figures for monitoring, in Prometheus' text format 0.0.4.
+//! Metrics in Prometheus' text format 0.0.4.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -21,7 +21,7 @@ use crate::{
 
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The figures for whoever reaches the listener of `metrics_listen`.
+/// The metrics for every client of the listener at `metrics_listen`.
 pub(super) async fn for_everybody(State(core): State<CoreHandle>) -> Result<Response, Failure> {
     Ok(answer(&core.metrics(None).await?))
 }
@@ -30,7 +30,7 @@ pub(super) fn answer(metrics: &Metrics) -> Response {
     ([(CONTENT_TYPE, MEDIA_TYPE)], text(metrics)).into_response()
 }
 
-/// All of them.
+/// All metrics as text.
 fn text(metrics: &Metrics) -> String {
     let mut text = Text(String::new());
     // Writing to a string can't fail.
@@ -109,7 +109,7 @@ fn port_name(port: &PortCounts) -> String {
 
 fn packets(text: &mut Text, port: &PortCounts) -> fmt::Result {
     let name = port_name(port);
-    // Most of the possible series never begin.
+    // Most of the possible series stay at zero and are left out.
     for (mode, reason, packets) in port.counters.iter().filter(|(.., packets)| *packets > 0) {
         let labels: [(&str, &dyn Display); 4] = [
             ("port", &name),
@@ -122,7 +122,7 @@ fn packets(text: &mut Text, port: &PortCounts) -> fmt::Result {
     Ok(())
 }
 
-/// The text so far.
+/// The text that was written so far.
 struct Text(String);
 
 impl Text {
@@ -157,7 +157,7 @@ mod tests {
         interfaces[0].covered_after = Some(Duration::from_millis(2));
         agent.machine.kernel.set_interfaces(&interfaces);
         let metrics = Metrics {
-            // The tables in memory count packets alone.
+            // The tables in memory count only packets, so these figures are set by hand.
             ports: vec![
                 PortCounts { ports: vec![], counters: vec![(Mode::Enforce, Reason::NotIp, 5)], events: 0 },
                 PortCounts {

@@ -1,7 +1,8 @@
-//! HTTP/1.1 and JSON on the Unix socket: bytes in, typed command to the core, answer or problem out.
+//! The API: HTTP/1.1 and JSON on the Unix socket. A request becomes a typed command to the core. The core's result
+//! becomes an answer or a problem.
 //!
-//! The socket is open to every local user; who may do what follows from the kernel's word on the peer. What one user
-//! can hold (connections, time, memory) is therefore bounded here, before any role is asked.
+//! The socket is open to every local user. The peer credentials from the kernel decide what a user may do. Therefore
+//! this module limits what one user can hold (connections, time, memory) before any role is checked.
 
 mod answers;
 mod audit;
@@ -54,32 +55,32 @@ use crate::core::{handle::CoreHandle, presence::Presence};
 
 pub use self::bind::{BindError, bind};
 
-/// Time for a request's head to arrive, and longest idle time of a connection.
+/// The time in which a request's head must arrive, and the longest idle time of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest head of a request, in bytes.
+/// The size of the largest head of a request, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
-/// Time that connections get to finish when the agent stops.
+/// The time that connections have to finish when the agent stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time in which a connection too many must have sent its request to be told so.
+/// The time in which an excess connection must have sent a request to get a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections that may ask for metrics over TCP at a time, and how long each may take.
+/// The number of connections for metrics over TCP at a time, and the time that each may take.
 const METRICS_CONNECTIONS: usize = 16;
 const METRICS_TIMEOUT: Duration = Duration::from_secs(20);
-/// Pause after the process or the host ran out of descriptors or memory.
+/// The pause after the process or the host ran out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers requests on `listener` until `shutdown` resolves, then lets those under way finish for up to 5 s.
+/// Answers requests on `listener` until `shutdown` resolves. Then the requests under way have up to 5 s to finish.
 ///
 /// # Errors
-/// The listener is broken. Running out of descriptors or memory is not: that is waited out.
+/// The listener is broken. A lack of descriptors or memory is not an error: the server waits until it is over.
 pub async fn serve(listener: UnixListener, core: CoreHandle, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     serve_identified(listener, core, shutdown, Identity::of).await
 }
 
-/// As [`serve`], but whoever connects counts as this user: for tests, which run as whatever user there is.
+/// Like [`serve`], but every client counts as this user. This is for tests, which can run as any user.
 ///
 /// # Errors
-/// As [`serve`].
+/// The same conditions as for [`serve`].
 #[cfg(any(test, feature = "testing"))]
 pub async fn serve_as(
     listener: UnixListener,
@@ -109,7 +110,8 @@ async fn serve_identified(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let identity = identify(&stream);
-                    // Here, and not where they are served, so that they are counted in the order in which they came.
+                    // Connections are counted here, and not in the spawned task, so that they are counted in order of
+                    // arrival.
                     let place = take_place(&limits, &identity);
                     connections.spawn(admit(stream, identity, place, router.clone(), presence.clone(), stopping.clone()));
                 }
@@ -128,7 +130,7 @@ async fn serve_identified(
     outcome
 }
 
-/// Serves the figures for monitoring, and nothing else, to whoever connects, until `shutdown` resolves.
+/// Serves metrics, and nothing else, to every client until `shutdown` resolves.
 ///
 /// # Errors
 /// The listener is broken.
@@ -141,7 +143,7 @@ pub async fn serve_metrics(
     let places = Arc::new(Semaphore::new(METRICS_CONNECTIONS));
     let mut shutdown = pin!(shutdown);
     loop {
-        // Beyond that many, connections wait in the kernel's queue.
+        // Connections beyond [`METRICS_CONNECTIONS`] wait in the kernel's queue.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let accepted = tokio::select! {
             () = &mut shutdown => return Ok(()),
@@ -154,7 +156,7 @@ pub async fn serve_metrics(
                     let mut server = http1::Builder::new();
                     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
                     let connection = server.max_buf_size(HEAD_LIMIT).serve_connection(TokioIo::new(stream), service);
-                    // Whoever is slow or leaves early goes without.
+                    // If the client is slow or gone, the client gets no answer.
                     drop(timeout(METRICS_TIMEOUT, connection).await);
                     drop(place);
                 });
@@ -165,7 +167,7 @@ pub async fn serve_metrics(
     }
 }
 
-/// Whether accepting can work again after `error` without anyone touching the listener.
+/// Whether `accept` can work again after `error` without a new listener.
 fn passes(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -173,16 +175,16 @@ fn passes(error: &io::Error) -> bool {
     )
 }
 
-/// What a connection gets.
+/// The service that a connection gets.
 enum Place {
     Served(Permit),
-    /// A word that there are too many.
+    /// The connection gets a refusal: there are too many connections.
     Refused(OwnedSemaphorePermit),
     Nothing,
 }
 
 fn take_place(limits: &Limits, identity: &io::Result<Identity>) -> Place {
-    // Those whom the kernel doesn't name share one user's connections.
+    // Peers that the kernel does not identify share the connections of one user.
     let uid = identity.as_ref().map_or(u32::MAX, Identity::uid);
     if let Some(permit) = limits.admit(uid) {
         return Place::Served(permit);
@@ -216,16 +218,16 @@ async fn admit(
             connection(stream, identity, router, stopping).await;
             drop(present);
         }
-        // Whoever is slow to ask or to read goes without.
+        // A client that is slow to send or to read gets no refusal.
         Place::Refused(_permit) => drop(timeout(REFUSAL_TIMEOUT, refuse(stream)).await),
         Place::Nothing => {}
     }
 }
 
-/// Answers whatever is asked with a refusal. HTTP clients take no answer for a request they have not sent.
+/// Answers any request with a refusal. An HTTP client does not accept an answer before it has sent a request.
 async fn refuse(stream: UnixStream) -> io::Result<()> {
     stream.readable().await?;
-    // Left unread, the request would turn the end of the connection into a reset.
+    // If the request were left unread, the connection would end with a reset.
     stream.try_read(&mut vec![0; HEAD_LIMIT])?;
     stream.try_write(&Problem::too_many_connections().into_http()).map(drop)
 }
@@ -253,7 +255,7 @@ async fn connection(stream: UnixStream, identity: Option<Identity>, router: Rout
         }
     };
     if let Err(error) = outcome {
-        // The client's fault or its leaving; logged for those who look for it, never loudly: anyone can cause it.
+        // The client made an error or left. The level is debug, because any user can cause this event.
         tracing::debug!(%error, "connection ended early");
     }
 }

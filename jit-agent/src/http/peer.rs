@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, by the kernel's word.
+//! The user at the other end of a connection, as the kernel reports.
 
 #![expect(unsafe_code, reason = "no safe wrapper has getsockopt(SO_PEERGROUPS)")]
 
@@ -13,7 +13,7 @@ use tokio::{net::UnixStream, sync::OnceCell, task::spawn_blocking};
 
 use crate::core::peer::Peer;
 
-/// Groups that a process may have (NGROUPS_MAX).
+/// The largest number of groups that a process may have (NGROUPS_MAX).
 const MOST_GROUPS: usize = 65_536;
 
 /// The user who opened a connection.
@@ -29,7 +29,7 @@ impl Identity {
     /// Asks the kernel who opened `stream`: the credentials at the time of `connect`.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The kernel does not report the credentials.
     pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let mut groups = vec![credentials.gid()];
@@ -38,7 +38,7 @@ impl Identity {
         Ok(Self { uid: credentials.uid(), groups, login, names: Arc::default() })
     }
 
-    /// A user who is known already.
+    /// The identity of a known user, for tests.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn known(peer: &Peer) -> Self {
         let Peer { uid, groups, name, login } = peer.clone();
@@ -52,11 +52,11 @@ impl Identity {
         self.uid
     }
 
-    /// The user with its name, which is looked up once for a connection. Roles never depend on the name.
+    /// The user with the name, which is looked up once for each connection. Roles never depend on the name.
     pub(super) async fn peer(&self) -> Peer {
         let (uid, login) = (self.uid, self.login);
         let names = self.names.get_or_init(|| async move {
-            // A name service may take its time; other connections don't wait for it.
+            // A name service may be slow. Other connections do not wait for the look-up.
             let found = spawn_blocking(move || (user_name(uid), login.map(user_name))).await;
             found.unwrap_or_else(|_| (uid.to_string(), login.map(|login| login.to_string())))
         });
@@ -65,8 +65,8 @@ impl Identity {
     }
 }
 
-/// Who logged in before the process became what it is, by the kernel's audit system; `None` if nobody did. Read when the
-/// connection is made, while its process is most likely still there.
+/// The id of the login user of a process, from the kernel's audit system; `None`: the process does not belong to a
+/// login. The id is read when the connection is accepted, because the process most likely still exists then.
 fn login_uid(pid: i32) -> Option<u32> {
     let uid = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?.trim().parse().ok()?;
     (uid != u32::MAX).then_some(uid)
@@ -100,7 +100,7 @@ fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
             return Ok(groups);
         }
         let error = io::Error::last_os_error();
-        // With ERANGE the kernel has put the size it needs into `length`.
+        // With ERANGE the kernel has written the required size into `length`.
         if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() || count > MOST_GROUPS {
             return Err(error);
         }

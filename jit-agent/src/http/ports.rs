@@ -1,4 +1,5 @@
-//! Port policies: listed with a version, changed on condition of it, and read again from their files.
+//! Port policies. They are listed with a version, changed only if that version is current, and reloaded from their
+//! files.
 
 use axum::{
     Extension, Json,
@@ -29,7 +30,7 @@ use crate::{
     http::failure::Failure,
 };
 
-/// An answer that names the version of the list.
+/// An answer with the version of the list.
 type Versioned<T> = Result<([(axum::http::HeaderName, String); 1], Json<T>), Failure>;
 
 /// The port policies, and what is open there.
@@ -132,7 +133,7 @@ fn etag(version: &str) -> [(axum::http::HeaderName, String); 1] {
     [(ETAG, format!("\"{version}\""))]
 }
 
-/// The version on which a change was decided. Two headers, a list or `*` name none.
+/// The version of the list that a change is based on. Two headers, a list or `*` do not name a version and are refused.
 fn version(headers: &HeaderMap) -> Result<String, Failure> {
     let usage = "send the header `If-Match` with the `ETag` of GET /v1/ports, so that nobody else's change is lost";
     let mut given = headers.get_all(IF_MATCH).iter();
@@ -146,7 +147,7 @@ fn version(headers: &HeaderMap) -> Result<String, Failure> {
     })
 }
 
-/// The session of who asks, which a change must not cut off for good.
+/// The requesting user's session, which a change must not cut off for good.
 fn session(headers: &HeaderMap) -> Result<Option<Session>, Failure> {
     let Some(given) = headers.get(wire::SESSION_HEADER) else { return Ok(None) };
     let given = String::from_utf8_lossy(given.as_bytes());

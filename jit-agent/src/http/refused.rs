@@ -1,7 +1,7 @@
-//! Words for what hyper refuses by itself.
+//! Problem bodies for requests that hyper refuses by itself.
 //!
-//! A head that is no HTTP, or too long, never gets to the routes: hyper answers it with a bare status and closes. This
-//! wrapper around the connection gives such an answer the body that every other error has.
+//! A request head that is not HTTP, or too long, never reaches the routes: hyper answers with a bare status and closes
+//! the connection. This wrapper around the connection gives that answer the same body as every other error.
 
 use std::{
     future::Future as _,
@@ -15,16 +15,16 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use jit_api::problem::{Code, Problem};
 use tokio::time::{Sleep, sleep};
 
-/// For how long a client may take nothing of what it is sent.
+/// The time for which a client may take no bytes of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A connection on which bare refusals become problems, and clients that stop reading are given up.
+/// A connection that turns bare refusals into problems, and ends if the client stops reading.
 #[derive(Debug)]
 pub(super) struct Refused<T> {
     io: T,
-    /// What is still to be written in place of a bare refusal.
+    /// The rest of the problem that is written in place of a bare refusal.
     problem: Vec<u8>,
-    /// When to give up a client that takes nothing, while it does.
+    /// The timer that runs while the client takes no bytes. When the timer ends, the connection fails.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -35,8 +35,8 @@ impl<T> Refused<T> {
 }
 
 impl<T> Refused<T> {
-    /// Lets what was tried fail if the client has taken nothing for long: whoever does not read holds a connection, and
-    /// perhaps a place at the audit log.
+    /// Fails a write if the client has taken no bytes for [`PATIENCE`]. A client that does not read holds a connection,
+    /// and perhaps a place at the audit log.
     fn watched(&mut self, context: &mut Context<'_>, tried: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if tried.is_ready() {
             self.stalled = None;
@@ -48,7 +48,7 @@ impl<T> Refused<T> {
     }
 }
 
-/// The problem for an answer of hyper's own: the routes never answer with these statuses and an empty body.
+/// The problem for an answer that hyper made by itself. The routes never answer with these statuses and an empty body.
 fn problem_for(answer: &[u8]) -> Option<Problem> {
     let status = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let (code, detail) = match status {

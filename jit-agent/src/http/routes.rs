@@ -1,4 +1,4 @@
-//! Paths, and what each asks of the core.
+//! The paths of the API, and the core's operation for each path.
 
 mod grants;
 mod requests;
@@ -40,12 +40,12 @@ use crate::{
 /// The paths that take a query.
 const WITH_QUERY: [&str; 5] = ["/v1/why", "/v1/requests", "/v1/grants", "/v1/audit", "/v1/audit/verify"];
 
-/// The paths that take one where something is changed.
+/// The beginning of the paths that take a query for a change.
 const ONE_PORT: &str = "/v1/ports/";
 
 type Answer<T> = Result<Json<T>, Failure>;
 
-/// All routes. A request that carries no [`Identity`] is refused, whatever it asks.
+/// The router with all routes. A request without an [`Identity`] is refused, whatever the request is.
 pub(super) fn router(core: CoreHandle) -> Router {
     let (router, derived) = documented().split_for_parts();
     router
@@ -57,7 +57,7 @@ pub(super) fn router(core: CoreHandle) -> Router {
         .with_state(core)
 }
 
-/// The routes that are documented, which is all of them: clippy.toml allows no others.
+/// The documented routes. These are all routes: clippy.toml forbids undocumented routes.
 pub(super) fn documented() -> OpenApiRouter<CoreHandle> {
     OpenApiRouter::with_openapi(document::Frame::openapi())
         .routes(routes!(status))
@@ -80,7 +80,7 @@ pub(super) fn documented() -> OpenApiRouter<CoreHandle> {
         .routes(routes!(openapi))
 }
 
-/// The figures for monitoring alone, for everybody.
+/// The router that serves only metrics, to every client.
 pub(super) fn metrics_only(core: CoreHandle) -> Router {
     Router::new()
         .route("/metrics", get(metrics::for_everybody))
@@ -103,11 +103,11 @@ async fn identify(mut request: Request, next: Next) -> Response {
     }
     let peer = identity.peer().await;
     let path_asked = request.uri().path();
-    // Of the paths that take one, only this is also one of POST, which never does.
+    // Among the paths that take a query, only this path also takes POST. A POST never takes a query.
     let is_submission = request.method() == Method::POST && path_asked == "/v1/requests";
     let takes_query = (WITH_QUERY.contains(&path_asked) && !is_submission) || path_asked.starts_with(ONE_PORT);
     if let Some(query) = request.uri().query().filter(|_| !takes_query) {
-        // Ignoring it would answer another question than the one asked.
+        // Ignoring an unexpected query would answer another question than the client asked.
         let detail = format!("`{}` takes no query, but `?{}` was given; leave it out", path(&request), excerpt(query));
         return Failure::new(Code::UnexpectedQuery, detail).into_response();
     }
@@ -139,7 +139,7 @@ fn bad_query(error: &QueryRejection, example: &str) -> Failure {
     Failure::new(Code::InvalidField, format!("{}; write it like `{example}`", excerpt(&error.body_text())))
 }
 
-/// The number in a path, of what there is none if it is no number.
+/// The id in a path. An id that is not a number is answered with 404.
 type Number = Result<Path<i64>, PathRejection>;
 
 fn number_of(what: &str, number: Number, uri: &Uri) -> Result<i64, Failure> {

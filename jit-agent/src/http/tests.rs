@@ -1,4 +1,4 @@
-//! The routes through a real socket, in raw bytes.
+//! Tests of the routes through a real socket, in raw bytes.
 
 mod audit;
 mod hostile;
@@ -45,7 +45,7 @@ impl Answer {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// Asserts that this is a problem with that status and code, and returns its text.
+    /// Asserts that the answer is a problem with this status and code, and returns the problem's text.
     #[track_caller]
     fn problem(&self, status: u16, code: &str) -> &str {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{} {}", self.head, self.body);
@@ -69,11 +69,12 @@ impl Answer {
 fn raw(socket: &Path, bytes: &[u8]) -> Answer {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    // An agent that has read enough may close before all is sent; its answer is still there.
+    // An agent that has read enough may close the connection before everything is sent. The agent's answer can still be
+    // read.
     drop(stream.write_all(bytes));
     let mut answer = Vec::new();
     let end = stream.read_to_end(&mut answer);
-    // Where the agent leaves part of an endless head unread, a reset follows its answer.
+    // If the agent leaves part of an endless head unread, a reset follows the agent's answer.
     assert!(end.is_ok() || bytes.len() > 100_000, "{end:?}");
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer:?}"));
@@ -90,7 +91,7 @@ fn send_to(socket: &Path, method: &str, path: &str, headers: &str, body: &[u8]) 
     raw(socket, &[head.as_bytes(), body].concat())
 }
 
-/// What root is answered.
+/// The agent's answer to a request of root.
 fn send(agent: &Agent, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     send_to(&agent.socket_of(&root()), method, path, headers, body)
 }
@@ -119,11 +120,11 @@ fn agent() -> Agent {
 const SSH: &str = r#"{"ports":[{"number":22,"allowedSourceAddressPrefix":"192.0.2.10","duration":"PT30M"}],
     "justification":"ticket 7"}"#;
 
-/// A request for what someone has to approve.
+/// A request that needs approval.
 pub(super) const WINRM: &str = r#"{"ports":[{"number":5986,"allowedSourceAddressPrefix":"192.0.2.10","duration":"PT30M"}],
     "justification":"ticket 7"}"#;
 
-/// Ten seconds ago alice was granted [`SSH`].
+/// An agent that granted [`SSH`] to alice ten seconds ago.
 pub(super) fn granted() -> Agent {
     let agent = agent();
     assert_eq!(post_as(&agent, &alice(), "/v1/requests", SSH).status, 201);
@@ -140,7 +141,7 @@ fn grant() -> Value {
     })
 }
 
-/// The same after it was revoked.
+/// The grant of [`granted`] after it was revoked.
 fn revoked(reason: Option<&str>) -> Value {
     let mut revoked = grant();
     for (name, value) in [
@@ -164,7 +165,7 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
         "justification":"ticket 6"}"#;
     assert_eq!(post_as(&agent, &bob(), "/v1/requests", rdp).status, 201);
     assert!(agent.machine.admits(3389, "198.51.100.7") && !agent.machine.admits(3389, "198.51.100.8"));
-    // The connection is noted, then the grant ends.
+    // First the connection is noted, then the grant ends.
     for seconds in [1, 599, 1200] {
         agent.pass(Duration::from_secs(seconds));
     }
@@ -404,7 +405,7 @@ fn the_document_describes_the_routes_that_there_are() {
     let document = get(&agent, "/v1/openapi.json");
     assert_eq!((document.status, document.header("content-type")), (200, Some("application/json")));
     for path in document.body["paths"].as_object().unwrap().keys() {
-        // PATCH is possible nowhere, but only a path that exists says so.
+        // No path takes PATCH, but only an existing path answers 405.
         send(&agent, "PATCH", &path.replace("{id}", "9"), "", b"").problem(405, "method_not_allowed");
     }
 }

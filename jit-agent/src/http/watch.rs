@@ -1,4 +1,4 @@
-//! What is reported of packets, as server-sent events.
+//! Reported packets as server-sent events.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -10,16 +10,16 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::events::News;
 
-/// How often something is sent at least, so that a client that went away is noticed.
+/// The longest pause between two messages. A keep-alive message shows whether the client is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Everything from now on, until the agent stops or the client leaves.
+/// All news from now on, until the agent stops or the client leaves.
 pub(super) fn follow(news: Receiver<News>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let events = stream::unfold(news, |mut news| async {
         let event = match news.recv().await {
             Ok(News::Packet(packet)) => event("packet", &PacketEvent::from(packet)),
             Ok(News::NotShown(not_shown)) => event("not_shown", &NotShown { not_shown }),
-            // This client reads too slowly.
+            // This client reads too slowly and has missed some news.
             Err(RecvError::Lagged(not_shown)) => event("not_shown", &NotShown { not_shown }),
             Err(RecvError::Closed) => return None,
         };

@@ -19,7 +19,7 @@ fn at<'a>(document: &'a Value, pointer: &str) -> &'a Value {
     document.pointer(pointer).unwrap_or_else(|| panic!("there is no {pointer} in {document:#}"))
 }
 
-/// Everything that is said with `$ref` in a value.
+/// All targets of `$ref` in a value.
 fn references(value: &Value) -> Vec<&str> {
     match value {
         Value::Object(object) => {
@@ -112,7 +112,7 @@ fn the_limits_are_those_that_the_code_checks() {
     }
 }
 
-/// The words of every enumeration in the document.
+/// The values of every enumeration in the document.
 fn words(value: &Value) -> Vec<Value> {
     match value {
         Value::Object(object) => {
@@ -124,7 +124,7 @@ fn words(value: &Value) -> Vec<Value> {
     }
 }
 
-/// Puts a word that is not in the document in the place of each that is.
+/// Replaces each value of an enumeration by a word that is not in the document.
 fn with_unknown_words(value: &mut Value, known: &[Value]) -> usize {
     match value {
         Value::Object(object) => object.values_mut().map(|value| with_unknown_words(value, known)).sum(),

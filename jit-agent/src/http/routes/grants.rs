@@ -1,4 +1,4 @@
-//! Grants.
+//! The routes of grants.
 
 use axum::{
     Extension, Json,

@@ -1,4 +1,4 @@
-//! Requests.
+//! The routes of requests.
 
 use axum::{
     Extension, Json,
@@ -16,9 +16,9 @@ use crate::{
     http::{body, failure::Failure},
 };
 
-/// Name of the header by which a repeated request is known.
+/// The name of the header that identifies a repeated request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Longest idempotency key, in characters.
+/// The length of the longest idempotency key, in characters.
 const LONGEST_KEY: usize = 128;
 
 /// Asks for access.
@@ -42,7 +42,7 @@ pub(super) async fn submit(
 ) -> Result<(StatusCode, Json<wire::Request>), Failure> {
     let key = idempotency_key(request.headers())?;
     let body: wire::NewRequest = body::json(request).await?;
-    // What the body says, however it is spaced and spelt.
+    // The hash covers the meaning of the body, so spacing and spelling do not matter.
     let key = key.map(|key| IdempotencyKey { key, body: Sha256::digest(json_of(&body)).into() });
     let submission = body.check(key).map_err(Problem::invalid_values)?;
     let Submitted { request, replayed } = core.submit(peer, submission).await?;
@@ -154,7 +154,7 @@ pub(super) async fn cancel(
     Ok(Json(core.cancel(peer, id, reason).await?))
 }
 
-/// Which request is to end unapproved, and why.
+/// Reads which request is to be closed without approval, and the reason.
 async fn id_and_reason(number: Number, uri: &Uri, request: Request) -> Result<(RequestId, String), Failure> {
     let id = number_of("request", number, uri)?;
     let body: wire::Reason = body::json_if_any(request).await?;

@@ -1,16 +1,16 @@
-//! The audit log over the socket.
+//! Tests of the audit log over the socket.
 
 use super::*;
 use crate::testing::audit::fill;
 
-/// An agent on whose start the audit log had `rows` rows already.
+/// An agent whose audit log had `rows` rows before the agent started.
 fn logging(rows: usize) -> Agent {
     let machine = Machine::usual();
     fill(&mut machine.store(), rows - 2);
     Agent::start(machine)
 }
 
-/// Head and body of an answer that need not be JSON, and comes without chunks.
+/// Head and body of an answer. The body need not be JSON. The request is HTTP/1.0, so the body has no chunks.
 fn text(agent: &Agent, path: &str, headers: &str) -> (String, String) {
     let mut stream = UnixStream::connect(agent.socket_of(&root())).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: x\r\n{headers}\r\n").as_bytes()).unwrap();
@@ -46,7 +46,7 @@ fn a_row_has_its_number_time_event_particulars_and_hash() {
 
 #[test]
 fn pages_follow_each_other_to_the_end() {
-    // The start is in the log too.
+    // The log also has the row of the agent's start.
     let agent = logging(449);
     let mut next = Some("/v1/audit?since=2026-11-22T16:00:05Z".to_owned());
     let (mut seen, mut sizes) = (Vec::new(), Vec::new());
@@ -121,7 +121,7 @@ fn an_export_has_every_row_and_comes_in_chunks() {
 
 #[test]
 fn four_exports_at_a_time_and_a_place_is_free_again_when_one_leaves() {
-    // More batches than the sockets hold.
+    // The log has more batches than the socket buffers hold.
     let agent = logging(8000);
     let mut slow: Vec<_> = (0..4)
         .map(|_| {

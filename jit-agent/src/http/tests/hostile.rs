@@ -1,10 +1,11 @@
-//! Bodies and bytes that are not what the API takes: each gets a problem that names it, and nothing reaches the core.
+//! Tests of bodies and bytes that the API does not accept. Each gets a problem that names the fault, and nothing
+//! reaches the core.
 
 use serde_json::json;
 
 use super::{Agent, get, granted, post, raw, root, send};
 
-/// Asserts that a hostile request left no trace: alice's grant is live, nothing was requested, and nobody was refused.
+/// Asserts that a hostile request left no trace: alice's grant is live, there is no request, and nobody was refused.
 #[track_caller]
 fn nothing_reached_the_core(agent: &Agent) {
     assert_eq!((agent.machine.statuses(), agent.machine.states()), (vec!["approved".into()], vec!["live".into()]));

@@ -1,4 +1,4 @@
-//! What the API says about packets: why, events, metrics.
+//! Tests of the API's answers about packets: why, events, metrics.
 
 use std::io::{BufRead as _, BufReader};
 
@@ -59,7 +59,7 @@ fn events_are_streamed_as_they_come_until_the_agent_stops() {
     let stream = UnixStream::connect(agent.socket_of(&root())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     (&stream).write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    // Whoever is answered sees what comes from then on.
+    // After the answer's head has arrived, the client sees every packet that comes later.
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     let mut seen: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
     assert!(seen.iter().any(|line| line == "content-type: text/event-stream"), "{seen:?}");

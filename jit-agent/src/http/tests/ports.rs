@@ -1,10 +1,10 @@
-//! Port policies: listed with a version, changed on condition of it.
+//! Tests of port policies: they are listed with a version, and changed only if that version is current.
 
 use super::*;
 
 const PATH: &str = "/v1/ports/22/tcp";
 
-/// Changes a port on condition of the list's version now.
+/// Changes a port with the present version of the list.
 fn change(agent: &Agent, method: &str, path: &str, body: &str) -> Answer {
     let version = get(agent, "/v1/ports").header("etag").unwrap().to_owned();
     let headers = format!("if-match: {version}\r\ncontent-type: application/json\r\n");
@@ -15,7 +15,7 @@ fn put(agent: &Agent, path: &str, body: &str) -> Answer {
     change(agent, "PUT", path, body)
 }
 
-/// The policies without their use, and the text of the file.
+/// The policies without the data of their use, and the text of the file.
 fn policies(agent: &Agent) -> (Vec<Value>, String) {
     let list = get(agent, "/v1/ports").body["value"].take();
     let used = ["liveGrants", "passedPackets", "droppedPackets", "observedPackets", "approvedRequests"];

@@ -1,4 +1,4 @@
-//! Requests and what becomes of them.
+//! Tests of requests and of their outcomes.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn submit_by_key(agent: &Agent, key: &str, body: &str) -> Answer {
     send(agent, "POST", "/v1/requests", &headers, body.as_bytes())
 }
 
-/// Alice's request for [`WINRM`]; returns its number.
+/// Makes alice's request for [`WINRM`]. Returns the request's number.
 fn wait(agent: &Agent) -> i64 {
     let answer = post_as(agent, &alice(), "/v1/requests", WINRM);
     assert_eq!(answer.status, 202, "{}", answer.body);
