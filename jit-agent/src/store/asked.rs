@@ -1,4 +1,5 @@
-//! What a request asks for, as text: kept while it waits for approval, which checks it again.
+//! The requested ports as text. The text is kept while the request waits for approval, and an approval checks the ports
+//! again.
 
 use jiff::Timestamp;
 use jit_policy::{NewRequest, Protocol, RequestedPort, Span, Until, parse_source};
@@ -38,7 +39,7 @@ fn asked(port: &RequestedPort) -> Asked {
     }
 }
 
-/// Reads it back; `None` if it is not what [`write`] writes.
+/// Reads the requested ports back; `None`: the text is not in the form that [`write`] writes.
 pub(super) fn read(text: &str) -> Option<Vec<RequestedPort>> {
     let ports: Vec<Asked> = serde_json::from_str(text).ok()?;
     ports.into_iter().map(requested).collect()

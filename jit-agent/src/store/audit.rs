@@ -1,7 +1,7 @@
-//! The audit log: rows that each carry the hash of the row before, so that no one changes the past unseen.
+//! The audit log. Each row contains the hash of the row before, so that nobody can change old rows unnoticed.
 //!
-//! Whoever may write the file can also write a chain anew. What proves more is a head noted elsewhere: a log that
-//! holds that head holds everything before it unchanged.
+//! A person who may write the file can also write a new chain. A head that was noted elsewhere proves more: if a log
+//! contains the noted head, all rows before that head are unchanged.
 
 mod prune;
 mod read;
@@ -30,15 +30,15 @@ pub use self::{
     verify::Verification,
 };
 
-/// Sets these hashes apart from all others, and changes with what is hashed.
+/// The prefix that separates these hashes from all other hashes. It must change when the hashed fields change.
 const DOMAIN: &[u8] = b"jit-agent audit row 1\0";
 
 /// The last row of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditHead {
-    /// Its number, from 1; 0 if the log is empty.
+    /// The row's number, from 1; 0 if the log is empty.
     pub seq: i64,
-    /// Its hash, which stands for the whole log; zeros if it is empty.
+    /// The row's hash, which stands for the whole log; zeros if the log is empty.
     pub hash: [u8; 32],
 }
 
@@ -46,14 +46,14 @@ impl AuditHead {
     const EMPTY: Self = Self { seq: 0, hash: [0; 32] };
 }
 
-/// As it is noted elsewhere: number and hash, with a colon between.
+/// The form in which a head is noted elsewhere: number and hash, with a colon between them.
 impl fmt::Display for AuditHead {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}", self.seq, hex::encode(&self.hash))
     }
 }
 
-/// Where the audit log was tampered with.
+/// The place where the audit log was tampered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainFault {
     /// A row's content and its hash differ.
@@ -62,30 +62,30 @@ pub enum ChainFault {
         /// The row.
         seq: i64,
     },
-    /// Numbers are without a gap, so rows were taken out.
+    /// The numbers have a gap, which the program never leaves. So rows were removed.
     #[error("audit rows {first} to {last} were removed")]
     Removed {
-        /// The first one that is missing.
+        /// The first missing row.
         first: i64,
-        /// The last one.
+        /// The last missing row.
         last: i64,
     },
-    /// Filters would not find a row, though it fits them: what they look things up in was changed.
+    /// Filters would not find a row that fits them: the table of search terms was changed.
     #[error("audit row {seq} is hidden from filters that it fits: table audit_terms was changed")]
     Hidden {
         /// The row.
         seq: i64,
     },
-    /// The anchor says that retention removed rows, and the log doesn't.
+    /// The anchor says that retention removed rows, but the log has no row that confirms the removal.
     #[error("audit rows up to {seq} are gone, and no row says that retention removed them")]
     Anchor {
-        /// The last row that is gone.
+        /// The last removed row.
         seq: i64,
     },
     /// The log ends before the noted head.
     #[error("audit rows {first} to {last} were cut off: row {last} is the noted head")]
     HeadCut {
-        /// The first one that is missing.
+        /// The first missing row.
         first: i64,
         /// The noted head.
         last: i64,
@@ -96,7 +96,7 @@ pub enum ChainFault {
         /// The row.
         seq: i64,
     },
-    /// No row is the noted head, whose number is not known.
+    /// No row has the hash of the noted head, and the head's number is not known.
     #[error(
         "no audit row from {first} to {last} has the noted hash: the tail was cut off or rows were written anew, from \
          where can be told by a head noted as SEQ:HASH"
@@ -104,7 +104,7 @@ pub enum ChainFault {
     HeadMissing {
         /// The first row.
         first: i64,
-        /// The last one.
+        /// The last row.
         last: i64,
     },
     /// Retention removed the row of the noted head.
@@ -117,10 +117,10 @@ pub enum ChainFault {
         /// The first row that is left.
         first: i64,
     },
-    /// A row doesn't follow the one before: that one was written anew.
+    /// A row does not contain the hash of the row before. So one of the two rows was rewritten.
     #[error("audit row {seq} does not follow row {before}: one of them was written anew", before = seq - 1)]
     Unlinked {
-        /// The later one of the two.
+        /// The later of the two rows.
         seq: i64,
     },
 }
@@ -135,14 +135,14 @@ pub(super) fn head(connection: &Connection) -> Result<AuditHead, Failure> {
     Ok(head.unwrap_or(AuditHead::EMPTY))
 }
 
-/// Tells the journal of the rows after one that it has, and notes the last one.
+/// Writes the rows after the last announced row to the journal, and updates `announced`.
 pub(super) fn announce_after(connection: &Connection, announced: &mut i64) -> Result<(), Failure> {
     let select = "SELECT seq, event, detail, hash FROM audit WHERE seq > ? ORDER BY seq";
     let mut statement = connection.prepare_cached(select)?;
     let mut rows = statement.query([*announced])?;
     while let Some(row) = rows.next()? {
         let (seq, event, detail): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        // What is written here is JSON.
+        // The details that this program writes are JSON.
         let detail = serde_json::from_str(&detail).unwrap_or_default();
         journal::announce(seq, &event, &detail, &row.get(3)?);
         *announced = seq;
@@ -150,7 +150,7 @@ pub(super) fn announce_after(connection: &Connection, announced: &mut i64) -> Re
     Ok(())
 }
 
-/// Adds rows to the log within a transaction.
+/// A writer that adds rows to the log within a transaction.
 pub(super) struct AuditWriter<'transaction> {
     transaction: &'transaction Connection,
     head: AuditHead,
@@ -160,7 +160,7 @@ pub(super) struct AuditWriter<'transaction> {
 impl<'transaction> AuditWriter<'transaction> {
     pub(super) fn new(transaction: &'transaction Connection, wall: Timestamp) -> Result<Self, Failure> {
         let head = head(transaction)?;
-        // Past rows that someone cut off, so that the gap shows.
+        // The number continues after rows that someone cut off, so that the gap is visible.
         let seq = head.seq.max(highest_ever(transaction)?);
         Ok(Self { transaction, head: AuditHead { seq, ..head }, wall: wall_column(wall) })
     }
@@ -171,7 +171,8 @@ impl<'transaction> AuditWriter<'transaction> {
 
     fn add_row(&mut self, event: &str, detail: &Value) -> Result<(), Failure> {
         let (seq, previous) = (self.head.seq + 1, self.head.hash);
-        // Before the row: the trigger, which does the same many times slower, leaves the terms of a row alone then.
+        // The terms are added before the row. The trigger would do the same many times slower; it skips a row that has
+        // terms.
         let mut insert =
             self.transaction.prepare_cached("INSERT OR IGNORE INTO audit_terms (term, seq) VALUES (?, ?)")?;
         for term in Detail(detail).terms(event) {
@@ -196,7 +197,7 @@ impl Store {
         self.query("reading the audit log", head)
     }
 
-    /// Adds something that happened to the audit log. Survives loss of power.
+    /// Adds an event to the audit log. The record survives loss of power.
     ///
     /// # Errors
     /// The store can't be written.
@@ -206,7 +207,7 @@ impl Store {
         })
     }
 
-    /// Adds a row as it is, such as older and newer versions write.
+    /// Adds a row without checks. Tests use it for rows as older and newer versions write them.
     ///
     /// # Errors
     /// The store can't be written.
@@ -218,7 +219,8 @@ impl Store {
     }
 }
 
-/// The highest number ever given to a row, also to one that is gone: SQLite keeps count for AUTOINCREMENT.
+/// The highest number that was ever given to a row, even if that row was removed: SQLite keeps this count for
+/// AUTOINCREMENT.
 fn highest_ever(connection: &Connection) -> Result<i64, Failure> {
     let count = "SELECT seq FROM sqlite_sequence WHERE name = 'audit'";
     Ok(connection.prepare_cached(count)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
@@ -234,7 +236,7 @@ fn hash(seq: i64, wall: i64, event: &str, detail: &str, previous: &[u8; 32]) -> 
     hasher.update(previous);
     hasher.update(seq.to_be_bytes());
     hasher.update(wall.to_be_bytes());
-    // With its length before each text, no two rows give the same bytes.
+    // Each text is preceded by its length, so that no two different rows give the same bytes.
     for text in [event, detail] {
         hasher.update((text.len() as u64).to_be_bytes());
         hasher.update(text);

@@ -1,4 +1,4 @@
-//! What opens, in batches: one wait for the disk for as many requests as came in meanwhile.
+//! Batches of records that open grants. All requests that arrive during one wait for the disk share the next wait.
 
 use jiff::Timestamp;
 use jit_policy::{
@@ -17,20 +17,22 @@ use super::{
     write::insert_checkpoint,
 };
 
-/// A transaction under way. Each of its methods records all that it is about, or nothing.
+/// A transaction under way. Each method of the batch records everything or nothing.
 #[derive(Debug)]
 pub struct Batch<'store> {
     transaction: Transaction<'store>,
     path: &'store std::path::Path,
-    /// Why all of it is lost: where the disk is full, SQLite undoes the whole transaction at once.
+    /// The error by which the whole transaction is lost. If the disk is full, SQLite undoes the whole transaction at
+    /// once.
     lost: Option<StoreError>,
 }
 
 impl Store {
-    /// Records what `work` does in one go. When this returns, it survives loss of power.
+    /// Records everything that `work` does in one transaction. When this function returns, the records survive loss of
+    /// power.
     ///
     /// # Errors
-    /// The store can't be written; then nothing of it is recorded.
+    /// The store can't be written. Then nothing of the batch is recorded.
     pub fn batch<T>(&mut self, work: impl FnOnce(&mut Batch<'_>) -> T) -> Result<T, StoreError> {
         let action = "recording a request";
         let Self { connection, path, .. } = self;
@@ -50,18 +52,18 @@ impl Store {
         Ok(done)
     }
 
-    /// Makes sure that there is space for closings, without which nothing may be opened.
+    /// Makes sure that there is space for closings. Without that space, nothing may be opened.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no space for closings.
     pub fn check_reserve(&mut self) -> Result<(), StoreError> {
         self.hold_reserve("recording a request")
     }
 
-    /// Records one request; its grants are then `opening`, in their order. Survives loss of power.
+    /// Records one request. The request's grants are then `opening`, in their order. The record survives loss of power.
     ///
     /// # Errors
-    /// The store can't be written, or there is no space left to record the grants' ends too; then nothing was recorded.
+    /// The store can't be written, or there is no space left to record the grants' ends too. Then nothing is recorded.
     pub fn begin_request(&mut self, new: &NewRequestRow) -> Result<(RequestId, Vec<GrantId>), StoreError> {
         self.check_reserve()?;
         self.batch(|batch| batch.begin_request(new))?
@@ -75,7 +77,7 @@ impl Batch<'_> {
         }
         let path = self.path;
         let attempt = || {
-            // Rolled back when it is dropped before it is committed.
+            // A savepoint that is dropped before its commit is rolled back.
             let savepoint = self.transaction.savepoint()?;
             let done = work(&savepoint)?;
             savepoint.commit()?;
@@ -91,14 +93,14 @@ impl Batch<'_> {
         }
     }
 
-    /// Records a request; its grants are then `opening`, in their order.
+    /// Records a request. The request's grants are then `opening`, in their order.
     ///
     /// # Errors
     /// The store can't be written.
     pub fn begin_request(&mut self, new: &NewRequestRow) -> Result<(RequestId, Vec<GrantId>), StoreError> {
         self.savepoint(|connection| {
             let NewRequestRow { requestor, asked: request, start, clocks, key, outcome } = new;
-            // No grant without a checkpoint that bounds what remains of it after a reboot.
+            // Each grant needs a checkpoint, which bounds the grant's remaining time after a reboot.
             insert_checkpoint(connection, clocks)?;
             let id = insert_request(connection, new)?;
             if let Some(IdempotencyKey { key, body }) = key {
@@ -134,7 +136,7 @@ impl Batch<'_> {
         })
     }
 
-    /// Records that a request which waited is approved, and its grants, which are then `opening`.
+    /// Records that a pending request is approved, and records the request's grants. The grants are then `opening`.
     ///
     /// # Errors
     /// The store can't be written.
@@ -172,7 +174,8 @@ impl Batch<'_> {
         })
     }
 
-    /// Records that a grant ends later. Until [`mark_live`](Store::mark_live) its former end is kept beside it.
+    /// Records that a grant ends later. The former end is kept beside the new one until
+    /// [`mark_live`](Store::mark_live).
     ///
     /// # Errors
     /// The store can't be written.
@@ -183,7 +186,7 @@ impl Batch<'_> {
         })
     }
 
-    /// Adds something that happened to the audit log.
+    /// Adds an event to the audit log.
     ///
     /// # Errors
     /// The store can't be written.
@@ -191,15 +194,15 @@ impl Batch<'_> {
         self.savepoint(|connection| AuditWriter::new(connection, wall)?.add(event))
     }
 
-    /// A request with its grants; `None` if there is none of that number.
+    /// A request with its grants; `None`: no request has this number.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn request(&self, id: RequestId) -> Result<Option<RequestRow>, StoreError> {
         read::request(&self.transaction, id).map_err(|failure| failure.report(self.path, "reading a request"))
     }
 
-    /// The request that a user made by this key, and the hash of what it said.
+    /// The request that a user made with this idempotency key, and the hash of the request's body.
     ///
     /// # Errors
     /// The store can't be read.
@@ -221,11 +224,11 @@ impl Batch<'_> {
 pub struct Extension<'row> {
     /// The grant.
     pub grant: GrantId,
-    /// Whose it is.
+    /// The grant's requestor.
     pub requestor: &'row str,
-    /// What it opens.
+    /// The grant with the new end.
     pub row: &'row NewGrantRow,
-    /// Its end so far.
+    /// The grant's former end.
     pub before: Deadline,
 }
 

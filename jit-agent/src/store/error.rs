@@ -1,4 +1,4 @@
-//! What can go wrong with the store.
+//! Errors of the store.
 
 use std::path::{Path, PathBuf};
 
@@ -6,20 +6,20 @@ use rusqlite::ErrorCode;
 
 use super::audit::ChainFault;
 
-/// The store can't do what it was asked to; it is as it was before.
+/// The reason why the store can't carry out an operation. The store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file system refuses.
+    /// The file system refuses an operation.
     #[error("{action} {path}: {source}; the agent needs a state_dir that it may write to", path = path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// With which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file that this program did not write.
+    /// This program did not write the file.
     #[error(
         "{path} is not a store of jit-agent: {found}; it was left as it is. Move it away, or set another state_dir",
         path = path.display()
@@ -27,20 +27,20 @@ pub enum StoreError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// The description of the file found instead.
         found: String,
     },
-    /// Part of a database whose main file is gone. A new one would be mixed up with it.
+    /// A part of a database is left over whose main file is missing. SQLite would mix this part into a new database.
     #[error(
         "{path} is left over from a store whose main file is gone; put that back beside it, or move this file away \
          as well",
         path = path.display()
     )]
     Leftover {
-        /// The file that is left.
+        /// The file that is left over.
         path: PathBuf,
     },
-    /// Written by a later version.
+    /// A later version wrote the file.
     #[error(
         "{path} has schema version {found}, and this version of jit-agent reads {supported}; it was left as it is. Run \
          the newer jit-agent, or move the file and those beside it away to start afresh",
@@ -49,9 +49,9 @@ pub enum StoreError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Major version found.
+        /// The major version of the file.
         found: i32,
-        /// Major version of this program.
+        /// The major version of this program.
         supported: i32,
     },
     /// The file's structure is broken.
@@ -63,10 +63,10 @@ pub enum StoreError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The description of the damage, mostly by SQLite.
         found: String,
     },
-    /// A value that this program never writes.
+    /// The store has a value that this program never writes.
     #[error(
         "table {table}, id {id}: {column} is `{value}`, which is not valid; correct it, or restore the store from a \
          backup"
@@ -78,16 +78,16 @@ pub enum StoreError {
         id: i64,
         /// The column.
         column: &'static str,
-        /// The value, cut if it is long.
+        /// The value; a long value is cut.
         value: String,
     },
     /// The audit chain is broken.
     #[error("{0}; from there on the log proves nothing, so compare it with a backup and with the heads in the journal")]
     Audit(ChainFault),
-    /// No room.
+    /// The disk is full.
     #[error("{action}: there is no space left for {path}; free some on its file system", path = path.display())]
     Full {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -95,7 +95,7 @@ pub enum StoreError {
     /// Another process holds the lock.
     #[error("{action}: another process has locked {path}; end it and try again", path = path.display())]
     Busy {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -103,35 +103,35 @@ pub enum StoreError {
     /// Reading or writing failed.
     #[error("{action} in {path}: {source}; see to the disk, and to the free space on it", path = path.display())]
     Disk {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// SQLite's answer.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
-    /// Anything else that SQLite reports.
+    /// SQLite reports another error.
     #[error("{action} in {path}: {source}", path = path.display())]
     Sqlite {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// SQLite's answer.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
-    /// No such request.
+    /// The store has no such request.
     #[error("there is no request {0} in the store")]
     NoRequest(i64),
-    /// The transaction that this was part of is undone.
+    /// The transaction that contained this record was undone.
     #[error("nothing was recorded, since the transaction that this was part of was undone")]
     Lost,
-    /// No such grant, or it has ended.
+    /// The store has no such grant, or the grant has ended.
     #[error("there is no live grant {0} in the store")]
     NoGrant(i64),
 }
 
-/// An error on its way to where file and action are known.
+/// An error before the file and the action are added.
 #[derive(Debug)]
 pub(super) enum Failure {
     Sqlite(rusqlite::Error),

@@ -1,4 +1,4 @@
-//! The store's file: made whole or not at all, and never touched before it is known to be ours.
+//! The store's file. It is created completely or not at all. A file that another program wrote is never touched.
 
 use std::{
     ffi::OsString,
@@ -15,25 +15,26 @@ use rustix::fs::OFlags;
 use super::error::{Failure, StoreError};
 
 const FILE_NAME: &str = "jit-agent.sqlite";
-/// Marks a database as ours, in SQLite's header: "JITA".
+/// The application id in SQLite's header that marks a database as ours: "JITA".
 const APPLICATION_ID: i32 = 0x4a49_5441;
 /// An agent reads every schema of its own major version; minor versions only add what older agents may ignore.
 const SCHEMA_MAJOR: i32 = 1;
 const SCHEMA_MINOR: i32 = 2;
-/// `user_version` is major times this, plus minor.
+/// The factor of the major version in `user_version`, which is major times this factor, plus minor.
 const MAJOR: i32 = 1000;
 const VERSION: i32 = SCHEMA_MAJOR * MAJOR + SCHEMA_MINOR;
-/// What each minor version adds, from 1 on. Leaves alone what is there already.
+/// The additions of each minor version, from 1 on. The additions leave existing parts alone.
 const ADDITIONS: [&str; SCHEMA_MINOR as usize] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
-/// How long to wait for another process that reads or backs up the file.
+/// The time to wait for another process that reads or backs up the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Largest file that is checked as a whole on opening, in bytes.
+/// The size of the largest file that is checked as a whole on opening, in bytes.
 const CHECKED_WHOLE: u64 = 64 << 20;
 
-/// Statements that are kept prepared: more than there are.
+/// The number of statements that are kept prepared. The program has fewer statements.
 const STATEMENTS: usize = 128;
-/// Pages that the write-ahead log may have before it is copied into the file, which takes two waits for the disk: 16 MiB.
+/// The number of pages in the write-ahead log after which the log is copied into the file: 16 MiB. The copy takes two
+/// waits for the disk.
 const LOG_PAGES: i64 = 4000;
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -51,13 +52,13 @@ pub(super) fn prepare(dir: &Path) -> Result<PathBuf, StoreError> {
     Ok(path)
 }
 
-/// Opens a store that is there.
+/// Opens an existing store.
 pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let attempt = || {
         let connection = open(path)?;
-        // A file that turns out to be unusable is left as it is, its write-ahead log included.
+        // If the file turns out to be unusable, the file and its write-ahead log stay unchanged.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // The header's version may be older than the one in the write-ahead log.
+        // The version in the header may be older than the version in the write-ahead log.
         check_version(path, connection.pragma_query_value(None, "user_version", |row| row.get(0))?)?;
         for checked in to_check(path)? {
             let verdict: String =
@@ -80,14 +81,14 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// What is checked on opening: everything, or of a large file only what something is opened by. Its bulk is the audit log,
-/// which has a check of its own, and an agent that starts should not be kept waiting by it for seconds.
+/// The tables that are checked on opening: all tables, or for a large file only the tables that decide what is opened.
+/// The bulk of a large file is the audit log, which has its own check and would delay the agent's start by seconds.
 fn to_check(path: &Path) -> Result<&'static [&'static str], StoreError> {
     let length = fs::metadata(path).map_err(io_error("examining", path))?.len();
     Ok(if length <= CHECKED_WHOLE { &[""] } else { &["(requests)", "(grants)", "(checkpoint)"] })
 }
 
-/// Adds what an older agent's store lacks, all of it or nothing.
+/// Adds the parts that an older agent's store lacks: all parts or nothing.
 fn migrate(connection: &Connection) -> Result<(), Failure> {
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version < VERSION {
@@ -98,7 +99,7 @@ fn migrate(connection: &Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens a store that is there for reading only, beside the connection that writes.
+/// Opens an existing store for reading only, beside the connection that writes.
 pub(super) fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
     let attempt = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -112,7 +113,7 @@ pub(super) fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // The service has no directory for temporary files, so that whatever needed one would be refused.
+    // The service has no directory for temporary files, so a statement that needs a temporary file would fail.
     connection.pragma_update(None, "temp_store", "MEMORY")
 }
 
@@ -123,10 +124,10 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Whether there is a store of ours; `false`: there is nothing. Only reads, and not through SQLite, which may replay a
-/// journal or make files of its own.
+/// Whether the file is a store of ours; `false`: there is no file. The header is read without SQLite, because SQLite
+/// may replay a journal or create files.
 fn is_ours(path: &Path) -> Result<bool, StoreError> {
-    // Non-blocking: a FIFO would otherwise wait for its writer.
+    // The flag is NONBLOCK because opening a FIFO would otherwise wait for a writer.
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or(0);
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return no_leftover(path).map(|()| false),
@@ -170,7 +171,7 @@ fn check_version(path: &Path, version: i32) -> Result<(), StoreError> {
     }
 }
 
-/// SQLite would replay the journal of a database that is gone into the one that takes its place.
+/// Refuses a left-over journal. SQLite would replay the journal of a missing database into its replacement.
 fn no_leftover(path: &Path) -> Result<(), StoreError> {
     for suffix in ["-wal", "-journal"] {
         let beside = with_suffix(path, suffix);
@@ -181,7 +182,7 @@ fn no_leftover(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the store under another name, so that a crash leaves either none or a whole one.
+/// Creates the store under another name and renames it, so that a crash leaves either no store or a complete store.
 fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let new = with_suffix(path, ".new");
     let discard = || -> io::Result<()> {

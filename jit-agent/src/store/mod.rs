@@ -1,6 +1,6 @@
 //! The store: requests, grants, clock checkpoints and the audit log in one SQLite file.
 //!
-//! It records what was decided and decides nothing. All methods wait for the disk; one owner calls them.
+//! The store records decisions and makes none. All methods wait for the disk; only one owner calls the methods.
 
 mod asked;
 mod audit;
@@ -42,17 +42,17 @@ pub struct Store {
     connection: Connection,
     path: PathBuf,
     reserve: Reserve,
-    /// The last row of the audit log that the journal has.
+    /// The number of the last audit row that was written to the journal.
     announced: i64,
 }
 
-/// What a committed transaction survives.
+/// The events that a committed transaction survives.
 #[derive(Clone, Copy, Debug)]
 enum Durability {
-    /// Loss of power.
+    /// The transaction survives loss of power.
     Machine,
-    /// The end of this process, but not loss of power: the commit is not waited for. The file stays consistent, since
-    /// the write-ahead log is replayed only as far as it is whole.
+    /// The transaction survives the end of this process, but perhaps not loss of power: the commit does not wait for
+    /// the disk. The file stays consistent, because only the intact part of the write-ahead log is replayed.
     Process,
 }
 
@@ -66,11 +66,11 @@ impl Durability {
 }
 
 impl Store {
-    /// Opens the store in `dir`, and makes both where there are none: the directory with mode 0700, the file with 0600.
+    /// Opens the store in `dir`. A missing directory is created with mode 0700, a missing file with mode 0600.
     ///
     /// # Errors
-    /// A file that this program did not write, or not in a version that this one reads; such a file is not touched. A
-    /// damaged file. Anything the file system refuses.
+    /// This program did not write the file, or the file has a version that this program does not read; the file is not
+    /// touched. The file is damaged. The file system refuses an operation.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = file::prepare(dir)?;
         let connection = file::connect(&path)?;
@@ -82,13 +82,13 @@ impl Store {
         Ok(Self { connection, path, reserve, announced: head.seq })
     }
 
-    /// The file that holds everything.
+    /// The path of the store's file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Does all of `work`, or nothing.
+    /// Carries out all of `work` in one transaction, or nothing.
     fn transaction<T>(
         &mut self,
         durability: Durability,
@@ -98,7 +98,7 @@ impl Store {
         let level = durability.level();
         let connection = &mut self.connection;
         let attempt = || {
-            // Set each time, so that no earlier failure leaves a lower level behind.
+            // The level is set each time, so that no earlier failure leaves a lower level behind.
             connection.pragma_update(None, "synchronous", level)?;
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
@@ -110,7 +110,7 @@ impl Store {
         Ok(done)
     }
 
-    /// Tells the journal what is in the audit log since it was last told.
+    /// Writes the audit rows since the last announcement to the journal.
     fn announce(&mut self) {
         if !journal::is_wanted() {
             return;
@@ -121,7 +121,7 @@ impl Store {
         }
     }
 
-    /// Takes the space for closings again, if it was given up.
+    /// Takes the space for closings again, if the space was released.
     fn hold_reserve(&mut self, action: &'static str) -> Result<(), StoreError> {
         self.reserve.hold().map_err(|source| match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { action, path: self.path.clone() },
@@ -129,7 +129,8 @@ impl Store {
         })
     }
 
-    /// A durable transaction that closes something. Where there is no space, it gets that which is kept for it.
+    /// Carries out a durable transaction that closes something. If the disk is full, the transaction gets the space of
+    /// the reserve.
     fn closing(
         &mut self,
         action: &'static str,

@@ -1,4 +1,4 @@
-//! What is to be recorded of a request that is allowed.
+//! The record of an allowed request.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -6,43 +6,43 @@ use jit_policy::{BootTime, GrantId, IdempotencyKey, NewRequest, PortId, Requesto
 
 use super::rows::Checkpoint;
 
-/// A request that is allowed.
+/// An allowed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRequestRow {
-    /// Who asks.
+    /// The requestor.
     pub requestor: Requestor,
-    /// What was asked for, and why.
+    /// The requested access and its justification.
     pub asked: NewRequest,
-    /// When.
+    /// The time of the request.
     pub start: Timestamp,
-    /// Both clocks now, in the boot in which the ends on BOOTTIME count.
+    /// Both clocks at this moment. The ends on BOOTTIME count in this boot.
     pub clocks: Checkpoint,
-    /// The name by which the client may repeat it, with the hash of what it sent.
+    /// The key by which the client may repeat the request, with the hash of the request's body.
     pub key: Option<IdempotencyKey>,
-    /// What follows from it.
+    /// The outcome of the request.
     pub outcome: NewOutcome,
 }
 
-/// What follows from a request that is allowed.
+/// The outcome of an allowed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewOutcome {
     /// Grants, one for each port and source.
     Grants(Vec<NewGrantRow>),
-    /// It waits for a second person.
+    /// The request waits for the approval of a second person.
     Pending {
-        /// Until when.
+        /// The time until which the request waits.
         until: Deadline,
-        /// The grant that is to be extended; `None`: it asks for new ones.
+        /// The grant that the request would extend; `None`: the request asks for new grants.
         extends: Option<GrantId>,
     },
 }
 
-/// A moment in both clocks: that of this boot, and that which goes on after a reboot.
+/// A moment on both clocks: the clock of this boot, and the wall clock, which continues after a reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
-    /// On BOOTTIME.
+    /// The moment on BOOTTIME.
     pub boot: BootTime,
-    /// By the wall clock.
+    /// The moment by the wall clock.
     pub wall: Timestamp,
 }
 
@@ -53,10 +53,10 @@ pub struct NewGrantRow {
     pub port: PortId,
     /// The source prefix.
     pub source: IpNet,
-    /// From when on.
+    /// The grant's start.
     pub start: Timestamp,
-    /// Its end by the wall clock, which counts after a reboot.
+    /// The grant's end by the wall clock, which counts after a reboot.
     pub end_wall: Timestamp,
-    /// Its end on BOOTTIME, which counts in this boot.
+    /// The grant's end on BOOTTIME, which counts in this boot.
     pub end_boot: BootTime,
 }

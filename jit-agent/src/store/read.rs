@@ -1,4 +1,4 @@
-//! What the core reads back.
+//! The records that the core reads back.
 
 use jiff::Timestamp;
 use jit_policy::{BootTime, GrantId, PortId, RequestId};
@@ -10,27 +10,27 @@ use super::{
     rows::{Checkpoint, Fields, GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow, wall_column},
 };
 
-/// Which requests to read.
+/// The selection of the requests to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestPage {
-    /// Of this user only.
+    /// Only requests of this user.
     pub of: Option<u32>,
-    /// Only those that wait for approval.
+    /// Whether only requests that wait for approval are read.
     pub pending: bool,
-    /// Older than this one.
+    /// Only requests that are older than this request.
     pub before: Option<RequestId>,
-    /// How many at most.
+    /// The largest number of requests.
     pub limit: usize,
-    /// With how many grants in all, more or less.
+    /// The number of grants after which reading stops. The last request may exceed this number.
     pub grants: usize,
 }
 
 /// The use of a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortUse {
-    /// How many requests opened it.
+    /// The number of requests that opened the port.
     pub approved_requests: u64,
-    /// The last connection that a grant let in, and whose grant that was.
+    /// The time of the last connection that a grant allowed, and the grant's requestor.
     pub last_connection: Option<(Timestamp, String)>,
 }
 
@@ -38,31 +38,31 @@ impl Store {
     /// The grants that have not ended, in the order of their numbers.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn open_grants(&self) -> Result<Vec<GrantRow>, StoreError> {
         self.query("reading the open grants", |connection| {
-            // Worded as the index is.
+            // The condition must have the index's wording, or SQLite does not use the index.
             grants(connection, "WHERE state IN ('opening', 'live') ORDER BY grants.id", [])
         })
     }
 
-    /// One grant; `None` if there is none of that number.
+    /// One grant; `None`: no grant has this number.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn grant(&self, id: GrantId) -> Result<Option<GrantRow>, StoreError> {
         let found = self.query("reading a grant", |connection| grants(connection, "WHERE grants.id = ?", [id.0]))?;
         Ok(found.into_iter().next())
     }
 
-    /// Requests with their grants, newest first: those that are older than `before`, up to a number of requests, and no
-    /// more than one after that many grants.
+    /// Requests with their grants, newest first. Only requests older than `before` are read, up to `limit` requests.
+    /// Reading stops after the request with which the number of grants reaches `grants`.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn requests(&self, page: &RequestPage) -> Result<Vec<RequestRow>, StoreError> {
         let RequestPage { of, pending, before, limit, grants: most } = page;
-        // Worded as the index is.
+        // The condition must have the index's wording, or SQLite does not use the index.
         let pending = if *pending { "AND status = 'pending'" } else { "" };
         let of_user = if of.is_some() { "AND uid = ?2" } else { "AND ?2 IS NULL" };
         let select = format!("{REQUEST_COLUMNS} WHERE id < ?1 {of_user} {pending} ORDER BY id DESC LIMIT ?3");
@@ -84,20 +84,20 @@ impl Store {
     /// The requests that wait for approval, in the order of their numbers.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn pending_requests(&self) -> Result<Vec<RequestRow>, StoreError> {
         self.query("reading the requests that wait for approval", |connection| {
             requests(connection, "WHERE status = 'pending' ORDER BY id", [])
         })
     }
 
-    /// What is known of the use of a port, and how many requests opened it since a moment.
+    /// The use of a port: the number of requests that opened the port since a time, and the last connection.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn port_use(&self, port: PortId, since: Timestamp) -> Result<PortUse, StoreError> {
         self.query("reading the use of a port", |connection| {
-            // A grant may be for less than its policy: TCP alone where all is protected.
+            // A grant may cover less than its policy, for instance TCP only where all protocols are protected.
             let count = "SELECT count(DISTINCT request_id) FROM grants WHERE number = ?1 AND start_wall >= ?2 \
                          AND (?3 = 'any' OR protocol = ?3)";
             let protocol = port.protocol.to_string();
@@ -120,10 +120,10 @@ impl Store {
         })
     }
 
-    /// When a source of break-glass last let a connection in, as far as that was noted in this boot.
+    /// The time of the last noted connection of a break-glass source in this boot.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn break_glass_noted(&self, source: &str, boot_id: &str) -> Result<Option<BootTime>, StoreError> {
         self.query("reading the use of break-glass", |connection| {
             let select = "SELECT 0 AS id, last_boot FROM break_glass_use WHERE source = ? AND boot_id = ?";
@@ -136,18 +136,18 @@ impl Store {
         })
     }
 
-    /// One request with its grants; `None` if there is none of that number.
+    /// One request with its grants; `None`: no request has this number.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn request(&self, id: RequestId) -> Result<Option<RequestRow>, StoreError> {
         self.query("reading a request", |connection| request(connection, id))
     }
 
-    /// What both clocks showed when they were last noted; `None` if they never were.
+    /// The last checkpoint of both clocks; `None`: the clocks were never noted.
     ///
     /// # Errors
-    /// The store can't be read; a value in it is not valid.
+    /// The store can't be read, or a value in the store is not valid.
     pub fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         self.query("reading the noted clocks", |connection| {
             let select = "SELECT id, machine_id, boot_id, boottime_ns, wall FROM checkpoint";

@@ -1,4 +1,5 @@
-//! Disk space kept back for closings, so that a full disk keeps grants from being opened, but not from being ended.
+//! The reserve: disk space that is kept for closings. So a full disk prevents new grants, but grants can still be
+//! ended.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,10 +11,10 @@ use std::{
 use rustix::{fs::FallocateFlags, io::Errno};
 
 const FILE_NAME: &str = "jit-agent.reserve";
-/// Enough to record the end of some 20,000 grants at once.
+/// The size of the reserve in bytes. It is enough to record the end of some 20,000 grants at once.
 const SIZE: u64 = 16 << 20;
 
-/// A file that is there only for the space that it takes.
+/// A file that exists only to take up disk space.
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,
@@ -21,12 +22,12 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve in `dir`, held or not.
+    /// The reserve in `dir`, which may be held or not.
     pub(super) fn new(dir: &Path) -> Self {
         Self { path: dir.join(FILE_NAME), held: false }
     }
 
-    /// Takes the space, if that was not done yet.
+    /// Takes the disk space, unless it is held already.
     pub(super) fn hold(&mut self) -> io::Result<()> {
         if !self.held {
             self.take().inspect_err(|_| self.give_back())?;
@@ -44,7 +45,7 @@ impl Reserve {
         }
     }
 
-    /// Frees the space; says whether there was any to free.
+    /// Frees the disk space. Returns whether the reserve was held.
     pub(super) fn release(&mut self) -> bool {
         let held = std::mem::replace(&mut self.held, false);
         self.give_back();
@@ -61,7 +62,7 @@ impl Reserve {
     }
 }
 
-/// For file systems that can't take space without writing to it.
+/// Fills the file with zeros, for file systems that can't allocate space otherwise.
 fn fill(file: &mut File) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(SIZE), file)?;
     file.flush()

@@ -1,4 +1,4 @@
-//! What the store holds, as values. Whatever is read back is checked: the file may have been edited by hand.
+//! The rows of the store as values. Every value is checked when it is read: the file may have been edited by hand.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -12,30 +12,30 @@ use rusqlite::{
 
 use super::{asked, error::StoreError, new::Deadline};
 
-/// Longest part of a bad value that an error shows.
+/// The length of the longest part of a bad value that an error shows.
 const SHOWN: usize = 80;
 
-/// What became of a request.
+/// The state of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestState {
-    /// It waits for a second person.
+    /// The request waits for the approval of a second person.
     Pending,
-    /// Its grants were made.
+    /// The request was approved, and its grants were made.
     Approved,
-    /// Someone refused it.
+    /// A person denied the request.
     Denied,
-    /// Who asked took it back.
+    /// The requestor cancelled the request.
     Cancelled,
-    /// Nobody decided in time.
+    /// Nobody decided on the request in time.
     TimedOut,
-    /// It could not be carried out.
+    /// The request could not be carried out.
     Failed,
 }
 
 impl RequestState {
     const ALL: [Self; 6] = [Self::Pending, Self::Approved, Self::Denied, Self::Cancelled, Self::TimedOut, Self::Failed];
 
-    /// Its name.
+    /// The state's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,18 +49,18 @@ impl RequestState {
     }
 }
 
-/// How far a grant is.
+/// The state of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GrantState {
-    /// Recorded; whether the kernel had it yet is not known.
+    /// The grant is recorded. It is not known whether the kernel has the grant's entry yet.
     Opening,
-    /// In force.
+    /// The grant is in force.
     Live,
-    /// Its time is over.
+    /// The grant's time is over.
     Expired,
-    /// Someone ended it.
+    /// A person revoked the grant.
     Revoked,
-    /// The agent ended it.
+    /// The agent ended the grant.
     Ended,
 }
 
@@ -78,130 +78,130 @@ impl GrantState {
     }
 }
 
-/// How grants end.
+/// The particulars of the end of grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Expired, revoked or ended.
+    /// The new state: expired, revoked or ended.
     pub state: GrantState,
-    /// When, by the wall clock.
+    /// The time of the end, by the wall clock.
     pub wall: Timestamp,
-    /// Who did it; `None`: the agent.
+    /// The actor who ended the grants; `None`: the agent.
     pub by: Option<Actor>,
-    /// Why; may be empty.
+    /// The reason, which may be empty.
     pub reason: String,
 }
 
-/// How grants come to end earlier than they would have.
+/// The particulars of a shortening: grants end earlier than planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortening {
-    /// When that happened, by the wall clock.
+    /// The time of the shortening, by the wall clock.
     pub wall: Timestamp,
-    /// Who caused it; `None`: the agent.
+    /// The actor who caused the shortening; `None`: the agent.
     pub by: Option<Actor>,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// A grant that is shortened, with its new end in the present boot.
+/// A shortened grant, with its new end in the present boot.
 pub type ShortenedGrant = (GrantId, Deadline);
 
-/// A grant that ends, with the connections that it let in.
+/// A grant that ends, with the connections that the grant allowed.
 pub type EndedGrant = (GrantId, Option<Connections>);
 
-/// When connections were let in by a grant.
+/// The times of the connections that a grant allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
-    /// The first one, by the wall clock.
+    /// The time of the first connection, by the wall clock.
     pub first: Timestamp,
-    /// The last one.
+    /// The time of the last connection.
     pub last: Timestamp,
 }
 
 /// A request as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestRow {
-    /// Its number.
+    /// The request's number.
     pub id: RequestId,
-    /// Who asked.
+    /// The requestor.
     pub requestor: Requestor,
-    /// How the requestor is called.
+    /// The requestor's name.
     pub identity: String,
-    /// Why; may be empty.
+    /// The reason, which may be empty.
     pub justification: String,
-    /// When.
+    /// The time of the request.
     pub start: Timestamp,
-    /// What became of it.
+    /// The request's state.
     pub status: RequestState,
-    /// Why it was denied, or failed.
+    /// The reason why the request was denied, cancelled or failed.
     pub status_reason: Option<String>,
-    /// Who approved, denied or cancelled it: user id and name.
+    /// The person who approved, denied or cancelled the request: user id and name.
     pub decided_by: Option<(u32, String)>,
-    /// What it waits for.
+    /// The requested access, if the request waits for approval.
     pub pending: Option<PendingRow>,
-    /// Its grants in the order of their numbers.
+    /// The request's grants in the order of their numbers.
     pub grants: Vec<GrantRow>,
 }
 
-/// What a request that waits for approval asks for.
+/// The requested access of a request that waits for approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingRow {
     /// The ports.
     pub ports: Vec<RequestedPort>,
-    /// The grant that it would extend; `None`: it asks for new ones.
+    /// The grant that the request would extend; `None`: the request asks for new grants.
     pub extends: Option<GrantId>,
-    /// Until when it waits.
+    /// The time until which the request waits.
     pub until: Deadline,
-    /// The boot in which that counts.
+    /// The boot in which the BOOTTIME of `until` counts.
     pub boot_id: String,
 }
 
 /// A grant as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantRow {
-    /// Its number.
+    /// The grant's number.
     pub id: GrantId,
-    /// The request it came from.
+    /// The request that the grant came from.
     pub request: RequestId,
-    /// Who asked.
+    /// The requestor.
     pub requestor: String,
-    /// User id of who asked.
+    /// The requestor's user id.
     pub uid: u32,
     /// The port.
     pub port: PortId,
     /// The source prefix.
     pub source: IpNet,
-    /// When it was made.
+    /// The time when the grant was made.
     pub start: Timestamp,
-    /// Its end by the wall clock.
+    /// The grant's end by the wall clock.
     pub end_wall: Timestamp,
     /// The boot in which `end_boot` counts.
     pub boot_id: String,
-    /// Its end on BOOTTIME.
+    /// The grant's end on BOOTTIME.
     pub end_boot: BootTime,
-    /// Its end before an extension that was recorded, but perhaps not carried out.
+    /// The grant's end before an extension that was recorded, but perhaps not carried out.
     pub prior_end: Option<Deadline>,
-    /// How far it is.
+    /// The grant's state.
     pub state: GrantState,
-    /// When it first let a connection in, as far as that was noted.
+    /// The time of the first connection that the grant allowed, if it was noted.
     pub first_connection: Option<Timestamp>,
-    /// When it ended.
+    /// The time when the grant ended.
     pub ended: Option<Timestamp>,
-    /// Why it ended.
+    /// The reason why the grant ended.
     pub ended_reason: Option<String>,
-    /// Who ended it: user id and name.
+    /// The person who ended the grant: user id and name.
     pub ended_by: Option<(u32, String)>,
 }
 
 /// Both clocks at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// /etc/machine-id.
+    /// The content of /etc/machine-id.
     pub machine_id: String,
     /// The boot in which `boot` counts.
     pub boot_id: String,
-    /// CLOCK_BOOTTIME.
+    /// The time of CLOCK_BOOTTIME.
     pub boot: BootTime,
-    /// The wall clock.
+    /// The time of the wall clock.
     pub wall: Timestamp,
 }
 
@@ -214,7 +214,7 @@ pub(super) const GRANT_COLUMNS: &str = "SELECT grants.id AS id, request_id, requ
 pub(super) const REQUEST_COLUMNS: &str = "SELECT id, uid, requestor, justification, start_wall, status, status_reason, sender, login_uid, login, named, \
      extends, asked, decide_wall, decide_boot, decide_boot_id, decided_uid, decided_by FROM requests";
 
-/// A row on its way to a value.
+/// The fields of a row, which are converted to values.
 pub(super) struct Fields<'row> {
     row: &'row Row<'row>,
     table: &'static str,
@@ -312,13 +312,13 @@ impl GrantRow {
 }
 
 impl RequestRow {
-    /// The request without its grants.
+    /// Reads a request without its grants.
     pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
         let fields = Fields::new(row, "requests", "id")?;
         let identity: String = fields.get("requestor")?;
         let login =
             if fields.has("login_uid")? { Some((fields.uid("login_uid")?, fields.get("login")?)) } else { None };
-        // Without a sender it is from a version that knew no delegates.
+        // A row without a sender is from a version without delegates.
         let name = fields.get::<Option<String>>("sender")?.unwrap_or_else(|| identity.clone());
         let sender = Person { uid: fields.uid("uid")?, name, login };
         let status = fields
@@ -354,17 +354,17 @@ impl PendingRow {
     }
 }
 
-/// A time of the wall clock as it is stored; the last one there is from the year 2262 on.
+/// The stored form of a wall-clock time. Times after the year 2262 are stored as the largest value.
 pub(super) fn wall_column(time: Timestamp) -> i64 {
     i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-/// A BOOTTIME as it is stored; the last one there is after 292 years.
+/// The stored form of a BOOTTIME. Times after 292 years are stored as the largest value.
 pub(super) fn boot_column(time: BootTime) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
-/// A text as it is stored where it may be missing.
+/// The stored form of an optional text: an empty text is stored as NULL.
 pub(super) fn optional(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }

@@ -1,4 +1,4 @@
-//! What the core records.
+//! The records that the core writes.
 
 use jiff::Timestamp;
 use jit_policy::{
@@ -18,10 +18,11 @@ use super::{
 };
 
 impl Store {
-    /// Notes that the kernel has what these requests and extensions open, just before that is answered.
+    /// Records that the kernel has the entries of these requests and extensions, just before the client is answered.
     ///
-    /// Does not wait for the disk. It has to survive this process only, since its successor tells by it what was
-    /// answered; after loss of power the kernel has no grant anyway, and what the store says is opened afresh.
+    /// This function does not wait for the disk. The record has to survive only this process, because it shows the
+    /// successor which requests were answered. After loss of power the kernel has no entries anyway, and the recorded
+    /// grants are opened again.
     ///
     /// # Errors
     /// The store can't be written.
@@ -41,11 +42,11 @@ impl Store {
         })
     }
 
-    /// Records that a request could not be carried out, and ends its grants. Survives loss of power; on a full disk it
-    /// uses space that is kept for this.
+    /// Records that a request could not be carried out, and ends the request's grants. The record survives loss of
+    /// power. On a full disk it uses the reserve.
     ///
     /// # Errors
-    /// There is no such request; the store can't be written.
+    /// There is no such request, or the store can't be written.
     pub fn fail_request(&mut self, request: RequestId, wall: Timestamp, reason: &str) -> Result<(), StoreError> {
         self.closing("recording a failed request", |transaction| {
             let changed = transaction
@@ -65,11 +66,11 @@ impl Store {
         })
     }
 
-    /// Records that grants have ended; those that had already, or are not known, stay as they are. An ending in a state
-    /// that is none counts as ended. Survives loss of power; on a full disk it uses space that is kept for this.
+    /// Records that grants have ended. Grants that ended before, and unknown grants, stay unchanged. A state that is
+    /// not a final state is recorded as `ended`. The record survives loss of power. On a full disk it uses the reserve.
     ///
     /// # Errors
-    /// The store can't be written; then none is recorded.
+    /// The store can't be written. Then nothing is recorded.
     pub fn end_grants(&mut self, grants: &[EndedGrant], ending: &Ending) -> Result<(), StoreError> {
         self.closing("recording the end of grants", |transaction| {
             let mut audit = AuditWriter::new(transaction, ending.wall)?;
@@ -80,12 +81,12 @@ impl Store {
         })
     }
 
-    /// Records that requests which wait for approval are decided otherwise; those that don't wait stay as they are. A
-    /// status that is no such decision counts as cancelled. Survives loss of power; on a full disk it uses space that is
-    /// kept for this.
+    /// Records that pending requests are closed without approval. Requests that are not pending stay unchanged. A
+    /// status other than denied, timed out or cancelled is recorded as cancelled. The record survives loss of power. On
+    /// a full disk it uses the reserve.
     ///
     /// # Errors
-    /// The store can't be written; then none is recorded.
+    /// The store can't be written. Then nothing is recorded.
     pub fn close_requests(
         &mut self,
         ids: &[RequestId],
@@ -130,10 +131,10 @@ impl Store {
         })
     }
 
-    /// Records that grants let their first connections in. Survives loss of power.
+    /// Records the first connections that grants allowed. The record survives loss of power.
     ///
     /// # Errors
-    /// The store can't be written; then none is recorded.
+    /// The store can't be written. Then nothing is recorded.
     pub fn first_connections(&mut self, wall: Timestamp, seen: &[(GrantId, Timestamp)]) -> Result<(), StoreError> {
         self.transaction(Durability::Machine, "recording connections", |transaction| {
             let mut audit = AuditWriter::new(transaction, wall)?;
@@ -141,7 +142,7 @@ impl Store {
         })
     }
 
-    /// Records that a source of break-glass let a connection in. Survives loss of power.
+    /// Records that a break-glass source was admitted. The record survives loss of power.
     ///
     /// # Errors
     /// The store can't be written.
@@ -159,11 +160,11 @@ impl Store {
         })
     }
 
-    /// Moves the ends of open grants to BOOTTIMEs of the boot in `clocks`, where they count as live, and notes these
-    /// clocks. Survives loss of power.
+    /// Converts the ends of open grants to BOOTTIMEs of the boot in `clocks`, and marks the grants live. Also records
+    /// the clocks. The record survives loss of power.
     ///
     /// # Errors
-    /// The store can't be written; then none is moved.
+    /// The store can't be written. Then no end is changed.
     pub fn rebase(&mut self, ends: &[(GrantId, BootTime)], clocks: &Checkpoint) -> Result<(), StoreError> {
         self.transaction(Durability::Machine, "recording the ends of grants", |transaction| {
             insert_checkpoint(transaction, clocks)?;
@@ -178,12 +179,12 @@ impl Store {
         })
     }
 
-    /// Records that grants end earlier than they would have. Those that have ended already, or are not known, stay as
-    /// they are. The new ends count in the boot of `clocks`, and whatever happens to the clocks, no grant lasts longer by
-    /// this. Survives loss of power; on a full disk it uses space that is kept for this.
+    /// Records that grants end earlier than planned. Grants that have ended already, and unknown grants, stay
+    /// unchanged. The new ends count in the boot of `clocks`. Whatever happens to the clocks, no grant lasts longer
+    /// because of this record. The record survives loss of power. On a full disk it uses the reserve.
     ///
     /// # Errors
-    /// The store can't be written; then nothing is recorded.
+    /// The store can't be written. Then nothing is recorded.
     pub fn shorten(
         &mut self,
         grants: &[ShortenedGrant],
@@ -197,7 +198,7 @@ impl Store {
         })
     }
 
-    /// Forgets by which keys requests were made before a moment.
+    /// Removes the idempotency keys of requests that were made before a time.
     ///
     /// # Errors
     /// The store can't be written.
@@ -209,7 +210,7 @@ impl Store {
         })
     }
 
-    /// Notes what both clocks show. Survives loss of power.
+    /// Records the time of both clocks. The record survives loss of power.
     ///
     /// # Errors
     /// The store can't be written.
@@ -233,12 +234,12 @@ pub(super) fn insert_checkpoint(transaction: &Connection, clocks: &Checkpoint) -
     Ok(())
 }
 
-/// What [`stored_grant`] reads, of a grant that is changed.
+/// The columns of a changed grant that [`stored_grant`] reads.
 const RETURNING_GRANT: &str = "RETURNING id, request_id, number, protocol, source, \
                                (SELECT requestor FROM requests WHERE requests.id = request_id)";
 
-/// A grant for the audit log, and its requestor. What the row says goes there as it is: a bad value must not keep a grant
-/// from being closed.
+/// A grant for the audit log, and the grant's requestor. The row's values are copied without checks: a bad value must
+/// not prevent a grant from being closed.
 fn stored_grant(row: &Row<'_>) -> rusqlite::Result<(StoredGrant, Option<String>)> {
     let grant = StoredGrant {
         id: GrantId(row.get(0)?),
@@ -306,7 +307,7 @@ fn shorten_grant(
     audit.add(&AuditEvent::Shortened {
         grant,
         end: end.wall,
-        // Every i64 of nanoseconds is a time that there is.
+        // Every i64 of nanoseconds is a valid time.
         before: Timestamp::from_nanosecond(before.into()).unwrap_or_default(),
         requestor,
         by: shortening.by.clone(),
@@ -314,14 +315,15 @@ fn shorten_grant(
     })
 }
 
-/// Which of a grant's connections.
+/// The choice between a grant's first and last connection.
 #[derive(Clone, Copy, Debug)]
 enum Seen {
     First,
     Last,
 }
 
-/// Records the last connection that a grant let in, and for its port who that was.
+/// Records the last connection that a grant allowed. For the grant's port, the requestor of that connection is recorded
+/// too.
 fn last_connection(
     transaction: &Transaction<'_>,
     audit: &mut AuditWriter<'_>,

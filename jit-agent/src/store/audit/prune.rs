@@ -1,4 +1,4 @@
-//! Retention: what is old goes, always from the beginning.
+//! Retention: old rows and requests are removed, always from the beginning.
 
 use jiff::Timestamp;
 use jit_policy::audit::AuditEvent;
@@ -11,12 +11,12 @@ use crate::store::{Durability, Store, error::StoreError, rows::wall_column};
 pub(super) const PRUNED: &str = "pruned";
 
 impl Store {
-    /// Removes at most `limit` rows from the beginning of the audit log, up to the first one that is not older than
-    /// `before`; the last row of all stays. The anchor says from where on the chain is whole, and a row, written at `wall`,
-    /// confirms it. Says how many were removed. Survives loss of power.
+    /// Removes at most `limit` rows from the beginning of the audit log, up to the first row that is not older than
+    /// `before`. The last row of the log always stays. The anchor says from where on the chain is complete. A new row,
+    /// written at `wall`, confirms the anchor. Returns the number of removed rows. The change survives loss of power.
     ///
     /// # Errors
-    /// The store can't be written; then nothing is removed.
+    /// The store can't be written. Then nothing is removed.
     pub fn prune_audit(&mut self, wall: Timestamp, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.transaction(Durability::Machine, "removing old rows of the audit log", |transaction| {
@@ -44,11 +44,12 @@ impl Store {
         })
     }
 
-    /// Removes requests that were made before `before` with their grants, where all of these ended before it too. Looks at
-    /// the `limit` oldest requests. Says how many were removed. Survives loss of power.
+    /// Removes requests that were made before `before`, together with their grants, if all of these grants also ended
+    /// before `before`. Only the `limit` oldest requests are considered. Returns the number of removed requests. The
+    /// change survives loss of power.
     ///
     /// # Errors
-    /// The store can't be written; then nothing is removed.
+    /// The store can't be written. Then nothing is removed.
     pub fn prune_requests(&mut self, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.transaction(Durability::Machine, "removing old requests", |transaction| {

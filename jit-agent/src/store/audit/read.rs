@@ -1,4 +1,4 @@
-//! Reading the log by filters, beside the core: on a connection of its own, in short steps.
+//! Filtered reading of the audit log, beside the core. It uses a separate connection and short steps.
 
 use std::path::PathBuf;
 
@@ -17,32 +17,33 @@ use crate::store::{
 };
 
 const ACTION: &str = "reading the audit log";
-/// Up to here it is counted how many rows a filter finds. What is walked through in a moment needs no exact count.
+/// The largest number of rows that is counted for a filter. A row count only serves to find the rarest term, so it
+/// need not be exact.
 const COUNTED: i64 = 20_000;
 
-/// One row, as it is: whether it is sound tells [`AuditReader::verify`] only.
+/// One row as stored. Only [`AuditReader::verify`] shows whether a row is sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
-    /// Its number.
+    /// The row's number.
     pub seq: i64,
-    /// When it was written, by the wall clock.
+    /// The time when the row was written, by the wall clock.
     pub wall: Timestamp,
-    /// What happened.
+    /// The name of the event.
     pub event: String,
-    /// JSON, unless someone changed it.
+    /// The particulars of the event as JSON, unless someone changed the file.
     pub detail: String,
-    /// 32 bytes, unless someone changed it.
+    /// The row's hash of 32 bytes, unless someone changed the file.
     pub hash: Vec<u8>,
 }
 
-/// Reads the log without the core. Waits for the disk.
+/// A reader of the audit log that does not need the core. Its methods wait for the disk.
 #[derive(Clone, Debug)]
 pub struct AuditReader {
     pub(super) path: PathBuf,
 }
 
 impl Store {
-    /// A reader of the audit log that needs this store no more.
+    /// Makes a reader of the audit log that does not depend on this store object.
     #[must_use]
     pub fn audit_reader(&self) -> AuditReader {
         AuditReader { path: self.path.clone() }
@@ -50,7 +51,7 @@ impl Store {
 }
 
 impl AuditReader {
-    /// The rows after number `after` that fit, up to the last one that there is now.
+    /// The rows after number `after` that fit the filter, up to the log's present last row.
     ///
     /// # Errors
     /// The store can't be read.
@@ -62,20 +63,20 @@ impl AuditReader {
     }
 }
 
-/// Rows of the log, a few at a time.
+/// Rows of the audit log, a few at a time.
 #[derive(Debug)]
 pub struct AuditRows {
     connection: Connection,
     path: PathBuf,
     sql: String,
-    /// Of the statement, but for the first two: the last number that was read, and how many rows are wanted.
+    /// The statement's parameters, except the first two (the last number that was read, and the row limit).
     values: Vec<Value>,
     after: i64,
 }
 
 impl AuditRows {
-    /// The next rows, at most `limit`; fewer only at the end. Between two calls nothing is held that would keep the
-    /// store from writing or tidying up.
+    /// Reads the next rows, at most `limit`. Fewer rows are returned only at the end. Between two calls no lock is
+    /// held, so the store can write and clean up.
     ///
     /// # Errors
     /// The store can't be read.
@@ -102,12 +103,12 @@ impl AuditRow {
                 _ => Vec::new(),
             })
         };
-        // Someone may have changed the file: then it must still be possible to see what it says.
+        // Someone may have changed the file. The changed text must still be readable.
         let text = |column| -> rusqlite::Result<String> { Ok(String::from_utf8_lossy(&bytes(column)?).into_owned()) };
         let nanoseconds: i64 = row.get("wall")?;
         Ok(Self {
             seq: row.get("seq")?,
-            // Every i64 of nanoseconds is a time that there is.
+            // Every i64 of nanoseconds is a valid time.
             wall: Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or_default(),
             event: text("event")?,
             detail: text("detail")?,
@@ -116,7 +117,7 @@ impl AuditRow {
     }
 }
 
-/// The statement for a filter, its values from the third on, and the number after which rows fit.
+/// The statement for a filter, the statement's parameters from the third on, and the number after which rows fit.
 fn select(connection: &Connection, filter: &AuditFilter, after: i64) -> Result<(String, Vec<Value>, i64), Failure> {
     let AuditFilter { since, until, user, port, event } = filter;
     let terms = [
@@ -133,7 +134,7 @@ fn select(connection: &Connection, filter: &AuditFilter, after: i64) -> Result<(
             Ok((count, term))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    // The rarest one leads, and each row that it finds is tried against the others.
+    // The rarest term leads the query. Each row that it finds is checked against the other terms.
     terms.sort();
     let mut values = Vec::new();
     let mut conditions = String::new();
@@ -166,7 +167,7 @@ fn select(connection: &Connection, filter: &AuditFilter, after: i64) -> Result<(
     Ok((sql, values, after.max(first.saturating_sub(1))))
 }
 
-/// Numbers the values from the third on.
+/// Numbers the placeholders, starting with 3.
 fn numbered(conditions: &str) -> String {
     let mut parts = conditions.split('?');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -176,7 +177,8 @@ fn numbered(conditions: &str) -> String {
     text
 }
 
-/// Between which numbers all rows of a time lie. The clock may have been set back, so others can lie there too.
+/// The first and last number between which all rows of a time span lie. The clock may have been set back, so other rows
+/// can lie there too.
 fn bounds(connection: &Connection, since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(i64, i64), Failure> {
     let ends = |order: &str| -> Result<Option<(i64, i64)>, Failure> {
         let select = format!("SELECT seq, wall FROM audit ORDER BY {order} LIMIT 1");

@@ -1,4 +1,5 @@
-//! Whether the log is what was written: the chain, its anchor, a head noted elsewhere, and what filters rely on.
+//! The verification of the audit log: the chain, the chain's anchor, a head noted elsewhere, and the terms that filters
+//! use.
 
 use jit_policy::{NotedHead, hex};
 use rusqlite::Connection;
@@ -13,27 +14,27 @@ use crate::store::{
 };
 
 const ACTION: &str = "verifying the audit log";
-/// Rows that are checked at a time where others use the store too.
+/// The number of rows that are checked at a time, while others use the store too.
 const BATCH: i64 = 1000;
 
-/// What a check of the log found.
+/// The result of a check of the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verification {
-    /// From which row on the log is complete.
+    /// The first row from which on the log is complete.
     pub first: i64,
-    /// How many rows were checked and found to be sound.
+    /// The number of rows that were checked and are sound.
     pub rows: u64,
-    /// The last one of these.
+    /// The last of the sound rows.
     pub head: AuditHead,
-    /// What is wrong, if anything.
+    /// The fault, if there is one.
     pub fault: Option<ChainFault>,
 }
 
 impl Store {
-    /// Checks the whole audit log, and returns its head.
+    /// Checks the whole audit log, and returns the log's head.
     ///
     /// # Errors
-    /// The first fault: see [`ChainFault`]; the store can't be read.
+    /// The log has a fault; the error is the first fault (see [`ChainFault`]). Or the store can't be read.
     pub fn verify_audit(&self) -> Result<AuditHead, StoreError> {
         self.query(ACTION, |connection| {
             let mut verifier = Verifier::new(None);
@@ -44,7 +45,8 @@ impl Store {
 }
 
 impl AuditReader {
-    /// Checks the whole log, and whether it holds a head that was noted elsewhere. The core goes on meanwhile.
+    /// Checks the whole log, and whether the log contains a head that was noted elsewhere. The core continues its work
+    /// meanwhile.
     ///
     /// # Errors
     /// The store can't be read. A fault of the log is an answer, not an error.
@@ -64,14 +66,14 @@ impl AuditReader {
     }
 }
 
-/// How far the check is.
+/// The state of a check.
 #[derive(Debug)]
 struct Verifier {
     noted: Option<NotedHead>,
-    /// The row with the noted hash, once it was seen.
+    /// The number of the row with the noted hash, once that row was found.
     found: Option<i64>,
     anchor: AuditHead,
-    /// What the last row about retention says was removed.
+    /// The last removed row, as stated by the last row about retention.
     pruned: Option<AuditHead>,
     rows: u64,
     head: AuditHead,
@@ -83,7 +85,7 @@ impl Verifier {
         Self { noted, found: None, anchor: empty, pruned: None, rows: 0, head: empty }
     }
 
-    /// Checks up to `limit` rows more, as of one moment. Says whether the whole log is checked.
+    /// Checks up to `limit` more rows in one snapshot. Returns whether the whole log is checked.
     fn step(&mut self, connection: &Connection, limit: i64) -> Result<bool, Failure> {
         let transaction = connection.unchecked_transaction()?;
         self.take_anchor(&transaction)?;
@@ -106,7 +108,7 @@ impl Verifier {
         Ok(true)
     }
 
-    /// Starts after what retention removed. It may remove more between two steps.
+    /// Moves the start behind the rows that retention removed. Retention may remove more rows between two steps.
     fn take_anchor(&mut self, connection: &Connection) -> Result<(), Failure> {
         let select = "SELECT seq, hash FROM audit_anchor";
         let mut statement = connection.prepare_cached(select)?;
@@ -124,11 +126,11 @@ impl Verifier {
         Ok(())
     }
 
-    /// Says whether there may be more rows.
+    /// Checks the hashes of up to `limit` rows. Returns whether there may be more rows.
     fn check_rows(&mut self, connection: &Connection, limit: i64) -> Result<bool, Failure> {
         let select = "SELECT seq, wall, event, detail, previous, hash FROM audit WHERE seq > ? ORDER BY seq LIMIT ?";
         let mut statement = connection.prepare_cached(select)?;
-        // Rows before the anchor have no place in the log.
+        // The first step also reads rows before the anchor, because such rows are a fault.
         let from = if self.rows == 0 { i64::MIN } else { self.head.seq };
         let mut rows = statement.query([from, limit])?;
         let mut count = 0;
@@ -166,7 +168,7 @@ impl Verifier {
         Ok(count == limit)
     }
 
-    /// Whether filters find all rows after `from` that were just checked.
+    /// Checks that filters find all rows after `from` that were just checked.
     fn check_terms(&self, connection: &Connection, from: i64) -> Result<(), Failure> {
         let mut hidden: Option<i64> = None;
         for due in ["audit_terms_due", "audit_texts_due"] {
@@ -193,14 +195,14 @@ impl Verifier {
         }
     }
 
-    /// The rows that are missing before the noted head, if the log ends before it.
+    /// The fault of a log that ends before the noted head.
     fn noted_cut(&self) -> Option<ChainFault> {
         let last = self.noted?.seq.filter(|seq| *seq > self.head.seq)?;
         Some(ChainFault::HeadCut { first: self.head.seq + 1, last })
     }
 }
 
-/// The last row that retention removed, by the row that says so.
+/// The last row that retention removed, as stated in the details of a row about retention.
 fn removed_by(detail: &str) -> Option<AuditHead> {
     let detail: Value = serde_json::from_str(detail).ok()?;
     Some(AuditHead { seq: detail.get("last")?.as_i64()?, hash: hex::decode(detail.get("hash")?.as_str()?)? })

@@ -1,10 +1,10 @@
-//! The audit chain.
+//! Tests of the audit chain.
 
 use serde_json::json;
 
 use super::*;
 
-/// A log of six rows: one request with two grants, its end, and an event.
+/// A log of six rows: one request with two grants, the end of the grants, and an event.
 fn logged() -> (TempDir, Store) {
     let (dir, mut store) = store();
     let (_, ids) = store.begin_request(&new_request()).unwrap();
@@ -81,7 +81,7 @@ fn a_row_written_anew_with_a_fitting_hash_breaks_the_link_to_the_next() {
     for _ in 0..3 {
         other.record_event(wall(7), "started", &json!({ "forged": true })).unwrap();
     }
-    // The first two rows of another chain, which are sound in themselves.
+    // The first two rows are replaced by rows of another chain, which are sound by themselves.
     for seq in 1..=2 {
         let select = "SELECT event, detail, wall, previous, hash FROM audit WHERE seq = ?";
         let row: (String, String, i64, Vec<u8>, Vec<u8>) = other

@@ -1,4 +1,4 @@
-//! The file itself: whose it is, whether it is whole, whether there is room.
+//! Tests of the store's file: ownership, integrity and disk space.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ fn refused(dir: &Path) -> String {
     Store::open(dir).unwrap_err().to_string()
 }
 
-/// A store with a request in it, closed.
+/// The directory of a closed store with requests.
 fn filled() -> TempDir {
     let (dir, mut store) = store();
     for _ in 0..40 {
@@ -54,14 +54,14 @@ fn a_new_store_is_for_the_owner_only() {
     assert_eq!(modes, expected);
 }
 
-/// A request for grants to `count` hosts, far apart among all addresses.
+/// A request for grants to `count` hosts that are spread over all addresses.
 fn spread(count: u32, first: u32) -> NewRequestRow {
     let host = |number: u32| std::net::Ipv4Addr::from(number.wrapping_mul(0x9e37_79b9)).to_string();
     let grants = (first..first + count).map(|number| row(&host(number), Protocol::Tcp, 3600)).collect();
     NewRequestRow { outcome: NewOutcome::Grants(grants), ..new_request() }
 }
 
-/// The service has no directory for them: there, a request that needed one would be refused.
+/// The service has no directory for temporary files, so a request that needs one would be refused there.
 #[test]
 fn a_large_request_needs_no_temporary_file() {
     let (_dir, mut store) = store();
@@ -147,7 +147,7 @@ fn files_of_others_are_refused_and_left_as_they_are() {
 fn a_write_ahead_log_of_another_database_is_not_replayed() {
     let (dir, mut store) = store();
     store.begin_request(&new_request()).unwrap();
-    // As after a crash: the log is there, and someone moved only the main file away.
+    // This is the state after a crash, if someone then moves only the main file away: the write-ahead log is left.
     let other = TempDir::new().unwrap();
     let wal = other.path().join(format!("{NAME}-wal"));
     fs::copy(dir.path().join(format!("{NAME}-wal")), &wal).unwrap();
@@ -200,7 +200,7 @@ fn a_newer_schema_is_refused_and_a_compatible_one_is_read() {
 fn a_newer_schema_in_the_write_ahead_log_is_seen_too() {
     let (dir, store) = store();
     store.connection.pragma_update(None, "user_version", 2000).unwrap();
-    // As after a crash: the main file is not up to date yet.
+    // This is the state after a crash: the main file is not up to date yet.
     let crashed = TempDir::new().unwrap();
     for suffix in ["", "-wal"] {
         let name = format!("{NAME}{suffix}");
@@ -247,7 +247,7 @@ fn what_was_recorded_survives_a_kill() {
     let (dir, mut store) = store();
     let (request, _) = store.begin_request(&new_request()).unwrap();
     store.mark_live(&[request], &[]).unwrap();
-    // The files as a killed process leaves them, with all but nothing in the main one.
+    // These are the files that a killed process leaves. The main file contains almost nothing.
     let killed = TempDir::new().unwrap();
     for (name, _, bytes) in contents(dir.path()) {
         fs::write(killed.path().join(name), bytes).unwrap();
@@ -297,7 +297,7 @@ fn a_full_disk_refuses_a_request_whole_and_names_the_file() {
     assert_eq!(store.open_grants().unwrap().len(), 2);
     assert_eq!(store.verify_audit().unwrap(), head);
 
-    // The little that closing writes finds room in the pages there are.
+    // A closing writes little, so it fits into the existing pages.
     store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")).unwrap();
     assert_eq!(store.open_grants().unwrap(), []);
     let failed = loop {
@@ -327,7 +327,7 @@ fn space_is_kept_for_closings_and_taken_again_before_anything_is_opened() {
     };
     assert!(matches!(failed, StoreError::Full { .. }));
     assert!(taken().is_ok(), "an event is not a closing");
-    // This limit is not one that the reserve helps against, but closing tries.
+    // The reserve does not help against this limit, but a closing tries to use the reserve.
     assert!(matches!(
         store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")),
         Err(StoreError::Full { .. })
@@ -335,7 +335,7 @@ fn space_is_kept_for_closings_and_taken_again_before_anything_is_opened() {
     assert!(taken().is_err());
     assert_eq!(store.open_grants().unwrap().len(), 2);
 
-    // Nothing but a directory of that name keeps root from making the file.
+    // Only a directory of that name prevents root from creating the file.
     store.connection.pragma_update(None, "max_page_count", 1_000_000).unwrap();
     fs::create_dir(&reserve).unwrap();
     let text = store.begin_request(&new_request()).unwrap_err().to_string();

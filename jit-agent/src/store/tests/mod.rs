@@ -1,4 +1,4 @@
-//! On real files.
+//! Tests of the store on real files.
 
 mod audit;
 mod files;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A moment of the wall clock, some seconds after the first one of these tests.
+/// A moment of the wall clock, some seconds after the first moment of these tests.
 fn wall(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_772_366_400 + seconds).unwrap()
 }
@@ -51,7 +51,7 @@ fn unused(ids: &[GrantId]) -> Vec<EndedGrant> {
     ids.iter().map(|id| (*id, None)).collect()
 }
 
-/// What the clocks show `seconds` after the boot of this name.
+/// The clocks `seconds` after the start of the boot of this name.
 fn clocks(boot_id: &str, seconds: i64) -> Checkpoint {
     let boot = BootTime(u64::try_from(seconds).unwrap() * 1_000_000_000);
     Checkpoint { machine_id: "machine".to_owned(), boot_id: boot_id.to_owned(), boot, wall: wall(seconds) }

@@ -1,4 +1,4 @@
-//! Requests, grants and checkpoints.
+//! Tests of requests, grants and checkpoints.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A head that was noted, and a log whose beginning was removed.
+//! Tests of a noted head, and of a log whose beginning was removed.
 
 use serde_json::json;
 
@@ -40,7 +40,7 @@ fn a_cut_or_rewritten_tail_is_found_by_the_noted_head() {
     let (_dir, mut store) = logged(6);
     let noted = store.verify_audit().unwrap();
     let unnumbered = noted.to_string().split_off(2);
-    // Whoever cuts the log can set SQLite's count back as well.
+    // A person who cuts the log can also set SQLite's count back.
     let cut = "DELETE FROM audit WHERE seq > 4; UPDATE sqlite_sequence SET seq = 4 WHERE name = 'audit'";
     store.connection.execute_batch(cut).unwrap();
     assert_eq!(verify(&store, None).fault, None);

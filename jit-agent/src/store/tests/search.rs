@@ -1,11 +1,11 @@
-//! The audit log by filters.
+//! Tests of filters on the audit log.
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Rows of all kinds, one a minute.
+/// A log with rows of all kinds, one row per minute.
 fn logged() -> (TempDir, Store) {
     let (dir, mut store) = store();
     let by = json!({ "uid": 0, "name": "root" });
@@ -99,7 +99,7 @@ fn rows_added_or_removed_meanwhile_shift_nothing() {
     store.record_event(wall(500), "granted", &json!({ "number": 22 })).unwrap();
     store.prune_audit(wall(501), wall(100), 10).unwrap();
     seen.extend(rows.next(100).unwrap().iter().map(|row| row.seq));
-    // Up to the last one of the beginning: a reading comes to an end however much is written.
+    // A reading goes up to the row that was last when it began. So the reading ends, however much is written meanwhile.
     assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(found(&store, &filter(None, Some(22), None)), [3, 5, 6, 8]);
 }
@@ -134,7 +134,7 @@ fn an_older_store_gets_what_it_lacks_and_an_older_agent_goes_on_writing_to_it() 
     let store = Store::open(dir.path()).unwrap();
     let version: i32 = store.connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, 1002);
-    // As the older agent's statements are, by a connection of its own.
+    // The rows are written with the older agent's statements, on a separate connection.
     let old = Connection::open(&path).unwrap();
     insert(&old, 3, r#"{"requestor":"bob","by":{"name":"alice"},"ports":[{"number":22}]}"#);
     insert(&old, 4, "{");
@@ -177,7 +177,7 @@ fn older() -> [(&'static str, Value); 5] {
     ]
 }
 
-/// What they must be found by.
+/// The filters that must find the rows of [`older`], with the numbers of the rows.
 const OLDER_FOUND: [(Option<&str>, Option<u16>, &[i64]); 7] = [
     (None, Some(22), &[1, 2]),
     (None, Some(3389), &[2]),
@@ -188,7 +188,7 @@ const OLDER_FOUND: [(Option<&str>, Option<u16>, &[i64]); 7] = [
     (Some("alice"), Some(22), &[2]),
 ];
 
-/// A store as the agent before this one made it.
+/// A store as the agent of schema 1.1 made it.
 fn store_before() -> (TempDir, Connection) {
     let dir = TempDir::new().unwrap();
     let old = Connection::open(dir.path().join("jit-agent.sqlite")).unwrap();
@@ -201,7 +201,7 @@ fn store_before() -> (TempDir, Connection) {
     (dir, old)
 }
 
-/// Writes a row as that agent does: what it is found by first.
+/// Writes a row as the agent of schema 1.1 does: first the row's search terms, then the row.
 fn write_before(old: &Connection, seq: i64, event: &str, detail: &Value) {
     let mut terms = vec![format!("event:{event}")];
     terms.extend(detail["by"]["name"].as_str().map(|name| format!("user:{name}")));
