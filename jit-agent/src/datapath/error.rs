@@ -18,7 +18,7 @@ pub enum DatapathError {
     Full {
         /// Name of the table.
         table: &'static str,
-        /// Its size.
+        /// The size of the table.
         capacity: usize,
     },
     /// The kernel refused an operation.
@@ -30,9 +30,9 @@ pub enum DatapathError {
     /// An interface can't be covered.
     #[error("interface {name}: {}", with_causes_of(.fault))]
     Interface {
-        /// Its name.
+        /// The name of the interface.
         name: String,
-        /// What is wrong, and what to do.
+        /// What is wrong with the interface, and what to do.
         fault: Arc<dyn Error + Send + Sync>,
     },
 }

@@ -1,4 +1,4 @@
-//! What enforces: the XDP program and its maps, or plain memory in tests.
+//! The enforcement of grants: by the XDP program and its maps, or by plain memory in tests.
 
 mod error;
 mod trace;
@@ -32,20 +32,21 @@ pub type Counter = (Mode, Reason, u64);
 /// What was counted for one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortCounts {
-    /// The port. None: packets that concern no protected port. Several: ports beyond those that are counted apart.
+    /// The port. The list is empty for packets that concern no protected port, and has several ports if these share a
+    /// counter.
     pub ports: Vec<u16>,
-    /// For every mode and reason.
+    /// The counters for every mode and reason.
     pub counters: Vec<Counter>,
-    /// How many events were reported of them.
+    /// The number of events that were reported of these packets.
     pub events: u64,
 }
 
-/// An interface became covered, or is no more.
+/// An interface that became covered, or is no longer covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoverageChange {
-    /// Its name.
+    /// The interface's name.
     pub interface: String,
-    /// Its index.
+    /// The interface's index.
     pub index: u32,
     /// What happened.
     pub coverage: Coverage,
@@ -54,25 +55,25 @@ pub struct CoverageChange {
 /// What happened to an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Coverage {
-    /// The program is on it now.
+    /// The program is on the interface now.
     Gained {
-        /// How it is attached.
+        /// How the program is attached.
         how: Way,
-        /// Why not in a better way.
+        /// Why the program is not attached in a better way.
         note: Option<String>,
-        /// For how long it was uncovered; `None`: the agent knows of no such time.
+        /// How long the interface was uncovered; `None` if the agent knows of no such time.
         after: Option<Duration>,
     },
-    /// The program was not there as it should be.
+    /// The program was not on the interface as it should be.
     Lost {
-        /// How it was attached.
+        /// How the program was attached.
         how: Way,
-        /// What is known of it.
+        /// What is known of the loss.
         reason: String,
     },
 }
 
-/// What enforces grants. Every change is in force when the call returns.
+/// The enforcement of grants. Every change is in force when the call returns.
 pub trait Datapath: Send {
     /// Makes exactly these ports protected, in this mode.
     ///
@@ -83,24 +84,24 @@ pub trait Datapath: Send {
     /// Opens an entry, or moves its deadline.
     ///
     /// # Errors
-    /// A table is full or can't be written; a new entry is then not there.
+    /// A table is full or can't be written; a new entry is then not open.
     fn set(&mut self, entry: &EntryKey, deadline: BootTime) -> Result<(), DatapathError>;
 
-    /// Removes an entry, if it is there. Until `covered_until`, an outer entry admits the same sources, and goes on
-    /// doing so during the removal.
+    /// Removes an entry, if there is such an entry. Until `covered_until`, an outer entry admits the same sources, and
+    /// goes on doing so during the removal.
     ///
     /// # Errors
     /// A table can't be written; the entry is closed all the same.
     fn remove(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> Result<(), DatapathError>;
 
-    /// Says that the entries are now those of the store, so that a successor in this boot may adopt them. Before, it
-    /// would take what is missing for closed.
+    /// Records that the entries are now those of the store, so that a successor in this boot may adopt them. Before
+    /// this call, a successor would take missing entries for closed.
     ///
     /// # Errors
-    /// That can't be noted; a successor then starts from the store.
+    /// The record can't be written; a successor then starts from the store.
     fn keep(&mut self) -> Result<(), DatapathError>;
 
-    /// Does what is to be done every second or so: grants the program new events to report, and looks whether the host
+    /// Does the work of every second or so: grants the program new events to report, and looks whether the host
     /// forwards packets now.
     ///
     /// # Errors
@@ -144,20 +145,19 @@ pub trait Datapath: Send {
     /// A table can't be read, or there is no such interface.
     fn trace(&self, packet: &Packet) -> Result<Trace, DatapathError>;
 
-    /// Covers these interfaces from now on, as far as they are there, and uncovers all others; also after everything was
-    /// removed from outside.
+    /// Covers these interfaces from now on, as far as they exist, and uncovers all others, also after somebody removed
+    /// all enforcement from outside.
     ///
     /// # Errors
-    /// One error for each interface that can't be covered, which is also a fault of its view; the others are covered all
-    /// the same.
+    /// One error for each interface that can't be covered, which is also a fault in that interface's view; the others
+    /// are covered all the same.
     fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>>;
 
-    /// Brings the attachments in line with the interfaces as they are now, which changes nothing where nothing has
-    /// changed. Returns what happened since the last time. `notified` is when netlink notified a
-    /// change.
+    /// Reconciles the attachments with the interfaces as they are now; changes nothing if nothing has changed. Returns
+    /// the changes since the last call. `notified` is when netlink notified a change.
     fn reconcile(&mut self, notified: Option<Instant>) -> Vec<CoverageChange>;
 
-    /// The interfaces that are covered now, and would not be with these patterns.
+    /// The interfaces that are covered now, and that these patterns would leave uncovered.
     fn left_out(&self, interfaces: &Interfaces) -> Vec<String>;
 
     /// How the interfaces that are to be covered are attached now.
@@ -173,12 +173,12 @@ pub(crate) fn every_counter() -> impl Iterator<Item = (Mode, Reason)> {
     [Mode::Observe, Mode::Enforce].into_iter().flat_map(of_mode)
 }
 
-/// A prefix as the program has it: address and length.
+/// A prefix in the form that the program has: address and length.
 pub(crate) fn source_of(prefix: &IpNet) -> (Source, u8) {
     (address_of(prefix.addr()), prefix.prefix_len())
 }
 
-/// An address as the program has it.
+/// An address in the form that the program has.
 pub(crate) fn address_of(address: IpAddr) -> Source {
     match address {
         IpAddr::V4(address) => Source::V4(address.to_bits()),

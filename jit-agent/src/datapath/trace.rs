@@ -1,4 +1,4 @@
-//! What would become of a packet: the program's own decision, asked by people.
+//! The fate of a packet, by the program's own decision, for people who ask.
 
 use std::{cell::Cell, net::IpAddr};
 
@@ -13,27 +13,27 @@ use jit_policy::{BootTime, Packet};
 
 use super::address_of;
 
-/// The packet as the program has it.
+/// The packet in the form that the program has.
 pub(super) fn flow_of(packet: &Packet) -> Flow {
     let Packet { source, number, transport, .. } = *packet;
     Flow { source: address_of(source), port: number, transport, fragment: false, transport_header: 0 }
 }
 
-/// What would become of it.
+/// The fate of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// Under which reason it would be counted.
+    /// The reason under which the packet would be counted.
     pub reason: Reason,
     /// Whether drops are carried out.
     pub mode: Mode,
     /// Whether the port is protected for the packet's transport.
     pub protected: bool,
-    /// The prefix of the entry that decided, and its deadline. Where the reason is that a grant has expired, the last
-    /// entry that the program would have looked at.
+    /// The prefix of the entry that decided, and the entry's deadline. If the reason is that a grant has expired, this
+    /// is the last entry that the program would have looked at.
     pub entry: Option<(IpNet, BootTime)>,
 }
 
-/// Decides about the packet, and tells what decided.
+/// Decides about the packet, and returns what decided.
 pub(crate) fn trace<T: Tables>(packet: &Packet, tables: &T) -> Trace {
     let flow = flow_of(packet);
     let watched = Watched { tables, seen: Cell::new(None) };
@@ -56,7 +56,7 @@ fn prefix_of(slot: &Slot, source: Source) -> IpNet {
     };
     let address = IpAddr::from(address);
     let length = slot.prefix_length.checked_sub(bits).and_then(|length| u8::try_from(length).ok());
-    // A length that can't be is a slot that someone else wrote: the address alone is shown.
+    // An impossible length means that someone else wrote the slot: the address alone is shown.
     length.and_then(|length| IpNet::new(address, length).ok()).unwrap_or_else(|| IpNet::from(address))
 }
 

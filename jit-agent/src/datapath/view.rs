@@ -8,33 +8,33 @@ use jit_policy::{Layer, Way};
 /// How an interface is attached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceView {
-    /// Name of the interface, or an entry of `interfaces` that stands for none.
+    /// The name of the interface, or an entry of `interfaces` that matches no interface.
     pub name: String,
-    /// Its index; `None` if there is no such interface now.
+    /// The interface's index; `None` if there is no such interface now.
     pub index: Option<u32>,
-    /// How the program is attached; `None` if it is not, and the fault says why.
+    /// How the program is attached; `None` if it is not attached, and then the fault says why.
     pub attached: Option<Way>,
-    /// What its packets begin with; `None` if that is unknown, or the program can't read them.
+    /// The header with which packets begin; `None` if that header is unknown, or the program can't read it.
     pub layer: Option<Layer>,
-    /// Why not in a better way.
+    /// Why the program is not attached in a better way.
     pub note: Option<String>,
-    /// For how long it was uncovered when it last became covered, if that was while the agent ran.
+    /// How long the interface was uncovered before it last became covered, if that was while the agent ran.
     pub covered_after: Option<Duration>,
-    /// What is wrong.
+    /// What is wrong with the interface.
     pub fault: Option<String>,
 }
 
 /// An interface with an address over which packets come in unseen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UncoveredView {
-    /// Its name.
+    /// The interface's name.
     pub name: String,
-    /// Its index.
+    /// The interface's index.
     pub index: u32,
-    /// Its addresses.
+    /// The interface's addresses.
     pub addresses: Vec<IpNet>,
     /// Why packets come in unseen.
     pub reason: String,
-    /// Whether it was to be covered; else the owner left it out.
+    /// Whether the interface was to be covered; if not, the owner left it out.
     pub is_chosen: bool,
 }

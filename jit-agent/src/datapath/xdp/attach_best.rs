@@ -1,4 +1,4 @@
-//! Puts the program on one interface, by the first way that the kernel takes.
+//! Attaches the program to one interface, by the best way that the kernel accepts.
 
 use jit_policy::{Layer, Way};
 
@@ -11,35 +11,36 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Attached {
     pub(super) way: Way,
-    /// Id of our program there.
+    /// The id of our program on the interface.
     pub(super) program: u32,
-    /// Why it is not attached in a better way.
+    /// Why the program is not attached in a better way.
     obstacles: Vec<Obstacle>,
 }
 
 impl Attached {
-    /// Why it is not attached in a better way, for people.
+    /// Why the program is not attached in a better way, for people.
     pub(super) fn note(&self) -> Option<String> {
         (!self.obstacles.is_empty()).then(|| joined(&self.obstacles))
     }
 }
 
 impl Kernel<'_> {
-    /// Attaches: natively, else by TCX before all others, else by a filter, else in generic mode. A link that a
-    /// predecessor pinned gets the program in place of its own, so that there is no moment without a program.
+    /// Attaches the program: natively, else by TCX before all other programs, else by a filter, else in generic mode.
+    /// On a link that a predecessor pinned, the program replaces the predecessor's, so that there is no moment without
+    /// a program.
     pub(super) fn attach_best(&mut self, target: Target<'_>) -> Result<Attached, AttachError> {
-        // Before all else, whatever its mode: another way would leave a moment without a program.
+        // A pinned XDP link is adopted first, whatever its mode: another way would leave a moment without a program.
         if let Some((way, program)) = ways::hook(Way::Native).adopt(self, target)? {
             let obstacles = if way == Way::Generic { vec![Obstacle::Adopted] } else { Vec::new() };
             return self.attached(target, Attached { way, program, obstacles });
         }
-        // Asked anew, since what is in place of a stale link of ours may be somebody else's.
+        // The kernel is asked again, because somebody else's program may be in place of a stale link of ours.
         let rival = ways::xdp_program_on(target.interface.index)?;
         let mut obstacles = Vec::new();
         for way in Way::ALL {
             match (way, rival, target.layer) {
                 (Way::Native, Some(rival), _) => obstacles.push(Obstacle::Rival(Rival::Xdp(rival))),
-                // Where drivers run XDP at all for these, they make up an Ethernet header for it.
+                // Drivers that run XDP at all on such interfaces make up an Ethernet header for the program.
                 (Way::Native, None, Layer::Network) => obstacles.push(Obstacle::NoEthernetHeader),
                 (Way::Generic, Some(_), _) => {}
                 _ => match self.attach_by(way, target) {
@@ -59,7 +60,7 @@ impl Kernel<'_> {
         }
     }
 
-    /// Takes off what other ways left, so that packets meet the program once.
+    /// Detaches the program in all other ways, so that packets meet the program once.
     fn attached(&mut self, target: Target<'_>, attached: Attached) -> Result<Attached, AttachError> {
         let others: &[Way] = match attached.way {
             Way::Native | Way::Generic => &[Way::Tcx, Way::Clsact],
@@ -72,7 +73,7 @@ impl Kernel<'_> {
         Ok(attached)
     }
 
-    /// Puts the program, which is attached in this way, before somebody who came before it.
+    /// Moves the program, which is attached in this way, before the program that overtook it.
     pub(super) fn overtake(&mut self, way: Way, target: Target<'_>) -> Result<Attached, AttachError> {
         ways::hook(way).prepare_overtaking(self, target)?;
         self.attach_best(target)

@@ -20,21 +20,21 @@ use super::{
 };
 use crate::datapath::{Coverage, CoverageChange, DatapathError, InterfaceView, UncoveredView, error::with_causes};
 
-/// How often the program is moved to the head again of those that see packets first, before it gives way to somebody
-/// who insists.
+/// How often the program is moved back to the head of the programs that see packets first, before it gives way to
+/// somebody who insists.
 const MOVES: u32 = 3;
-/// After that long at the head, it is moved again when it is overtaken.
+/// After this time at the head, the program is moved again when another program overtakes it.
 const MOVES_FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// The interfaces that are to be covered, and what became of each.
+/// The interfaces that are to be covered, and the state of each.
 #[derive(Debug)]
 pub(super) struct Attachments {
     patterns: Interfaces,
-    /// By index.
+    /// The states, by the index of the interface.
     states: BTreeMap<u32, State>,
-    /// What happened since [`take_changes`](Self::take_changes) was last called.
+    /// The changes since [`take_changes`](Self::take_changes) was last called.
     changes: Vec<CoverageChange>,
-    /// Whether all interfaces were brought in line once, so that one which is new appeared since.
+    /// Whether all interfaces were reconciled once. An interface that is new after that has appeared since.
     has_reconciled: bool,
 }
 
@@ -43,13 +43,13 @@ pub(super) struct Attachments {
 struct State {
     name: String,
     attached: Option<Attached>,
-    /// Why it is not attached, or not as it should be.
+    /// Why the program is not attached, or not as it should be.
     fault: Option<Arc<InterfaceFault>>,
-    /// Since when it should be covered, if it was not when the agent learnt of it.
+    /// The moment since which the interface should be covered, if it was uncovered when the agent learnt of it.
     uncovered_since: Option<Instant>,
-    /// For how long it was uncovered when it last became covered.
+    /// How long the interface was uncovered before it last became covered.
     covered_after: Option<Duration>,
-    /// How often the program was lately moved to the head, and when last.
+    /// How often the program was moved to the head lately, and when it was moved last.
     moves: u32,
     moved: Option<Instant>,
 }
@@ -61,19 +61,19 @@ impl State {
 }
 
 impl Attachments {
-    /// No interfaces are to be covered until [`select`](Self::select) says which.
+    /// Attachments without interfaces to cover, until [`select`](Self::select) names some.
     pub(super) const fn new() -> Self {
         Self { patterns: Interfaces::NONE, states: BTreeMap::new(), changes: Vec::new(), has_reconciled: false }
     }
 
-    /// From now on these are to be covered.
+    /// Sets the interfaces to cover from now on.
     pub(super) fn select(&mut self, patterns: &Interfaces) {
         self.patterns = patterns.clone();
     }
 
-    /// Brings the attachments in line with the interfaces as they are now. `notified` is when netlink notified a change;
-    /// without it, nobody knows for how long an interface may have been there. A predecessor's program stays on the
-    /// interfaces in `handover`.
+    /// Reconciles the attachments with the interfaces as they are now. `notified` is when netlink notified a change;
+    /// without that moment, nobody knows for how long an interface may have been there. A predecessor's program stays
+    /// on the interfaces in `handover`.
     pub(super) fn reconcile(
         &mut self,
         kernel: &mut Kernel<'_>,
@@ -91,7 +91,8 @@ impl Attachments {
         }
         let selection = Selection::of(&all, &self.patterns);
         let mut errors = Vec::new();
-        // Before the program is there: on an interface that forwards, it must not drop what is for others.
+        // The scope comes before the program: on an interface that forwards, the program must not drop packets for
+        // other hosts.
         local.set_covered(selection.selected.iter().map(|selected| &selected.interface));
         errors.extend(local.refresh(settings).err());
         let is_handed_over = |interface: &Interface| {
@@ -112,7 +113,7 @@ impl Attachments {
         errors
     }
 
-    /// Notes that everything was unloaded by hand, and stays so.
+    /// Records that somebody unloaded all enforcement by hand, and that it stays unloaded.
     fn note_unload(&mut self) -> DatapathError {
         let unloaded = Arc::new(InterfaceFault::Unloaded);
         for (index, state) in &mut self.states {
@@ -170,7 +171,7 @@ impl Attachments {
             };
             self.changes.push(change(&interface.name, interface.index, lost(*way, with_causes(&problem))));
         }
-        // What a predecessor left attached was covered all the time.
+        // An interface on which a predecessor left its program was covered all the time.
         if (self.has_reconciled || !is_new) && state.uncovered_since.is_none() {
             state.uncovered_since = Some(notified.unwrap_or_else(Instant::now));
         }
@@ -205,7 +206,8 @@ impl Attachments {
             Vec::new()
         });
         for (index, path) in pinned.into_iter().filter(|(index, _)| !selection.contains(*index)) {
-            // Not every kernel says that a list lacks something, and a mistake would open the ports.
+            // Not every kernel says that a list is incomplete, and an interface left out by mistake would have its
+            // ports opened.
             let is_listed = all.iter().any(|interface| interface.index == index);
             if !is_listed && !netlink::is_gone(index).is_ok_and(|is_gone| is_gone) {
                 tracing::warn!(index, "interface is not in the list, but not gone: not detaching");
@@ -243,12 +245,12 @@ impl Attachments {
         errors
     }
 
-    /// What happened since this was last asked for.
+    /// The changes since the last call of this method.
     pub(super) fn take_changes(&mut self) -> Vec<CoverageChange> {
         std::mem::take(&mut self.changes)
     }
 
-    /// The interfaces that are covered now, and would no longer be with these patterns.
+    /// The interfaces that are covered now, and that these patterns would leave uncovered.
     pub(super) fn left_out(&self, patterns: &Interfaces) -> Vec<String> {
         let Ok(all) = netlink::interfaces() else { return Vec::new() };
         let selection = Selection::of(&all, patterns);
@@ -256,7 +258,7 @@ impl Attachments {
         covered.filter(|(index, _)| !selection.contains(**index)).map(|(_, state)| state.name.clone()).collect()
     }
 
-    /// How each interface that is to be covered is attached now, by the kernel's word.
+    /// How each interface that is to be covered is attached now, as the kernel reports it.
     pub(super) fn view(&self, pins: &Pins) -> Vec<InterfaceView> {
         let selection = match self.look() {
             Ok((_, selection)) => selection,
@@ -320,7 +322,7 @@ impl Attachments {
     }
 }
 
-/// Attaches the program; where it was overtaken, in front of whoever did that.
+/// Attaches the program. Where another program overtook ours, attaches ours in front of that one.
 fn attach(
     Selected { interface, layer }: &Selected,
     overtaken: Option<Way>,

@@ -49,7 +49,7 @@ pub(super) enum Unmatched {
 #[error("the program can't read packets of link type {0}, but only Ethernet and plain IP")]
 pub(super) struct UnknownLinkType(pub(super) u16);
 
-/// The kernel does not tell what is on an interface.
+/// The kernel does not tell which programs are on an interface.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum QueryError {
     #[error("netlink does not answer")]

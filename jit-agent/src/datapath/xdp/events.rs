@@ -27,7 +27,7 @@ impl Events {
         Ok(Self { buffer: Arc::new(Mutex::new(buffer)), has_source: false })
     }
 
-    /// The reading end; `None` if it was asked for before.
+    /// The reading end; `None` if an earlier call returned the reading end.
     pub(super) fn source(&mut self) -> Option<EventSource> {
         (!mem::replace(&mut self.has_source, true)).then(|| EventSource(Arc::clone(&self.buffer)))
     }
@@ -37,12 +37,12 @@ impl Events {
 pub struct EventSource(Arc<Mutex<RingBuf<MapData>>>);
 
 impl EventSource {
-    /// Hands over each event as it comes, until it returns false; waits meanwhile.
+    /// Hands each event to `take` as it comes, until `take` returns false. Waits for events meanwhile.
     ///
     /// # Errors
     /// The ring buffer can't be waited for.
     pub fn follow(self, mut take: impl FnMut(&Event) -> bool) -> io::Result<()> {
-        // Nobody else reads.
+        // No other thread reads.
         let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             while let Some(bytes) = buffer.next() {

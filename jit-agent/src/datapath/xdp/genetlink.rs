@@ -1,4 +1,4 @@
-//! What drivers say of themselves by generic netlink: which XDP they have, and which offloads are on. Reads only.
+//! What drivers report by generic netlink: their XDP features, and the offloads that are on. This module only reads.
 
 use netlink_packet_core::{
     DecodeError, DefaultNla, Emitable as _, NLA_F_NESTED, NLA_HEADER_SIZE, NetlinkDeserializable, NetlinkHeader,
@@ -10,13 +10,13 @@ use super::socket::{NetlinkError, NetlinkSocket};
 
 /// Bytes of `struct genlmsghdr`.
 const HEAD: usize = 4;
-/// Tells the numbers of families by their names.
+/// The family that gives the numbers of families by their names.
 const CONTROLLER: u16 = 0x10;
 
 /// What a driver can do with XDP, from Linux 6.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct XdpFeatures {
-    /// Whether it runs XDP programs itself.
+    /// Whether the driver runs XDP programs itself.
     pub(super) native: bool,
     /// Whether a packet may be in several buffers.
     pub(super) several_buffers: bool,
@@ -104,7 +104,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The attributes in a row of them: numbers and values. Ends where they don't fit.
+/// The attributes in a sequence of bytes: numbers and values. The iteration ends at an attribute that does not fit.
 fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes).map_while(|attribute| {
         let attribute = attribute.ok()?;
@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_kernel_answers_for_loopback() {
-        // Family, command and attributes are right if it tells what is known of this one everywhere.
+        // Every host has this offload on the interface of index 1, so the answer shows that family, command and
+        // attributes are right.
         assert!(offloads(1).unwrap().iter().any(|name| name == "loopback"));
     }
 }

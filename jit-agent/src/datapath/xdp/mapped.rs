@@ -1,4 +1,4 @@
-//! Arrays of the kernel as this process's own memory.
+//! Arrays of the kernel, mapped into the memory of this process.
 
 #![expect(unsafe_code, reason = "maps the kernel's arrays into memory")]
 
@@ -22,7 +22,7 @@ pub(super) struct Mapped<T> {
     base: NonNull<u8>,
     count: usize,
     element: PhantomData<T>,
-    /// Programs that are yet to be loaded name it by its descriptor.
+    /// The open array. Programs that are yet to be loaded name the array by its descriptor.
     _array: MapData,
 }
 
@@ -49,14 +49,15 @@ impl<T: aya::Pod> Mapped<T> {
         (index < self.count).then(|| unsafe { self.base.add(index * Self::STRIDE) }.cast())
     }
 
-    /// An element as it stands; `None` beyond the array. Fields that change meanwhile may be of different moments.
+    /// An element as it is now; `None` beyond the array. Fields that change during the read may be from different
+    /// moments.
     pub(super) fn get(&self, index: usize) -> Option<T> {
-        // SAFETY: in bounds and aligned, since elements stand at multiples of eight bytes; any bit pattern is a T;
-        // volatile, as others write it.
+        // SAFETY: in bounds and aligned, since elements stand at multiples of eight bytes; any bit pattern is a T; the
+        // read is volatile, because others write the element.
         self.pointer(index).map(|element| unsafe { element.read_volatile() })
     }
 
-    /// Writes a whole element: one that nobody reads at the moment, or one of a single word.
+    /// Writes a whole element. Nobody else may read the element at the moment, unless it is a single word.
     pub(super) fn set(&self, index: usize, value: T) {
         if let Some(element) = self.pointer(index) {
             // SAFETY: in bounds and aligned as above.
@@ -72,7 +73,8 @@ impl<T: aya::Pod> Mapped<T> {
 
     /// The field of 64 bits at `offset` of an element.
     pub(super) fn u64_at(&self, index: usize, offset: usize) -> Option<&AtomicU64> {
-        // SAFETY: in bounds, aligned, alive as long as self; whoever writes it while it is shared does so in one store.
+        // SAFETY: in bounds, aligned, alive as long as self; whoever writes the field while it is shared does so in one
+        // store.
         self.field(index, offset).map(|field| unsafe { AtomicU64::from_ptr(field) })
     }
 

@@ -66,18 +66,18 @@ pub struct XdpDatapath {
     settings: KernelSettings,
     ports: Ports,
     counters: PerCpuArray<MapData, Counters>,
-    /// The elements of `counters` in use, with the ports that each is for now.
+    /// The elements of `counters` in use, each with the ports that it counts now.
     counted: BTreeMap<u8, Vec<u16>>,
     tables: Tables,
     local: LocalInterfaces,
     events: Events,
     pins: Pins,
     attachments: Attachments,
-    /// Programs to be loaded when there is nothing else to do: an interface that appears shall not wait for the verifier.
+    /// The programs to load when the agent has nothing else to do: a new interface shall not wait for the verifier.
     to_load: Vec<Layer>,
     adopted: bool,
-    /// Interfaces with the program of a predecessor whose maps can't be adopted. It goes on, with those, until the new
-    /// ones hold what the store says, so that nobody who has a grant is shut out meanwhile.
+    /// The interfaces with the program of a predecessor whose maps can't be adopted. That program goes on with its own
+    /// maps until the new maps hold what the store says, so that nobody who has a grant is shut out meanwhile.
     handover: BTreeSet<u32>,
 }
 
@@ -118,7 +118,7 @@ impl XdpDatapath {
         Ok(datapath)
     }
 
-    /// Looks which elements of the counters' map a predecessor left counts in.
+    /// Finds the elements of the counters' map in which a predecessor left counts.
     fn find_counted(&mut self) -> Result<(), DatapathError> {
         self.counted.insert(0, Vec::new());
         for element in (1..=u8::MAX).filter(|_| self.adopted) {
@@ -129,12 +129,12 @@ impl XdpDatapath {
         Ok(())
     }
 
-    /// The packets that the program reports; `None` if they were asked for before.
+    /// The source of the packets that the program reports; `None` if an earlier call returned the source.
     pub fn events(&mut self) -> Option<EventSource> {
         self.events.source()
     }
 
-    /// Whether the maps are those of a predecessor in this boot, with the grants that were live then.
+    /// Whether the maps were adopted from a predecessor in this boot, with the grants that were live then.
     #[must_use]
     pub const fn adopted(&self) -> bool {
         self.adopted
@@ -226,7 +226,7 @@ impl Datapath for XdpDatapath {
             self.pins.commit()?;
             self.adopted = true;
             if !std::mem::take(&mut self.handover).is_empty() {
-                // What can't be covered is in the views.
+                // The views tell which interfaces can't be covered.
                 self.reconcile_attachments(None);
             }
         }

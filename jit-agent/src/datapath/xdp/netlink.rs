@@ -1,4 +1,4 @@
-//! What the kernel says of the interfaces, and of the programs on them.
+//! What the kernel reports of the interfaces, and of the programs on them.
 
 use std::{collections::HashMap, fmt, net::IpAddr};
 
@@ -20,15 +20,15 @@ use super::socket::{NetlinkError, NetlinkSocket};
 pub(super) struct Interface {
     pub(super) index: u32,
     pub(super) name: String,
-    /// What made it, like `vlan`; empty for hardware.
+    /// The kind of a virtual interface, like `vlan`; empty for hardware.
     pub(super) kind: String,
-    /// ARPHRD_*: which header its packets have.
+    /// The link type (ARPHRD_*), which says which header packets have.
     pub(super) link_type: u16,
     pub(super) is_up: bool,
     pub(super) is_loopback: bool,
-    /// Index of the bond, bridge or the like that it belongs to.
+    /// The index of the bond, bridge or the like that this interface belongs to.
     pub(super) master: Option<u32>,
-    /// Index of the interface that it is made upon, if that one is in this network namespace.
+    /// The index of the interface below this one, if the lower interface is in this network namespace.
     pub(super) lower: Option<u32>,
     pub(super) mtu: u32,
     pub(super) addresses: Vec<IpNet>,
@@ -45,11 +45,11 @@ pub(super) struct XdpProgram {
 /// Where the program of an interface runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum XdpMode {
-    /// In the driver.
+    /// The program runs in the driver.
     Native,
-    /// After the driver.
+    /// The program runs after the driver.
     Generic,
-    /// On the card.
+    /// The program runs on the card.
     Offloaded,
     /// Several programs run in different places.
     Several,
@@ -87,7 +87,7 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, NetlinkError> {
     Ok(links.map(with_addresses).collect())
 }
 
-/// Whether there is no interface of that index, by a question for it alone.
+/// Whether there is no interface of that index. The question to the kernel names this index alone.
 pub(super) fn is_gone(index: u32) -> Result<bool, NetlinkError> {
     let mut question = LinkMessage::default();
     question.header.index = index;
@@ -98,23 +98,23 @@ pub(super) fn is_gone(index: u32) -> Result<bool, NetlinkError> {
     }
 }
 
-/// A filter on what comes in over an interface.
+/// A filter on incoming packets of an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) handle: u32,
     pub(super) priority: u16,
-    /// Of a BPF filter: the program's name and id.
+    /// The program's name and id, if the filter is a BPF filter.
     pub(super) name: String,
     pub(super) program: Option<u32>,
 }
 
-/// The filters on what comes in over an interface, in the order in which they see packets.
+/// The filters on incoming packets of an interface, in the order in which they see packets.
 pub(super) fn ingress_filters(index: u32) -> Result<Vec<Filter>, NetlinkError> {
     let mut question = TcMessage::default();
     question.header.index = i32::try_from(index).map_err(|_| Errno::RANGE)?;
     question.header.parent = TcHandle { major: 0xffff, minor: TcHandle::MIN_INGRESS };
     let filters = match socket()?.dump(&RouteNetlinkMessage::GetTrafficFilter(question)) {
-        // There is no such queueing discipline.
+        // The interface has no such queueing discipline.
         Err(NetlinkError::Refused(_)) => return Ok(Vec::new()),
         filters => filters?,
     };
@@ -178,7 +178,7 @@ pub(super) fn forwards(interface: &str, source: IpAddr, destination: IpAddr) -> 
     match socket()?.ask(RouteNetlinkMessage::GetRoute(question)) {
         Ok(RouteNetlinkMessage::NewRoute(route)) => Ok(route.header.kind == RouteType::Unicast),
         Ok(_) => Err(NetlinkError::Unreadable),
-        // There is no route, or not from there: the kernel would drop the packet.
+        // There is no route, or no route from this source: the kernel would drop the packet.
         Err(NetlinkError::Refused(_)) => Ok(false),
         Err(error) => Err(error),
     }
@@ -222,7 +222,7 @@ fn interface(message: LinkMessage) -> Interface {
     interface
 }
 
-/// The address on the interface; of a pair of ends, that is not the other one.
+/// The interface's own address. On a point-to-point link, that is not the address of the other end.
 fn address(message: &AddressMessage) -> Option<IpNet> {
     let of = |is_local: bool| {
         message.attributes.iter().find_map(|attribute| match attribute {

@@ -1,4 +1,4 @@
-//! The compiled BPF object: its maps, and those of its programs that suit the kernel and are wanted.
+//! The compiled BPF object: its maps, and those of its programs that the kernel supports and an interface needs.
 
 use std::path::Path;
 
@@ -24,17 +24,18 @@ use crate::datapath::error::KernelError;
 /// The object that the build script made.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/jit-ebpf"));
 
-/// The XDP program for packets in one or several buffers, from kernel 5.18, or for those in one.
+/// The name of the XDP program: for packets in one or several buffers (from kernel 5.18), or for packets in one buffer.
 const fn xdp_name(layer: Layer, frags: bool) -> Option<&'static str> {
     match (layer, frags) {
         (Layer::Ethernet, true) => Some("jit_xdp_frags"),
         (Layer::Ethernet, false) => Some("jit_xdp"),
-        // XDP gets such packets from where their link's header began, if there ever was one, and can't tell.
+        // On such interfaces XDP gets a packet from where a link header began, if there was one, and the program can't
+        // tell.
         (Layer::Network, _) => None,
     }
 }
 
-/// The classifier.
+/// The name of the classifier.
 pub(super) const fn tc_name(layer: Layer) -> &'static str {
     match layer {
         Layer::Ethernet => "jit_tc",
@@ -45,7 +46,7 @@ pub(super) const fn tc_name(layer: Layer) -> &'static str {
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// What a map must look like to be one of this version.
+/// The properties of a pinned map that this version can use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shape {
     pub(super) kind: MapType,
@@ -78,16 +79,16 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Creates the maps, or takes those pinned in `adopt`, and loads the XDP program for Ethernet. Whoever takes a map
-    /// holds it as long as other programs may be loaded, for they name it by its descriptor.
+    /// Creates the maps, or takes the maps pinned in `adopt`, and loads the XDP program for Ethernet. Whoever takes a
+    /// map holds it as long as other programs may be loaded, because a program names a map by the map's descriptor.
     pub(super) fn load(adopt: Option<&Path>) -> Result<Self, KernelError> {
         // Kernels before 5.11 charge maps to this limit, and refuse even root beyond it.
         if let Err(error) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
             tracing::debug!(%error, "the limit of locked memory stays as it is");
         }
         let mut loader = EbpfLoader::new();
-        // The verifier says why it refuses a program, but does not write down all it does with one it accepts: that
-        // takes it ten times as long.
+        // With this level the verifier says why it refuses a program, but does not log its work on a program that it
+        // accepts: that log makes the verifier ten times slower.
         loader.verifier_log_level(VerifierLogLevel::STATS);
         for name in map::PINNED {
             if let Some(directory) = adopt {
@@ -99,7 +100,8 @@ impl Object {
             |frags| xdp(&mut object, xdp_name(Layer::Ethernet, frags).unwrap_or_default()).and_then(Xdp::load);
         let frags = match load(true) {
             Ok(()) => true,
-            // That is how kernels answer that don't know of such packets. Any other answer is about this program.
+            // A kernel that does not know packets in several buffers answers like this. Any other answer is about this
+            // program.
             Err(error) if is_unknown(&error) && load(false).is_ok() => {
                 tracing::info!(
                     "this kernel refuses XDP for packets in several buffers, so interfaces with jumbo frames may \
@@ -115,7 +117,7 @@ impl Object {
         Ok(Self { object, frags })
     }
 
-    /// Name of the XDP program for such interfaces.
+    /// The name of the XDP program for interfaces of this layer.
     pub(super) fn xdp_name(&self, layer: Layer) -> &'static str {
         xdp_name(layer, self.frags).unwrap_or("none")
     }
@@ -132,7 +134,7 @@ impl Object {
         self.object.maps().filter(|(name, _)| map::PINNED.contains(name))
     }
 
-    /// The XDP program for such interfaces, loaded at first use.
+    /// The XDP program for interfaces of this layer, loaded at first use.
     pub(super) fn xdp(&mut self, layer: Layer) -> Result<&mut Xdp, KernelError> {
         let Some(name) = xdp_name(layer, self.frags) else {
             return Err(KernelError::new("finding an XDP program", "packets have no Ethernet header"));
@@ -144,7 +146,7 @@ impl Object {
         Ok(program)
     }
 
-    /// The classifier for such interfaces, loaded at first use.
+    /// The classifier for interfaces of this layer, loaded at first use.
     pub(super) fn tc(&mut self, layer: Layer) -> Result<&mut SchedClassifier, KernelError> {
         let name = tc_name(layer);
         let program = classifier(&mut self.object, name).map_err(|error| loading(name, error))?;
@@ -154,7 +156,7 @@ impl Object {
         Ok(program)
     }
 
-    /// An XDP program that was loaded before, to run or to ask.
+    /// An XDP program that was loaded before, for test runs and queries.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn loaded_xdp(&self, layer: Layer) -> Result<&Xdp, KernelError> {
         match xdp_name(layer, self.frags).and_then(|name| self.object.program(name)) {
@@ -163,7 +165,7 @@ impl Object {
         }
     }
 
-    /// A classifier that was loaded before, to run or to ask.
+    /// A classifier that was loaded before, for test runs and queries.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn loaded_tc(&self, layer: Layer) -> Result<&SchedClassifier, KernelError> {
         match self.object.program(tc_name(layer)) {

@@ -33,7 +33,7 @@ pub(super) struct Pins {
 }
 
 impl Pins {
-    /// Makes the directory, for our eyes only.
+    /// Creates the directory, accessible to this user only.
     pub(super) fn prepare(directory: &Path) -> Result<Self, PinError> {
         let fails = |problem| PinError::new(directory, problem);
         let made = fs::DirBuilder::new().mode(0o700).create(directory);
@@ -44,7 +44,7 @@ impl Pins {
             _ => {}
         }
         if !is_on_bpffs(directory)? {
-            // Only what was just made is taken back; anything else there is not ours.
+            // Only a directory that was just created is removed again; any other one there is not ours.
             if made.is_ok() {
                 drop(fs::remove_dir(directory));
             }
@@ -55,7 +55,7 @@ impl Pins {
         Ok(Self { directory: directory.to_owned(), _lock: Some(lock(directory)?) })
     }
 
-    /// The pins of somebody else's directory, or of our own under a daemon that runs.
+    /// The pins of somebody else's directory, or of our own directory while a daemon runs.
     pub(super) fn unlocked(directory: &Path) -> Self {
         Self { directory: directory.to_owned(), _lock: None }
     }
@@ -69,7 +69,7 @@ impl Pins {
         self.directory.exists()
     }
 
-    /// Makes the directory again if someone removed it.
+    /// Creates the directory again if somebody removed it.
     pub(super) fn restore(&mut self) -> Result<(), PinError> {
         if !self.directory.exists() {
             *self = Self::prepare(&self.directory)?;
@@ -85,17 +85,17 @@ impl Pins {
         self.directory.join("maps-new")
     }
 
-    /// Where a link of an interface is pinned, by the word that its way has for its pins.
+    /// The path of the pin of an interface's link. `name` is the word that the link's way has for its pins.
     pub(super) fn link(&self, name: &str, index: u32) -> PathBuf {
         Self::link_in(&self.directory, name, index)
     }
 
-    /// Where that is with another directory.
+    /// The path of the pin of an interface's link in this directory.
     pub(super) fn link_in(directory: &Path, name: &str, index: u32) -> PathBuf {
         directory.join(format!("{name}-{index}"))
     }
 
-    /// All pins that are called by a word and a number, whatever they are.
+    /// All pins whose names are a word and a number, whatever is pinned there.
     pub(super) fn numbered(&self) -> Result<Vec<(String, u32, PathBuf)>, PinError> {
         let entries = fs::read_dir(&self.directory)
             .map_err(|error| PinError::new(&self.directory, PinProblem::file("read", error)))?;
@@ -107,7 +107,7 @@ impl Pins {
         Ok(pins.collect())
     }
 
-    /// Whether all maps are pinned and are what this version would make. If not, says why: they will be replaced.
+    /// Whether all maps are pinned and are what this version would make. If not, logs why: the maps will be replaced.
     pub(super) fn check_maps(&self) -> bool {
         if !self.maps().exists() {
             return false;
@@ -159,7 +159,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Puts the staged maps in the place of those that a successor would adopt.
+    /// Moves the staged maps to where a successor would adopt maps.
     pub(super) fn commit(&self) -> Result<(), PinError> {
         remove_tree(&self.maps())?;
         fs::rename(self.new_maps(), self.maps())
@@ -195,7 +195,7 @@ fn pinned_settings(directory: &Path) -> Result<Settings, MapError> {
     Array::<_, Settings>::try_from(map)?.get(&0, 0)
 }
 
-/// Whether what a predecessor pinned in `directory` in this boot drops packets at this moment.
+/// Whether the enforcement that a predecessor pinned in `directory` in this boot drops packets at this moment.
 #[must_use]
 pub fn pinned_enforces(directory: &Path, now: BootTime) -> bool {
     pinned_settings(directory).is_ok_and(|settings| settings.mode(|| now.0) == Mode::Enforce)
@@ -209,7 +209,7 @@ pub(super) fn is_on_bpffs(directory: &Path) -> Result<bool, PinError> {
     }
 }
 
-/// Removes a pinned link, and with it the program from the interface; says whether there was one.
+/// Removes a pinned link, and with it the program from the interface. Returns whether there was such a pin.
 pub(super) fn remove_pin(path: &Path) -> Result<bool, PinError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -228,7 +228,7 @@ pub(super) fn remove_tree(directory: &Path) -> Result<(), PinError> {
     }
 }
 
-/// Holds the directory for one daemon.
+/// Locks the directory for one daemon.
 fn lock(directory: &Path) -> Result<File, PinError> {
     let fails = |problem| PinError::new(directory, problem);
     let file = File::open(directory).map_err(|error| fails(PinProblem::file("opened", error)))?;

@@ -7,10 +7,10 @@ use jit_policy::ProtectedPort;
 
 use super::mapped::Mapped;
 
-/// Counts all protected ports beyond those that have an element of their own.
+/// The element that counts all protected ports without an element of their own.
 const SHARED: u8 = (COUNTERS - 1) as u8;
 
-/// The array.
+/// The array of all ports.
 pub(super) struct Ports(Mapped<PortEntry>);
 
 impl Ports {
@@ -23,12 +23,13 @@ impl Ports {
         self.0.get(usize::from(number)).unwrap_or(PortEntry::SHUT)
     }
 
-    /// Says whether host entries and prefix entries stand for a port number.
+    /// Records whether host entries and prefix entries stand for a port number.
     pub(super) fn set_hints(&self, number: u16, (hosts, prefixes): (bool, bool)) {
         self.write(number, self.get(number).with_hints(hosts, prefixes));
     }
 
-    /// Protects exactly these, each by one store. `is_unused` tells whether nothing was ever counted in an element.
+    /// Protects exactly these ports, each by one store. `is_unused` tells whether nothing was ever counted in an
+    /// element.
     pub(super) fn protect(&self, ports: &[ProtectedPort], is_unused: impl Fn(u8) -> bool) {
         let mut wanted: BTreeMap<u16, PortEntry> = BTreeMap::new();
         for ProtectedPort { number, transport } in ports {
@@ -38,7 +39,7 @@ impl Ports {
         let mut used: BTreeSet<u8> = (0..=u16::MAX).map(|number| self.get(number).counters()).collect();
         for number in 0..=u16::MAX {
             let known = self.get(number);
-            // Hints follow the grants, protected or not.
+            // Hints follow the grants, whether the port is protected or not.
             let entry =
                 wanted.get(&number).copied().unwrap_or_default().with_hints(known.has_hosts(), known.has_prefixes());
             let element = match (entry.is_protected(), known.counters()) {

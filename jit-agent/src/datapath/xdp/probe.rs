@@ -1,4 +1,4 @@
-//! What stands in the way of covering the interfaces, found without changing anything.
+//! The obstacles to covering the interfaces, found without changing anything.
 
 use std::{fs, path::Path};
 
@@ -55,7 +55,7 @@ pub fn probe(interfaces: &Interfaces, directory: &Path) -> (Vec<String>, Vec<Str
     (well, problems)
 }
 
-/// The interface, the way it would be attached, and why not a better one.
+/// The interface, the way in which it would be attached, and why no better way would do.
 fn describe(interface: &Interface, layer: Layer, all: &[Interface], directory: &Path) -> String {
     let obstacles = obstacles(interface, layer, all, directory);
     let fallback = if ways::has_tcx(interface) { "TCX" } else { "a clsact filter, else generic XDP" };
@@ -70,7 +70,7 @@ fn describe(interface: &Interface, layer: Layer, all: &[Interface], directory: &
     format!("interface {name} (index {index}, {}, MTU {mtu}): {way}", driver(interface))
 }
 
-/// What is in the way of native XDP.
+/// The obstacles to native XDP.
 enum Obstacles {
     None,
     Unsure(Vec<String>),
@@ -99,7 +99,7 @@ fn obstacles(interface: &Interface, layer: Layer, all: &[Interface], directory: 
         Err(_) if interface.mtu > ONE_BUFFER => {
             reasons.push(format!("MTU {} is more than {ONE_BUFFER}, which fits one buffer", interface.mtu));
         }
-        // Before Linux 6.3 only an attempt would tell.
+        // Before Linux 6.3, only an attempt to attach would tell.
         Err(_) => {}
     }
     let offloads = genetlink::offloads(interface.index).unwrap_or_default();
@@ -109,7 +109,7 @@ fn obstacles(interface: &Interface, layer: Layer, all: &[Interface], directory: 
     if reasons.is_empty() { Obstacles::None } else { Obstacles::Unsure(reasons) }
 }
 
-/// The driver, or what made the interface.
+/// The driver of the interface, or its kind if it is virtual.
 fn driver(interface: &Interface) -> String {
     if !interface.kind.is_empty() {
         return interface.kind.clone();

@@ -1,4 +1,5 @@
-//! Which TCX programs an interface has. aya asks for more than their ids, which takes CAP_SYS_ADMIN for those of others.
+//! The ids of the TCX programs on an interface. aya asks for more than ids, which takes CAP_SYS_ADMIN for programs of
+//! others.
 
 #![expect(unsafe_code, reason = "a system call that nobody wraps so")]
 
@@ -6,10 +7,10 @@ use std::{io, mem};
 
 use aya_obj::generated::{bpf_attach_type::BPF_TCX_INGRESS, bpf_attr, bpf_cmd::BPF_PROG_QUERY};
 
-/// More programs than that on one interface are not looked at: ours is to be the first.
+/// The most programs on one interface that are looked at: ours is to be the first.
 const MOST: usize = 64;
 
-/// The ids of the programs in the order in which they see packets that come in.
+/// The ids of the programs in the order in which they see incoming packets.
 pub(super) fn tcx_programs(index: u32) -> io::Result<Vec<u32>> {
     let mut ids = [0_u32; MOST];
     // SAFETY: all fields are integers, of which zeroes are valid values.
@@ -18,12 +19,12 @@ pub(super) fn tcx_programs(index: u32) -> io::Result<Vec<u32>> {
     attributes.query.attach_type = BPF_TCX_INGRESS as u32;
     attributes.query.prog_ids = ids.as_mut_ptr() as u64;
     attributes.query.__bindgen_anon_2.prog_cnt = MOST as u32;
-    // SAFETY: the attributes live and have the size that is told; the kernel writes up to `prog_cnt` ids and the fields
-    // that answer.
+    // SAFETY: the attributes are alive and have the size that is given; the kernel writes up to `prog_cnt` ids and the
+    // fields that answer.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY as libc::c_int, &raw mut attributes, size_of::<bpf_attr>())
     };
-    // Where there are more, the kernel fills what there is room for.
+    // If there are more programs, the kernel fills the room that there is.
     if result != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOSPC) {
         return Err(io::Error::last_os_error());
     }

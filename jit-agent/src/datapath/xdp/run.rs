@@ -35,13 +35,13 @@ impl Entry {
         }
     }
 
-    /// Whether its packets begin with the IP header.
+    /// Whether the program's packets begin with the IP header.
     #[must_use]
     pub fn is_network(self) -> bool {
         self.layer() == Layer::Network
     }
 
-    /// Whether it is a classifier, whose verdicts have other numbers.
+    /// Whether the program is a classifier, whose verdicts have other numbers.
     #[must_use]
     pub const fn is_tc(self) -> bool {
         matches!(self, Self::Tc | Self::TcNetwork)
@@ -49,10 +49,10 @@ impl Entry {
 }
 
 impl XdpDatapath {
-    /// Loads a program besides the one for XDP with Ethernet headers, which is there from the start.
+    /// Loads a program other than the one for XDP with Ethernet headers, which is loaded from the start.
     ///
     /// # Errors
-    /// The kernel refuses it.
+    /// The kernel refuses the program.
     pub fn load_entry(&mut self, entry: Entry) -> Result<(), DatapathError> {
         match entry {
             Entry::Xdp => drop(self.object.xdp(entry.layer())?),
@@ -70,8 +70,8 @@ impl XdpDatapath {
         }
     }
 
-    /// Runs the program on a frame without sending it anywhere, for tests and benchmarks: what the program returned,
-    /// and the mean time of `repeat` runs. Counters count such runs too.
+    /// Runs the program on a frame without sending the frame anywhere, for tests and benchmarks. Returns the program's
+    /// verdict, and the mean time of `repeat` runs. Counters count such runs too.
     ///
     /// # Errors
     /// The kernel refuses the frame (those below 14 bytes) or the run.
@@ -79,10 +79,10 @@ impl XdpDatapath {
         self.test_run_of(Entry::Xdp, frame, repeat)
     }
 
-    /// As [`test_run`](Self::test_run), of a program that was loaded.
+    /// Runs a loaded program on a frame, as [`test_run`](Self::test_run) does.
     ///
     /// # Errors
-    /// As [`test_run`](Self::test_run), or the program is not loaded.
+    /// The kernel refuses the frame (those below 14 bytes) or the run, or the program is not loaded.
     pub fn test_run_of(&self, entry: Entry, frame: &[u8], repeat: u32) -> Result<(u32, Duration), DatapathError> {
         let options = of_frame(frame, repeat);
         match entry {
@@ -91,8 +91,8 @@ impl XdpDatapath {
         }
     }
 
-    /// Runs the program on a frame of which only the first `first_buffer` bytes are in its first buffer, as some network
-    /// cards and large MTUs have it, and says what it returned.
+    /// Runs the program on a frame of which only the first `first_buffer` bytes are in its first buffer, as some
+    /// network cards and large MTUs have it. Returns the program's verdict.
     ///
     /// # Errors
     /// As [`test_run`](Self::test_run); a kernel before 6.18 refuses every such run.
@@ -105,7 +105,7 @@ impl XdpDatapath {
         Ok(run(self.object.loaded_xdp(Layer::Ethernet)?, options)?.0)
     }
 
-    /// What the kernel tells of a program; `None` if that isn't loaded.
+    /// What the kernel reports of a program; `None` if the program is not loaded.
     #[must_use]
     pub fn info(&self, entry: Entry) -> Option<ProgramInfo> {
         match entry {
@@ -117,7 +117,7 @@ impl XdpDatapath {
     /// A handle that runs this program, with these maps.
     ///
     /// # Errors
-    /// The kernel doesn't give the program out once more.
+    /// The kernel gives no second handle on the program.
     pub fn runner(&self) -> Result<Runner, DatapathError> {
         let program = self.object.loaded_xdp(Layer::Ethernet)?;
         let name = self.object.xdp_name(Layer::Ethernet).into();

@@ -1,4 +1,4 @@
-//! Interfaces of local scope: on them the program lets pass what the kernel would forward.
+//! Interfaces of local scope, on which the program lets packets pass that the kernel would forward.
 
 use std::{collections::BTreeSet, fs};
 
@@ -8,7 +8,7 @@ use jit_policy::Scope;
 use super::{netlink::Interface, selection::is_always_local, settings::KernelSettings};
 use crate::datapath::DatapathError;
 
-/// The program's set of such interfaces.
+/// The program's set of interfaces of local scope.
 pub(super) struct LocalInterfaces {
     map: HashMap<MapData, u32, u32>,
     scope: Scope,
@@ -18,17 +18,17 @@ pub(super) struct LocalInterfaces {
 }
 
 impl LocalInterfaces {
-    /// None at first.
+    /// An empty set.
     pub(super) const fn new(map: HashMap<MapData, u32, u32>) -> Self {
         Self { map, scope: Scope::All, covered: Vec::new(), present: BTreeSet::new() }
     }
 
-    /// What the configuration says of all interfaces that have no scope by their kind.
+    /// Sets the scope of all interfaces whose kind does not decide their scope.
     pub(super) const fn set_scope(&mut self, scope: Scope) {
         self.scope = scope;
     }
 
-    /// The interfaces that are covered.
+    /// Sets the interfaces that are covered.
     pub(super) fn set_covered<'a>(&mut self, interfaces: impl Iterator<Item = &'a Interface>) {
         let of = |interface: &Interface| (interface.index, interface.name.clone(), is_always_local(interface));
         self.covered = interfaces.map(of).collect();
@@ -39,8 +39,8 @@ impl LocalInterfaces {
         self.covered.iter().any(|(index, covered, _)| covered == name && self.present.contains(index))
     }
 
-    /// Brings the program's set in line. An interface on which the host forwards nothing is left out: all that arrives
-    /// there is for this host, and the program is spared the route look-up.
+    /// Updates the program's set. An interface on which the host forwards nothing is left out: all packets that arrive
+    /// there are for this host, and the program is spared the route look-up.
     pub(super) fn refresh(&mut self, settings: &KernelSettings) -> Result<(), DatapathError> {
         let local =
             self.covered.iter().filter(|(_, name, always)| (*always || self.scope == Scope::Local) && forwards(name));

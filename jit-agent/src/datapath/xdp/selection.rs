@@ -1,4 +1,4 @@
-//! Which interfaces to cover, by what netlink says of all of them. No function here asks the kernel.
+//! The selection of interfaces to cover, from what netlink reports of all interfaces. No function here asks the kernel.
 
 use jit_policy::{Interfaces, Layer, Pattern};
 
@@ -25,11 +25,11 @@ mod link_type {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Selected {
     pub(super) interface: Interface,
-    /// What its packets begin with.
+    /// The header with which the interface's packets begin.
     pub(super) layer: Result<Layer, UnknownLinkType>,
 }
 
-/// What a list of patterns comes to.
+/// The interfaces that a list of patterns selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selection {
     pub(super) selected: Vec<Selected>,
@@ -42,7 +42,7 @@ pub(super) struct Selection {
 pub(super) struct Uncovered<'a> {
     pub(super) interface: &'a Interface,
     pub(super) reason: String,
-    /// Whether it was to be covered; else the owner left it out.
+    /// Whether the interface was to be covered; if not, the owner left it out.
     pub(super) is_selected: bool,
 }
 
@@ -77,7 +77,7 @@ fn selects(pattern: &Pattern, interface: &Interface, all: &[Interface]) -> bool 
     let is_named = |interface: &Interface| match pattern {
         Pattern::Auto => false,
         Pattern::Name(name) => *name == interface.name,
-        // Nobody who writes `*` thinks of loopback.
+        // Whoever writes `*` does not mean loopback.
         Pattern::Glob(glob) => !interface.is_loopback && glob.matches(&interface.name),
     };
     let bond = master(interface, all).filter(|master| is_bond(master));
@@ -90,15 +90,16 @@ fn is_lowest(interface: &Interface) -> bool {
         return false;
     }
     match interface.kind.as_str() {
-        // What comes in there came through members or ports.
+        // Packets that come in over these interfaces came through members or ports.
         "bridge" | "vrf" => false,
-        // The program reads tags, so it sees these packets on the interface below, if that one is here.
+        // The program reads tags, so it sees these packets on the interface below, if that interface is in this
+        // namespace.
         "vlan" => interface.lower.is_none(),
-        // Nothing comes in there, whatever its address is good for.
+        // No packets come in over these interfaces, whatever their addresses are good for.
         "dummy" | "ifb" | "nlmon" | "vcan" | "vsockmon" => !interface.addresses.is_empty(),
-        // Those that every host has for its tunnel modules are down.
+        // The interfaces that every host has for its tunnel modules are down.
         _ if is_tunnel(interface) => interface.is_up || !interface.addresses.is_empty() || interface.master.is_some(),
-        // Of macvlan and ipvlan: siblings reach it without the interface below.
+        // Siblings reach a macvlan or ipvlan interface without the interface below.
         _ => true,
     }
 }
@@ -107,7 +108,7 @@ fn is_bond(interface: &Interface) -> bool {
     matches!(interface.kind.as_str(), "bond" | "team")
 }
 
-/// Tunnels, and tap.
+/// The kinds of tunnels, and tap.
 const TUNNELS: [&str; 19] = [
     "tun",
     "wireguard",
@@ -134,12 +135,12 @@ fn is_tunnel(interface: &Interface) -> bool {
     layer(interface) == Ok(Layer::Network) || TUNNELS.contains(&interface.kind.as_str())
 }
 
-/// Whether its kind is one on which packets to be forwarded are nobody's business here: bridges, veth, tap, tunnels.
+/// Whether the interface is of a kind on which packets to be forwarded never matter here: bridges, veth, tap, tunnels.
 pub(super) fn is_always_local(interface: &Interface) -> bool {
     matches!(interface.kind.as_str(), "bridge" | "veth" | "netkit") || TUNNELS.contains(&interface.kind.as_str())
 }
 
-/// What packets begin with.
+/// The header with which the interface's packets begin.
 fn layer(interface: &Interface) -> Result<Layer, UnknownLinkType> {
     match interface.link_type {
         link_type::ETHERNET | link_type::LOOPBACK => Ok(Layer::Ethernet),
@@ -159,8 +160,8 @@ fn master<'a>(interface: &Interface, all: &'a [Interface]) -> Option<&'a Interfa
     all.iter().find(|other| Some(other.index) == interface.master)
 }
 
-/// The interfaces with an address that are covered neither themselves nor through those below them. `has_program`
-/// knows those on which the program is.
+/// The interfaces with an address that are covered neither themselves nor through the interfaces below them.
+/// `has_program` tells whether the program is on an interface.
 pub(super) fn uncovered<'a>(
     all: &'a [Interface],
     selection: &Selection,

@@ -1,4 +1,4 @@
-//! What applies to all packets, field by field in the kernel's memory.
+//! The settings that apply to all packets, written field by field to the kernel's memory.
 
 use std::{mem::offset_of, sync::atomic::Ordering};
 
@@ -7,10 +7,10 @@ use jit_policy::Protection;
 
 use super::mapped::Mapped;
 
-/// Events that each CPU may report of each port in a second.
+/// The number of events that each CPU may report of each port in a second.
 const EVENTS_PER_SECOND: u64 = 16;
 
-/// The array of the one element.
+/// The array, whose one element is the settings.
 pub(super) struct KernelSettings(Mapped<Settings>);
 
 impl KernelSettings {
@@ -18,13 +18,13 @@ impl KernelSettings {
         Self(array)
     }
 
-    /// As they stand.
+    /// The settings as they are now.
     pub(super) fn get(&self) -> Settings {
         self.0.get(0).unwrap_or(Settings::STRICT)
     }
 
-    /// Applies what a protection says of all packets, bar its scope. Sources of break-glass are looked for before they
-    /// are there and after they are gone.
+    /// Applies the parts of a protection that concern all packets, except the scope. The program looks for break-glass
+    /// sources already before they are admitted, and still after they are excluded.
     pub(super) fn apply(&self, protection: &Protection) {
         if let Some(field) = self.0.u32_at(0, offset_of!(Settings, abi_version)) {
             field.store(ABI_VERSION, Ordering::Relaxed);
@@ -36,12 +36,12 @@ impl KernelSettings {
         self.change_flags(!Settings::LOCAL_SCOPE, protection.flags());
     }
 
-    /// Whether the program looks for interfaces of local scope.
+    /// Sets whether the program looks for interfaces of local scope.
     pub(super) fn set_local_scope(&self, any: bool) {
         self.change_flags(Settings::LOCAL_SCOPE, if any { Settings::LOCAL_SCOPE } else { 0 });
     }
 
-    /// Changes those flags that are in `mask`, in one store: the agent is the only one who writes them.
+    /// Changes the flags that are in `mask`, in one store: only the agent writes flags.
     fn change_flags(&self, mask: u32, flags: u32) {
         if let Some(field) = self.0.u32_at(0, offset_of!(Settings, flags)) {
             let others = field.load(Ordering::Relaxed) & !mask;
@@ -49,7 +49,7 @@ impl KernelSettings {
         }
     }
 
-    /// Says that an entry was opened, or its deadline moved, and nothing of it is left to do.
+    /// Records that an entry was opened or its deadline moved, and that no part of this change is left to do.
     pub(super) fn note_opening(&self) {
         if let Some(field) = self.0.u64_at(0, offset_of!(Settings, openings)) {
             field.fetch_add(1, Ordering::Release);

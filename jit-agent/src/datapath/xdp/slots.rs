@@ -13,7 +13,8 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::mapped::Mapped;
 
-/// How long a program run lasts at the very most; waited for where the kernel can't tell that all have ended.
+/// The longest time that a program run can take. The agent waits for so long where the kernel can't tell that all runs
+/// have ended.
 const LONGEST_RUN: Duration = Duration::from_secs(1);
 
 /// The slot array with the use of each slot.
@@ -59,7 +60,7 @@ impl Slots {
         }
     }
 
-    /// Takes a free slot and fills it; `None` if there is none.
+    /// Takes a free slot and fills it; `None` if no slot is free.
     pub(super) fn open(&mut self, content: Slot, deadline: BootTime) -> Option<u32> {
         if self.free.is_empty() {
             self.wait_for_programs();
@@ -67,19 +68,19 @@ impl Slots {
         }
         let number = self.free.pop()?;
         self.set_deadline(number, BootTime(0));
-        // No program holds the number of a free slot, so nobody reads or notes while these are written.
+        // No program holds the number of a free slot, so no program reads or writes these elements meanwhile.
         self.activity.set(number as usize, Activity::default());
         self.slots.set(number as usize, content);
         self.set_deadline(number, deadline);
         Some(number)
     }
 
-    /// Gives back a slot whose number is in no map any more. Its deadline stays as it is until it is reused.
+    /// Frees a slot whose number is no longer in any map. The slot keeps its deadline until it is reused.
     pub(super) fn close(&mut self, number: u32) {
         self.closed.push(number);
     }
 
-    /// Keeps the slots that `used` names, zeroes the deadlines of all others and counts them free.
+    /// Keeps the slots that `used` names, zeroes the deadlines of all other slots and counts those as free.
     pub(super) fn adopt(&mut self, used: &HashSet<u32>) {
         self.free = (0..SLOTS as u32).rev().filter(|number| !used.contains(number)).collect();
         for number in &self.free {
@@ -93,7 +94,8 @@ impl Slots {
 
     /// Returns when every program run that is under way has ended.
     fn wait_for_programs(&self) {
-        // Waits for an RCU grace period; programs run inside RCU read sections. Not offered with nohz_full.
+        // This call waits for an RCU grace period; programs run inside RCU read sections. Kernels with nohz_full don't
+        // offer it.
         if membarrier(MembarrierCommand::Global).is_err() {
             std::thread::sleep(LONGEST_RUN);
         }

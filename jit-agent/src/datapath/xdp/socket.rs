@@ -14,9 +14,9 @@ use rustix::{
     },
 };
 
-/// How often a list is asked for again.
+/// How often the agent asks again for a list.
 const ATTEMPTS: u32 = 50;
-/// More than the kernel puts into one datagram.
+/// A size above the largest datagram that the kernel sends.
 const BUFFER: usize = 65_536;
 
 /// Why there is no answer.
@@ -35,22 +35,23 @@ pub(super) enum NetlinkError {
     Unreadable,
 }
 
-/// The socket.
+/// A netlink socket.
 pub(super) struct NetlinkSocket {
     socket: OwnedFd,
-    /// Number of the last question, by which its answers are known.
+    /// The number of the last question. The answers to a question carry the question's number.
     sequence: u32,
 }
 
 impl NetlinkSocket {
-    /// Opens a socket to a protocol, which listens to groups of messages. Without a protocol it is NETLINK_ROUTE.
+    /// Opens a socket of a protocol that listens to groups of messages. Without a protocol, the socket is of
+    /// NETLINK_ROUTE.
     pub(super) fn open(protocol: Option<Protocol>, groups: u32) -> Result<Self, Errno> {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         bind(&socket, &SocketAddrNetlink::new(0, groups))?;
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Asks for one thing.
+    /// Asks a question that one message answers.
     pub(super) fn ask<T>(&mut self, question: T) -> Result<T, NetlinkError>
     where
         T: NetlinkSerializable + NetlinkDeserializable,
@@ -62,8 +63,8 @@ impl NetlinkSocket {
         }
     }
 
-    /// Asks for a list, until nothing has changed while it was made. With something missing, it would make the agent take
-    /// the program off an interface that is there.
+    /// Asks for a list, until nothing has changed while the kernel made the list. If an interface were missing in the
+    /// list, the agent would take the program off that interface.
     pub(super) fn dump<T>(&mut self, question: &T) -> Result<Vec<T>, NetlinkError>
     where
         T: Clone + NetlinkSerializable + NetlinkDeserializable,
@@ -103,7 +104,8 @@ impl NetlinkSocket {
         }
     }
 
-    /// Takes a datagram without reading it; says whether there was one. It doesn't matter whether datagrams were lost.
+    /// Takes a datagram from the socket without reading it. Returns whether there was a datagram. Lost datagrams don't
+    /// matter.
     pub(super) fn skip(&self, flags: RecvFlags) -> io::Result<bool> {
         match recv(&self.socket, &mut [0; 16], flags | RecvFlags::TRUNC) {
             Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => Ok(true),
@@ -121,7 +123,7 @@ fn split(bytes: &[u8]) -> Result<(NetlinkBuffer<&[u8]>, &[u8]), NetlinkError> {
     Ok((NetlinkBuffer::new(own), bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-/// Adds a message to an answer; says whether it ends the answer.
+/// Adds a message to an answer. Returns whether the message ends the answer.
 fn take<T>(message: NetlinkBuffer<&[u8]>, answer: &mut Vec<NetlinkMessage<T>>) -> Result<bool, NetlinkError>
 where
     T: NetlinkSerializable + NetlinkDeserializable,
@@ -133,7 +135,7 @@ where
             answer.push(message);
             Ok(is_only || ends)
         }
-        // In a list, the others are of use without it.
+        // The other messages of a list are of use without this one.
         Err(error) if !is_only => {
             tracing::debug!(%error, "a message from netlink can't be read");
             Ok(false)
@@ -142,8 +144,8 @@ where
     }
 }
 
-/// The list, if nothing changed while it was made: a kernel that has interfaces in hash buckets may leave out one that is
-/// there when another one goes, and says so by `NLM_F_DUMP_INTR` (linux/netlink.h).
+/// The list, if nothing changed while the kernel made it. A kernel that has interfaces in hash buckets may leave out an
+/// interface when another one goes, and says so by `NLM_F_DUMP_INTR` (linux/netlink.h).
 fn complete<T>(answer: Vec<NetlinkMessage<T>>) -> Result<Option<Vec<T>>, NetlinkError> {
     let mut list = Vec::new();
     for message in answer {
@@ -240,7 +242,7 @@ mod tests {
         let mut broken = interrupted(link(1));
         broken.header.flags = NLM_F_MULTIPART;
         let mut bytes = datagram(vec![broken]);
-        // Too short for its own head.
+        // The message is too short for its own head.
         bytes.truncate(20);
         bytes[0] = 20;
         let mut answer: Vec<Message> = Vec::new();

@@ -27,12 +27,12 @@ pub(super) struct Tables {
     entries: HashMap<EntryKey, u32>,
     /// The prefixes of break-glass sources, and their slots.
     break_glass: HashMap<IpNet, u32>,
-    /// For each port number: host entries and prefix entries.
+    /// The numbers of host entries and of prefix entries for each port number.
     live: HashMap<u16, (usize, usize)>,
 }
 
 impl Tables {
-    /// Adopts the maps with what they hold.
+    /// Adopts the maps with their content.
     pub(super) fn adopt(
         mut take: impl FnMut(&'static str) -> Result<Map, DatapathError>,
     ) -> Result<Self, DatapathError> {
@@ -120,7 +120,7 @@ impl Tables {
         self.live.get(&number).map_or((false, false), |(hosts, prefixes)| (*hosts > 0, *prefixes > 0))
     }
 
-    /// Opens an entry or moves its deadline; says whether it is new.
+    /// Opens an entry or moves its deadline. Returns whether the entry is new.
     pub(super) fn set(&mut self, entry: &EntryKey, deadline: BootTime) -> Result<bool, DatapathError> {
         if let Some(number) = self.entries.get(entry) {
             self.slots.set_deadline(*number, deadline);
@@ -141,8 +141,8 @@ impl Tables {
         Ok(true)
     }
 
-    /// Closes an entry for all packets to come, bar those that an outer entry admits until `covered_until`. Its key is
-    /// still to be [erased](Self::erase). Says whether there is such an entry.
+    /// Closes an entry for all packets to come, except those that an outer entry admits until `covered_until`. The
+    /// entry's key is still to be [erased](Self::erase). Returns whether there is such an entry.
     pub(super) fn close(&mut self, entry: &EntryKey, covered_until: Option<BootTime>) -> bool {
         let Some(number) = self.entries.get(entry) else { return false };
         self.slots.set_deadline(*number, covered_until.unwrap_or_default());
@@ -150,7 +150,7 @@ impl Tables {
         true
     }
 
-    /// Removes the key of an entry that was closed. If that fails, the entry is there still, closed.
+    /// Removes the key of a closed entry. If that fails, the entry stays in the map, closed.
     pub(super) fn erase(&mut self, entry: &EntryKey) -> Result<(), DatapathError> {
         if let Err(error) = self.delete(&RawKey::of(entry)) {
             self.count(entry, true);
@@ -192,7 +192,7 @@ impl Tables {
         Ok(())
     }
 
-    /// No longer admits a break-glass source. If its key can't be removed, it is there still, closed.
+    /// Excludes a break-glass source. If the source's key can't be removed, the key stays in the map, closed.
     pub(super) fn exclude(&mut self, source: &IpNet) -> Result<(), DatapathError> {
         let Some(number) = self.break_glass.get(source).copied() else { return Ok(()) };
         self.slots.set_deadline(number, BootTime(0));
@@ -231,7 +231,7 @@ impl Tables {
             RawKey::Prefix6(length, data) => self.prefixes6.remove(&Key::new(length, data)),
         };
         match result {
-            // Gone is gone, whoever removed it.
+            // An absent key is no error, whoever removed the key.
             Err(error) if errno(&error) != Some(Errno::NOENT) => {
                 Err(DatapathError::kernel(format!("removing an entry from map {}", key.table()), error))
             }
@@ -271,7 +271,7 @@ impl RawKey {
         }
     }
 
-    /// What it stands for; `None` if the agent makes no such key.
+    /// The meaning of the key; `None` if the agent makes no such key.
     fn meaning(&self) -> Option<Meaning> {
         let family_bits = |bits: u32| u8::try_from(bits.checked_sub(PREFIX_KEY_HEAD_BITS)?).ok();
         let (source, port, protocol) = match self {
@@ -302,14 +302,14 @@ impl RawKey {
     }
 }
 
-/// What a key of the maps stands for.
+/// The meaning of a key of the maps.
 enum Meaning {
     Entry(EntryKey),
     BreakGlass(IpNet),
 }
 
 impl Meaning {
-    /// Whether a slot is the one of this key.
+    /// Whether a slot belongs to this key.
     fn has_slot(&self, slot: &Slot) -> bool {
         let own = match self {
             Self::Entry(entry) => {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::datapath::error::{DatapathError, PinError, PinProblem};
 
-/// What could not be removed, and what was.
+/// The errors of an unload that was incomplete, and what was removed all the same.
 #[derive(Debug)]
 pub struct Incomplete {
     /// What was removed.
@@ -38,7 +38,7 @@ pub fn unload(directory: &Path) -> Result<Vec<String>, Incomplete> {
         }
         unpin_links(&pins, &mut removed, &mut errors);
     }
-    // They outlive the directory.
+    // Programs without pins outlive the directory.
     detach_unpinned(&pins, &mut removed, &mut errors);
     if exists {
         for tree in [pins.maps(), pins.new_maps()] {
@@ -57,7 +57,8 @@ pub fn unload(directory: &Path) -> Result<Vec<String>, Incomplete> {
 }
 
 fn unpin_links(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
-    // Links first: a program without its maps' pins is merely unmanageable, but maps without links do nothing.
+    // Links are removed first: a program without its maps' pins is merely unmanageable, but maps without links do
+    // nothing.
     match ways::links(pins) {
         Ok(links) => {
             for (_, path) in links {
@@ -71,7 +72,7 @@ fn unpin_links(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<Datapath
     }
 }
 
-/// Takes the program off where no pin tells of it.
+/// Takes the program off the interfaces where no pin tells of it.
 fn detach_unpinned(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
     let interfaces = match netlink::interfaces() {
         Ok(interfaces) => interfaces,

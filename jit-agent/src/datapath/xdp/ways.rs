@@ -1,4 +1,4 @@
-//! The ways to put the program on an interface. Each has a file of its own.
+//! The ways to attach the program to an interface. Each way has a file of its own.
 
 mod clsact;
 mod tcx;
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::datapath::error::PinError;
 
-/// What attaching takes.
+/// The parts of the datapath that attaching needs.
 pub(super) struct Kernel<'datapath> {
     pub(super) object: &'datapath mut Object,
     pub(super) pins: &'datapath Pins,
@@ -36,30 +36,31 @@ pub(super) struct Target<'a> {
 
 /// A place in the kernel where packets meet the program.
 pub(super) trait Hook {
-    /// What an interface lacks if the kernel refuses it, for people.
+    /// The name of the hook, for people: a message says that an interface lacks this hook if the kernel refuses it.
     fn name(&self) -> &'static str;
 
-    /// How pins of its links are called, each followed by the interface's index. Without any, no pin tells of the program.
+    /// The names of the pins of links, each followed by the interface's index. If the list is empty, no pin tells of
+    /// the program.
     fn pin_names(&self) -> &'static [&'static str];
 
-    /// Puts the program in place of a predecessor's, so that there is no moment without a program. Returns how it is
-    /// attached then, and the program's id; `None` if there is no predecessor's program that is of use.
+    /// Replaces a predecessor's program, so that there is no moment without a program. Returns the way in which the new
+    /// program is attached, and that program's id; `None` if there is no usable program of a predecessor.
     fn adopt(&self, kernel: &mut Kernel<'_>, target: Target<'_>) -> Result<Option<(Way, u32)>, AttachError>;
 
-    /// Attaches the program anew. Returns its id.
+    /// Attaches the program anew. Returns the program's id.
     fn attach(&self, kernel: &mut Kernel<'_>, target: Target<'_>) -> Result<u32, AttachError>;
 
-    /// Prepares that the program, which was overtaken, is attached once more, before all others.
+    /// Prepares to attach the program once more, before all others, after another program overtook it.
     fn prepare_overtaking(&self, kernel: &mut Kernel<'_>, target: Target<'_>) -> Result<(), AttachError>;
 
-    /// Takes our program off the interface, if it is there; says whether it was.
+    /// Takes our program off the interface, if it is there. Returns whether it was there.
     fn detach(&self, interface: &Interface, pins: &Pins) -> Result<bool, AttachError>;
 
-    /// Whether the program is on the interface, and sees packets first, by the kernel's word.
+    /// Asks the kernel whether the program is on the interface and sees packets first.
     fn is_first(&self, interface: &Interface, program: u32, pins: &Pins) -> Result<(), NotFirst>;
 }
 
-/// Where a way attaches.
+/// The hook of a way.
 pub(super) fn hook(way: Way) -> &'static dyn Hook {
     match way {
         Way::Native => &xdp::NATIVE,
@@ -76,12 +77,12 @@ pub(super) fn links(pins: &Pins) -> Result<Vec<(u32, PathBuf)>, PinError> {
     Ok(links.map(|(_, index, path)| (index, path)).collect())
 }
 
-/// Whether no pin tells of a program that is attached in this way.
+/// Whether programs that are attached in this way have no pin.
 pub(super) fn is_unpinned(way: Way) -> bool {
     hook(way).pin_names().is_empty()
 }
 
-/// Takes our program off the interface where no pin tells of it; returns in which ways it was there.
+/// Takes our program off the interface in each way that has no pins. Returns the ways in which it was attached.
 pub(super) fn detach_unpinned(interface: &Interface, pins: &Pins) -> Result<Vec<Way>, AttachError> {
     let mut detached = Vec::new();
     for way in Way::ALL.into_iter().filter(|way| is_unpinned(*way)) {

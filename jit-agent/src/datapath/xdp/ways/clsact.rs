@@ -15,10 +15,10 @@ use crate::datapath::xdp::{
     pins::Pins,
 };
 
-/// Before all filters that don't ask for the same.
+/// The first priority: our filter comes before all filters that don't ask for the same priority.
 const FIRST: u16 = 1;
 
-/// The first filter on what comes in.
+/// The first filter on incoming packets.
 pub(super) struct Clsact;
 
 impl Hook for Clsact {
@@ -56,7 +56,7 @@ impl Hook for Clsact {
     }
 
     fn prepare_overtaking(&self, kernel: &mut Kernel<'_>, target: Target<'_>) -> Result<(), AttachError> {
-        // Filters of one priority come newest first, and ours can only be put there anew.
+        // Among filters of one priority the newest comes first, so our filter must be attached anew.
         self.detach(target.interface, kernel.pins).map(drop)
     }
 
@@ -81,14 +81,14 @@ impl Hook for Clsact {
     }
 }
 
-/// The handle of our filters, which can't be pinned: another one for each directory of pins, so that each agent finds its
-/// own.
+/// The handle of our filters, which can't be pinned. Each directory of pins has another handle, so that each agent
+/// finds its own filters.
 fn handle(pins: &Pins) -> u32 {
     let digest = Sha256::digest(pins.directory().as_os_str().as_encoded_bytes());
     digest.iter().take(4).fold(0, |handle, byte| handle << 8 | u32::from(*byte)) >> 1 | 1
 }
 
-/// The filters on what comes in, in the order in which they see packets.
+/// The filters on incoming packets, in the order in which they see packets.
 fn filters(interface: &Interface) -> Result<Vec<Filter>, QueryError> {
     netlink::ingress_filters(interface.index).map_err(QueryError::Netlink)
 }
@@ -109,7 +109,7 @@ fn leave(
     interface: &Interface,
     handle: u32,
 ) -> Result<u32, AttachError> {
-    // Dropped, the link would remove the filter.
+    // Dropping the link would remove the filter.
     std::mem::forget(program.take_link(id)?);
     match filters(interface)?.first() {
         Some(filter) if filter.handle == handle => Ok(program.info().map_err(AttachError::ProgramId)?.id()),

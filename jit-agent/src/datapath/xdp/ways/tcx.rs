@@ -1,4 +1,4 @@
-//! TCX: a link at the head of what sees packets first after XDP, from Linux 6.6.
+//! TCX: a link at the head of the programs that see packets first after XDP, from Linux 6.6.
 
 use std::{fs, path::Path};
 
@@ -20,9 +20,9 @@ use crate::datapath::{
     },
 };
 
-/// How pins of links are called.
+/// The name of the pins of links.
 const PIN: &str = "tcx";
-/// How the pin of a link is called until it takes the place of another one.
+/// The name of the pin of a new link, until this pin takes the place of another one.
 const NEW_PIN: &str = "new-tcx";
 
 /// The head of the TCX programs.
@@ -77,8 +77,8 @@ impl Hook for Tcx {
     }
 
     fn prepare_overtaking(&self, kernel: &mut Kernel<'_>, target: Target<'_>) -> Result<(), AttachError> {
-        // The kernel takes no program twice, so the next one is another one of the same text and with the same maps. The
-        // one that is attached stays until then.
+        // The kernel attaches no program twice, so the next program is a second one with the same text and the same
+        // maps. The attached program stays until the next one replaces it.
         Ok(kernel.object.tc(target.layer)?.unload()?)
     }
 
@@ -117,14 +117,14 @@ fn is_first_link(interface: &Interface, path: &Path) -> Result<bool, QueryError>
     Ok(order(interface)?.iter().position(|id| *id == on_link).is_none_or(|position| position == 0))
 }
 
-/// Puts `program` in place of the one on a pinned link.
+/// Replaces the program on a pinned link by `program`.
 fn replace_program(path: &Path, program: &mut SchedClassifier) -> Result<(), AttachError> {
     let link = SchedClassifierLink::try_from(FdLink::from(PinnedLink::from_pin(path)?))?;
     let id = program.attach_to_link(link)?;
     Ok(program.take_link(id).map(drop)?)
 }
 
-/// Pins a link in place of another one, if there is one.
+/// Pins a link. Replaces an earlier pin, if there is one.
 fn replace_pin(pins: &Pins, index: u32, link: FdLink) -> Result<(), AttachError> {
     let (new, path) = (pins.link(NEW_PIN, index), pins.link(PIN, index));
     remove_pin(&new)?;

@@ -19,7 +19,7 @@ use crate::datapath::{
     },
 };
 
-/// How pins of links are called.
+/// The name of the pins of links.
 const PIN: &str = "link";
 
 /// XDP in the driver.
@@ -27,7 +27,7 @@ pub(super) const NATIVE: Xdp = Xdp(programs::XdpMode::Driver);
 /// XDP after the driver.
 pub(super) const GENERIC: Xdp = Xdp(programs::XdpMode::Skb);
 
-/// XDP in a mode. A link that is adopted keeps its own.
+/// XDP in a mode. An adopted link keeps its own mode.
 pub(super) struct Xdp(programs::XdpMode);
 
 impl Hook for Xdp {
@@ -77,7 +77,7 @@ impl Hook for Xdp {
     }
 
     fn prepare_overtaking(&self, _: &mut Kernel<'_>, _: Target<'_>) -> Result<(), AttachError> {
-        // Nobody sees packets before this, and no two programs fit here.
+        // Nothing sees packets before this hook, and the hook takes only one program.
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl Hook for Xdp {
     }
 }
 
-/// The XDP program on an interface now, whoever put it there.
+/// The XDP program on an interface now, whoever attached it.
 pub(crate) fn program_on(index: u32) -> Result<Option<XdpProgram>, AttachError> {
     let all = netlink::interfaces().map_err(QueryError::Netlink)?;
     let found = all.into_iter().find(|interface| interface.index == index);
@@ -106,7 +106,7 @@ pub(crate) fn pinned_program(directory: &Path, index: u32) -> Option<u32> {
     program_of(&Pins::link_in(directory, PIN, index))
 }
 
-/// Puts `program` in place of the one on a pinned link.
+/// Replaces the program on a pinned link by `program`.
 fn replace_program(path: &Path, program: &mut programs::Xdp) -> Result<(), AttachError> {
     let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(path)?))?;
     let id = program.attach_to_link(link)?;
@@ -114,7 +114,7 @@ fn replace_program(path: &Path, program: &mut programs::Xdp) -> Result<(), Attac
     take_link(program, id).map(drop)
 }
 
-/// The link as one that can be pinned. aya falls back to an attachment without such a link on old kernels.
+/// The link in a form that can be pinned. On old kernels, aya falls back to an attachment without such a link.
 fn take_link(program: &mut programs::Xdp, id: XdpLinkId) -> Result<FdLink, AttachError> {
     let link = program.take_link(id)?;
     FdLink::try_from(link).map_err(|_| AttachError::NoXdpLinks)
