@@ -1,7 +1,7 @@
 //! The events of the audit log: what happened, who did it, and to what.
 //!
-//! [`AuditEvent`] lists them. A row has the event's name and its detail, a JSON object; [`Detail`] reads it back, also
-//! where an older version wrote it.
+//! [`AuditEvent`] lists the events. A row has the event's name and its detail, a JSON object; [`Detail`] reads the
+//! detail back, also of a row that an older version wrote.
 
 mod detail;
 mod event;

@@ -1,8 +1,8 @@
 //! The grant book: the live grants, and for each kernel entry the effective expiry.
 //!
-//! The program looks for the exact host entry first. If that is absent or has expired, it looks up the longest prefix,
-//! and only that one. So a host entry's effective expiry is the latest end of the grants for exactly that host, while
-//! for prefixes those of all outer ones count too (see [`nested`](super::nested)).
+//! The program looks for the exact host entry first. If that entry is absent or has expired, the program looks up the
+//! longest prefix, and only that one. So a host entry's effective expiry is the latest end of the grants for exactly
+//! that host, while the grants for all outer prefixes count too for a prefix (see [`nested`](super::nested)).
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::BootTime;
 
-/// The live grants. It knows no clock: a grant stays until it is removed.
+/// The live grants. The book knows no clock: a grant stays until it is removed.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     grants: HashMap<GrantId, LiveGrant>,
@@ -48,7 +48,7 @@ impl Book {
     /// it may pass both before and after the whole.
     ///
     /// # Errors
-    /// The book has a grant of that number; it stays as it is.
+    /// The book has a grant of that number already. The book stays as it is.
     pub fn insert(&mut self, grant: LiveGrant) -> Result<Vec<Change>, BookError> {
         let hash_map::Entry::Vacant(place) = self.grants.entry(grant.id) else {
             return Err(BookError::Known(grant.id));
@@ -58,7 +58,7 @@ impl Book {
         Ok(self.move_end(&grant, None, Some(grant.end)))
     }
 
-    /// Removes a grant; `None` if there is no such grant. Changes as with [`insert`](Self::insert).
+    /// Removes a grant; `None` if there is no such grant. The changes are ordered as in [`insert`](Self::insert).
     pub fn remove(&mut self, id: GrantId) -> Option<(LiveGrant, Vec<Change>)> {
         let grant = self.grants.remove(&id)?;
         self.by_end.remove(&(grant.end, id));
@@ -66,7 +66,7 @@ impl Book {
         Some((grant, changes))
     }
 
-    /// Moves the end of a grant, either way; `None` if there is no such grant. Changes as with
+    /// Moves the end of a grant, either way; `None` if there is no such grant. The changes are ordered as in
     /// [`insert`](Self::insert).
     pub fn set_end(&mut self, id: GrantId, end: BootTime) -> Option<Vec<Change>> {
         let place = self.grants.get_mut(&id)?;
@@ -101,7 +101,7 @@ impl Book {
         self.by_end.iter().filter_map(|(_, id)| self.grants.get(id))
     }
 
-    /// The grants after a place in the order in which they end.
+    /// The grants after a place in the order of their ends.
     pub fn after(&self, place: (BootTime, GrantId)) -> impl Iterator<Item = &LiveGrant> {
         let later = (Bound::Excluded(place), Bound::Unbounded);
         self.by_end.range(later).filter_map(|(_, id)| self.grants.get(id))
@@ -128,8 +128,8 @@ impl Book {
         self.prefixes.get(&(entry.number, entry.transport))?.effective(&entry.source)
     }
 
-    /// What [`Change::Remove`] would say of an entry, in the book or not: the effective expiry of the nearest outer
-    /// prefix entry. `None` for hosts, and where there is no outer one.
+    /// The `covered_until` of [`Change::Remove`] for an entry, in the book or not: the effective expiry of the nearest
+    /// outer prefix entry. `None` for hosts, and if there is no outer entry.
     #[must_use]
     pub fn covered_until(&self, entry: &EntryKey) -> Option<BootTime> {
         if entry.is_host() {

@@ -1,4 +1,4 @@
-//! Moments of the clock that alone ends grants.
+//! Moments of CLOCK_BOOTTIME, the only clock that ends grants.
 
 use std::{fmt, time::Duration};
 
@@ -7,13 +7,13 @@ use std::{fmt, time::Duration};
 pub struct BootTime(pub u64);
 
 impl BootTime {
-    /// The moment `duration` later; the last one there is where that would overflow.
+    /// The moment `duration` later; the last possible moment if the sum would overflow.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// How long it takes from `earlier` until this moment; zero if this is not later.
+    /// How long it takes from `earlier` until this moment; zero if this moment is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -24,10 +24,11 @@ impl PortPolicies {
     /// Checks a request as a whole against the policies, at `now` by the wall clock. `held` tells how many grants the
     /// requestor has, or waits for, under a policy.
     ///
-    /// What is approved has no repetition in it: the same port and source occurs once.
+    /// The approved ports have no repetition: the same port and source occurs once.
     ///
     /// # Errors
-    /// Everything in the request that goes beyond the policies or makes no sense. Nothing is approved then.
+    /// The request goes beyond the policies or makes no sense. The error lists every violation, and nothing is
+    /// approved.
     pub fn check(
         &self,
         request: &NewRequest,
@@ -46,7 +47,7 @@ impl PortPolicies {
         if check.violations.is_empty() {
             return Ok(check.approved);
         }
-        // A port or source that is asked for twice is complained of once.
+        // A port or source that is asked for twice has one violation.
         let mut seen = HashSet::new();
         check.violations.retain(|violation| seen.insert(violation.clone()));
         Err(check.violations)
@@ -57,7 +58,7 @@ impl PortPolicies {
 struct Check<'policies> {
     policies: &'policies PortPolicies,
     now: Timestamp,
-    /// The durations asked for so far.
+    /// The durations that were asked for so far.
     asked: HashMap<(PortId, IpNet), Duration>,
     approved: Vec<ApprovedPort>,
     violations: Vec<Violation>,
@@ -97,7 +98,7 @@ impl<'policies> Check<'policies> {
         }
     }
 
-    /// The policies that the requested port falls under. Where the protocol goes beyond them, all those of its number,
+    /// The policies that the requested port falls under. If the protocol goes beyond them, all policies of the number,
     /// so that the other limits are checked all the same.
     fn policies_for(&mut self, requested: &RequestedPort) -> Vec<&'policies PortPolicy> {
         let policies = self.policies;
@@ -119,7 +120,7 @@ impl<'policies> Check<'policies> {
         including
     }
 
-    /// How long the port is asked for; `None`, with a violation, if that is no time at all.
+    /// How long the port is asked for. Returns `None`, and adds a violation, if the request gives no valid time.
     fn duration(&mut self, requested: &RequestedPort, name: &str) -> Option<Duration> {
         match requested.until {
             Until::For(duration) if duration.is_zero() => {
@@ -143,7 +144,7 @@ impl<'policies> Check<'policies> {
         }
     }
 
-    /// Source and duration.
+    /// Checks the sources and the duration.
     fn limits(&mut self, port: PortId, policy: &PortPolicy, requested: &RequestedPort, duration: Option<Duration>) {
         for source in requested.sources.iter().filter(|source| !policy.allows_source(source)) {
             let allowed = format!("within {}", listed(&policy.allowed_sources, " or "));
@@ -175,7 +176,7 @@ impl<'policies> Check<'policies> {
         }
     }
 
-    /// Adds what the same request does not already ask for.
+    /// Approves the port and those sources that the request does not already ask for.
     fn approve(&mut self, port: PortId, requested: &RequestedPort, duration: Duration) {
         let mut new: Vec<IpNet> = Vec::new();
         let mut seen = HashSet::new();

@@ -4,53 +4,53 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// The shortest trial.
+/// The duration of the shortest trial.
 pub const SHORTEST_TRIAL: Duration = Duration::from_secs(10);
-/// The longest one.
+/// The duration of the longest trial.
 pub const LONGEST_TRIAL: Duration = Duration::from_secs(3600);
 /// How long a trial of a change lasts.
 pub const CHANGE_TRIAL: Duration = Duration::from_secs(600);
-/// What is tried.
+/// The subject of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialKind {
-    /// Enforcement.
+    /// Enforcement is tried.
     Enable,
-    /// A change of a port policy, which is not in the files yet.
+    /// A change of a port policy is tried, which is not in the files yet.
     Ports,
-    /// Files that were edited by hand.
+    /// Files that were edited by hand are tried.
     Reload,
 }
 
 /// Someone's connection to a TCP port of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Where it comes from.
+    /// The source address of the connection.
     pub source: IpAddr,
     /// The port.
     pub port: u16,
 }
 
-/// A wish to have enforcement turned on.
+/// A request to turn enforcement on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnableAsked {
     /// How long the trial lasts.
     pub trial: Duration,
-    /// The session of who asks.
+    /// The session of the person who asks.
     pub session: Option<Session>,
-    /// How long its source is to be let in; `None`: as long as may be.
+    /// How long the session's source is to be let in; `None` means the longest time that is allowed.
     pub grant: Option<Duration>,
     /// Whether someone can reach the console.
     pub console: bool,
 }
 
-/// A wish to have the files read again.
+/// A request to read the files again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reload {
-    /// What may be unprotected by it, as the effects of a change name it.
+    /// What the reload may leave unprotected, in the words of the effects of a change.
     pub allow_open: Vec<String>,
-    /// Whether to do it even if it ends or shortens grants.
+    /// Whether to reload even if that ends or shortens grants.
     pub confirm: bool,
-    /// The session of who asks, which must not be cut off for good by it.
+    /// The session of the person who asks, which the reload must not cut off for good.
     pub session: Option<Session>,
 }

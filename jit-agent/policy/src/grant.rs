@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{port::PortId, source::single_address};
 use crate::BootTime;
 
-/// Number of a grant; never reused.
+/// The number of a grant, which is never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GrantId(pub i64);
@@ -20,7 +20,7 @@ impl fmt::Display for GrantId {
     }
 }
 
-/// What the kernel looks up: a source prefix at a port of one transport. Several grants may share an entry.
+/// The key that the kernel looks up: a source prefix at a port of one transport. Several grants may share an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryKey {
     /// Destination port, 1 to 65535.
@@ -32,7 +32,7 @@ pub struct EntryKey {
 }
 
 impl EntryKey {
-    /// Whether it names one address: the kernel keeps these in a table of their own.
+    /// Whether the entry's source is one address: the kernel keeps such entries in a table of their own.
     #[must_use]
     pub fn is_host(&self) -> bool {
         single_address(&self.source).is_some()
@@ -48,18 +48,18 @@ impl fmt::Display for EntryKey {
 /// One approved port and source, until its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveGrant {
-    /// Its number.
+    /// The grant's number.
     pub id: GrantId,
     /// The port.
     pub port: PortId,
     /// The source prefix.
     pub source: IpNet,
-    /// From then on it admits nothing.
+    /// The moment from which on the grant admits nothing.
     pub end: BootTime,
 }
 
 impl LiveGrant {
-    /// The kernel entries that it needs, one for each transport.
+    /// The kernel entries that the grant needs, one for each transport.
     pub fn entries(&self) -> impl Iterator<Item = EntryKey> + use<> {
         let (number, source) = (self.port.number, self.source.trunc());
         self.port.protocol.transports().iter().map(move |transport| EntryKey { number, transport: *transport, source })
@@ -73,15 +73,16 @@ pub enum Change {
     Set {
         /// The entry.
         entry: EntryKey,
-        /// From then on it admits nothing.
+        /// The moment from which on the entry admits nothing.
         deadline: BootTime,
     },
     /// Removes the entry.
     Remove {
         /// The entry.
         entry: EntryKey,
-        /// Deadline of the nearest outer prefix entry, which admits these sources once this entry is gone. `None`:
-        /// there is none, or the entry is a host's, whose misses are looked up among the prefixes at all times.
+        /// The deadline of the nearest outer prefix entry, which admits these sources once this entry is gone. `None`:
+        /// there is no outer entry, or the entry is a host's, whose misses are looked up among the prefixes at all
+        /// times.
         covered_until: Option<BootTime>,
     },
 }

@@ -12,9 +12,9 @@ const LONGEST_NAME: usize = 15;
 pub enum Pattern {
     /// The lowest device of each path on which packets come in.
     Auto,
-    /// This one, whether it is there or not.
+    /// The interface of this name, whether it exists or not.
     Name(String),
-    /// All whose names match.
+    /// All interfaces whose names match.
     Glob(glob::Pattern),
 }
 
@@ -49,12 +49,12 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// The list of them.
+/// The list of entries of `interfaces`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interfaces(Vec<Pattern>);
 
 impl Interfaces {
-    /// Nothing.
+    /// The list that covers nothing.
     pub const NONE: Self = Self(Vec::new());
 }
 
@@ -68,7 +68,7 @@ impl Interfaces {
     /// The list that these entries make.
     ///
     /// # Errors
-    /// One of them is no name or pattern, or is there twice.
+    /// An entry is not a name or pattern, or occurs twice.
     pub fn parse(texts: &[impl AsRef<str>]) -> Result<Self, String> {
         let mut patterns = Vec::new();
         for text in texts.iter().map(AsRef::as_ref) {
@@ -86,13 +86,13 @@ impl Interfaces {
         self.0.iter()
     }
 
-    /// Whether nothing is to be covered.
+    /// Whether the list covers nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All that either of two lists names.
+    /// All entries that either of two lists names.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         let more = other.0.iter().filter(|pattern| !self.0.contains(pattern));

@@ -18,9 +18,9 @@ const MOST_SOURCES: usize = 16_384;
 
 /// A type of values that keys have.
 pub(crate) trait KeyValue: Sized {
-    /// The value as the API gives it, to be read or not.
+    /// The value as the API has it, which may be unusable.
     type Given;
-    /// What a key allows of such values.
+    /// The limits that a key sets for such values.
     type Limits;
 
     /// Reads the value from the file.
@@ -32,7 +32,7 @@ pub(crate) trait KeyValue: Sized {
     /// The value as the API has it.
     fn given(&self) -> Self::Given;
 
-    /// Reads the value from the API. What can't be used goes to `refuse` with what would be allowed.
+    /// Reads the value from the API. Passes a value that can't be used to `refuse`, with what would be allowed.
     fn of_given(given: Self::Given, limits: &Self::Limits, refuse: &mut dyn FnMut(&str, String)) -> Option<Self>;
 
     /// The value as plain data.
@@ -158,7 +158,7 @@ impl KeyValue for u32 {
     }
 }
 
-/// Words are the same in the file and on the API.
+/// Words have the same spelling in the file and on the API.
 impl<T: Spelled + Copy + for<'de> Deserialize<'de>> KeyValue for T {
     type Given = Given<T>;
     type Limits = ();

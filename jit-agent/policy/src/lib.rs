@@ -1,4 +1,4 @@
-//! What may be opened for whom, and for how long: vocabulary and rules, without I/O and without a clock of their own.
+//! Vocabulary and rules of what may be opened for whom, and for how long; without I/O and without a clock of its own.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! The prefix entries of one port and transport.
 //!
-//! The kernel looks among the prefixes only once, for the longest that matches; it never falls back to an outer one. So
-//! an entry's effective expiry is the latest end of all grants for its prefix and for every prefix around it, and a
-//! change to one prefix is a change to those within it.
+//! The kernel looks among the prefixes only once, for the longest that matches; the kernel never falls back to an outer
+//! one. So an entry's effective expiry is the latest end of all grants for its prefix and for every prefix around that
+//! one, and a change to one prefix is a change to the prefixes within it.
 
 use std::collections::BTreeSet;
 
@@ -17,12 +17,12 @@ use crate::BootTime;
 pub(super) struct Ends(BTreeSet<(BootTime, GrantId)>);
 
 impl Ends {
-    /// The latest of them; `None` if there is no grant.
+    /// The latest end; `None` if there is no grant.
     pub(super) fn latest(&self) -> Option<BootTime> {
         self.0.last().map(|(end, _)| *end)
     }
 
-    /// Takes one end out and puts another in.
+    /// Removes the end `old` and adds the end `new`.
     pub(super) fn replace(&mut self, id: GrantId, old: Option<BootTime>, new: Option<BootTime>) {
         if let Some(old) = old {
             self.0.remove(&(old, id));
@@ -33,12 +33,12 @@ impl Ends {
     }
 }
 
-/// A change to a prefix entry of the kernel: its new deadline, or `None` and what the next outer entry admits.
+/// A change to a prefix entry of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PrefixChange {
     /// The entry is new or has another deadline.
     Set(IpNet, BootTime),
-    /// The entry goes; the effective expiry of the next outer one.
+    /// The entry is removed. The time is the effective expiry of the next outer entry.
     Remove(IpNet, Option<BootTime>),
 }
 
@@ -51,9 +51,9 @@ pub(super) struct NestedPrefixes {
 
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// Grants for exactly this prefix.
+    /// The grants for exactly this prefix.
     ends: Ends,
-    /// The deadline that the kernel was last told; `None` for a node that it doesn't know yet.
+    /// The deadline that the kernel got last; `None` for a node that the kernel does not know yet.
     effective: Option<BootTime>,
 }
 
@@ -62,8 +62,8 @@ impl NestedPrefixes {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
-    /// Moves the end of one grant for `source`: in (`old` is `None`), out (`new` is `None`) or elsewhere. Returns what
-    /// changes in the kernel, inner entries before outer ones.
+    /// Moves the end of one grant for `source`: the grant is new if `old` is `None`, and goes if `new` is `None`.
+    /// Returns what changes in the kernel, inner entries before outer ones.
     pub(super) fn move_end(
         &mut self,
         source: IpNet,
@@ -85,7 +85,7 @@ impl NestedPrefixes {
         }
     }
 
-    /// The effective expiry of the longest prefix around `source` other than itself.
+    /// The effective expiry of the longest prefix around `source`, other than `source` itself.
     pub(super) fn around(&self, source: &IpNet) -> Option<BootTime> {
         match source {
             IpNet::V4(prefix) => around(&self.v4, prefix),
@@ -102,7 +102,7 @@ impl NestedPrefixes {
 }
 
 fn around<P: Prefix + PartialEq>(map: &PrefixMap<P, Node>, prefix: &P) -> Option<BootTime> {
-    // An effective expiry takes in those of all outer entries, so the nearest one is the latest.
+    // An effective expiry includes those of all outer entries, so the expiry of the nearest outer entry is the latest.
     map.cover(prefix).filter(|(outer, _)| *outer != prefix).filter_map(|(_, node)| node.effective).last()
 }
 
@@ -118,7 +118,7 @@ where
 {
     map.entry(prefix).or_default().ends.replace(id, old, new);
     let outer = around(map, &prefix);
-    // The prefixes on the way from `prefix` to the one at hand, with their expiries.
+    // The prefixes on the way from `prefix` to the present one, with their expiries.
     let mut path: Vec<(P, Option<BootTime>)> = Vec::new();
     let (mut changes, mut empty) = (Vec::new(), false);
     for (inner, node) in map.children_mut(&prefix) {

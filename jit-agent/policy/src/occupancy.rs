@@ -1,19 +1,19 @@
-//! How full the kernel's tables are. The last of their room is kept for admins: whoever may request can't keep those out
-//! who could revoke.
+//! How full the kernel's tables are. The last part of each table is kept for admins: a person who may request can't
+//! keep out a person who could revoke.
 
 use ipnet::IpNet;
 use jit_common::abi::{ENTRIES, SLOTS, map};
 
 use super::grant::EntryKey;
 
-/// Of so many places one is kept.
+/// One of so many places is kept for admins.
 const RESERVED: usize = 20;
 
 /// Entries in each table that has a limit, in the order of [`TABLES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy([usize; TABLES.len()]);
 
-/// Name and size of each table. The last one has a place for each entry of the others.
+/// The name and size of each table. The last table has a place for each entry of the other tables.
 const TABLES: [(&str, usize); 5] = [
     (map::HOSTS4, ENTRIES),
     (map::HOSTS6, ENTRIES),
@@ -23,12 +23,12 @@ const TABLES: [(&str, usize); 5] = [
 ];
 
 impl Occupancy {
-    /// Notes an entry that comes.
+    /// Adds an entry to the counts.
     pub(super) fn add(&mut self, entry: &EntryKey) {
         self.of(entry).for_each(|count| *count += 1);
     }
 
-    /// Notes an entry that goes.
+    /// Removes an entry from the counts.
     pub(super) fn take(&mut self, entry: &EntryKey) {
         self.of(entry).for_each(|count| *count = count.saturating_sub(1));
     }
@@ -44,8 +44,8 @@ impl Occupancy {
         counts.filter(move |(_, (name, _))| [table, map::SLOTS].contains(name)).map(|(count, _)| count)
     }
 
-    /// A table that has grown since `before` into what is kept for admins: its name, and how many entries others may
-    /// use.
+    /// The table that has grown since `before` into the part that is kept for admins, if there is one: its name, and
+    /// how many entries others may use.
     #[must_use]
     pub fn reserve_used(&self, before: &Self) -> Option<(&'static str, usize)> {
         let counts = self.0.iter().zip(before.0).zip(TABLES);

@@ -7,14 +7,14 @@ use jit_common::abi::Transport;
 /// A packet that someone asks about: whole, well-formed, the first of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Where it comes from.
+    /// The source address.
     pub source: IpAddr,
     /// Destination port.
     pub number: u16,
     /// Transport protocol.
     pub transport: Transport,
-    /// Destination address; `None`: one of this host's.
+    /// The destination address; `None` means an address of this host.
     pub destination: Option<IpAddr>,
-    /// Where it arrives; `None`: on any covered interface of scope `all`.
+    /// The interface on which the packet arrives; `None` means any covered interface of scope `all`.
     pub interface: Option<String>,
 }

@@ -1,28 +1,28 @@
-//! Those who ask for something, and those who do something.
+//! Persons who ask for something, and persons who do something.
 
-/// A local user, by the kernel's word.
+/// A local user, as the kernel identifies them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
-    /// User id.
+    /// The user id.
     pub uid: u32,
-    /// Name of the user, or the number where it has none.
+    /// The name of the user, or the user id if the user has no name.
     pub name: String,
-    /// Who logged in, whoever they have become since (`sudo`): user id and name. `None`: nobody did, as for services,
-    /// or the kernel does not tell.
+    /// The user id and name of who logged in, whoever they have become since (`sudo`). `None`: nobody logged in, as for
+    /// services, or the kernel does not tell.
     pub login: Option<(u32, String)>,
 }
 
-/// Who did something that the agent would not have done by itself.
+/// The person or signal that made the agent do something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// A local user.
     Person(Person),
-    /// Whoever sent the agent the signal of this name; the kernel does not say who that was.
+    /// The signal of this name, from an unknown sender: the kernel does not say who sent it.
     Signal(&'static str),
 }
 
 impl Actor {
-    /// The local user, if it is known which one.
+    /// The local user, if that user is known.
     #[must_use]
     pub const fn person(&self) -> Option<&Person> {
         match self {
@@ -32,17 +32,17 @@ impl Actor {
     }
 }
 
-/// Who a request is for.
+/// The requestor of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requestor {
-    /// Who sent the request.
+    /// The user who sent the request.
     pub sender: Person,
-    /// In whose name, if the sender is a delegate.
+    /// The name that a delegate gave, if the sender is a delegate.
     pub named: Option<String>,
 }
 
 impl Requestor {
-    /// How the requestor is called. Someone whom a delegate names is never taken for a local user.
+    /// The name of the requestor. Someone whom a delegate names is never taken for a local user.
     #[must_use]
     pub fn identity(&self) -> String {
         match &self.named {
@@ -51,8 +51,8 @@ impl Requestor {
         }
     }
 
-    /// Whether this person is the requestor under one guise or another: as the sender, as whoever logged in to become
-    /// the sender or this person, or as the one whom a delegate names.
+    /// Whether this person is the requestor under one identity or another: as the sender, as whoever logged in to
+    /// become the sender or this person, or as the one whom a delegate names.
     #[must_use]
     pub fn is(&self, person: &Person) -> bool {
         let uids = |person: &Person| {
@@ -68,7 +68,7 @@ impl Requestor {
     }
 }
 
-/// Whether a requestor's identity is meant by a user's name: that user's own requests, those that a delegate sent in
+/// Whether a user's name means a requestor's identity: the user's own requests, the requests that a delegate sent in
 /// that name, and those that the user sent as a delegate.
 #[must_use]
 pub fn is_of(identity: &str, name: &str) -> bool {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::span::Span;
 
-/// A value of a key, for those who write it down: each has a form of its own for durations.
+/// A value of a key, for the formats that write it: each format has its own form for durations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plain {
     /// Several texts.

@@ -27,10 +27,10 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Any];
 
-    /// Its word in the file and in paths.
+    /// The protocol's word in the file and in paths.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Protocol {
         }
     }
 
-    /// The transports it stands for, one kernel entry each.
+    /// The transports that the protocol stands for, one kernel entry each.
     #[must_use]
     pub const fn transports(self) -> &'static [Transport] {
         match self {
@@ -50,13 +50,13 @@ impl Protocol {
         }
     }
 
-    /// Whether it stands for everything that `other` stands for.
+    /// Whether the protocol stands for everything that `other` stands for.
     #[must_use]
     pub fn includes(self, other: Self) -> bool {
         self == Self::Any || self == other
     }
 
-    /// Its name in the API, which is Azure's.
+    /// The protocol's name in the API, which is Azure's.
     #[must_use]
     pub const fn wire_name(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl Protocol {
 }
 
 impl Protocol {
-    /// Reads the word that the file has.
+    /// Reads the word that the file has for the protocol.
     pub(crate) fn in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
@@ -117,7 +117,7 @@ impl FromStr for Protocol {
 /// A port number and protocol, written `22/tcp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId {
-    /// 1 to 65535.
+    /// The port number, 1 to 65535.
     pub number: u16,
     /// The protocol.
     pub protocol: Protocol,
@@ -161,16 +161,16 @@ words! {
     }
 }
 
-/// A port policy that can't be, and what to do about it.
+/// An impossible port policy, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// Not a port number.
+    /// The number is not a port number.
     #[error("port number {0} is out of range; use 1 to 65535")]
     Number(String),
-    /// Not a protocol.
+    /// The word is not a protocol.
     #[error("unknown protocol `{0}`; use tcp, udp or any")]
     Protocol(String),
-    /// Nothing could be requested.
+    /// The list of sources is empty, so nothing could be requested.
     #[error("port {port}: {key} is empty, so nobody could be let in; list sources, or leave it out to allow any")]
     NoSources {
         /// The port.
@@ -178,7 +178,7 @@ pub enum PolicyError {
         /// The key of the sources.
         key: &'static str,
     },
-    /// A value of a key out of its range.
+    /// The value of a key is out of range.
     #[error(transparent)]
     Range(Box<OutOfRange>),
     /// Two policies would apply to the same packets.
@@ -194,7 +194,7 @@ pub struct OutOfRange {
     pub port: PortId,
     /// The key.
     pub key: &'static str,
-    /// Its value.
+    /// The key's value.
     pub given: Plain,
     /// The least value that the key may have.
     pub least: Plain,

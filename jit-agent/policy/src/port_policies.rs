@@ -5,7 +5,7 @@ use super::{
     port_policy::PortPolicy,
 };
 
-/// All port policies in order of port. No two of them are for the same packets.
+/// All port policies in order of port. No two policies are for the same packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortPolicies(Vec<PortPolicy>);
 
@@ -13,7 +13,8 @@ impl PortPolicies {
     /// Checks and orders port policies.
     ///
     /// # Errors
-    /// Two policies for the same number and an overlapping protocol, a maximum out of range, no allowed source.
+    /// Two policies have the same number and overlapping protocols, a maximum is out of range, or a list of sources is
+    /// empty.
     pub fn new(mut policies: Vec<PortPolicy>) -> Result<Self, PolicyError> {
         policies.sort_by_key(|policy| policy.id);
         for policy in &policies {

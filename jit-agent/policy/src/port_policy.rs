@@ -1,6 +1,6 @@
-//! The policy of a port: its keys, each with its default and its limits, and with what the API says of it.
+//! The policy of a port: the keys, each with a default, limits, and a description for the API.
 //!
-//! The list of keys is the only one. The file, the API, edits and the audit log follow it.
+//! This list of keys is the only list of them. The file, the API, edits and the audit log follow it.
 
 use std::time::Duration;
 
@@ -24,21 +24,21 @@ use super::{
 pub const SHORTEST_MAXIMUM: Duration = Duration::from_secs(5 * 60);
 /// Longest maximum duration a port policy may set.
 pub const LONGEST_MAXIMUM: Duration = Duration::from_secs(24 * 60 * 60);
-/// Maximum duration where a port policy names none.
+/// The maximum duration of a port policy that sets no maximum.
 const DEFAULT_MAXIMUM: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// Shortest time that a port policy may leave for approval.
 const SHORTEST_APPROVAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest time that a port policy may leave for approval.
 const LONGEST_APPROVAL_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Time for approval where a port policy names none.
+/// The time for approval of a port policy that sets no such time.
 const DEFAULT_APPROVAL_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-/// Live grants that a person may have where a port policy names no number.
+/// The number of live grants that a person may have if a port policy sets no quota.
 const DEFAULT_QUOTA: u32 = 32;
 /// The largest quota: more grants than the kernel's tables hold mean nothing.
 const LARGEST_QUOTA: u32 = 1 << 20;
 
-/// Makes the types from the list of keys.
+/// Makes the types of a port policy from the list of keys.
 macro_rules! port_policy {
     ($(
         $(#[$($about:tt)*])*
@@ -241,7 +241,7 @@ impl PortPolicy {
         self.id.number == port.number && self.id.protocol.includes(port.protocol)
     }
 
-    /// Whether anybody on earth may be let in: worth a warning.
+    /// Whether anybody on earth may be let in, which is worth a warning.
     #[must_use]
     pub fn allows_any_source(&self) -> bool {
         self.allowed_sources.iter().any(|source| source.prefix_len() == 0)

@@ -1,11 +1,11 @@
-//! What is protected, and how strictly.
+//! The protected ports, and how strictly they are protected.
 
 use ipnet::IpNet;
 use jit_common::abi::{Mode, Settings, Transport};
 
 use crate::{BootTime, words::words};
 
-/// What is protected, and how strictly.
+/// The protected ports, and how strictly they are protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
     /// The protected ports.
@@ -16,7 +16,7 @@ pub struct Protection {
     pub drop_fragments: bool,
     /// Which packets count.
     pub scope: Scope,
-    /// Sources that are always let in.
+    /// Break-glass sources, which are always let in.
     pub break_glass: Vec<IpNet>,
     /// From when on nothing is dropped, whatever the mode.
     pub trial_until: Option<BootTime>,
@@ -25,7 +25,7 @@ pub struct Protection {
 /// A port of one transport that is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProtectedPort {
-    /// 1 to 65535.
+    /// The port number, 1 to 65535.
     pub number: u16,
     /// The transport.
     pub transport: Transport,
@@ -40,7 +40,7 @@ impl ProtectedPort {
 }
 
 impl Default for Protection {
-    /// Protects nothing.
+    /// A protection without any port.
     fn default() -> Self {
         Self {
             ports: Vec::new(),
@@ -54,7 +54,7 @@ impl Default for Protection {
 }
 
 impl Protection {
-    /// What of it the program's settings say in flags.
+    /// The parts of the protection that are flags in the program's settings.
     #[must_use]
     pub fn flags(&self) -> u32 {
         let flags = [

@@ -26,7 +26,7 @@ pub fn remaining_after_reboot(
     if !same_machine || now_wall < checkpoint_wall {
         return None;
     }
-    // Negative when the end has passed, and then not a Duration.
+    // The difference is negative when the end has passed, and then is not a Duration.
     let by_wall = Duration::try_from(end_wall.duration_since(now_wall)).ok()?;
     let remaining = by_wall.min(end_boot.since(checkpoint_boot));
     (!remaining.is_zero()).then_some(remaining)
@@ -36,7 +36,8 @@ pub fn remaining_after_reboot(
 mod tests {
     use super::*;
 
-    /// Seconds of either clock. At the checkpoint it is 1000 s by the wall clock and 500 s after boot.
+    /// What remains of a grant, in seconds of either clock. The checkpoint is at 1000 s by the wall clock and 500 s
+    /// after boot.
     fn remaining(end_wall: i64, end_boot: u64, now_wall: i64, same_machine: bool) -> Option<u64> {
         let wall = |seconds| Timestamp::from_second(seconds).unwrap();
         let boot = |seconds: u64| BootTime(seconds * 1_000_000_000);

@@ -1,4 +1,4 @@
-//! Requests, and what is said about them.
+//! Requests, and the answers to them.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::port::{PortId, Protocol};
 
-/// Number of a request; never reused.
+/// The number of a request, which is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(pub i64);
@@ -19,52 +19,52 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// How long a grant is asked for.
+/// The end of a requested grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// For so long after approval.
+    /// The grant lasts for so long after approval.
     For(Duration),
-    /// Until a moment of the wall clock.
+    /// The grant lasts until a moment of the wall clock.
     Time(Timestamp),
 }
 
 /// One port of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestedPort {
-    /// Port number as given, in range or not.
+    /// The port number as given, in range or not.
     pub number: u32,
-    /// Protocol; `None`: the port policy's.
+    /// The protocol; `None` means the protocol of the port policy.
     pub protocol: Option<Protocol>,
     /// Sources to let in.
     pub sources: Vec<IpNet>,
-    /// For how long.
+    /// How long the port is to be open.
     pub until: Until,
 }
 
-/// Who asks for which ports, from where, for how long, and why.
+/// A request for ports, with sources, durations and a reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRequest {
     /// The ports; at least one.
     pub ports: Vec<RequestedPort>,
-    /// Why; empty if nothing was said.
+    /// The reason; empty if the requestor gave no reason.
     pub justification: String,
 }
 
 /// A request as it comes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// What is asked for, and why.
+    /// The ports that are requested, and the reason.
     pub request: NewRequest,
-    /// In whose name, if a delegate sends it.
+    /// The requestor whom a delegate names.
     pub named: Option<String>,
-    /// By what a repetition is told from another request.
+    /// The key by which a repeated request is told from a new one.
     pub key: Option<IdempotencyKey>,
 }
 
 /// What tells a repeated request from a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// As the client calls it.
+    /// The key as the client wrote it.
     pub key: String,
     /// SHA-256 of what the request says.
     pub body: [u8; 32],
@@ -77,19 +77,19 @@ pub struct ApprovedPort {
     pub port: PortId,
     /// The sources, without repetitions.
     pub sources: Vec<IpNet>,
-    /// For how long.
+    /// How long the port is to be open.
     pub duration: Duration,
 }
 
 /// One thing that a request asks for beyond what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Violation {
-    /// The port it concerns, like `22/tcp`; empty for the whole request.
+    /// The port that the violation concerns, like `22/tcp`; empty for the whole request.
     pub port: String,
-    /// Field of the request, by its name in the API.
+    /// The field of the request, by its name in the API.
     pub field: &'static str,
-    /// What was given.
+    /// The value that was given.
     pub given: String,
-    /// What would be allowed.
+    /// The values that would be allowed.
     pub allowed: String,
 }

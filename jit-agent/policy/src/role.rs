@@ -21,7 +21,7 @@ impl Role {
     /// All roles.
     pub const ALL: [Self; 5] = [Self::Viewer, Self::Requester, Self::Approver, Self::Admin, Self::Delegate];
 
-    /// Its key in `[roles]`.
+    /// The role's key in `[roles]`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,14 +40,14 @@ impl fmt::Display for Role {
     }
 }
 
-/// Something that not everybody may do.
+/// A right, which not everybody has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// See mode, faults and port policies, and what is one's own.
+    /// See mode, faults, port policies, and one's own requests and grants.
     Look,
     /// See everybody's requests and grants, the audit log and the packets.
     ReadAll,
-    /// Request access; extend, cancel and end what one requested.
+    /// Request access; extend, cancel and end one's own requests and grants.
     Request,
     /// Name someone else as the requestor.
     Delegate,
@@ -60,7 +60,7 @@ pub enum Right {
 }
 
 impl Right {
-    /// The role to give to whoever needs it.
+    /// The role to give to a person who needs this right.
     #[must_use]
     pub const fn meant_for(self) -> Role {
         match self {
@@ -72,7 +72,7 @@ impl Right {
         }
     }
 
-    /// The roles that have it.
+    /// The roles that have this right.
     #[must_use]
     pub const fn roles(self) -> &'static [Role] {
         match self {

@@ -1,4 +1,4 @@
-//! Schemas of values of the API that more than one of its types has.
+//! Schemas of values that more than one type of the API has.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ impl PartialSchema for Source {
     }
 }
 
-/// The schema of a text with a format, and a text that has it.
+/// The schema of a text with a format, and an example of such a text.
 pub(crate) fn text(description: &str, format: &str, example: &str) -> RefOr<Schema> {
     let format = SchemaFormat::Custom(format.to_owned());
     let text = ObjectBuilder::new().schema_type(Type::String).format(Some(format)).examples([example]);

@@ -1,4 +1,4 @@
-//! Which records are meant: of requests, grants and the audit log.
+//! Selections of records: of requests, grants and the audit log.
 
 use std::str::FromStr;
 
@@ -6,58 +6,58 @@ use jiff::Timestamp;
 
 use crate::{BootTime, GrantId, RequestId, hex};
 
-/// Which requests to list.
+/// A selection of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestFilter {
-    /// Only those that wait for approval.
+    /// Whether only the requests that wait for approval are listed.
     pub pending: bool,
-    /// Older than this one.
+    /// The request before which the list starts: only older requests are listed.
     pub before: Option<RequestId>,
-    /// How many at most.
+    /// The most requests in the list.
     pub limit: usize,
 }
 
-/// Which grants to list.
+/// A selection of grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantFilter {
-    /// After this one, in the order in which they end.
+    /// The place after which the list starts, in the order of the grants' ends.
     pub after: Option<(BootTime, GrantId)>,
-    /// How many at most.
+    /// The most grants in the list.
     pub limit: usize,
 }
 
-/// Part of a list, and where it goes on.
+/// A part of a list, and where the list goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T, C> {
     /// The elements.
     pub value: Vec<T>,
-    /// From where to go on; `None`: that was all.
+    /// The place from which the list goes on; `None` if this part is the last.
     pub next: Option<C>,
 }
 
-/// Which grants to revoke.
+/// A selection of grants to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// These; all must be known.
+    /// The grants of these numbers; all of them must be known.
     Ids(Vec<GrantId>),
-    /// All of one user, by name.
+    /// All grants of one user, by name.
     User(String),
-    /// All.
+    /// All grants.
     All,
 }
 
-/// Which rows of the audit log are wanted: those that fit everything that is given.
+/// A selection of rows of the audit log: the rows that fit every field that is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Written at this time by the wall clock, or later.
+    /// Rows written at this time by the wall clock, or later.
     pub since: Option<Timestamp>,
-    /// Written before.
+    /// Rows written before this time.
     pub until: Option<Timestamp>,
-    /// About this person's access, or done by this person.
+    /// Rows about this person's access, or about what this person did.
     pub user: Option<String>,
-    /// About this port.
+    /// Rows about this port.
     pub port: Option<u16>,
-    /// Of this kind.
+    /// Rows of this kind of event.
     pub event: Option<String>,
 }
 
@@ -66,7 +66,7 @@ pub struct AuditFilter {
 pub struct NotedHead {
     /// The row's number, if it was noted.
     pub seq: Option<i64>,
-    /// Its hash.
+    /// The row's hash.
     pub hash: [u8; 32],
 }
 

@@ -8,23 +8,23 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 /// A source that can't be granted, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// Neither an address nor a prefix.
+    /// The text is neither an address nor a prefix.
     #[error("`{0}` is not an IPv4 or IPv6 address or prefix; write one like 192.0.2.7 or 2001:db8::/64")]
     Syntax(String),
-    /// Bits are set beyond the prefix length.
+    /// The prefix has bits set beyond its length.
     #[error("{given} has bits set beyond its prefix length; write {network} for the network or {host} for the host")]
     HostBits {
-        /// As given.
+        /// The prefix as given.
         given: IpNet,
-        /// The network it lies in.
+        /// The network in which the given prefix lies.
         network: IpNet,
-        /// The one address.
+        /// The single address that was given.
         host: IpAddr,
     },
-    /// Link-local sources can't be told apart: the zone is not in the packet.
+    /// The source is link-local. Such sources can't be told apart, because the zone is not in the packet.
     #[error("{0} is link-local, which does not name one host; use an address that is valid beyond the link")]
     LinkLocal(IpNet),
-    /// IPv4-mapped IPv6.
+    /// The address is IPv4-mapped IPv6.
     #[error("{0} is an IPv4-mapped address; write it as IPv4")]
     Mapped(IpNet),
 }
@@ -32,7 +32,7 @@ pub enum SourceError {
 /// Reads an address or a prefix.
 ///
 /// # Errors
-/// Not an address or prefix, host bits set, link-local, IPv4-mapped.
+/// The text is not an address or prefix, has host bits set, or is link-local or IPv4-mapped.
 pub fn parse_source(text: &str) -> Result<IpNet, SourceError> {
     let given = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
@@ -54,8 +54,8 @@ pub fn parse_source(text: &str) -> Result<IpNet, SourceError> {
     }
 }
 
-/// Reads sources as the API has them, among which Azure's word for any source may be. What can't be used goes to `refuse`
-/// with what would be allowed.
+/// Reads sources as the API has them; a source may be Azure's word for any source. Passes texts that can't be used to
+/// `refuse`, with what would be allowed.
 pub fn parse_sources(texts: &[String], refuse: &mut dyn FnMut(&str, String)) -> Vec<IpNet> {
     let mut parsed = Vec::with_capacity(texts.len());
     for text in texts {
@@ -83,7 +83,7 @@ fn allowed_instead(error: &SourceError) -> String {
 /// Reads sources from the file.
 ///
 /// # Errors
-/// As for [`parse_source`]; no list of texts.
+/// The value is not a list of texts, or a text fails as in [`parse_source`].
 pub fn sources_in_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     texts.iter().map(|text| parse_source(text).map_err(D::Error::custom)).collect()
@@ -95,7 +95,7 @@ pub fn any_source() -> Vec<IpNet> {
     vec![Ipv4Net::default().into(), Ipv6Net::default().into()]
 }
 
-/// The address of a prefix that holds just one.
+/// The address of a prefix that holds just one address.
 #[must_use]
 pub fn single_address(source: &IpNet) -> Option<IpAddr> {
     (source.prefix_len() == source.max_prefix_len()).then(|| source.addr())

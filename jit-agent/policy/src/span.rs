@@ -11,8 +11,8 @@ use utoipa::{
 
 use super::{schema, words::Spelled};
 
-/// Units from the largest on, each with its length in nanoseconds, as people read and as files have them. Days count from
-/// two of them on, so that the longest grant lasts `24 h`.
+/// Units from the largest on, each with its length in nanoseconds, in the spelling for people and in the spelling of
+/// files. A duration is counted in days from two days on, so that the longest grant lasts `24 h`.
 const UNITS: [(u128, &str, &str); 7] = [
     (24 * 3_600_000_000_000, "days", "d"),
     (3_600_000_000_000, "h", "h"),
@@ -25,9 +25,9 @@ const UNITS: [(u128, &str, &str); 7] = [
 
 /// A duration as text.
 ///
-/// People see it exactly, like `1 h 30 min`, `25 h` or `7 days`. They may write it as `90s`, `90min`, `1h30m`, `1h 30m`,
-/// `7d` or in ISO 8601, wherever they do: in a file, in arguments, in what is imported. A day has 24 hours. The API has
-/// ISO 8601 only, and so has serde.
+/// People see the duration exactly, like `1 h 30 min`, `25 h` or `7 days`. They may write `90s`, `90min`, `1h30m`, `1h
+/// 30m`, `7d` or ISO 8601 wherever people write durations: in a file, in arguments, in imported files. A day has 24
+/// hours. The API has ISO 8601 only, and so has serde.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
@@ -63,7 +63,7 @@ impl Span {
     /// Reads the duration for which something is to be opened, or to wait.
     ///
     /// # Errors
-    /// The text is no duration, or the duration is zero.
+    /// The text is not a duration, or the duration is zero.
     pub fn above_zero(text: &str) -> Result<Duration, SpanError> {
         match text.parse()? {
             Self(Duration::ZERO) => Err(SpanError::Zero),
@@ -77,7 +77,7 @@ impl Span {
         Duration::try_from(duration).ok().map(Self)
     }
 
-    /// The place of the largest unit that it is counted in.
+    /// The index of the largest unit in which the duration is counted.
     fn largest(self) -> usize {
         let nanoseconds = self.0.as_nanos();
         let fits = |(place, unit): &(usize, &(u128, &str, &str))| nanoseconds / unit.0 > u128::from(*place == 0);
@@ -158,13 +158,13 @@ impl PartialSchema for Span {
     }
 }
 
-/// Why a text is no span of time to open something for.
+/// Why a text is not a span of time to open something for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpanError {
-    /// Not a span.
+    /// The text is not a span.
     #[error("`{0}` is not a duration; write one like 90s, 30m, 3h or 1h30m")]
     Syntax(String),
-    /// A span of zero.
+    /// The span is zero.
     #[error("a duration of zero opens nothing; write one like 90s, 30m, 3h or 1h30m")]
     Zero,
 }

@@ -1,4 +1,4 @@
-//! What all texts from outside have in common: others wrote them, and a terminal would obey them.
+//! Texts from outside: others wrote them, and a terminal would obey their control characters.
 
 /// Whether a character can't be seen, or changes the direction of those around it: the Unicode category Cf, for the most
 /// part.

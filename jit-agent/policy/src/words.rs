@@ -1,4 +1,4 @@
-//! Values that are words on the API, and how words are read that this program does not know.
+//! Values that are words on the API, and how the program reads words that it does not know.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,19 +10,19 @@ use utoipa::{
 
 /// A value that the API spells as a text.
 pub trait Spelled: Sized {
-    /// Its text.
+    /// The value's text.
     fn spelled(&self) -> Cow<'_, str>;
 
     /// The value that has this text; `None` if no value has it.
     fn of_text(text: &str) -> Option<Self>;
 
-    /// What texts there are, for those who wrote another one.
+    /// The list of allowed texts, for people who wrote another one.
     fn allowed() -> String;
 }
 
 /// A text of the API, with the value that it stands for.
 ///
-/// An agent or a client that is newer may send words that this program does not know. They are kept as they came: answers
+/// A newer agent or client may send words that this program does not know. Such words are kept as they came: answers
 /// show them, and bodies that hold them are refused by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given<T> {
@@ -85,13 +85,13 @@ impl<T: PartialSchema> PartialSchema for Given<T> {
     }
 }
 
-/// A word that is none of those there are.
+/// A word that is not one of the known words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown word `{given}`; use {known}")]
 pub struct UnknownWord {
-    /// What was given.
+    /// The word that was given.
     pub given: String,
-    /// The words there are.
+    /// The known words.
     pub known: String,
 }
 

@@ -1,4 +1,5 @@
-//! Details as they are read back: of this version, of older ones, and of newer ones, which may have other keys.
+//! Details as the agent reads them back: of this version, of older versions, and of newer ones, which may have other
+//! keys.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -10,7 +11,7 @@ pub struct Detail<'row>(pub &'row Value);
 /// A port as a row names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedPort<'row> {
-    /// A number, and the protocol if the row has that.
+    /// A number, and the protocol if the row has a protocol.
     Number(u16, Option<&'row str>),
     /// A text like `22/tcp`.
     Text(&'row str),
@@ -23,43 +24,43 @@ impl<'row> Detail<'row> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    /// A text.
+    /// The value of a key as a text.
     #[must_use]
     pub fn text(self, key: &str) -> Option<&'row str> {
         self.get(key)?.as_str()
     }
 
-    /// A whole number.
+    /// The value of a key as a whole number.
     #[must_use]
     pub fn number(self, key: &str) -> Option<i64> {
         self.get(key)?.as_i64()
     }
 
-    /// A time.
+    /// The value of a key as a time.
     #[must_use]
     pub fn time(self, key: &str) -> Option<Timestamp> {
         self.text(key)?.parse().ok()
     }
 
-    /// The elements of a list.
+    /// The value of a key as the elements of a list.
     #[must_use]
     pub fn list(self, key: &str) -> &'row [Value] {
         self.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// What is said of who did it.
+    /// The part of the detail about who caused the event.
     #[must_use]
     pub fn of_by(self, key: &str) -> Option<&'row Value> {
         Detail(self.get("by")?).get(key)
     }
 
-    /// The name of the person who did it.
+    /// The name of the person who caused the event.
     #[must_use]
     pub fn by_name(self) -> Option<&'row str> {
         self.of_by("name")?.as_str()
     }
 
-    /// The person or signal that did it.
+    /// The person or signal that caused the event.
     #[must_use]
     pub fn by(self) -> Option<&'row str> {
         let signal = || self.of_by("signal")?.as_str();
@@ -72,7 +73,7 @@ impl<'row> Detail<'row> {
         Some(who.split_once(" (logged in as ").map_or(who, |(name, _)| name))
     }
 
-    /// The port or ports that it is about.
+    /// The port or ports that the row is about.
     #[must_use]
     pub fn ports(self) -> Vec<NamedPort<'row>> {
         // Versions before schema 1.2 wrote some ports as texts.
@@ -89,8 +90,8 @@ impl<'row> Detail<'row> {
         Some(NamedPort::Number(number, self.text("protocol")))
     }
 
-    /// What searches find the row by. The store's view `audit_terms_due` has the same in SQL, by which the log is
-    /// verified.
+    /// The terms by which searches find the row. The store's view `audit_terms_due` has the same terms in SQL, and the
+    /// verification of the log uses that view.
     #[must_use]
     pub fn terms(self, event: &str) -> Vec<String> {
         let users = [self.text("requestor"), self.by_name()];

@@ -267,14 +267,15 @@ events! {
 }
 
 impl AuditEvent {
-    /// What searches find a row by, as the store's table of terms has it: `event:`, `user:` or `port:` with the value.
+    /// The terms by which searches find a row, as the store's table of terms has them: `event:`, `user:` or `port:`
+    /// with the value.
     #[must_use]
     pub fn terms(&self) -> Vec<String> {
         Detail(&self.detail()).terms(self.name())
     }
 }
 
-/// What is known of all events that are alike.
+/// The properties that all events of one kind share.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// The name in the column `event`.

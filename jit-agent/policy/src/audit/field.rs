@@ -1,7 +1,7 @@
-//! How values stand in the log.
+//! The forms of values in the log.
 //!
-//! Rows are kept for years and never changed. So these forms are apart from those of the API and of the files, which may
-//! change.
+//! Rows are kept for years and never changed. So these forms are separate from the forms of the API and of the files,
+//! which may change.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -20,7 +20,7 @@ const LISTED_SOURCES: usize = 16;
 /// A key of a detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The key.
+    /// The name of the key.
     pub name: &'static str,
     /// Whether every row of that kind has the key.
     pub always: bool,
@@ -139,7 +139,7 @@ fields! {
     };
 }
 
-/// Null where there is no value.
+/// An absent value is null in the log.
 impl<T: Field> Field for Option<T> {
     fn value(&self) -> Value {
         self.as_ref().map_or(Value::Null, Field::value)
@@ -152,7 +152,7 @@ impl<T: Field> Field for Vec<T> {
     }
 }
 
-/// Two keys of the detail, but an object in a list of ports.
+/// A port is two keys of the detail, but an object in a list of ports.
 impl Field for PortId {
     fn value(&self) -> Value {
         object(self)

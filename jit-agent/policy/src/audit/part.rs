@@ -1,4 +1,4 @@
-//! What only the log knows: parts of events.
+//! The parts of events that only the log uses.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{Fragments, GrantId, Interfaces, PortId, RequestId, RequestedPort, Ro
 /// How many violations of one request the log lists before it only counts the rest.
 const LISTED_VIOLATIONS: usize = 20;
 
-/// A value whose keys are missing where there is no value.
+/// A value that may be absent; the log then leaves its keys out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IfAny<T>(pub Option<T>);
 
@@ -36,20 +36,20 @@ impl<T: Field> Field for IfAny<T> {
 /// A grant as the store holds it. The texts are not checked: a bad value must not keep a grant from being closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredGrant {
-    /// Its number.
+    /// The grant's number.
     pub id: GrantId,
-    /// The request that it came from.
+    /// The request that the grant came from.
     pub request: RequestId,
-    /// The number of its port.
+    /// The number of the grant's port.
     pub number: i64,
-    /// The protocol of its port.
+    /// The protocol of the grant's port.
     pub protocol: String,
-    /// The source that it lets in.
+    /// The source that the grant lets in.
     pub source: String,
 }
 
 impl StoredGrant {
-    /// A grant that is checked.
+    /// The stored form of a grant whose values are checked.
     #[must_use]
     pub fn new(id: GrantId, request: RequestId, port: PortId, source: IpNet) -> Self {
         let (number, protocol) = (port.number.into(), port.protocol.to_string());
@@ -76,33 +76,33 @@ impl Field for StoredGrant {
     }
 }
 
-/// What somebody asked for who was refused.
+/// What somebody asked for and was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// Access.
+    /// A request for access.
     Request {
-        /// Why.
+        /// The justification of the request.
         justification: String,
-        /// Which ports.
+        /// The ports that were requested.
         ports: Vec<RequestedPort>,
-        /// In whose name.
+        /// The requestor whom a delegate named.
         named: Option<String>,
     },
     /// The approval of a request.
     Approve(RequestId),
     /// The denial of a request.
     Deny(RequestId),
-    /// To take a request back.
+    /// The cancellation of a request.
     Cancel(RequestId),
     /// More time for a grant.
     Extend(GrantId),
-    /// The end of grants, of which this is the first; 0 where no number was given.
+    /// The end of grants, of which this is the first; 0 if the request gave no number.
     Revoke(GrantId),
     /// Another policy for ports of this number.
     Change(u16),
     /// Enforcement on trial.
     Enable,
-    /// The end of a trial, with what it tried in force for good.
+    /// The confirmation of a trial, which would have put the tried change in force for good.
     Confirm,
     /// Enforcement turned off, or the end of a trial.
     Disable,
@@ -143,7 +143,7 @@ impl Field for Attempt {
             Self::Approve(id) | Self::Deny(id) | Self::Cancel(id) => id.put("request", detail),
             Self::Extend(id) | Self::Revoke(id) => id.put("grant", detail),
             Self::Change(number) => number.put("number", detail),
-            // There is one enforcement only, so that its number says nothing.
+            // There is only one enforcement, so its number says nothing.
             Self::Enable | Self::Confirm | Self::Disable => 0_u16.put("enforcement", detail),
         }
     }
@@ -161,9 +161,9 @@ pub enum Grounds {
     Reason(String),
     /// The request asks for more than is allowed.
     Violations {
-        /// The first ones.
+        /// The first violations.
         first: Vec<Violation>,
-        /// How many there are.
+        /// How many violations there are.
         count: usize,
     },
 }
@@ -200,9 +200,9 @@ impl Field for Grounds {
 /// Refusals of one person that were counted instead of written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repeated {
-    /// How many.
+    /// How many refusals there were.
     pub count: u64,
-    /// When the first one was.
+    /// When the first refusal was.
     pub since: Timestamp,
 }
 
@@ -222,14 +222,14 @@ impl Field for Repeated {
     }
 }
 
-/// What became of a port policy.
+/// The fate of a port policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortChange {
     /// The port is protected from now on.
     Added,
-    /// Other things may be requested.
+    /// The policy changed, so that other things may be requested.
     Changed,
-    /// The port is protected no more.
+    /// The port is no longer protected.
     Removed,
 }
 
@@ -244,7 +244,7 @@ impl Field for PortChange {
     }
 }
 
-/// Says of a change that it is not one of a single port, but that files were read again.
+/// Marks a change as files that were read again, not as a change of a single port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilesRead;
 
@@ -264,7 +264,7 @@ impl Field for FilesRead {
     }
 }
 
-/// The configuration without its port policies, as far as a running agent takes it over.
+/// The configuration without its port policies, as far as a running agent adopts a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsInForce {
     /// Whether drops are carried out.
@@ -275,9 +275,9 @@ pub struct SettingsInForce {
     pub scope: Scope,
     /// What becomes of fragments, except atomic ones.
     pub fragments: Fragments,
-    /// Sources that are always let in.
+    /// Break-glass sources, which are always let in.
     pub break_glass: Vec<IpNet>,
-    /// How long records are kept; counted in whole days.
+    /// How long records are kept, in whole days.
     pub retention: Duration,
     /// The users and groups of each role.
     pub roles: Vec<(Role, Vec<String>)>,
@@ -299,14 +299,14 @@ impl Field for SettingsInForce {
     }
 }
 
-/// How whoever turned enforcement on gets in, should the trial go wrong.
+/// The fallbacks of whoever turned enforcement on, should the trial go wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WayBack {
-    /// By the console.
+    /// Whether the console is a fallback.
     pub console: bool,
-    /// From these sources.
+    /// The break-glass sources.
     pub break_glass: Vec<IpNet>,
-    /// By these delegates, which are connected to the agent.
+    /// The delegates that are connected to the agent.
     pub delegates: Vec<String>,
 }
 
@@ -317,18 +317,18 @@ impl Field for WayBack {
     }
 }
 
-/// A person of whom only names were written down. User ids are those that the names have now.
+/// A person of whom only names were written down. The user ids are those that the names have now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remover {
     /// The user's name.
     pub name: String,
     /// The user's id; `None`: no user has that name.
     pub uid: Option<u32>,
-    /// The same of who logged in to become that user.
+    /// The id and name of the user who logged in to become that user.
     pub login: Option<(Option<u32>, String)>,
 }
 
-/// As a [`Person`](crate::Person) has it, without what is not known.
+/// The form of a [`Person`](crate::Person), without the parts that are not known.
 impl Field for Remover {
     fn value(&self) -> Value {
         let Self { name, uid, login } = self;

@@ -1,4 +1,4 @@
-//! Every event as a detail, and what finds it.
+//! Every event as a detail, and the search terms that find it.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     TrialKind, Until, Violation, Way, parse_source,
 };
 
-/// So many samples of each event have every alternative of every field.
+/// With so many samples of each event, every alternative of every field occurs.
 const TURNS: usize = 40;
 const PORT: u16 = 4711;
 const DOER: &str = "the doer";

@@ -18,11 +18,11 @@ enum Step {
         protocol: Protocol,
         lasts: u64,
     },
-    /// The index counts the grants there are.
+    /// The index counts the present grants.
     Remove(prop::sample::Index),
     SetEnd(prop::sample::Index, u64),
     Pass(u64),
-    /// Removes what has ended, as the agent does now and then.
+    /// Removes the grants that have ended, as the agent does now and then.
     Sweep,
 }
 
@@ -56,7 +56,7 @@ static PROBES: LazyLock<Vec<IpAddr>> = LazyLock::new(|| {
     v4.chain(v6).chain(beyond.map(str::to_owned)).map(|text| text.parse().unwrap()).collect()
 });
 
-/// The kernel's maps, and its way to look up.
+/// The kernel's maps, with the kernel's way to look up.
 #[derive(Default)]
 struct Kernel(BTreeMap<EntryKey, BootTime>);
 
@@ -99,7 +99,7 @@ fn live(grants: &[LiveGrant], address: IpAddr, transport: Transport, now: BootTi
     grants.iter().any(admits)
 }
 
-/// Effective expiries by the definition.
+/// The effective expiries by their definition.
 fn expiries(grants: &[LiveGrant]) -> BTreeMap<EntryKey, BootTime> {
     let keys: BTreeSet<EntryKey> = grants.iter().flat_map(LiveGrant::entries).collect();
     let counts = |key: &EntryKey, other: &EntryKey| {
@@ -164,7 +164,7 @@ impl World {
         self.check_expiries();
     }
 
-    /// At this instant, with the step between `before` and the present grants under way.
+    /// Checks packets at this instant, during the step from the grants `before` to the present ones.
     fn check_packets(&self, before: &[LiveGrant]) {
         for address in PROBES.iter().copied() {
             for transport in [Transport::Tcp, Transport::Udp] {

@@ -41,7 +41,7 @@ fn check(ports: Vec<RequestedPort>, justification: &str) -> Result<Vec<ApprovedP
     policies().check(&NewRequest { ports, justification: justification.to_owned() }, now(), |_| 0)
 }
 
-/// What was approved, as `port from sources for duration`.
+/// The approved ports, as `port from sources for duration`.
 fn approved(ports: Vec<RequestedPort>) -> Vec<String> {
     let show = |approved: ApprovedPort| {
         let ApprovedPort { port, sources, duration } = approved;
