@@ -36,23 +36,23 @@ use crate::{
     wire::{SESSION_HEADER, Session},
 };
 
-/// Time for connecting, sending and the whole answer.
+/// The time limit for connecting, sending and the whole answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest answer that is read, in bytes.
+/// The largest answer that the client reads, in bytes.
 const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
 
-/// One request.
+/// One request to the agent.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The HTTP method.
     pub method: Method,
-    /// Path and query.
+    /// The path and the query.
     pub path: String,
-    /// JSON.
+    /// The body as JSON.
     pub body: Option<Vec<u8>>,
-    /// The version that must still be the present one, as an answer named it.
+    /// The version that must still be the present version, as an answer named it.
     pub if_match: Option<String>,
-    /// The session of whoever asks, which a change must not cut off for good.
+    /// The session of the person who asks, which a change must not cut off for good.
     pub session: Option<Session>,
 }
 
@@ -63,16 +63,16 @@ impl Call {
     }
 }
 
-/// What the agent answered.
+/// The agent's answer.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// The JSON it promises for this request.
+    /// The JSON that the API promises for this request.
     Done(Bytes),
     /// A problem.
     Problem(Box<Problem>),
 }
 
-/// Where the agent is, and how long to wait for it.
+/// The place of the agent, and how long to wait for an answer.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
@@ -86,7 +86,7 @@ impl Client {
         Self { socket: socket.to_owned(), timeout: TIMEOUT }
     }
 
-    /// As [`send`](Self::send), without conditions and for the answer alone.
+    /// Sends a request without conditions, like [`send`](Self::send), and returns the answer alone.
     ///
     /// # Errors
     /// As for [`send`](Self::send).
@@ -94,8 +94,8 @@ impl Client {
         Ok(self.send(&Call { body, ..Call::new(method, path) })?.0)
     }
 
-    /// Sends one request, and waits for its answer for 10 s at most. Returns it with the version of what was asked
-    /// about, where the answer names one.
+    /// Sends one request, and waits for the answer for 10 s at most. Returns the answer with the version of what the
+    /// request was about, if the answer names a version.
     ///
     /// # Errors
     /// See [`ClientError`]. A problem is an answer, not an error.
@@ -109,17 +109,17 @@ impl Client {
         })
     }
 
-    /// Reads a stream of server-sent events, and hands each one's name and data over until `take` has enough of them. The
-    /// first is `open` without data, once the stream is there.
+    /// Reads a stream of server-sent events, and hands the name and data of each event to `take` until `take` has
+    /// enough. The first event is `open` without data, once the stream is there.
     ///
     /// # Errors
-    /// No answer in time, a problem in place of the stream, or its end.
+    /// No answer comes in time, a problem comes in place of the stream, or the stream ends.
     pub fn follow(&self, path: &str, take: impl FnMut(&str, &str) -> bool) -> Result<(), FollowError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(ClientError::Runtime)?.block_on(async {
             tokio::select! {
-                // In this order the interrupt is awaited from the very start: whoever interrupts has seen enough,
-                // however little that was.
+                // This order awaits the interrupt from the very start: whoever interrupts has seen enough, however
+                // little that was.
                 biased;
                 interrupted = ctrl_c() => Ok(interrupted.map_err(ClientError::Runtime)?),
                 ended = self.stream(path, take) => ended,
@@ -133,10 +133,10 @@ impl Client {
         Self { timeout, ..self }
     }
 
-    /// Reads an answer of any length, and hands its bytes over as they come until `take` has enough of them.
+    /// Reads an answer of any length, and hands the bytes to `take` as they come, until `take` has enough.
     ///
     /// # Errors
-    /// Nothing in time, a problem in place of the answer, or an end before it is whole.
+    /// No answer comes in time, a problem comes in place of the answer, or the answer ends early.
     pub fn download(&self, path: &str, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), FollowError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(ClientError::Runtime)?.block_on(async {
@@ -221,14 +221,14 @@ impl Client {
     }
 }
 
-/// Sends one request over a stream of bytes, whatever carries it, and returns the answer's beginning.
+/// Sends one request over a stream of bytes, whatever carries the stream, and returns the answer's beginning.
 async fn respond(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     call: &Call,
 ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
     let Call { method, path, body, if_match, session } = call;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the runtime; what goes wrong there reaches the request as well.
+    // The task ends with the runtime; an error of the connection reaches the request as well.
     tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path.as_str()).header(HOST, "localhost");
     if body.is_some() {

@@ -1,6 +1,6 @@
-//! Server-sent events, as they come.
+//! Server-sent events from a stream of bytes.
 
-/// Longest line of an event that is kept.
+/// The longest line of an event that is kept.
 const LONGEST_LINE: usize = 64 * 1024;
 
 /// Finds the events in a stream of bytes (HTML standard, 9.2.6).
@@ -38,7 +38,7 @@ impl EventReader {
         match field {
             "event" => value.clone_into(&mut self.name),
             "data" => self.data.push_str(value),
-            // Comments, which keep the connection alive, and what this reader has no use for.
+            // The line is a comment, which keeps the connection alive, or a field that this reader does not use.
             _ => {}
         }
         None

@@ -1,4 +1,4 @@
-//! What travels on the agent's socket: requests and answers, problem details, their OpenAPI schemas, and a client.
+//! The messages on the agent's socket: requests and answers, problem details, their OpenAPI schemas, and a client.
 
 #![forbid(unsafe_code)]
 

@@ -120,7 +120,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The HTTP status that goes with it.
+    /// The HTTP status of the code.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -149,7 +149,7 @@ impl Code {
             }
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unavailable | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
-            // Not 503: waiting does not help by itself, freeing room does (RFC 4918, section 11.5).
+            // The status is not 503: waiting alone does not help, freeing room does (RFC 4918, section 11.5).
             Self::TableFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -157,7 +157,7 @@ impl Code {
 }
 
 impl Problem {
-    /// A problem without violations.
+    /// Makes a problem without violations.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let status = code.status();
@@ -173,33 +173,33 @@ impl Problem {
         }
     }
 
-    /// The body has values that mean nothing.
+    /// The problem of a body with values that mean nothing.
     #[must_use]
     pub fn invalid_values(violations: Vec<jit_policy::Violation>) -> Self {
         let detail = "the body has values that can't be used; nothing was changed, see the violations";
         Self::new(Code::InvalidValue, detail).with(violations)
     }
 
-    /// The query has values that mean nothing.
+    /// The problem of a query with values that mean nothing.
     #[must_use]
     pub fn invalid_query(violations: Vec<jit_policy::Violation>) -> Self {
         Self::new(Code::InvalidValue, "the query has values that can't be used; see the violations").with(violations)
     }
 
-    /// The user, or all together, hold too many connections.
+    /// The problem of a user who holds too many connections, or of too many connections in total.
     #[must_use]
     pub fn too_many_connections() -> Self {
         Self::new(Code::TooManyConnections, "too many open connections; close some and try again")
     }
 
-    /// The problem with these violations.
+    /// Adds these violations to the problem.
     #[must_use]
     pub fn with(mut self, violations: Vec<jit_policy::Violation>) -> Self {
         self.violations = violations.into_iter().map(Violation::from).collect();
         self
     }
 
-    /// The problem as a whole HTTP answer that closes the connection, for where there are no routes.
+    /// The problem as a whole HTTP answer that closes the connection, for places without routes.
     #[must_use]
     pub fn into_http(self) -> Vec<u8> {
         let Self { title, status, .. } = &self;

@@ -1,5 +1,5 @@
 //! Schemas of values that Rust's types say too little about: `#[schema(value_type = schema::Source)]` on a field names
-//! one. The types have no values.
+//! a schema. The types here have no values.
 
 use jit_common::{abi::Mode as KernelMode, reason::Reason};
 pub use jit_policy::{Approval, Justification as Need, Protocol, Span as Duration, schema::Source};
@@ -13,7 +13,7 @@ use utoipa::{
 
 use crate::wire::{LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT};
 
-/// No control characters.
+/// The pattern of a text without control characters.
 const ONE_LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
 macro_rules! schemas {
@@ -70,13 +70,13 @@ schemas! {
     Layer: word(["ethernet", "network"]);
 }
 
-/// A text with a format, and one that is like it.
+/// The schema of a text with a format, and an example of such a text.
 fn text(format: &str, example: &str) -> ObjectBuilder {
     let format = SchemaFormat::Custom(format.to_owned());
     ObjectBuilder::new().schema_type(Type::String).format(Some(format)).examples([example])
 }
 
-/// A text with a pattern, and one that is like it.
+/// The schema of a text with a pattern, and an example of such a text.
 fn text_like(pattern: String, example: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples([example])
 }
@@ -93,13 +93,14 @@ pub(crate) fn merged(description: &str, parts: impl IntoIterator<Item = RefOr<Sc
     RefOr::T(merged.into())
 }
 
-/// What [`Session::of_header`](crate::wire::Session::of_header) reads, and nothing else.
+/// The pattern of the texts that [`Session::of_header`](crate::wire::Session::of_header) reads, and of no others.
 fn connection() -> String {
     const BYTE: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
     const PORT: &str = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
     const GROUP: &str = "[0-9A-Fa-f]{1,4}";
     let v4 = format!(r"{BYTE}(\.{BYTE}){{3}}");
-    // By how many groups come before `::`; each way may end in an IPv4 address, which takes two groups' place.
+    // The alternatives differ in how many groups come before `::`; each may end in an IPv4 address, in place of two
+    // groups.
     let mut v6 = vec![format!("({GROUP}:){{7}}{GROUP}"), format!("({GROUP}:){{6}}{v4}")];
     for before in 0..=7_usize {
         let head = match before {
@@ -123,12 +124,12 @@ fn line() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(ONE_LINE))
 }
 
-/// ASCII only: what else can be seen, no pattern says.
+/// The schema of printable text. The pattern is ASCII only, because no pattern says which other characters are visible.
 fn printable() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^[!-~]([ -~]*[!-~])?$"))
 }
 
-/// One of these words.
+/// The schema of a word from a list.
 fn word<'a>(words: impl IntoIterator<Item = &'a str>) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words))
 }

@@ -1,4 +1,4 @@
-//! What the commands of `jitctl` and `jit-agent` have in common: one request, its answer as text for people or as JSON
+//! The common parts of the commands of `jitctl` and `jit-agent`: one request, its answer as text for people or as JSON
 //! for programs, and an exit code.
 
 mod agent;
@@ -24,14 +24,14 @@ pub struct Surroundings {
     pub now: Timestamp,
     /// The zone in which times are read and shown.
     pub zone: TimeZone,
-    /// `SSH_CONNECTION` or `SSH_CLIENT`; begins with the client's address.
+    /// The value of `SSH_CONNECTION` or `SSH_CLIENT`, which begins with the client's address.
     pub ssh_session: Option<String>,
-    /// Shows a text to whoever sits at the terminal and asks whether to go on; `None`: nobody does.
+    /// Shows a text to whoever sits at the terminal and asks whether to go on; `None`: nobody sits there.
     pub ask: Option<fn(&str) -> bool>,
 }
 
 impl Surroundings {
-    /// Those of this process.
+    /// The surroundings of this process.
     #[must_use]
     pub fn of_process() -> Self {
         let ssh_session = session::of_process();
@@ -39,25 +39,25 @@ impl Surroundings {
     }
 }
 
-/// What there is to print, and how to end.
+/// What there is to print, and how the command ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// How to end.
+    /// The exit code.
     pub exit: Exit,
-    /// For standard output.
+    /// The text for standard output.
     pub stdout: String,
-    /// For standard error.
+    /// The text for standard error.
     pub stderr: String,
 }
 
 impl Outcome {
-    /// Done, with this for standard output.
+    /// The outcome of a command that is done, with this text for standard output.
     #[must_use]
     pub fn done(stdout: String) -> Self {
         Self { exit: Exit::Done, stdout, stderr: String::new() }
     }
 
-    /// Not done, with this for standard error.
+    /// The outcome of a command that failed, with this text for standard error.
     #[must_use]
     pub fn failed(exit: Exit, stderr: String) -> Self {
         Self { exit, stdout: String::new(), stderr }

@@ -1,4 +1,4 @@
-//! Whole numbers as JSON Schema has them: 22.0 is one, which serde would refuse.
+//! Whole numbers as JSON Schema has them: 22.0 is a whole number, which serde would refuse.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ impl Visitor<'_> for WholeVisitor {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<i64, E> {
-        // Greater ones do not name one whole number only.
+        // A greater float does not stand for one whole number only.
         const GREATEST: f64 = (1_u64 << 53) as f64;
         if number.fract() == 0.0 && number.abs() < GREATEST {
             Ok(number as i64)
@@ -39,12 +39,12 @@ impl Visitor<'_> for WholeVisitor {
     }
 }
 
-/// Reads one.
+/// Reads a whole number.
 pub(crate) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     deserializer.deserialize_i64(WholeVisitor)
 }
 
-/// Reads a list of them, or null.
+/// Reads a list of whole numbers, or null.
 pub(crate) fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<i64>>, D::Error> {
     let numbers = Option::<Vec<Whole>>::deserialize(deserializer)?;
     Ok(numbers.map(|numbers| numbers.into_iter().map(|Whole(number)| number).collect()))

@@ -1,4 +1,4 @@
-//! What goes over the socket, in the vocabulary of Azure just-in-time access. Server and client share these types.
+//! The messages on the socket, in the vocabulary of Azure just-in-time access. Server and client share these types.
 //!
 //! Bodies that are sent to the agent refuse unknown fields. Answers are read leniently, so that a client understands an
 //! agent that says more than it knows: each enum in an answer has a variant for words that it does not know.
@@ -108,14 +108,14 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The grant as it is once it is over.
+    /// The grant in the state that it has after its end.
     #[must_use]
     pub fn over(self, status: GrantState, reason: Option<String>, end: Timestamp) -> Self {
         Self { status, status_reason: reason, end_time_utc: end, remaining_seconds: 0, ..self }
     }
 }
 
-/// Seconds for which something still lasts, rounded up: what still lasts has one left at least.
+/// The seconds for which something still lasts, rounded up: at least one second as long as it lasts.
 #[must_use]
 pub fn whole_seconds(remaining: Duration) -> u64 {
     remaining.as_secs() + u64::from(remaining.subsec_nanos() > 0)

@@ -26,12 +26,12 @@ use super::{
     unusable,
 };
 
-/// Rows that are asked for at a time.
+/// The number of rows that one query asks for.
 const PAGE: usize = 1000;
 /// How long a verification may take: millions of rows are read.
 const VERIFICATION_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Writes rows to `out` as they come; what is in the outcome comes after them.
+/// Writes rows to `out` as they come; the outcome's text comes after them.
 pub(super) fn carry_out(
     agent: &Agent,
     arguments: Audit,
@@ -78,7 +78,7 @@ fn verify(agent: &Agent, head: Option<String>) -> Result<Outcome, Outcome> {
     })
 }
 
-/// All rows in the agent's own words, as they come.
+/// Writes all rows in the agent's own words, as they come.
 fn export(agent: &Agent, query: &AuditQuery, out: &mut dyn Write) -> Result<Outcome, Outcome> {
     let mut written = Ok(());
     let done = agent.client.download(&path(query), |bytes| {
@@ -92,7 +92,7 @@ fn export(agent: &Agent, query: &AuditQuery, out: &mut dyn Write) -> Result<Outc
     }
 }
 
-/// All rows as one JSON object, with what this program doesn't know.
+/// Returns all rows as one JSON object, with fields that this program doesn't know.
 fn merged(agent: &Agent, query: &AuditQuery) -> Result<Outcome, Outcome> {
     let mut rows = Vec::new();
     each_page(agent, query, |json, _| {
@@ -126,7 +126,7 @@ fn table(
     Ok(ended(written.and_then(|()| out.flush())))
 }
 
-/// Asks for one page after the other, for as long as `take` wants more of them.
+/// Asks for one page after the other, for as long as `take` wants more pages.
 fn each_page(
     agent: &Agent,
     query: &AuditQuery,
@@ -146,7 +146,7 @@ fn path(query: &AuditQuery) -> String {
     format!("/v1/audit?{}", serde_urlencoded::to_string(query).unwrap_or_default())
 }
 
-/// Whoever reads standard output may leave at any time; anything else that keeps it from being written is a failure.
+/// The outcome of writing. A reader of standard output may leave at any time; any other error of writing is a failure.
 fn ended(written: io::Result<()>) -> Outcome {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Outcome::failed(
@@ -159,10 +159,10 @@ fn ended(written: io::Result<()>) -> Outcome {
 
 /// The headings of the table.
 const HEADINGS: [&str; 6] = ["time", "event", "who", "port", "source", "what"];
-/// The widest that a column becomes. A longer cell moves the rest of its own row only.
+/// The greatest width of a column. A longer cell moves only the rest of its own row.
 const WIDEST: usize = 43;
 
-/// How wide the columns are, in characters. Zeros before the first rows are printed.
+/// The widths of the columns, in characters. They are zero before the first rows are printed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Columns([usize; 6]);
 

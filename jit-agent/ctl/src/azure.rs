@@ -35,8 +35,8 @@ use super::args::ImportAzure;
 /// Largest file that is read, in bytes.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
-/// Shows what a file would change, and with `--apply` changes it. `ask` puts a question and returns the answer, `None`
-/// if there is nobody to ask.
+/// Shows what a file would change, and with `--apply` makes the changes. `ask` puts a question and returns the answer;
+/// `ask` is `None` if nobody can be asked.
 pub(super) fn import(
     agent: &Agent,
     arguments: &ImportAzure,
@@ -76,7 +76,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The machine whose ports are meant: the one that was named, or any if all have the same ports.
+/// The machine whose ports are meant: the machine that `vm` names, or any machine if all have the same ports.
 fn pick<'a>(name: &str, machines: &'a [Machine], vm: Option<&str>) -> Result<&'a Machine, Outcome> {
     let meant: Vec<_> = machines.iter().filter(|machine| vm.is_none_or(|vm| machine.is(vm))).collect();
     let (file, list) = (sanitised(name), list(machines));
@@ -98,7 +98,7 @@ fn list(machines: &[Machine]) -> String {
     machines.iter().map(|machine| format!("  {}\n", sanitised(&machine.id))).collect()
 }
 
-/// The policies that the agent has, and their version.
+/// The policies of the agent, and their version.
 fn present(agent: &Agent) -> Result<(Vec<Port>, Option<String>), Outcome> {
     let call = Call::new(Method::GET, "/v1/ports");
     let (answer, version) = agent.client.send(&call).map_err(|error| unanswered(&error))?;
@@ -117,7 +117,7 @@ fn unusable(name: &str, faults: &[Fault]) -> Outcome {
     failed(stderr)
 }
 
-/// An import for programs.
+/// The report of an import, for programs.
 #[derive(Serialize)]
 struct Report<'a> {
     vm: &'a str,

@@ -1,4 +1,4 @@
-//! What people see of changes to port policies.
+//! The texts that people see about changes of port policies.
 
 use jit_api::{
     terminal::{
@@ -12,12 +12,12 @@ use jit_policy::PortId;
 
 use super::table;
 
-/// What a change would do, before it is confirmed.
+/// The text about what a change would do, before the change is confirmed.
 pub(super) fn expected(effects: &Effects, surroundings: &Surroundings) -> String {
     told(effects, ["would be unprotected", "would end", "would end earlier"], surroundings)
 }
 
-/// What a change to one port's policy did.
+/// The text about what a change of one port's policy did.
 pub(super) fn of_port(id: PortId, done: &PortChange, surroundings: &Surroundings) -> String {
     let mut text = match &done.port {
         Some(one) => format!("policy of {} is in force\n", port(one.number, one.protocol.text())),
@@ -28,13 +28,13 @@ pub(super) fn of_port(id: PortId, done: &PortChange, surroundings: &Surroundings
     text
 }
 
-/// That a change is on trial.
+/// The text that a change is on trial.
 pub(super) fn on_trial(trial: Option<&Trial>, surroundings: &Surroundings) -> String {
     let lines = |trial| format!("ON TRIAL, since it cuts you off:\n{}", trial_lines(trial, surroundings));
     trial.map(lines).unwrap_or_default()
 }
 
-/// What a reload did.
+/// The text about what a reload did.
 pub(super) fn of_reload(done: &Reloaded, surroundings: &Surroundings) -> String {
     let changed: Vec<String> = done.changed.iter().map(|name| sanitised(name)).collect();
     let mut text = match &changed[..] {
@@ -46,7 +46,7 @@ pub(super) fn of_reload(done: &Reloaded, surroundings: &Surroundings) -> String 
     text
 }
 
-/// What a change did besides.
+/// The text about the further effects of a change.
 pub(super) fn did(effects: &Effects, surroundings: &Surroundings) -> String {
     told(effects, ["no longer protected", "ended", "end earlier"], surroundings)
 }

@@ -1,4 +1,5 @@
-//! The client `jitctl`: arguments to one request, its answer to text for people or JSON for programs.
+//! The client `jitctl`, which turns arguments into one request, and the answer into text for people or JSON for
+//! programs.
 
 #![forbid(unsafe_code)]
 
@@ -40,13 +41,13 @@ pub fn main() -> ExitCode {
     terminal::emit(&run(env::args_os(), &Surroundings::of_process())).into()
 }
 
-/// Runs `jitctl` with these arguments, the program's name first, up to what is to be printed.
+/// Runs `jitctl` with these arguments, the program's name first. Returns the output that is not printed as it comes.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroundings) -> Outcome {
     run_to(arguments, surroundings, &mut io::stdout())
 }
 
-/// The same, with `out` for what is printed as it comes.
+/// Runs `jitctl` like [`run`], and writes to `out` what is printed as it comes.
 fn run_to(
     arguments: impl IntoIterator<Item = OsString>,
     surroundings: &Surroundings,
@@ -55,12 +56,12 @@ fn run_to(
     match Arguments::try_parse_from(arguments) {
         Ok(arguments) => carry_out(arguments, surroundings, out).unwrap_or_else(|failure| failure),
         Err(error) if error.use_stderr() => Outcome::failed(Exit::Usage, error.render().to_string()),
-        // `--help` and `--version`.
+        // `--help` and `--version` end here.
         Err(error) => Outcome::done(error.render().to_string()),
     }
 }
 
-/// Either way an outcome; an `Err` is one that ended early.
+/// Carries out the command. `Err` is an outcome that ends the command early.
 fn carry_out(arguments: Arguments, surroundings: &Surroundings, out: &mut dyn io::Write) -> Result<Outcome, Outcome> {
     let Arguments { socket, json, command } = arguments;
     let agent = Agent { client: Client::new(&socket), json };

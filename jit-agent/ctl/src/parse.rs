@@ -16,10 +16,10 @@ use super::args::RequestedPort;
 /// Why an argument can't be used, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseError {
-    /// The port's number or protocol.
+    /// The port's number or protocol can't be used.
     #[error(transparent)]
     Port(#[from] PolicyError),
-    /// The source.
+    /// The source can't be used.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A packet has one protocol, and one of three.
@@ -37,7 +37,7 @@ pub(crate) enum ParseError {
          remove them); write the address itself, like --from 192.0.2.7"
     )]
     NoSession,
-    /// The session's client address is no source.
+    /// The session's client address is not a source.
     #[error("`me` is `{address}` by SSH_CONNECTION: {error}")]
     Session {
         /// What the session says.
@@ -45,19 +45,19 @@ pub(crate) enum ParseError {
         /// What is wrong with it.
         error: Box<Self>,
     },
-    /// Not a time.
+    /// The text is not a time.
     #[error("`{0}` is not a time; write one like 17:30, \"2030-01-31 17:30\" or 2030-01-31T17:30:00Z")]
     Time(String),
-    /// Not a time of what has happened.
+    /// The text is not a time in the past.
     #[error(
         "`{0}` is not a time; write how long ago, like 2h or 7d, or when, like 17:30, 2026-01-31, \"2026-01-31 17:30\" or \
          2026-01-31T17:30:00Z"
     )]
     PastTime(String),
-    /// Skipped when clocks go forward.
+    /// The time is skipped when clocks go forward.
     #[error("`{0}` does not exist here: clocks go forward over it; write another time, or one with an offset")]
     Gap(String),
-    /// Over.
+    /// The time is over.
     #[error("`{0}` is in the past; write a time to come")]
     Past(String),
 }
@@ -65,7 +65,7 @@ pub(crate) enum ParseError {
 /// Reads `22` or `22/tcp`.
 ///
 /// # Errors
-/// A number out of range, an unknown protocol.
+/// The number is out of range, or the protocol is unknown.
 pub(super) fn port(text: &str) -> Result<RequestedPort, ParseError> {
     let (number, protocol) = match text.split_once('/') {
         Some((number, protocol)) => (number, Some(protocol)),
@@ -83,7 +83,7 @@ pub(super) fn port(text: &str) -> Result<RequestedPort, ParseError> {
 /// Reads `22`, `22/tcp`, `22/udp` or `22/sctp`: the port of one packet, with the protocol as the API writes it.
 ///
 /// # Errors
-/// A number out of range, another protocol.
+/// The number is out of range, or the protocol is unknown.
 pub(super) fn packet_port(text: &str) -> Result<(u16, &'static str), ParseError> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = match protocol {
@@ -100,7 +100,7 @@ pub(super) fn packet_port(text: &str) -> Result<(u16, &'static str), ParseError>
 /// Reads an address, or `me`.
 ///
 /// # Errors
-/// As for [`source`]; a prefix.
+/// The text is a prefix, or can't be read as in [`source`].
 pub(super) fn address_of_one(text: &str, surroundings: &Surroundings) -> Result<IpAddr, ParseError> {
     single_address(&source(text, surroundings)?).ok_or_else(|| ParseError::Prefix(text.to_owned()))
 }
@@ -108,7 +108,7 @@ pub(super) fn address_of_one(text: &str, surroundings: &Surroundings) -> Result<
 /// Reads an address, a prefix, or `me`: the client's address of the SSH session.
 ///
 /// # Errors
-/// See [`parse_source`]; `me` without a session.
+/// The text can't be read as in [`parse_source`], or is `me` without a session.
 pub(super) fn source(text: &str, surroundings: &Surroundings) -> Result<IpNet, ParseError> {
     if text != "me" {
         return address(text);
@@ -125,10 +125,11 @@ fn address(text: &str) -> Result<IpNet, ParseError> {
     Ok(parse_source(text)?)
 }
 
-/// Reads a moment: RFC 3339, or a wall time in the local zone. Without a date, its next occurrence.
+/// Reads a moment: RFC 3339, or a wall time in the local zone. Without a date, the moment is the next occurrence of
+/// that time.
 ///
 /// # Errors
-/// Another form, a moment that is over, a wall time that does not exist.
+/// The text has another form, the moment is over, or the wall time does not exist.
 pub(super) fn until(text: &str, surroundings: &Surroundings) -> Result<Timestamp, ParseError> {
     let now = surroundings.now;
     let unreadable = || ParseError::Time(text.to_owned());
@@ -142,7 +143,7 @@ pub(super) fn until(text: &str, surroundings: &Surroundings) -> Result<Timestamp
         return Err(unreadable());
     }
     let zone = &surroundings.zone;
-    // A date and a time would be read as a time, too, and the date ignored.
+    // A date and a time could also be read as a time, and then the date would be ignored.
     if let Some(time) = text.parse::<civil::Time>().ok().filter(|_| !text.contains('-')) {
         let today = Zoned::new(now, zone.clone()).date();
         let tomorrow = today.tomorrow().map_err(|_| unreadable())?;
@@ -154,7 +155,8 @@ pub(super) fn until(text: &str, surroundings: &Surroundings) -> Result<Timestamp
     next(text.parse().map_err(|_| unreadable())?, zone, now, text)
 }
 
-/// The first moment after `now` at which clocks show `wall`; there are two when they go back over it.
+/// The first moment after `now` at which clocks show `wall`; there are two such moments when clocks go back over
+/// `wall`.
 fn next(wall: DateTime, zone: &TimeZone, now: Timestamp, text: &str) -> Result<Timestamp, ParseError> {
     let ambiguous = zone.to_ambiguous_timestamp(wall);
     let candidates = match ambiguous.offset() {

@@ -1,4 +1,4 @@
-//! Times of what has happened.
+//! Times in the past, as people write them.
 
 use jiff::{
     Timestamp, Zoned,
@@ -9,15 +9,15 @@ use jit_policy::Span;
 
 use super::parse::ParseError;
 
-/// Reads how long ago, RFC 3339, a wall time in the local zone, or a date for its beginning. Without a date, the last time
-/// that clocks showed it.
+/// Reads a time in the past: how long ago, RFC 3339, a wall time in the local zone, or a date for the beginning of that
+/// day. A wall time without a date is the last time that clocks showed it.
 ///
 /// # Errors
-/// Another form.
+/// The text has another form.
 pub(super) fn past(text: &str, surroundings: &Surroundings) -> Result<Timestamp, ParseError> {
     let Surroundings { now, zone, .. } = surroundings;
     let unreadable = || ParseError::PastTime(text.to_owned());
-    // Hours, minutes and seconds with colons between them would be a duration, too.
+    // Hours, minutes and seconds with colons between them could also be read as a duration.
     if !text.contains(':')
         && let Ok(ago) = Span::above_zero(text)
     {
@@ -30,7 +30,8 @@ pub(super) fn past(text: &str, surroundings: &Surroundings) -> Result<Timestamp,
     if !text.chars().all(|c| c.is_ascii_digit() || "-:T ".contains(c)) {
         return Err(unreadable());
     }
-    // Of two moments with the same wall time the first one; after a skipped time, the moment that clocks skipped to.
+    // If two moments have the same wall time, the first one counts; after a skipped time, the moment to which clocks
+    // skipped.
     let moment = |wall: DateTime| zone.to_ambiguous_timestamp(wall).compatible().map_err(|_| unreadable());
     match (text.contains('-'), text.contains(':')) {
         (true, true) => moment(text.parse().map_err(|_| unreadable())?),

@@ -1,4 +1,4 @@
-//! `ports` and `reload`: port policies listed and changed, with what that does to live grants.
+//! The commands `ports` and `reload`, which list and change port policies, with the effects on live grants.
 
 use std::{str::FromStr, time::Duration};
 
@@ -68,7 +68,7 @@ struct Policy {
     quota: Option<i64>,
 }
 
-/// Reads one of these words.
+/// Reads a word from a list.
 fn one_of<T>(values: &[T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: Copy + FromStr<Err = UnknownWord> + Send + Sync + 'static,
@@ -126,7 +126,7 @@ fn set(agent: &Agent, policy: Policy, surroundings: &Surroundings) -> Result<Out
 }
 
 impl Policy {
-    /// What is named here.
+    /// The part of the policy that the arguments name.
     fn patch(self) -> Result<PortPatch, Outcome> {
         let Self { which: _, allowed, maximum, approval, approval_timeout, justification, quota } = self;
         let sources = allowed.iter().map(|given| match jit_policy::parse_source(given) {
@@ -158,7 +158,7 @@ impl Listed {
         Ok(Self { ports: list.value, version: version.unwrap_or_default() })
     }
 
-    /// The policy of a port as it was named.
+    /// The policy of a port that the arguments name.
     fn find(&self, named: RequestedPort) -> Result<(&Port, PortId), Outcome> {
         let known = self.ports.iter().filter_map(|port| Some((port, port.id()?)));
         let found: Vec<_> = known
@@ -186,7 +186,7 @@ impl Listed {
         }
     }
 
-    /// Gives the port this policy, or none.
+    /// Sets the policy of the port, or removes the policy.
     fn change(
         &self,
         agent: &Agent,
@@ -210,7 +210,7 @@ impl Listed {
     }
 }
 
-/// Has the agent read its files again.
+/// Makes the agent read its files again.
 pub(super) fn reload(
     agent: &Agent,
     arguments: ReloadArguments,
@@ -231,8 +231,8 @@ pub(super) fn reload(
     agent.understand(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))
 }
 
-/// Asks the agent, and once more if it wants to be sure and whoever sits there is. `openings_are_named` says whether the
-/// agent wants each opening to be named.
+/// Asks the agent, and a second time if the agent wants confirmation and whoever sits at the terminal agrees.
+/// `openings_are_named` says whether the agent wants each opening to be named.
 fn agreed(
     agent: &Agent,
     confirmed: Option<&Effects>,
@@ -247,7 +247,7 @@ fn agreed(
     let effects = problem.effects.as_deref().filter(|_| problem.code == Code::NeedsConfirmation && !agent.json);
     let Some(effects) = effects else { return Err(agent.problem(&problem)) };
     let shown = format!("{}{}", terminal::table::problem(&problem), changes::expected(effects, surroundings));
-    // Older agents don't tell what of the openings was not named.
+    // Older agents don't say which openings were not named.
     let unnamed = problem.unnamed.as_ref().unwrap_or(&effects.opened);
     let names = openings_are_named && !unnamed.is_empty();
     let open = if names { " (and --allow-open for what it opens)" } else { "" };

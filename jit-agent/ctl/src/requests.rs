@@ -1,4 +1,4 @@
-//! Requests from the first word to the decision.
+//! The commands that make, list and decide requests.
 
 use std::{thread, time::Duration};
 
@@ -74,7 +74,7 @@ pub(super) fn cancel(agent: &Agent, arguments: args::OneRequest) -> Result<Outco
     })
 }
 
-/// What comes of an extension: the grant, or a request that waits.
+/// The answer to an extension: the grant, or a request that waits for approval.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Extended {
@@ -91,7 +91,7 @@ pub(super) fn extend(agent: &Agent, arguments: args::Extend, surroundings: &Surr
     })
 }
 
-/// How a request stands.
+/// The outcome for the present state of a request.
 fn state(request: &Request, surroundings: &Surroundings) -> Outcome {
     match request.status {
         RequestState::Approved => Outcome::done(table::opened(request, surroundings)),

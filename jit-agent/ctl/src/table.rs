@@ -21,7 +21,7 @@ fn end(grant: &Grant, surroundings: &Surroundings) -> String {
     format!("{} (in {})", moment(grant.end_time_utc, surroundings), span(Duration::from_secs(grant.remaining_seconds)))
 }
 
-/// Live grants.
+/// The table of live grants.
 pub(super) fn grants(grants: &[Grant], surroundings: &Surroundings) -> String {
     if grants.is_empty() {
         return "no live grants\n".to_owned();
@@ -40,7 +40,7 @@ pub(super) fn grants(grants: &[Grant], surroundings: &Surroundings) -> String {
     table([">grant", "port", "source", "until", "last connection", "requestor", ">request"], rows)
 }
 
-/// When a grant or port was last used.
+/// The time when a grant or port was last used.
 fn last(time: Option<Timestamp>, surroundings: &Surroundings) -> String {
     time.map_or_else(|| "never".to_owned(), |time| moment(time, surroundings))
 }
@@ -72,7 +72,7 @@ pub(super) fn event_heading() -> String {
     event_line(["time", "verdict", "reason", "port", "source", "interface"])
 }
 
-/// One packet.
+/// The line about one packet.
 pub(super) fn event(event: &PacketEvent, surroundings: &Surroundings) -> String {
     let verdict = match (event.mode.as_str(), event.verdict.as_str(), event.is_drop()) {
         ("observe", "pass" | "drop", true) => "would drop".to_owned(),
@@ -93,7 +93,7 @@ pub(super) fn event(event: &PacketEvent, surroundings: &Surroundings) -> String 
     ])
 }
 
-/// How many packets there were beyond those shown.
+/// The line that says how many packets there were beyond those shown.
 pub(super) fn not_shown(packets: u64) -> String {
     let packets = count(usize::try_from(packets).unwrap_or(usize::MAX), "more packet", "more packets");
     format!("          {packets} dropped, or would have been, and not shown\n")
@@ -105,7 +105,7 @@ fn event_line([time, verdict, reason, port, source, interface]: [&str; 6]) -> St
     format!("{time:<8}  {verdict:<10}  {reason:<longest$}  {port:<10}  {source:<39}  {interface}\n")
 }
 
-/// Port policies.
+/// The table of port policies.
 pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
     if ports.is_empty() {
         return "no protected ports\n".to_owned();
@@ -163,7 +163,7 @@ pub(super) fn is_degraded(status: &Status) -> bool {
     !faults.is_empty() || enforced < intended || interfaces.iter().any(|interface| interface.fault.is_some())
 }
 
-/// The agent as a whole; what is broken comes last, where it is seen.
+/// The text about the agent as a whole. Faults come last, where people see them.
 pub(super) fn status(status: &Status) -> String {
     let Status {
         mode,
@@ -236,7 +236,7 @@ fn counter_table(counters: &[Counter]) -> String {
     if counted.is_empty() {
         return "no packets yet\n".to_owned();
     }
-    // Drops first: they are what one looks for.
+    // Drops come first, because people look for them.
     counted.sort_by_key(|counter| (counter.verdict != "drop", std::cmp::Reverse(counter.packets)));
     let rows = counted.into_iter().map(|Counter { mode, reason, verdict, packets }| {
         let verdict = match (verdict.as_str(), mode.as_str()) {
@@ -250,7 +250,7 @@ fn counter_table(counters: &[Counter]) -> String {
     table([">packets", "verdict", "reason", "mode"], rows)
 }
 
-/// What a revocation closed.
+/// The text about what a revocation closed.
 pub(super) fn closed(done: &Revocation) -> String {
     let Revocation { revoked, other_entries, durable: _ } = done;
     if revoked.is_empty() && *other_entries == 0 {

@@ -51,12 +51,12 @@ fn jitctl_at(socket: &Path, arguments: &[&str]) -> Outcome {
     run(program.iter().chain(arguments).map(Into::into), &surroundings())
 }
 
-/// What a user is answered.
+/// The outcome of a command that a user runs.
 fn jitctl_as(agent: &Agent, peer: &Peer, arguments: &[&str]) -> Outcome {
     jitctl_at(&agent.socket_of(peer), arguments)
 }
 
-/// What root is answered.
+/// The outcome of a command that root runs.
 fn jitctl(agent: &Agent, arguments: &[&str]) -> Outcome {
     jitctl_as(agent, &root(), arguments)
 }
@@ -79,7 +79,7 @@ fn agent() -> Agent {
 }
 
 const SSH: [&str; 9] = ["request", "--port", "22/tcp", "--from", "192.0.2.10", "--for", "30m", "-m", "ticket 7"];
-/// What someone has to approve.
+/// A request that someone has to approve.
 const WINRM: [&str; 9] = ["request", "--port", "5986", "--from", "me", "--for", "30m", "-m", "ticket 7"];
 
 /// An agent from which alice got [`SSH`] ten seconds ago, as grant 17 by request 9.
@@ -176,7 +176,7 @@ fn what_was_written_reaches_the_core() {
             (grant["number"].as_u64().unwrap(), grant["protocol"].as_str().unwrap(), grant["source"].as_str().unwrap())
         })
         .collect();
-    // Without a protocol, a port is asked for as far as its policy goes.
+    // Without a protocol, the request asks for the protocol of the port's policy.
     let expected = [(22, "*"), (3389, "*"), (53, "UDP")]
         .map(|(number, protocol)| ["192.0.2.10/32", "2001:db8::/64"].map(|source| (number, protocol, source)));
     assert_eq!(grants, expected.concat());

@@ -44,7 +44,7 @@ pub(super) fn follow(
     }
 }
 
-/// Whoever reads standard output may leave at any time; anything else that keeps it from being written is a failure.
+/// The outcome of writing. A reader of standard output may leave at any time; any other error of writing is a failure.
 fn ended(failure: Option<io::Error>) -> Outcome {
     match failure {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -56,11 +56,11 @@ fn ended(failure: Option<io::Error>) -> Outcome {
 
 fn write(out: &mut dyn io::Write, text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
-    // Through a pipe too, each line is to be seen when it happens.
+    // Each line must be seen when it happens, also through a pipe.
     out.flush()
 }
 
-/// What one event says; nothing for those of a newer agent.
+/// The text of one event; no text for an event that only a newer agent has.
 fn line(name: &str, data: &str, surroundings: &Surroundings) -> serde_json::Result<String> {
     Ok(match name {
         "open" => table::event_heading(),

@@ -6,7 +6,8 @@ use tokio::net::TcpStream;
 
 use super::ClientError;
 
-/// Says so. The stream is of a type that every system has, and never there.
+/// Reports that this system has no way to the agent. The type of the stream exists on every system, but no stream is
+/// made.
 pub(super) async fn connect(socket: &Path) -> Result<TcpStream, ClientError> {
     Err(ClientError::NoUnixSockets(socket.to_owned()))
 }

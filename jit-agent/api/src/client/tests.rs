@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use super::*;
 use crate::terminal::Exit;
 
-/// What the client makes of a server that says `answer` to everything; `None`: nothing, for a while.
+/// What the client makes of a server that answers everything with `answer`; `None` stands for a server that says
+/// nothing for a while.
 fn told(answer: Option<String>) -> Result<Answer, ClientError> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("agent.sock");

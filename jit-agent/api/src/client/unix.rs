@@ -1,4 +1,4 @@
-//! The way to the agent where there are Unix sockets.
+//! The way to the agent on systems with Unix sockets.
 
 use std::{io, path::Path, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::{net::UnixStream, time::sleep};
 
 use super::ClientError;
 
-/// Pause before connecting again while the agent's queue of connections is full.
+/// The pause before the client connects again while the agent's queue of connections is full.
 const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Connects to the agent that listens on `socket`.

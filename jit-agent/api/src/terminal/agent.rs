@@ -10,7 +10,7 @@ use crate::{
     wire::List,
 };
 
-/// The agent, and how its answers are to be shown.
+/// The agent, and the form in which its answers are shown.
 #[derive(Clone, Debug)]
 pub struct Agent {
     /// Where the agent is.
@@ -20,18 +20,18 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// What the agent has at a path, shown.
+    /// Shows what the agent has at a path.
     ///
     /// # Errors
-    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
     pub fn get<T: DeserializeOwned>(&self, path: &str, show: impl FnOnce(&T) -> Outcome) -> Result<Outcome, Outcome> {
         self.ask(Method::GET, path, None, show)
     }
 
-    /// What the agent answers to a body, shown.
+    /// Sends a body to the agent and shows the answer.
     ///
     /// # Errors
-    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
     pub fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -43,10 +43,10 @@ impl Agent {
         self.ask(Method::POST, path, Some(body), show)
     }
 
-    /// A list that comes in parts: as many of them as it takes to get to so many elements.
+    /// Shows a list that comes in parts: as many parts as are needed for so many elements.
     ///
     /// # Errors
-    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
     pub fn list<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -71,18 +71,18 @@ impl Agent {
         self.understand(&json, show)
     }
 
-    /// What the agent has at a path.
+    /// Returns what the agent has at a path.
     ///
     /// # Errors
-    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
     pub fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, Outcome> {
         self.read(&self.call(Method::GET, path, None)?)
     }
 
-    /// What the agent answers, shown.
+    /// Shows what the agent answers.
     ///
     /// # Errors
-    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
     pub fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -93,10 +93,10 @@ impl Agent {
         self.understand(&self.call(method, path, body)?, show)
     }
 
-    /// The agent's answer, if it is no problem.
+    /// Returns the agent's answer, if the answer is not a problem.
     ///
     /// # Errors
-    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
     pub fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, Outcome> {
         match self.client.call(method, path, body) {
             Ok(Answer::Done(json)) => Ok(json),
@@ -105,10 +105,10 @@ impl Agent {
         }
     }
 
-    /// An answer, shown: as `show` has it, or the agent's own JSON where that is asked for.
+    /// Shows an answer: as `show` has it, or as the agent's own JSON if the user asks for JSON.
     ///
     /// # Errors
-    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
     pub fn understand<T: DeserializeOwned>(
         &self,
         json: &Bytes,
@@ -118,15 +118,15 @@ impl Agent {
         if !self.json {
             return Ok(outcome);
         }
-        // The agent's own JSON, with what this program doesn't know.
+        // The agent's own JSON keeps fields that this program doesn't know.
         let value: serde_json::Value = self.read(json)?;
         Ok(Outcome { stdout: format!("{value:#}\n"), ..outcome })
     }
 
-    /// An answer as a value.
+    /// Reads an answer as a value.
     ///
     /// # Errors
-    /// The outcome where the agent does not answer, answers with a problem, or is not understood.
+    /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
     pub fn read<T: DeserializeOwned>(&self, json: &Bytes) -> Result<T, Outcome> {
         serde_json::from_slice(json)
             .map_err(|error| unanswered(&ClientError::NotUnderstood { status: 200, reason: error.to_string() }))

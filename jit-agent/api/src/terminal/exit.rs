@@ -1,23 +1,23 @@
-//! How `jitctl` ends: the one place where outcomes become exit codes.
+//! How `jitctl` ends: the only module where outcomes become exit codes.
 
 use crate::{
     client::ClientError,
     problem::{Code, Problem},
 };
 
-/// Exit code of `jitctl`. The numbers are part of its interface.
+/// The exit code of `jitctl`. The numbers are part of the program's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done.
+    /// The command is done.
     Done = 0,
-    /// Failed, for a reason that has no code of its own.
+    /// The command failed, for a reason that has no code of its own.
     Failed = 1,
     /// The arguments can't be used as they are.
     Usage = 2,
-    /// The port policies do not allow it.
+    /// The port policies do not allow the request.
     Refused = 3,
-    /// The user may not do this.
+    /// The user may not do what the command asks.
     NotPermitted = 4,
     /// The agent does not answer.
     Unreachable = 5,
@@ -38,7 +38,7 @@ impl From<&Problem> for Exit {
         match problem.code {
             Code::PolicyViolation | Code::NeedsConfirmation | Code::NoWayBack => Self::Refused,
             Code::NotPermitted | Code::OwnRequest | Code::PeerUnknown => Self::NotPermitted,
-            // The agent finds fault with what was written, as the parser of the arguments would have.
+            // The agent rejects what the user wrote, as the parser of the arguments would have.
             Code::InvalidValue => Self::Usage,
             Code::MalformedHttp
             | Code::UriTooLong

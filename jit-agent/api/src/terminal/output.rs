@@ -1,15 +1,15 @@
-//! Writing to the terminal: the one place that does.
+//! Output to the terminal: the only module that writes there.
 
 use std::io::{self, IsTerminal as _, Write};
 
 use super::{Exit, Outcome, Surroundings};
 
-/// Prints what there is to print. Returns how to end: as the outcome says, unless its output got lost.
+/// Prints the outcome. Returns the exit code: that of the outcome, unless the output got lost.
 #[must_use]
 pub fn emit(outcome: &Outcome) -> Exit {
     let Outcome { exit, stdout, stderr } = outcome;
     let printed = write(&mut io::stdout().lock(), stdout);
-    // Where standard error is closed there is nobody to tell.
+    // Nobody can be told if standard error is closed.
     drop(write(&mut io::stderr().lock(), stderr));
     match printed {
         Ok(()) => *exit,
@@ -21,7 +21,7 @@ pub fn emit(outcome: &Outcome) -> Exit {
     }
 }
 
-/// Writes all of `text`. A reader who has seen enough, like `head`, is no error.
+/// Writes all of `text`. A reader who has seen enough, like `head`, is not an error.
 fn write(to: &mut impl Write, text: &str) -> io::Result<()> {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -29,14 +29,14 @@ fn write(to: &mut impl Write, text: &str) -> io::Result<()> {
     }
 }
 
-/// A way to ask whoever sits at the terminal, if anybody does.
+/// A way to ask whoever sits at the terminal, if anybody sits there.
 pub(super) fn ask() -> Option<fn(&str) -> bool> {
     io::stdin().is_terminal().then_some(goes_on)
 }
 
 fn goes_on(text: &str) -> bool {
     let mut answer = String::new();
-    // Without an answer it is no.
+    // No answer means no.
     write(&mut io::stderr().lock(), &format!("{text}go on? [y/N] ")).is_ok()
         && io::stdin().read_line(&mut answer).is_ok()
         && matches!(answer.trim(), "y" | "Y" | "yes")
@@ -45,7 +45,8 @@ fn goes_on(text: &str) -> bool {
 /// Shows a text to whoever sits at the terminal and asks whether to go on, unless `yes` says so already.
 ///
 /// # Errors
-/// The outcome where nobody is there or the answer is no: `shown` with what to add to the command, `remedy` included.
+/// Nobody is there, or the answer is no. If nobody is there, the outcome has `shown` with what to add to the command,
+/// `remedy` included.
 pub fn agree(shown: &str, yes: bool, remedy: &str, surroundings: &Surroundings) -> Result<(), Outcome> {
     if yes {
         return Ok(());
@@ -56,7 +57,7 @@ pub fn agree(shown: &str, yes: bool, remedy: &str, surroundings: &Surroundings) 
     if ask(shown) { Ok(()) } else { Err(Outcome::failed(Exit::Refused, "nothing was changed\n".to_owned())) }
 }
 
-/// The outcome of a change that is in force: done if it is written too, else with a warning.
+/// The outcome of a change that is in force: done if the change is written too, else done with a warning.
 #[must_use]
 pub fn in_force(stdout: String, durable: bool, warning: &str) -> Outcome {
     if durable {

@@ -8,11 +8,11 @@ use std::{env, net::IpAddr};
 use super::Surroundings;
 use crate::wire::Session;
 
-/// The names under which sshd leaves it, the fuller one first.
+/// The names of the variables in which sshd leaves the session, the fuller one first.
 const NAMES: [&str; 2] = ["SSH_CONNECTION", "SSH_CLIENT"];
 
-/// `SSH_CONNECTION` or `SSH_CLIENT` of this process, or else of the nearest ancestor that has one and lets us see it:
-/// `sudo` and `su` take them away. Only Linux shows the environment of an ancestor.
+/// `SSH_CONNECTION` or `SSH_CLIENT` of this process, or else of the nearest ancestor that has such a variable and lets
+/// us see it: `sudo` and `su` remove these variables. Only Linux shows the environment of an ancestor.
 pub(super) fn of_process() -> Option<String> {
     let own = NAMES.into_iter().find_map(|name| env::var(name).ok());
     #[cfg(target_os = "linux")]
@@ -20,7 +20,7 @@ pub(super) fn of_process() -> Option<String> {
     own
 }
 
-/// The connection over which whoever runs this works, if it is one over SSH: its source and the port here.
+/// The SSH connection over which the user of this program works, if there is one: its source and the port here.
 #[must_use]
 pub fn ssh_session(surroundings: &Surroundings) -> Option<Session> {
     let session = surroundings.ssh_session.as_deref()?;

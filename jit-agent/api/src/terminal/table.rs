@@ -1,4 +1,4 @@
-//! Tables, and what several commands show alike.
+//! Tables, and other output that several commands share.
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{problem::Problem, wire::Trial};
 
-/// Rows under headings, aligned; columns whose heading begins with `>` are numbers and go to the right.
+/// Rows under headings, aligned. Columns whose heading begins with `>` are numbers and align to the right.
 #[must_use]
 pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
@@ -31,7 +31,7 @@ pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item =
     text
 }
 
-/// When a trial ends, and what to do.
+/// The end of a trial, and what to do until then.
 #[must_use]
 pub fn trial_lines(trial: &Trial, surroundings: &Surroundings) -> String {
     let end = match trial.kind.as_str() {
@@ -46,7 +46,7 @@ pub fn trial_lines(trial: &Trial, surroundings: &Surroundings) -> String {
     )
 }
 
-/// A problem, with its violations one a line.
+/// A problem, with one violation on each line.
 #[must_use]
 pub fn problem(problem: &Problem) -> String {
     let mut text = format!("error: {}\n", sanitised(&problem.detail));

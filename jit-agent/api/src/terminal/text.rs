@@ -9,7 +9,7 @@ use jit_policy::{Span, single_address, text::is_invisible};
 use super::Surroundings;
 
 /// A text with everything escaped that a terminal would obey or hide: control characters, direction marks, invisible
-/// characters. Others wrote it, and it must not be able to rewrite the screen.
+/// characters. Others wrote the text, and it must not be able to rewrite the screen.
 #[must_use]
 pub fn sanitised(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -36,13 +36,13 @@ pub fn span(duration: Duration) -> String {
     Span(duration).brief().to_string()
 }
 
-/// A span as the API writes it, like `PT3H`, in words; as it is where it is no span.
+/// A span as the API writes it, like `PT3H`, in words. A text that is not a span stays as it is.
 #[must_use]
 pub fn iso_span(text: &str) -> String {
     Span::of_iso(text).map_or_else(|| sanitised(text), |span| span.brief().to_string())
 }
 
-/// A moment in the local zone, with the date where that is not today.
+/// A moment in the local zone, with the date if that is not today.
 #[must_use]
 pub fn moment(moment: Timestamp, surroundings: &Surroundings) -> String {
     let today = Zoned::new(surroundings.now, surroundings.zone.clone()).date();
@@ -58,13 +58,13 @@ pub fn port(number: u16, protocol: &str) -> String {
     format!("{number}/{protocol}")
 }
 
-/// A source as text: an address alone where the prefix holds just one; as it is where it is no prefix.
+/// A source as text: an address alone if the prefix holds just one. A text that is not a prefix stays as it is.
 #[must_use]
 pub fn source(text: &str) -> String {
     text.parse().map_or_else(|_| sanitised(text), |parsed| prefix(&parsed))
 }
 
-/// A source: an address alone where the prefix holds just one.
+/// A source: an address alone if the prefix holds just one.
 #[must_use]
 pub fn prefix(source: &IpNet) -> String {
     single_address(source).map_or_else(|| source.to_string(), |address| address.to_string())

@@ -1,4 +1,4 @@
-//! The audit log: what is asked for, and its rows.
+//! The audit log: the queries, and the rows of the answers.
 
 use jiff::Timestamp;
 use jit_policy::{AuditFilter, NotedHead, Violation};
@@ -8,9 +8,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::schema;
 
-/// How many rows an answer has where the query does not say.
+/// The number of rows in an answer if the query names no limit.
 const DEFAULT_LIMIT: usize = 200;
-/// Most rows of one answer.
+/// The largest number of rows in one answer.
 const MAX_LIMIT: usize = 1000;
 
 /// The query of `GET /v1/audit`, as written.
@@ -52,28 +52,28 @@ pub struct AuditQuery {
     pub format: Option<String>,
 }
 
-/// What a query asks for.
+/// The question that a query asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditQuestion {
-    /// Which rows.
+    /// The rows that are wanted.
     pub filter: AuditFilter,
-    /// After the row of this number.
+    /// The number of the row after which the answer starts.
     pub after: i64,
-    /// Most rows of one answer.
+    /// The largest number of rows in one answer.
     pub limit: usize,
-    /// How they are to be written.
+    /// The format of the rows.
     pub format: AuditFormat,
 }
 
-/// How rows are written.
+/// The format of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuditFormat {
-    /// A page of them as one JSON object.
+    /// A page of rows as one JSON object.
     #[default]
     Page,
-    /// All of them as comma-separated values (RFC 4180).
+    /// All rows as comma-separated values (RFC 4180).
     Csv,
-    /// All of them, each a line of JSON.
+    /// All rows, each as a line of JSON.
     Jsonl,
 }
 
@@ -108,10 +108,10 @@ impl AuditFormat {
 }
 
 impl AuditQuery {
-    /// What is asked for; `accepted` counts where the query names no format.
+    /// Checks the query. `accepted` is the format if the query names no format.
     ///
     /// # Errors
-    /// Every value that can't be used.
+    /// A value can't be used. The error lists every such value.
     pub fn check(&self, accepted: AuditFormat) -> Result<AuditQuestion, Vec<Violation>> {
         let mut violations = Vec::new();
         let mut violate = |field: &'static str, given: &str, allowed: &str| {
@@ -150,7 +150,7 @@ impl AuditQuery {
         Ok(AuditQuestion { filter, after: after.unwrap_or(0), limit: limit.unwrap_or(DEFAULT_LIMIT), format })
     }
 
-    /// Where what comes after the row `after` can be asked for.
+    /// The path and query of the rows after the row `after`.
     #[must_use]
     pub fn link_after(&self, after: i64) -> String {
         let query = Self { after: Some(after.to_string()), ..self.clone() };
@@ -159,7 +159,7 @@ impl AuditQuery {
     }
 }
 
-/// Reads a value if there is one, and reports it if it can't be used.
+/// Reads a value, if there is one. Calls `report` if the value can't be used.
 fn read<T>(given: Option<&str>, parse: impl Fn(&str) -> Option<T>, report: impl FnOnce(&str)) -> Option<T> {
     let given = given?;
     let value = parse(given);
@@ -212,7 +212,7 @@ impl VerifyQuery {
     /// The head that the log must hold.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is not a head of the audit log.
     pub fn check(&self) -> Result<Option<NotedHead>, Vec<Violation>> {
         let read = |given: &String| {
             given.parse().map_err(|()| {

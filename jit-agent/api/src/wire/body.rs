@@ -1,4 +1,4 @@
-//! Bodies that are sent to the agent, and their translation into what the core understands.
+//! Bodies that are sent to the agent, and their translation into the core's types.
 
 use jiff::Timestamp;
 use jit_policy::{
@@ -96,7 +96,7 @@ pub struct Revoke {
     pub reason: String,
 }
 
-/// Collects violations.
+/// A collection of violations.
 #[derive(Default)]
 pub(super) struct Faults(Vec<Violation>);
 
@@ -112,7 +112,7 @@ impl Faults {
         self.0.push(Violation { port: port.to_owned(), field, given: excerpt(&given), allowed });
     }
 
-    /// Reads sources, and adds those that can't be used.
+    /// Reads sources, and adds a violation for each source that can't be used.
     fn sources(&mut self, port: &str, sources: &[String]) -> Vec<ipnet::IpNet> {
         parse_sources(sources, &mut |given, allowed| self.add(port, "allowedSourceAddressPrefixes", given, allowed))
     }
@@ -136,14 +136,14 @@ impl NewRequest {
     /// Translates the body for the core, which checks it against the port policies.
     ///
     /// # Errors
-    /// Every value that can't be used, all at once.
+    /// A value can't be used. The error lists every such value.
     pub fn check(self, key: Option<IdempotencyKey>) -> Result<Submission, Vec<Violation>> {
         let Self { ports, justification, requestor } = self;
         let mut faults = Faults::default();
         faults.check_text("justification", &justification);
         if let Some(named) = &requestor {
             let length = named.chars().count();
-            // Spaces at the ends, and what can't be seen, would make one name look like another.
+            // Spaces at the ends, and invisible characters, would make one name look like another.
             let printable = |c: char| !c.is_control() && (c == ' ' || !c.is_whitespace()) && !text::is_invisible(c);
             if !(1..=LONGEST_REQUESTOR).contains(&length) || !named.chars().all(printable) || named.trim() != named {
                 let given = named.escape_debug().to_string();
@@ -169,7 +169,7 @@ impl NewRequest {
 }
 
 impl RequestedPort {
-    /// Adds what is wrong to `faults`; `None` only if something is.
+    /// Checks the port. Adds violations to `faults`; returns `None` only if there is a violation.
     fn check(self, check_sources: bool, faults: &mut Faults) -> Option<jit_policy::RequestedPort> {
         let Self {
             number,
@@ -210,7 +210,7 @@ impl RequestedPort {
     }
 }
 
-/// Reads for how long, or until when; exactly one of the two.
+/// Reads for how long, or until when, a port is asked for. Exactly one of the two must be given.
 pub(super) fn parse_until(
     port: &str,
     duration: Option<String>,
@@ -247,7 +247,7 @@ impl Revoke {
     /// Translates the body for the core: which grants, and why.
     ///
     /// # Errors
-    /// Every value that can't be used, all at once.
+    /// A value can't be used. The error lists every such value.
     pub fn check(self) -> Result<(Selection, String), Vec<Violation>> {
         let Self { ids, user, all, reason } = self;
         let mut faults = Faults::default();

@@ -1,4 +1,4 @@
-//! Bodies by which requests are decided and grants extended.
+//! Bodies that decide requests and extend grants.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Extend {
     /// The duration.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is not a duration that can be used.
     pub fn check(self) -> Result<Duration, Vec<Violation>> {
         let mut faults = Faults::default();
         match parse_until("", Some(self.duration), None, &mut faults) {
@@ -48,10 +48,10 @@ impl Extend {
 }
 
 impl Reason {
-    /// The text.
+    /// The checked text.
     ///
     /// # Errors
-    /// It is too long or has control characters.
+    /// The text is too long or has control characters.
     pub fn check(self) -> Result<String, Vec<Violation>> {
         let mut faults = Faults::default();
         faults.check_text("reason", &self.reason);

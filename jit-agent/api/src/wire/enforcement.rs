@@ -1,4 +1,4 @@
-//! Enforcement turned on and off.
+//! Bodies and answers for turning enforcement on and off.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -12,10 +12,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Grant, body::Faults, whole_seconds};
 use crate::schema;
 
-/// How long a trial lasts where nothing is said.
+/// The duration of a trial if the request names no duration.
 const USUAL_TRIAL: Duration = Duration::from_secs(600);
 
-/// Header that names the session of who asks for a change.
+/// The header that names the session of the person who asks for a change.
 pub const SESSION_HEADER: &str = "jit-session";
 
 /// The same for the document.
@@ -61,13 +61,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// As a header has it: the source and the port, with a blank between.
+    /// Reads a session from a header: the source and the port, with a blank between.
     ///
     /// # Errors
-    /// What of it can't be used.
+    /// A part of the header can't be used.
     pub fn of_header(text: &str) -> Result<Seen, Vec<Violation>> {
         let (source, port) = text.split_once(' ').unwrap_or((text, ""));
-        // One way to write a number, as the document has it.
+        // A number has only one spelling here, as the document has it.
         let number = port.parse().ok().filter(|number: &u16| number.to_string() == port);
         let session = Self { source: source.to_owned(), port: number.unwrap_or_default().into() };
         let mut faults = Faults::default();
@@ -92,7 +92,7 @@ impl Enable {
     /// Translates the body for the core.
     ///
     /// # Errors
-    /// Every value that can't be used, all at once.
+    /// A value can't be used. The error lists every such value.
     pub fn check(self) -> Result<EnableAsked, Vec<Violation>> {
         let Self { trial, session, grant, console } = self;
         let mut faults = Faults::default();
@@ -156,7 +156,7 @@ impl Trial {
             TrialKind::Ports => "ports",
             TrialKind::Reload => "reload",
         };
-        // Whole seconds are exact enough for people and programs; a trial that runs has one left at least.
+        // Whole seconds are exact enough for people and programs; a running trial has at least one second left.
         let remaining = Span(Duration::from_secs(whole_seconds(remaining))).iso();
         Self { kind: kind.to_owned(), until_utc, remaining }
     }

@@ -1,4 +1,4 @@
-//! Packets: what became of some, and what would become of one.
+//! Packets: the fate of packets that arrived, and the fate that a packet would have.
 
 use std::net::IpAddr;
 
@@ -59,7 +59,7 @@ pub struct NotShown {
     pub not_shown: u64,
 }
 
-/// The name of a transport in the API.
+/// The API's name of a transport.
 #[must_use]
 pub const fn transport_name(transport: Transport) -> &'static str {
     match transport {
@@ -97,7 +97,7 @@ impl WhyQuery {
     /// The packet that is asked about.
     ///
     /// # Errors
-    /// Every value that can't be used.
+    /// A value can't be used. The error lists every such value.
     pub fn check(&self) -> Result<Packet, Vec<Violation>> {
         let mut violations = Vec::new();
         let mut violate = |field: &'static str, given: &str, allowed: &str| {

@@ -27,7 +27,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Which port it is; `None`: its protocol is one that this program does not know.
+    /// The port's number and protocol; `None` if this program does not know the protocol.
     #[must_use]
     pub fn id(&self) -> Option<PortId> {
         Some(PortId { number: self.number, protocol: *self.protocol.value()? })

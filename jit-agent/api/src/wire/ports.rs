@@ -1,4 +1,4 @@
-//! Changes of port policies, and the configuration read again.
+//! Changes of port policies, and the reload of the configuration.
 
 use jit_policy::{PortId, Protocol, Reload as Asked, Violation};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub struct PortPath {
 /// The port of a path, like `22/tcp`.
 ///
 /// # Errors
-/// What of it is no port.
+/// A part of the path does not name a port.
 pub fn port_of_path(number: &str, protocol: &str) -> Result<PortId, Vec<Violation>> {
     let mut faults = Faults::default();
     let port = format!("{number}/{protocol}");
@@ -71,7 +71,7 @@ impl Reload {
     /// Translates the body for the core.
     ///
     /// # Errors
-    /// Every value that can't be used, all at once.
+    /// A value can't be used. The error lists every such value.
     pub fn check(self) -> Result<Asked, Vec<Violation>> {
         let Self { allow_open, confirm } = self;
         let mut faults = Faults::default();
@@ -99,7 +99,7 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// Whether a change does nothing of the kind.
+    /// Whether the change has no such effects.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.opened.is_empty() && self.ended.is_empty() && self.shortened.is_empty()

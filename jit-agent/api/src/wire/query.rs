@@ -1,4 +1,4 @@
-//! Which part of a list to show.
+//! Queries for a part of a list.
 
 use jit_policy::{BootTime, GrantFilter, GrantId, RequestFilter, RequestId, Violation};
 use serde::{Deserialize, Serialize};
@@ -6,9 +6,9 @@ use utoipa::IntoParams;
 
 use crate::schema;
 
-/// Longest part of the list of requests, and what it is where nothing is said.
+/// The longest part of the list of requests, and its length if the query names no limit.
 const REQUESTS: (usize, usize) = (200, 50);
-/// Longest part of the list of grants, and what it is where nothing is said.
+/// The longest part of the list of grants, and its length if the query names no limit.
 const GRANTS: (usize, usize) = (5000, 1000);
 
 /// The query of `GET /v1/requests`, as written.
@@ -46,10 +46,10 @@ pub struct GrantQuery {
 }
 
 impl RequestQuery {
-    /// What to list.
+    /// The requests to list.
     ///
     /// # Errors
-    /// Every value that can't be used.
+    /// A value can't be used. The error lists every such value.
     pub fn check(&self) -> Result<RequestFilter, Vec<Violation>> {
         let Self { status, before, limit } = self;
         let mut faults = Vec::new();
@@ -62,7 +62,7 @@ impl RequestQuery {
         if faults.is_empty() { Ok(RequestFilter { pending: status.is_some(), before, limit }) } else { Err(faults) }
     }
 
-    /// The path of what follows.
+    /// The path of the next part.
     #[must_use]
     pub fn link(self, next: RequestId) -> String {
         link("/v1/requests", &Self { before: Some(next.to_string()), ..self })
@@ -70,10 +70,10 @@ impl RequestQuery {
 }
 
 impl GrantQuery {
-    /// What to list.
+    /// The grants to list.
     ///
     /// # Errors
-    /// Every value that can't be used.
+    /// A value can't be used. The error lists every such value.
     pub fn check(&self) -> Result<GrantFilter, Vec<Violation>> {
         let Self { after, limit } = self;
         let mut faults = Vec::new();
@@ -86,7 +86,7 @@ impl GrantQuery {
         if faults.is_empty() { Ok(GrantFilter { after, limit }) } else { Err(faults) }
     }
 
-    /// The path of what follows.
+    /// The path of the next part.
     #[must_use]
     pub fn link(self, (BootTime(end), id): (BootTime, GrantId)) -> String {
         link("/v1/grants", &Self { after: Some(format!("{end}-{id}")), ..self })
@@ -102,7 +102,7 @@ fn violation(field: &'static str, given: &str, allowed: impl Into<String>) -> Vi
     Violation { port: String::new(), field, given: given.to_owned(), allowed: allowed.into() }
 }
 
-/// A value if it is given; a fault if it can't be used.
+/// A value, if it is given. Adds a violation if the value can't be used.
 fn checked<T>(
     given: Option<&String>,
     read: impl FnOnce(&String) -> Option<T>,

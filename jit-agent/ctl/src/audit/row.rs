@@ -13,7 +13,7 @@ use jit_api::{
 use jit_policy::audit::{Detail, NamedPort};
 use serde_json::Value;
 
-/// The keys that have places of their own in the table, or say nothing to people.
+/// The keys that have places of their own in the table, or mean nothing to people.
 const ELSEWHERE: [&str; 24] = [
     "action",
     "after",
@@ -58,7 +58,7 @@ pub(super) fn cells(row: &AuditEntry, surroundings: &Surroundings) -> [String; 6
     ]
 }
 
-/// The port, or all of several.
+/// The port of the row, or all its ports.
 fn ports(detail: Detail<'_>) -> String {
     let one = |named: NamedPort<'_>| match named {
         NamedPort::Number(number, Some(protocol)) => port(number, protocol),
@@ -69,8 +69,8 @@ fn ports(detail: Detail<'_>) -> String {
     if ports.is_empty() { "-".to_owned() } else { ports.join(",") }
 }
 
-/// What else is to be said of a row. A key that is not known here is shown by its name, so that this table has the events
-/// of later versions too.
+/// The text for the last column of a row. A key that is not known here is shown by its name, so that this table has the
+/// events of later versions too.
 fn what(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
     let text = |name: &str| detail.text(name).filter(|text| !text.is_empty());
     let time = |name: &str| detail.time(name).map(|time| moment(time, surroundings));
@@ -95,7 +95,7 @@ fn what(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
     parts.extend(seconds.map(|seconds| format!("for {}", span(Duration::from_secs(seconds)))));
     let since = time("since").map(|since| format!(" since {since}")).unwrap_or_default();
     parts.extend(detail.number("count").filter(|count| *count > 1).map(|count| format!("{count} times{since}")));
-    // What a request asks for stands in the other columns.
+    // The other columns show what a request asks for.
     parts.extend(text("action").filter(|action| *action != "request").map(|action| format!("asked to {action}")));
     parts.extend(time("time").map(|time| format!("at {time}")));
     parts.extend(others(detail, surroundings));
@@ -107,7 +107,7 @@ fn what(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
     sanitised(parts.join("; ").trim())
 }
 
-/// What has no place of its own, by the names of the keys, and what a change has changed.
+/// The keys without places of their own, by their names, and what a change has changed.
 fn others(detail: Detail<'_>, surroundings: &Surroundings) -> Vec<String> {
     let mut parts = Vec::new();
     for (key, value) in detail.0.as_object().into_iter().flatten() {
@@ -133,7 +133,7 @@ fn others(detail: Detail<'_>, surroundings: &Surroundings) -> Vec<String> {
     parts
 }
 
-/// The values in a value, each by its name; an empty text for those that say nothing.
+/// The values in a value, each by its name; an empty text stands for a value that means nothing to people.
 fn leaves(name: &str, value: &Value, surroundings: &Surroundings) -> Vec<(String, String)> {
     let text = |value: &Value| match value {
         Value::Number(seconds) if DURATIONS.contains(&name) => {

@@ -1,4 +1,4 @@
-//! Setting port policies one after the other, asking first where that ends or opens something.
+//! Sets port policies one after the other, and asks first if a change ends or opens something.
 
 use hyper::Method;
 use jit_api::{
@@ -11,15 +11,16 @@ use jit_api::{
 use super::plan::Step;
 use crate::changes;
 
-/// How far it came.
+/// The result of setting policies, up to the first failure.
 pub(super) struct Applied {
-    /// For standard output: what was set, and what that did.
+    /// The text for standard output: the policies that were set, and the effects.
     pub(super) text: String,
-    /// Why the rest was not set.
+    /// The failure because of which the rest was not set.
     pub(super) failure: Option<Outcome>,
 }
 
-/// Sets what the steps change, up to the first that fails. `version` is that of the policies the steps were compared with.
+/// Sets what the steps change, up to the first failure. `version` is that of the policies with which the steps were
+/// compared.
 pub(super) fn apply(
     agent: &Agent,
     steps: &[Step],
@@ -55,14 +56,14 @@ pub(super) fn apply(
 
 /// One policy that was set.
 struct Set {
-    /// For people.
+    /// The text for people.
     said: String,
-    /// The version of the policies now, or why no more may be set.
+    /// The version of the policies now, or why no more policies may be set.
     next: Result<String, Outcome>,
 }
 
 /// # Errors
-/// Why it is not set.
+/// The policy is not set. The error says why.
 fn set(
     agent: &Agent,
     step: &Step,

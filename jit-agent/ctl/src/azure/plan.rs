@@ -1,4 +1,4 @@
-//! What an import would change, compared with the policies that the agent has. Pure.
+//! The changes of an import, compared with the policies that the agent has, without I/O.
 
 use ipnet::IpNet;
 use jit_api::{
@@ -10,22 +10,22 @@ use serde::Serialize;
 
 use super::policies::{AzurePort, Fault};
 
-/// What becomes of one port.
+/// The change to one port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "change")]
 pub(super) enum Change {
-    /// The agent has no policy for it.
+    /// The agent has no policy for the port.
     New,
-    /// Its policy changes.
+    /// The port's policy changes.
     Changed {
-        /// What it was: the maximum, where that changes.
+        /// The maximum duration before the change, if the maximum changes.
         #[serde(rename = "maxRequestAccessDuration", skip_serializing_if = "Option::is_none")]
         maximum: Option<String>,
-        /// What they were: the sources, where they change.
+        /// The sources before the change, if they change.
         #[serde(rename = "allowedSourceAddressPrefixes", skip_serializing_if = "Option::is_none")]
         sources: Option<Vec<String>>,
     },
-    /// It already is as the file says.
+    /// The port's policy already is as the file says.
     Unchanged,
 }
 
@@ -34,14 +34,14 @@ pub(super) enum Change {
 pub(super) struct Step {
     /// The port.
     pub(super) id: PortId,
-    /// Its policy afterwards.
+    /// The port's policy after the import.
     pub(super) policy: PortPatch,
-    /// What that changes.
+    /// The change of the port's policy.
     pub(super) change: Change,
 }
 
 impl Step {
-    /// What it changes, for people.
+    /// What the step changes, for people.
     pub(super) fn change_in_words(&self) -> String {
         let (maximum, sources) = match &self.change {
             Change::New => return "new".to_owned(),
@@ -53,26 +53,26 @@ impl Step {
         format!("changes {}", maximum.chain(sources).collect::<Vec<_>>().join(" and "))
     }
 
-    /// Whether there is something to set.
+    /// Whether the step has something to set.
     pub(super) fn is_change(&self) -> bool {
         self.change != Change::Unchanged
     }
 
-    /// Its path in the API.
+    /// The port's path in the API.
     pub(super) fn path(&self) -> String {
         format!("/v1/ports/{}/{}", self.id.number, self.id.protocol)
     }
 }
 
-/// Sources, for people.
+/// A list of sources, for people.
 pub(super) fn listed(sources: &[String]) -> String {
     sources.iter().map(|prefix| source(prefix)).collect::<Vec<_>>().join(", ")
 }
 
-/// One step for each port of the file.
+/// Plans one step for each port of the file.
 ///
 /// # Errors
-/// The ports that overlap one that the agent has, with what to do about each.
+/// Ports of the file overlap ports that the agent has. The error says for each such port what to do.
 pub(super) fn plan(ports: &[AzurePort], present: &[Port]) -> Result<Vec<Step>, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut steps = Vec::new();

@@ -1,4 +1,5 @@
-//! Azure's JSON to ports. Pure; collects everything that can't be used, with the place in the file.
+//! The translation of Azure's JSON to ports, without I/O. It collects everything that can't be used, with the place in
+//! the file.
 
 use std::time::Duration;
 
@@ -6,17 +7,17 @@ use ipnet::IpNet;
 use jit_policy::{LONGEST_MAXIMUM, PortId, Protocol, SHORTEST_MAXIMUM, Span, parse_source};
 use serde_json::{Map, Value};
 
-/// What a `*` as source stands for.
+/// The sources that a `*` stands for.
 const ANY_SOURCE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 /// One thing in the file that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// Where, like `$.value[0].name`.
+    /// The place in the file, like `$.value[0].name`.
     pub(super) path: String,
-    /// What is there.
+    /// The value in the file.
     pub(super) given: String,
-    /// What to do about it.
+    /// The remedy for the user.
     pub(super) remedy: String,
 }
 
@@ -30,7 +31,7 @@ impl Fault {
     }
 }
 
-/// Longest value that is shown, in characters.
+/// The longest value that is shown, in characters.
 const LONGEST_EXCERPT: usize = 60;
 
 fn excerpt(value: &Value) -> String {
@@ -41,16 +42,16 @@ fn excerpt(value: &Value) -> String {
     text.chars().take(LONGEST_EXCERPT).chain(['…']).collect()
 }
 
-/// What Azure says of one port.
+/// The policy of one port in Azure's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AzurePort {
-    /// Where in the file.
+    /// The place in the file.
     pub(super) path: String,
     /// The port.
     pub(super) id: PortId,
-    /// Sources that may be requested, in order and none twice.
+    /// The sources that may be requested, in order and without repetitions.
     pub(super) sources: Vec<IpNet>,
-    /// Longest duration of a request.
+    /// The longest duration of a request.
     pub(super) maximum: Duration,
 }
 
@@ -63,26 +64,26 @@ impl AzurePort {
 /// One virtual machine of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Machine {
-    /// Its resource id.
+    /// The machine's resource id.
     pub(super) id: String,
-    /// Its ports that can be used, in order of port.
+    /// The machine's ports that can be used, in order of port.
     pub(super) ports: Vec<AzurePort>,
-    /// What can't be.
+    /// The faults of the ports that can't be used.
     pub(super) faults: Vec<Fault>,
 }
 
 impl Machine {
-    /// The last part of its resource id.
+    /// The last part of the machine's resource id.
     pub(super) fn name(&self) -> &str {
         self.id.rsplit('/').next().unwrap_or(&self.id)
     }
 
-    /// Whether `id` is its resource id or the last part of that; Azure does not tell capitals apart.
+    /// Whether `id` is the machine's resource id or the last part of that id; Azure ignores upper and lower case.
     pub(super) fn is(&self, id: &str) -> bool {
         self.id.eq_ignore_ascii_case(id) || self.name().eq_ignore_ascii_case(id)
     }
 
-    /// Whether it has the same port policies.
+    /// Whether both machines have the same port policies.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.faults.is_empty()
             && other.faults.is_empty()
@@ -90,11 +91,11 @@ impl Machine {
     }
 }
 
-/// The virtual machines of a file, each once.
+/// The virtual machines of a file, without repetitions.
 ///
 /// # Errors
-/// No JSON, or not of the form that Azure prints: everything that is wrong with it. What is wrong with a port is said with
-/// its machine.
+/// The text is not JSON, or does not have the form that Azure prints. The error lists every fault of the form. Faults
+/// of a port are in the result, with the port's machine.
 pub(super) fn parse(text: &[u8]) -> Result<Vec<Machine>, Vec<Fault>> {
     let root: Value = serde_json::from_slice(text).map_err(|error| {
         vec![Fault::new("$", error.to_string(), "the JSON that `az security jit-policy list -o json` prints")]
@@ -139,7 +140,7 @@ fn policies<'a>(root: &'a Value, faults: &mut Vec<Fault>) -> Vec<(String, &'a Va
 }
 
 fn read_policy(path: &str, policy: &Value, machines: &mut Vec<Machine>, faults: &mut Vec<Fault>) {
-    // The REST API nests what is of the policy, `az` doesn't.
+    // The REST API nests the properties of the policy, `az` doesn't.
     let (path, properties) = match policy.get("properties") {
         Some(properties) if !properties.is_null() => (format!("{path}.properties"), properties),
         _ => (path.to_owned(), policy),
@@ -162,7 +163,7 @@ fn read_policy(path: &str, policy: &Value, machines: &mut Vec<Machine>, faults: 
     }
 }
 
-/// Adds a machine, or its ports to it where another policy has named it already.
+/// Adds a machine. If another policy has named the machine already, adds the ports to that machine.
 fn read_machine(path: &str, id: &str, machine: &Value, machines: &mut Vec<Machine>, faults: &mut Vec<Fault>) {
     let path = format!("{path}.ports");
     let Some(Value::Array(list)) = machine.get("ports") else {
@@ -188,7 +189,7 @@ fn read_machine(path: &str, id: &str, machine: &Value, machines: &mut Vec<Machin
     }
 }
 
-/// Adds what is wrong to `faults`; `None` only if something is.
+/// Reads a port. Adds what is wrong to `faults`; returns `None` only if there is a fault.
 fn read_port(path: &str, port: &Map<String, Value>, faults: &mut Vec<Fault>) -> Option<AzurePort> {
     let mut field = |name: &str, remedy: &str| {
         let value = port.get(name).filter(|value| !value.is_null());
@@ -227,7 +228,7 @@ fn azure_protocol(name: &str) -> Option<Protocol> {
     Protocol::ALL.into_iter().find(|protocol| protocol.wire_name().eq_ignore_ascii_case(name))
 }
 
-/// Adds what is wrong to `faults`; `None` only if something is.
+/// Reads the sources of a port. Adds what is wrong to `faults`; returns `None` only if there is a fault.
 fn read_sources(path: &str, port: &Map<String, Value>, faults: &mut Vec<Fault>) -> Option<Vec<IpNet>> {
     const ONE: &str = "allowedSourceAddressPrefix";
     const SEVERAL: &str = "allowedSourceAddressPrefixes";
@@ -273,7 +274,7 @@ fn source_remedy(text: &str, error: &jit_policy::SourceError) -> String {
     error.to_string()
 }
 
-/// Two policies can't hold for the same packets.
+/// Finds ports with overlapping policies: two policies can't hold for the same packets.
 fn find_overlaps(machine: &mut Machine) {
     let Machine { ports, faults, .. } = machine;
     for (index, port) in ports.iter().enumerate() {

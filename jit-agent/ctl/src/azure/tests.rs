@@ -1,4 +1,5 @@
-//! Azure's files to what would be set, and that to what is set at a real agent; what no real agent answers is scripted.
+//! Tests from Azure's files to the planned changes, and from there to the changes at a real agent. Answers that no real
+//! agent gives are scripted.
 
 mod files;
 
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 use super::{import, policies};
 use crate::args::ImportAzure;
 
-/// `az security jit-policy list`: flattened, `null` for the source field that is not set.
+/// The output of `az security jit-policy list`: flattened, with `null` for the source field that is not set.
 fn az_list() -> Value {
     json!([{
         "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Security/locations/westeurope/jitNetworkAccessPolicies/default",
@@ -62,7 +63,7 @@ fn surroundings() -> Surroundings {
     }
 }
 
-/// The ports of an agent: one that the file changes, one that it repeats.
+/// The ports of an agent: one port that the file changes, one port that the file repeats.
 fn present() -> Value {
     let port = |number, protocol: &str, sources: Value, approval: &str| {
         json!({
@@ -77,7 +78,7 @@ fn present() -> Value {
     ]})
 }
 
-/// The same at a real agent, where others may ask for port 22 too.
+/// The ports of [`present`] as the configuration of a real agent, where others may ask for port 22 too.
 const PRESENT: &str = "
     mode = 'enforce'
     [[port]]
@@ -101,7 +102,7 @@ fn served() -> Served {
     Served::start(Machine::usual_with(PRESENT))
 }
 
-/// An agent that lets in two whom the import shortens or cuts off: grants 17 and 18, for two hours.
+/// An agent with two grants that the import shortens or ends: grants 17 and 18, for two hours.
 fn granted() -> Served {
     let config = PRESENT.replace("['198.51.100.0/24']", "['198.51.100.0/24', '192.0.2.0/24']");
     let served = Served::start(Machine::usual_with(&config));
@@ -128,7 +129,7 @@ fn policies_of(served: &Served) -> Vec<Value> {
     list["value"].take().as_array().unwrap().iter().map(unused).collect()
 }
 
-/// Imports `file` at a socket; `says` is what whoever is asked answers.
+/// Imports `file` at a socket; `says` is the answer of whoever is asked.
 fn run_at(
     socket: &Path,
     file: &Value,

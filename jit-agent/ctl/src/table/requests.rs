@@ -10,17 +10,17 @@ use jit_api::{
 
 use super::{end, moment, port, prefix, sanitised, source, table};
 
-/// How many sources of a request that waits are named.
+/// The number of sources that are named for a request that waits.
 const SHOWN_SOURCES: usize = 4;
 
-/// Requests.
+/// The table of requests.
 pub(crate) fn requests(requests: &[Request], surroundings: &Surroundings) -> String {
     if requests.is_empty() {
         return "no requests\n".to_owned();
     }
     let rows = requests.iter().map(|request| {
         let mut ports: Vec<String> = match &request.pending {
-            // Whoever approves has to know what.
+            // The person who approves must know what the request asks for.
             Some(pending) => pending.ports.iter().map(|one| asked(one, surroundings)).collect(),
             None => request.grants.iter().map(|grant| port(grant.number, &grant.protocol)).collect(),
         };
@@ -77,7 +77,7 @@ fn asked(one: &PendingPort, surroundings: &Surroundings) -> String {
     format!("{} from {} {long}", pending_port(one), shown.join(", "))
 }
 
-/// A request that waits, with everything that whoever approves it has to know.
+/// The text about a request that waits, with everything that the person who approves must know.
 pub(crate) fn waits(request: &Request, surroundings: &Surroundings) -> String {
     let Some(Pending { until_utc, extends, ports }) = &request.pending else {
         return format!("request {} waits for approval\n", request.id);
@@ -97,7 +97,7 @@ pub(crate) fn waits(request: &Request, surroundings: &Surroundings) -> String {
     text
 }
 
-/// A grant that is open.
+/// The text about a grant that is open.
 pub(crate) fn open(grant: &Grant, surroundings: &Surroundings) -> String {
     format!(
         "{} open for {} until {}, grant {}\n",
@@ -108,7 +108,7 @@ pub(crate) fn open(grant: &Grant, surroundings: &Surroundings) -> String {
     )
 }
 
-/// What a request opened, and how to end that.
+/// The text about what a request opened, and how to end the grants.
 pub(crate) fn opened(request: &Request, surroundings: &Surroundings) -> String {
     let mut text: String = request.grants.iter().map(|grant| open(grant, surroundings)).collect();
     let ids: Vec<_> = request.grants.iter().map(|grant| grant.id.to_string()).collect();
@@ -117,7 +117,7 @@ pub(crate) fn opened(request: &Request, surroundings: &Surroundings) -> String {
     text
 }
 
-/// A request that came to nothing.
+/// The text about a request that opened nothing.
 pub(crate) fn not_opened(request: &Request) -> String {
     let why = sanitised(request.status_reason.as_deref().unwrap_or("nobody says why"));
     let by = request.decided_by.as_deref().map(|name| format!(" by {}", sanitised(name))).unwrap_or_default();
@@ -132,7 +132,7 @@ pub(crate) fn not_opened(request: &Request) -> String {
     format!("error: request {} {came_to}, and nothing was opened: {why}\n", request.id)
 }
 
-/// A request of which this program can't tell what came of it.
+/// The text about a request whose outcome this program can't tell.
 pub(crate) fn not_known(request: &Request) -> String {
     let why = request.status_reason.as_deref().map(|reason| format!(" ({})", sanitised(reason))).unwrap_or_default();
     format!(

@@ -1,4 +1,4 @@
-//! `jitctl audit`.
+//! Tests of `jitctl audit`.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use serde_json::json;
 
 use super::*;
 
-/// An agent on whose start the audit log had these rows already. Its start, at 17:00:12, comes after them.
+/// An agent that started when the audit log had these rows already. Its start, at 17:00:12, comes after them.
 fn logging(fill: impl FnOnce(&mut Store)) -> Agent {
     let machine = Machine::usual();
     fill(&mut machine.store());
     Agent::start(machine)
 }
 
-/// What `jitctl` prints as it goes, and how it ends.
+/// What `jitctl` prints while it runs, and its outcome.
 fn jitctl_before(agent: &Agent, arguments: &[&str]) -> (String, Outcome) {
     let socket = agent.socket_of(&root());
     let program = ["jitctl", "--socket", socket.to_str().unwrap(), "audit"];
@@ -104,7 +104,7 @@ fn arguments_that_can_not_be_used_say_what_to_write() {
     }
 }
 
-/// The headings' places in a line of headings.
+/// The columns at which the headings begin in a line of headings.
 fn places(heading: &str) -> Vec<usize> {
     ["time", "event", "who", "port", "source", "what"].map(|name| heading.find(name).unwrap()).to_vec()
 }
@@ -212,7 +212,7 @@ time      event           who     port             source      what
     assert_eq!(jitctl_before(&log, &[]), (expected.to_owned(), Outcome::done(String::new())));
 }
 
-/// What an agent writes, with a person who did it where someone did.
+/// The events that an agent writes, with a person in each event that a person causes.
 fn events() -> Vec<AuditEvent> {
     let root = || Person { uid: 0, name: "root".to_owned(), login: None };
     let ssh = PortId { number: 22, protocol: Protocol::Tcp };

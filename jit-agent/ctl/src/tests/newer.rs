@@ -1,4 +1,4 @@
-//! Answers of an agent that is newer, with words that this program does not know.
+//! Tests with answers of a newer agent, with words that this program does not know.
 
 use super::{super::table, *};
 use jit_api::wire::{PacketEvent, Why};

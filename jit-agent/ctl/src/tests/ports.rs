@@ -1,4 +1,4 @@
-//! `ports` and `reload`.
+//! Tests of `ports` and `reload`.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn policies(agent: &Agent) -> Vec<Value> {
     policies
 }
 
-/// What root is answered who sits there and is asked.
+/// The outcome of a command of root, who sits at the terminal and is asked.
 fn asked(agent: &Agent, arguments: &[&str], ask: fn(&str) -> bool) -> Outcome {
     let socket = agent.socket_of(&root());
     let program = ["jitctl", "--socket", socket.to_str().unwrap()];
@@ -91,7 +91,7 @@ fn at_a_terminal_the_answer_decides() {
     assert_eq!(policies(&agent).len(), 3);
     assert_eq!(asked(&agent, &["ports", "remove", "22"], |_| true).exit, Exit::Done);
     assert_eq!(policies(&agent).len(), 2);
-    // Whoever agrees has named what is opened.
+    // Whoever agrees has thereby named the openings.
     agent.machine.rewrite("3389", "3390");
     assert_eq!(asked(&agent, &["reload"], |_| false).exit, Exit::Refused);
     assert_eq!(asked(&agent, &["reload"], |_| true).exit, Exit::Done);
@@ -141,7 +141,7 @@ fn warnings_are_shown_and_are_no_faults() {
     assert!(outcome.stdout.ends_with(&format!("\nWARNINGS\n- {warning}\n")), "{outcome:?}");
 }
 
-/// What a reload that is refused advises, where the agent answers with this beside the effects.
+/// The advice after a refused reload, where the agent answers with `unnamed` beside the effects.
 fn advice(arguments: &[&str], detail: &str, unnamed: Option<Value>) -> String {
     let mut problem = json!({
         "type": "about:blank", "title": "", "status": 409, "detail": detail, "code": "needs_confirmation",
@@ -172,7 +172,7 @@ fn whether_openings_have_to_be_named_is_told_by_a_field_and_not_by_the_wording()
         (&["reload"][..], "other words", Some(json!(["22/tcp"])), naming),
         (&["reload"], "it was not named, but is", Some(json!([])), plain),
         (&remove, "it was not named, but need not be", Some(json!([])), plain),
-        // Agents before the field.
+        // Agents of versions before the field `unnamed` answer like this.
         (&["reload"], "what was not named as to be opened: 22/tcp", None, naming),
         (&["reload"], "other words", None, naming),
         (&remove, "other words", None, plain),

@@ -1,4 +1,4 @@
-//! Requests that wait, decisions and extensions.
+//! Tests of requests that wait, of decisions and of extensions.
 
 use super::*;
 
@@ -49,7 +49,7 @@ fn decisions_and_extensions_say_what_is_open_now() {
 #[test]
 fn a_list_in_parts_is_shown_whole() {
     let agent = Agent::start(Machine::usual_with(&USUAL.replace("'required'", "'required'\n    quota = 1000")));
-    // More than one answer has.
+    // The loop makes more requests than one answer has.
     for _ in 0..201 {
         assert_eq!(jitctl(&agent, &WINRM).exit, Exit::Pending);
     }

@@ -7,7 +7,7 @@ use super::NAMES;
 /// How many ancestors are looked at, at most.
 const GENERATIONS: usize = 32;
 
-/// The session of the nearest ancestor that has one in its environment and lets us see that.
+/// The session of the nearest ancestor that has a session in its environment and lets us read that environment.
 pub(super) fn session() -> Option<String> {
     let mut process = parent_id();
     for _ in 0..GENERATIONS {
