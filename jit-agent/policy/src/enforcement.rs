@@ -10,6 +10,7 @@ pub const SHORTEST_TRIAL: Duration = Duration::from_secs(10);
 pub const LONGEST_TRIAL: Duration = Duration::from_secs(3600);
 /// How long a trial of a change lasts.
 pub const CHANGE_TRIAL: Duration = Duration::from_secs(600);
+
 /// The subject of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

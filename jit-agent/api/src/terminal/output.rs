@@ -57,7 +57,7 @@ pub fn agree(shown: &str, yes: bool, remedy: &str, surroundings: &Surroundings) 
     if ask(shown) { Ok(()) } else { Err(Outcome::failed(Exit::Refused, "nothing was changed\n".to_owned())) }
 }
 
-/// The outcome of a change that is in force: done if the change is written too, else done with a warning.
+/// The outcome of a change that is in force: done if the change is written too, else failed with a warning.
 #[must_use]
 pub fn in_force(stdout: String, durable: bool, warning: &str) -> Outcome {
     if durable {
