@@ -28,7 +28,7 @@ pub enum DatapathError {
     #[error("{}", with_causes(.0))]
     Pins(PinError),
     /// An interface can't be covered.
-    #[error("interface {name}: {}", with_causes_of(.fault))]
+    #[error("interface {name}: {}", with_causes(.fault))]
     Interface {
         /// The name of the interface.
         name: String,
@@ -135,10 +135,6 @@ impl PinProblem {
     pub(super) fn file(done: &'static str, source: impl Into<io::Error>) -> Self {
         Self::File { done, source: source.into() }
     }
-}
-
-fn with_causes_of(fault: &Arc<dyn Error + Send + Sync>) -> String {
-    with_causes(&**fault)
 }
 
 /// An error's text with those of its causes, of which the last is mostly the kernel's own.

@@ -185,7 +185,7 @@ impl Attachments {
             }
             Err(fault) => {
                 let problem = with_causes(&fault);
-                if state.fault.as_ref().is_none_or(|known| with_causes(&**known) != problem) {
+                if state.fault.as_ref().is_none_or(|known| with_causes(known) != problem) {
                     tracing::error!(interface = interface.name, problem, "not covered");
                 }
                 state.fault = Some(Arc::new(fault));
@@ -290,7 +290,7 @@ impl Attachments {
             return view;
         };
         view.covered_after = state.covered_after;
-        view.fault = state.fault.as_ref().map(|fault| with_causes(&**fault));
+        view.fault = state.fault.as_ref().map(|fault| with_causes(fault));
         let Some(attached) = &state.attached else { return view };
         view.note = attached.note();
         match ways::hook(attached.way).is_first(interface, attached.program, pins) {

@@ -6,7 +6,10 @@ mod xdp;
 
 use std::path::{Path, PathBuf};
 
-use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::{
+    ProgramError, ProgramInfo,
+    links::{FdLink, PinnedLink},
+};
 use jit_policy::{Layer, Way};
 
 pub(super) use self::{
@@ -91,6 +94,11 @@ pub(super) fn detach_unpinned(interface: &Interface, pins: &Pins) -> Result<Vec<
         }
     }
     Ok(detached)
+}
+
+/// The id of a loaded program.
+fn id_of(info: Result<ProgramInfo, ProgramError>) -> Result<u32, AttachError> {
+    Ok(info.map_err(AttachError::ProgramId)?.id())
 }
 
 /// The id of the program on a pinned link; `None` if the link can't be read.

@@ -8,7 +8,7 @@ use aya::programs::{
 use jit_policy::Way;
 use sha2::{Digest as _, Sha256};
 
-use super::{Hook, Kernel, Target};
+use super::{Hook, Kernel, Target, id_of};
 use crate::datapath::xdp::{
     error::{AttachError, NotFirst, QueryError, Rival},
     netlink::{self, Filter, Interface},
@@ -112,7 +112,7 @@ fn leave(
     // Dropping the link would remove the filter.
     std::mem::forget(program.take_link(id)?);
     match filters(interface)?.first() {
-        Some(filter) if filter.handle == handle => Ok(program.info().map_err(AttachError::ProgramId)?.id()),
+        Some(filter) if filter.handle == handle => id_of(program.info()),
         _ => Err(AttachError::NotListedFirst("filter")),
     }
 }

@@ -9,7 +9,7 @@ use aya::programs::{
 };
 use jit_policy::Way;
 
-use super::{Hook, Kernel, Target, program_of};
+use super::{Hook, Kernel, Target, id_of, program_of};
 use crate::datapath::{
     error::{PinError, PinProblem, with_causes},
     xdp::{
@@ -48,7 +48,7 @@ impl Hook for Tcx {
             return Ok(None);
         }
         let program = kernel.object.tc(layer)?;
-        let id = program.info().map_err(AttachError::ProgramId)?.id();
+        let id = id_of(program.info())?;
         match replace_program(&path, program) {
             Ok(()) if order(interface)?.first() == Some(&id) => return Ok(Some((Way::Tcx, id))),
             Ok(()) => {
@@ -65,7 +65,7 @@ impl Hook for Tcx {
 
     fn attach(&self, kernel: &mut Kernel<'_>, Target { interface, layer }: Target<'_>) -> Result<u32, AttachError> {
         let program = kernel.object.tc(layer)?;
-        let id = program.info().map_err(AttachError::ProgramId)?.id();
+        let id = id_of(program.info())?;
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         let link = program.attach_with_options(&interface.name, TcAttachType::Ingress, options)?;
         let link = FdLink::try_from(program.take_link(link)?)?;

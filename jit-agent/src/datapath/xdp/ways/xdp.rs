@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use aya::programs::{
-    self, ProgramError,
+    self,
     links::{FdLink, PinnedLink},
     xdp::{XdpLink, XdpLinkId},
 };
-use jit_policy::{Layer, Way};
+use jit_policy::Way;
 
-use super::{Hook, Kernel, Target, program_of};
+use super::{Hook, Kernel, Target, id_of, program_of};
 use crate::datapath::{
     error::with_causes,
     xdp::{
@@ -49,7 +49,7 @@ impl Hook for Xdp {
             return Ok(None);
         }
         let replaced = replace_program(&path, kernel.object.xdp(layer)?);
-        let id = program_id(kernel, layer)?;
+        let id = id_of(kernel.object.xdp(layer)?.info())?;
         let problem = match (replaced, program_on(interface.index)?) {
             (Ok(()), Some(found)) if found.id == id => {
                 let way = if found.mode == XdpMode::Generic { Way::Generic } else { Way::Native };
@@ -68,7 +68,7 @@ impl Hook for Xdp {
         let id = program.attach_to_if_index(interface.index, self.0)?;
         let path = kernel.pins.link(PIN, interface.index);
         take_link(program, id)?.pin(&path).map_err(AttachError::Pin)?;
-        let id = program_id(kernel, layer)?;
+        let id = id_of(kernel.object.xdp(layer)?.info())?;
         if program_on(interface.index)?.is_some_and(|found| found.id == id) {
             return Ok(id);
         }
@@ -118,9 +118,4 @@ fn replace_program(path: &Path, program: &mut programs::Xdp) -> Result<(), Attac
 fn take_link(program: &mut programs::Xdp, id: XdpLinkId) -> Result<FdLink, AttachError> {
     let link = program.take_link(id)?;
     FdLink::try_from(link).map_err(|_| AttachError::NoXdpLinks)
-}
-
-fn program_id(kernel: &mut Kernel<'_>, layer: Layer) -> Result<u32, AttachError> {
-    let info = kernel.object.xdp(layer)?.info();
-    info.map(|info| info.id()).map_err(|error: ProgramError| AttachError::ProgramId(error))
 }
