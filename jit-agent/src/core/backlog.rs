@@ -4,15 +4,15 @@ use jiff::Timestamp;
 use jit_policy::{Actor, RequestId};
 
 use super::{Core, RETRY_INTERVAL};
-use crate::store::{EndedGrant, Ending, GrantState, RequestState, ShortenedGrant, Shortening, StoreError};
+use crate::store::{EndedGrant, Ending, GrantEnd, RequestEnd, ShortenedGrant, Shortening, StoreError};
 
 /// A closing, as the store records it.
 #[derive(Clone, Debug)]
 pub(super) enum Closing {
     /// Grants ended. Each comes with the connections that it admitted.
-    Ended(Vec<EndedGrant>, Ending),
+    Ended(Vec<EndedGrant>, Ending<GrantEnd>),
     /// Requests no longer wait for approval.
-    Requests { ids: Vec<RequestId>, status: RequestState, ending: Ending },
+    Requests(Vec<RequestId>, Ending<RequestEnd>),
     /// A request could not be carried out, and its grants were undone.
     Failed { request: RequestId, wall: Timestamp, reason: String },
     /// Grants end earlier than planned.
@@ -57,7 +57,7 @@ impl Core {
     }
 
     /// Returns how grants or requests end now. `by` is who ends them. `None`: the agent.
-    pub(super) fn ending(&self, state: GrantState, by: Option<Actor>, reason: &str) -> Ending {
+    pub(super) fn ending<S>(&self, state: S, by: Option<Actor>, reason: &str) -> Ending<S> {
         Ending { state, wall: self.clock.wall(), by, reason: reason.to_owned() }
     }
 
@@ -82,7 +82,7 @@ impl Core {
         let store = self.store.as_mut().map_err(|problem| problem.clone())?;
         let written = match closing {
             Closing::Ended(ids, ending) => store.end_grants(ids, ending),
-            Closing::Requests { ids, status, ending } => store.close_requests(ids, *status, ending),
+            Closing::Requests(ids, ending) => store.close_requests(ids, ending),
             Closing::Failed { request, wall, reason } => match store.fail_request(*request, *wall, reason) {
                 // The store has no such request, so a restart can't open it again.
                 Err(StoreError::NoRequest(_)) => Ok(()),

@@ -4,7 +4,7 @@ use jit_api::wire::Request;
 use jit_policy::{RequestId, Right};
 
 use super::{Core, backlog::Closing, peer::Peer, refusal::Refusal};
-use crate::store::{GrantState, RequestRow, RequestState};
+use crate::store::{RequestEnd, RequestRow};
 
 /// The reason in the audit log for a request that nobody decided.
 const UNDECIDED: &str = "nobody approved it in time";
@@ -14,7 +14,7 @@ impl Core {
         self.access.check(peer, Right::Decide)?;
         let row = self.stored_request(id)?;
         self.still_waits(&row)?;
-        self.close_request(&row, peer, RequestState::Denied, reason)
+        self.close_request(&row, peer, RequestEnd::Denied, reason)
     }
 
     /// Cancels a request: the peer's own, or any user's if the peer has the right to revoke any grant.
@@ -27,7 +27,7 @@ impl Core {
             return Err(Refusal::NotFound { what: "request", id: id.0 });
         }
         self.still_waits(&row)?;
-        self.close_request(&row, peer, RequestState::Cancelled, reason)
+        self.close_request(&row, peer, RequestEnd::Cancelled, reason)
     }
 
     /// Closes the requests that have timed out.
@@ -39,20 +39,20 @@ impl Core {
         for id in &over {
             self.waiting.remove(*id);
         }
-        let ending = self.ending(GrantState::Ended, None, UNDECIDED);
-        self.record_in_turn(Closing::Requests { ids: over, status: RequestState::TimedOut, ending });
+        let ending = self.ending(RequestEnd::TimedOut, None, UNDECIDED);
+        self.record_in_turn(Closing::Requests(over, ending));
     }
 
     fn close_request(
         &mut self,
         row: &RequestRow,
         peer: &Peer,
-        status: RequestState,
+        state: RequestEnd,
         reason: &str,
     ) -> Result<Request, Refusal> {
         self.waiting.remove(row.id);
-        let ending = self.ending(GrantState::Ended, Some(peer.actor()), reason);
-        if !self.record(Closing::Requests { ids: vec![row.id], status, ending }) {
+        let ending = self.ending(state, Some(peer.actor()), reason);
+        if !self.record(Closing::Requests(vec![row.id], ending)) {
             return Err(Refusal::Unavailable(
                 "the request waits no more, but that could not be written and may not outlast a restart of the agent; \
                  see `jitctl status` for what is broken"

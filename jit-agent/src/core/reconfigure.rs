@@ -216,7 +216,7 @@ impl Core {
         }
         self.settle();
         for (reason, ids) in by_reason {
-            let ending = self.ending(store::GrantState::Ended, Some(by.clone()), &reason);
+            let ending = self.ending(store::GrantEnd::Ended, Some(by.clone()), &reason);
             self.record(Closing::Ended(ids, ending));
         }
         views

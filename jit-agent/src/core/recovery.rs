@@ -15,7 +15,7 @@ use super::{
     held::Waiting,
     reconfigure::{LESS_TIME, latest_end},
 };
-use crate::store::{Checkpoint, Deadline, EndedGrant, GrantRow, GrantState, ShortenedGrant, StoreError};
+use crate::store::{Checkpoint, Deadline, EndedGrant, GrantEnd, GrantRow, GrantState, ShortenedGrant, StoreError};
 
 /// Why the grants of an unanswered request end.
 const UNANSWERED: &str = "the agent stopped before it answered the request";
@@ -31,7 +31,7 @@ enum Fate {
         shortened: Option<&'static str>,
     },
     Unanswered,
-    Ends(GrantState, String),
+    Ends(GrantEnd, String),
 }
 
 /// The decisions about all grants in the store.
@@ -41,7 +41,7 @@ struct Plan {
     /// The grants that end earlier than in the store, by reason.
     shortened: BTreeMap<&'static str, Vec<ShortenedGrant>>,
     unanswered: BTreeSet<RequestId>,
-    endings: HashMap<(GrantState, String), Vec<EndedGrant>>,
+    endings: HashMap<(GrantEnd, String), Vec<EndedGrant>>,
 }
 
 impl Core {
@@ -144,23 +144,23 @@ impl Core {
                 grant.entries().any(|entry| entries.get(&entry).is_none_or(|deadline| *deadline < grant.end))
             };
             if end <= now {
-                return Fate::Ends(GrantState::Expired, String::new());
+                return Fate::Ends(GrantEnd::Expired, String::new());
             }
             if row.state == GrantState::Opening {
                 return Fate::Unanswered;
             }
             if !self.was_shut_by_trial(row.id) && adopted.is_some_and(lacking) {
-                return Fate::Ends(GrantState::Ended, "closed just before the agent stopped".to_owned());
+                return Fate::Ends(GrantEnd::Ended, "closed just before the agent stopped".to_owned());
             }
             end
         } else {
             // After a reboot, `opening` counts as `live`, because the mark as live may not have reached the disk.
             match checkpoint.and_then(|checkpoint| self.remaining(row, checkpoint)) {
                 Some(remaining) => now.after(remaining),
-                None if self.clock.wall() >= row.end_wall => return Fate::Ends(GrantState::Expired, String::new()),
+                None if self.clock.wall() >= row.end_wall => return Fate::Ends(GrantEnd::Expired, String::new()),
                 None => {
                     let reason = "the clock or the machine changed over a reboot".to_owned();
-                    return Fate::Ends(GrantState::Ended, reason);
+                    return Fate::Ends(GrantEnd::Ended, reason);
                 }
             }
         };
@@ -170,7 +170,7 @@ impl Core {
         match latest_end(ports, row.port, &row.source, now) {
             Ok(latest) if latest < end => Fate::Live { end: latest, shortened: Some(LESS_TIME) },
             Ok(_) => Fate::Live { end, shortened },
-            Err(reason) => Fate::Ends(GrantState::Ended, reason),
+            Err(reason) => Fate::Ends(GrantEnd::Ended, reason),
         }
     }
 
@@ -203,7 +203,7 @@ impl Core {
             tracing::error!(%error, grants = ends.len(), "grants of before the reboot end, since they can't be written");
             plan.live.retain(|(row, _)| row.boot_id == clocks.boot_id);
             let reason = format!("it could not be written after a reboot: {error}");
-            plan.endings.insert((GrantState::Ended, reason), ends.into_iter().map(|(id, _)| (id, None)).collect());
+            plan.endings.insert((GrantEnd::Ended, reason), ends.into_iter().map(|(id, _)| (id, None)).collect());
         }
     }
 

@@ -30,7 +30,7 @@ impl Core {
         let other_entries = if *selection == Selection::All { self.close_other_entries()? } else { 0 };
 
         if !revoked.is_empty() {
-            let ending = self.ending(store::GrantState::Revoked, Some(peer.actor()), reason);
+            let ending = self.ending(store::GrantEnd::Revoked, Some(peer.actor()), reason);
             self.record(Closing::Ended(ended, ending));
         }
         let closed = AuditEvent::EntriesClosed { entries: other_entries, by: peer.person(), reason: reason.to_owned() };

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     journal,
-    store::{AuditHead, Checkpoint, GrantState},
+    store::{AuditHead, Checkpoint, GrantEnd},
 };
 
 /// How long the idempotency key of a request is kept.
@@ -107,7 +107,7 @@ impl Core {
             return;
         }
         let ended = self.take_out_all(&ended);
-        let ending = self.ending(GrantState::Expired, None, "");
+        let ending = self.ending(GrantEnd::Expired, None, "");
         self.record_in_turn(Closing::Ended(ended, ending));
     }
 

@@ -30,8 +30,8 @@ pub use self::{
     new::{Deadline, NewGrantRow, NewOutcome, NewRequestRow},
     read::{PortUse, RequestPage},
     rows::{
-        Checkpoint, Connections, EndedGrant, Ending, GrantRow, GrantState, PendingRow, RequestRow, RequestState,
-        ShortenedGrant, Shortening,
+        Checkpoint, Connections, EndedGrant, Ending, GrantEnd, GrantRow, GrantState, PendingRow, RequestEnd,
+        RequestRow, RequestState, ShortenedGrant, Shortening,
     },
 };
 pub use jit_policy::{AuditFilter, IdempotencyKey, NotedHead};

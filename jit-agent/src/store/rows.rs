@@ -50,7 +50,7 @@ impl RequestState {
 }
 
 /// The state of a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantState {
     /// The grant is recorded. It is not known whether the kernel has the grant's entry yet.
     Opening,
@@ -78,14 +78,56 @@ impl GrantState {
     }
 }
 
-/// The particulars of the end of grants.
+/// The final state of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GrantEnd {
+    /// The grant's time is over.
+    Expired,
+    /// A person revokes the grant.
+    Revoked,
+    /// The agent ends the grant.
+    Ended,
+}
+
+impl GrantEnd {
+    pub(super) const fn state(self) -> GrantState {
+        match self {
+            Self::Expired => GrantState::Expired,
+            Self::Revoked => GrantState::Revoked,
+            Self::Ended => GrantState::Ended,
+        }
+    }
+}
+
+/// The final state of a request that waited and was not approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestEnd {
+    /// A person denies the request.
+    Denied,
+    /// The requestor cancels the request.
+    Cancelled,
+    /// Nobody decided on the request in time.
+    TimedOut,
+}
+
+impl RequestEnd {
+    pub(super) const fn state(self) -> RequestState {
+        match self {
+            Self::Denied => RequestState::Denied,
+            Self::Cancelled => RequestState::Cancelled,
+            Self::TimedOut => RequestState::TimedOut,
+        }
+    }
+}
+
+/// The particulars of the end of grants or of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// The new state: expired, revoked or ended.
-    pub state: GrantState,
+pub struct Ending<S> {
+    /// The final state.
+    pub state: S,
     /// The time of the end, by the wall clock.
     pub wall: Timestamp,
-    /// The actor who ended the grants; `None`: the agent.
+    /// The actor who ended the grants or requests; `None`: the agent.
     pub by: Option<Actor>,
     /// The reason, which may be empty.
     pub reason: String,

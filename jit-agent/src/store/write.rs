@@ -12,8 +12,8 @@ use super::{
     audit::AuditWriter,
     error::{Failure, StoreError},
     rows::{
-        Checkpoint, Connections, EndedGrant, Ending, GrantState, RequestState, ShortenedGrant, Shortening, boot_column,
-        optional, wall_column,
+        Checkpoint, Connections, EndedGrant, Ending, GrantEnd, GrantState, RequestEnd, RequestState, ShortenedGrant,
+        Shortening, boot_column, optional, wall_column,
     },
 };
 
@@ -61,17 +61,17 @@ impl Store {
                 .prepare_cached("SELECT id FROM grants WHERE request_id = ?")?
                 .query_map([request.0], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
-            let ending = Ending { state: GrantState::Ended, wall, by: None, reason: reason.to_owned() };
+            let ending = Ending { state: GrantEnd::Ended, wall, by: None, reason: reason.to_owned() };
             grants.iter().try_for_each(|id| end_grant(transaction, &mut audit, *id, &ending))
         })
     }
 
-    /// Records that grants have ended. Grants that ended before, and unknown grants, stay unchanged. A state that is
-    /// not a final state is recorded as `ended`. The record survives loss of power. On a full disk it uses the reserve.
+    /// Records that grants have ended. Grants that ended before, and unknown grants, stay unchanged. The
+    /// record survives loss of power. On a full disk it uses the reserve.
     ///
     /// # Errors
     /// The store can't be written. Then nothing is recorded.
-    pub fn end_grants(&mut self, grants: &[EndedGrant], ending: &Ending) -> Result<(), StoreError> {
+    pub fn end_grants(&mut self, grants: &[EndedGrant], ending: &Ending<GrantEnd>) -> Result<(), StoreError> {
         self.closing("recording the end of grants", |transaction| {
             let mut audit = AuditWriter::new(transaction, ending.wall)?;
             grants.iter().try_for_each(|(id, connections)| {
@@ -81,33 +81,23 @@ impl Store {
         })
     }
 
-    /// Records that pending requests are closed without approval. Requests that are not pending stay unchanged. A
-    /// status other than denied, timed out or cancelled is recorded as cancelled. The record survives loss of power. On
-    /// a full disk it uses the reserve.
+    /// Records that pending requests are closed without approval. Requests that are not pending stay unchanged. The
+    /// record survives loss of power. On a full disk it uses the reserve.
     ///
     /// # Errors
     /// The store can't be written. Then nothing is recorded.
-    pub fn close_requests(
-        &mut self,
-        ids: &[RequestId],
-        status: RequestState,
-        ending: &Ending,
-    ) -> Result<(), StoreError> {
+    pub fn close_requests(&mut self, ids: &[RequestId], ending: &Ending<RequestEnd>) -> Result<(), StoreError> {
         self.closing("recording that requests are closed", |transaction| {
             let mut audit = AuditWriter::new(transaction, ending.wall)?;
             let update = "UPDATE requests SET status = ?, status_reason = ?, decided_wall = ?, decided_uid = ?, \
                           decided_by = ?, asked = NULL WHERE id = ? AND status = 'pending' RETURNING requestor, uid";
             let (by, reason) = (ending.by.as_ref().and_then(Actor::person), optional(&ending.reason));
-            let status = match status {
-                RequestState::Denied | RequestState::TimedOut | RequestState::Cancelled => status,
-                RequestState::Pending | RequestState::Approved | RequestState::Failed => RequestState::Cancelled,
-            };
             for id in ids {
                 let closed: Option<(String, i64)> = transaction
                     .prepare_cached(update)?
                     .query_row(
                         params![
-                            status.name(),
+                            ending.state.state().name(),
                             reason,
                             wall_column(ending.wall),
                             by.map(|by| by.uid),
@@ -119,12 +109,10 @@ impl Store {
                     .optional()?;
                 let Some((requestor, uid)) = closed else { continue };
                 let (request, by, reason) = (*id, ending.by.clone(), reason.map(str::to_owned));
-                audit.add(&match status {
-                    RequestState::Denied => AuditEvent::Denied { request, requestor, uid, by, reason },
-                    RequestState::TimedOut => AuditEvent::TimedOut { request, requestor, uid, by, reason },
-                    RequestState::Cancelled | RequestState::Pending | RequestState::Approved | RequestState::Failed => {
-                        AuditEvent::Cancelled { request, requestor, uid, by, reason }
-                    }
+                audit.add(&match ending.state {
+                    RequestEnd::Denied => AuditEvent::Denied { request, requestor, uid, by, reason },
+                    RequestEnd::TimedOut => AuditEvent::TimedOut { request, requestor, uid, by, reason },
+                    RequestEnd::Cancelled => AuditEvent::Cancelled { request, requestor, uid, by, reason },
                 })?;
             }
             Ok(())
@@ -256,12 +244,8 @@ fn end_grant(
     transaction: &Transaction<'_>,
     audit: &mut AuditWriter<'_>,
     id: i64,
-    ending: &Ending,
+    ending: &Ending<GrantEnd>,
 ) -> Result<(), Failure> {
-    let state = match ending.state {
-        GrantState::Expired | GrantState::Revoked => ending.state,
-        GrantState::Opening | GrantState::Live | GrantState::Ended => GrantState::Ended,
-    };
     let update = format!(
         "UPDATE grants SET state = ?, ended_wall = ?, ended_reason = ?, ended_by_uid = ?, ended_by = ? \
          WHERE id = ? AND state IN ('opening', 'live') {RETURNING_GRANT}"
@@ -270,18 +254,23 @@ fn end_grant(
     let ended = transaction
         .prepare_cached(&update)?
         .query_row(
-            params![state.name(), wall_column(ending.wall), reason, by.map(|by| by.uid), by.map(|by| &by.name), id],
+            params![
+                ending.state.state().name(),
+                wall_column(ending.wall),
+                reason,
+                by.map(|by| by.uid),
+                by.map(|by| &by.name),
+                id
+            ],
             stored_grant,
         )
         .optional()?;
     let Some((grant, requestor)) = ended else { return Ok(()) };
     let (by, reason) = (ending.by.clone(), reason.map(str::to_owned));
-    audit.add(&match state {
-        GrantState::Expired => AuditEvent::Expired { grant, requestor, by, reason },
-        GrantState::Revoked => AuditEvent::Revoked { grant, requestor, by, reason },
-        GrantState::Opening | GrantState::Live | GrantState::Ended => {
-            AuditEvent::Ended { grant, requestor, by, reason }
-        }
+    audit.add(&match ending.state {
+        GrantEnd::Expired => AuditEvent::Expired { grant, requestor, by, reason },
+        GrantEnd::Revoked => AuditEvent::Revoked { grant, requestor, by, reason },
+        GrantEnd::Ended => AuditEvent::Ended { grant, requestor, by, reason },
     })
 }
 

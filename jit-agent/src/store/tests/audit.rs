@@ -8,7 +8,7 @@ use super::*;
 fn logged() -> (TempDir, Store) {
     let (dir, mut store) = store();
     let (_, ids) = store.begin_request(&new_request()).unwrap();
-    store.end_grants(&unused(&ids), &ending(GrantState::Revoked, Some("root"), "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantEnd::Revoked, Some("root"), "")).unwrap();
     store.record_event(wall(61), "stopped", &json!({})).unwrap();
     (dir, store)
 }

@@ -298,7 +298,7 @@ fn a_full_disk_refuses_a_request_whole_and_names_the_file() {
     assert_eq!(store.verify_audit().unwrap(), head);
 
     // A closing writes little, so it fits into the existing pages.
-    store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantEnd::Revoked, None, "")).unwrap();
     assert_eq!(store.open_grants().unwrap(), []);
     let failed = loop {
         if let Err(error) = store.record_event(wall(0), "started", &serde_json::json!({})) {
@@ -329,7 +329,7 @@ fn space_is_kept_for_closings_and_taken_again_before_anything_is_opened() {
     assert!(taken().is_ok(), "an event is not a closing");
     // The reserve does not help against this limit, but a closing tries to use the reserve.
     assert!(matches!(
-        store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")),
+        store.end_grants(&unused(&ids), &ending(GrantEnd::Revoked, None, "")),
         Err(StoreError::Full { .. })
     ));
     assert!(taken().is_err());
@@ -340,7 +340,7 @@ fn space_is_kept_for_closings_and_taken_again_before_anything_is_opened() {
     fs::create_dir(&reserve).unwrap();
     let text = store.begin_request(&new_request()).unwrap_err().to_string();
     assert!(text.starts_with("keeping space for closings beside "), "{text}");
-    store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantEnd::Revoked, None, "")).unwrap();
     fs::remove_dir(&reserve).unwrap();
     store.begin_request(&new_request()).unwrap();
     assert!(taken().unwrap() >= 16 << 20);

@@ -57,7 +57,7 @@ fn clocks(boot_id: &str, seconds: i64) -> Checkpoint {
     Checkpoint { machine_id: "machine".to_owned(), boot_id: boot_id.to_owned(), boot, wall: wall(seconds) }
 }
 
-fn ending(state: GrantState, by: Option<&str>, reason: &str) -> Ending {
+fn ending(state: GrantEnd, by: Option<&str>, reason: &str) -> Ending<GrantEnd> {
     Ending { state, wall: wall(60), by: by.map(|name| Actor::Person(person(0, name))), reason: reason.to_owned() }
 }
 

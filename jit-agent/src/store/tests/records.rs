@@ -89,7 +89,7 @@ fn only_marking_as_live_does_not_wait_for_the_disk() {
     assert_eq!(level(&store), 2);
     store.mark_live(&[request], &[]).unwrap();
     assert_eq!(level(&store), 1);
-    store.end_grants(&unused(&ids), &ending(GrantState::Expired, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantEnd::Expired, None, "")).unwrap();
     assert_eq!(level(&store), 2);
 }
 
@@ -98,8 +98,8 @@ fn ended_grants_say_how_and_by_whom_and_stay_ended() {
     let (dir, mut store) = store();
     let (request, ids) = store.begin_request(&new_request()).unwrap();
     store.mark_live(&[request], &[]).unwrap();
-    store.end_grants(&unused(&ids[..1]), &ending(GrantState::Revoked, Some("root"), "incident")).unwrap();
-    store.end_grants(&unused(&[ids[0], ids[1], GrantId(99)]), &ending(GrantState::Expired, None, "")).unwrap();
+    store.end_grants(&unused(&ids[..1]), &ending(GrantEnd::Revoked, Some("root"), "incident")).unwrap();
+    store.end_grants(&unused(&[ids[0], ids[1], GrantId(99)]), &ending(GrantEnd::Expired, None, "")).unwrap();
     drop(store);
 
     let store = Store::open(dir.path()).unwrap();
@@ -183,7 +183,7 @@ fn a_bad_value_does_not_keep_a_grant_from_being_closed() {
     let (_dir, mut store) = store();
     let (_, ids) = store.begin_request(&new_request()).unwrap();
     store.connection.execute_batch("UPDATE grants SET source = 'x', number = -1, protocol = ''").unwrap();
-    store.end_grants(&unused(&ids), &ending(GrantState::Revoked, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantEnd::Revoked, None, "")).unwrap();
     assert_eq!(store.open_grants().unwrap(), []);
     store.verify_audit().unwrap();
 }
@@ -211,7 +211,7 @@ fn ten_thousand_grants_are_recorded_at_once() {
     let new = NewRequestRow { outcome: NewOutcome::Grants(grants.collect()), ..new_request() };
     let started = std::time::Instant::now();
     let (_, ids) = store.begin_request(&new).unwrap();
-    store.end_grants(&unused(&ids), &ending(GrantState::Expired, None, "")).unwrap();
+    store.end_grants(&unused(&ids), &ending(GrantEnd::Expired, None, "")).unwrap();
     assert_eq!(store.verify_audit().unwrap().seq, 20_001);
     // A commit for each grant would take minutes.
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());

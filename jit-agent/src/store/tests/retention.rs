@@ -126,7 +126,7 @@ fn old_requests_go_when_all_their_grants_are_over() {
         store.begin_request(&new).unwrap()
     };
     let (over, live, late, recent) = (make(0), make(0), make(0), make(5000));
-    let end = |wall| Ending { wall, ..ending(GrantState::Expired, None, "") };
+    let end = |wall| Ending { wall, ..ending(GrantEnd::Expired, None, "") };
     store.end_grants(&unused(&over.1), &end(wall(10))).unwrap();
     store.end_grants(&unused(&live.1[..1]), &end(wall(10))).unwrap();
     store.end_grants(&unused(&late.1), &end(wall(4000))).unwrap();

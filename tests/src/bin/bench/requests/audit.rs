@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use jit_agent::{
     clock::{Clock, SystemClock},
-    store::{Checkpoint, Ending, GrantState, NewGrantRow, NewOutcome, NewRequestRow, Store},
+    store::{Checkpoint, Ending, GrantEnd, NewGrantRow, NewOutcome, NewRequestRow, Store},
 };
 use jit_policy::{NewRequest, Person, PortId, Protocol, Requestor};
 
@@ -85,7 +85,7 @@ pub(super) fn fill(dir: &Path) -> Result<()> {
             outcome: NewOutcome::Grants((0..GRANTS_OF_REQUEST).map(grant).collect()),
         };
         let (_, ids) = store.begin_request(&row).context("cannot fill a store")?;
-        let ending = Ending { state: GrantState::Expired, wall, by: None, reason: String::new() };
+        let ending = Ending { state: GrantEnd::Expired, wall, by: None, reason: String::new() };
         let ended: Vec<_> = ids.into_iter().map(|id| (id, None)).collect();
         store.end_grants(&ended, &ending).context("cannot fill a store")?;
     }
