@@ -1,6 +1,7 @@
 //! Equipment of tests, of this package and of others.
 
 pub mod agent;
+pub mod asking;
 pub mod audit;
 mod clock;
 pub mod machine;

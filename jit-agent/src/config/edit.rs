@@ -19,6 +19,17 @@ pub enum Edit {
     Remove(PortId),
 }
 
+impl Edit {
+    /// The port whose policy changes.
+    #[must_use]
+    pub const fn port(&self) -> PortId {
+        match self {
+            Self::Set(policy) => policy.id,
+            Self::Remove(id) => *id,
+        }
+    }
+}
+
 /// The reason why a text can't be edited.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
@@ -45,10 +56,7 @@ pub enum EditError {
 /// A file is not TOML, or no file has a policy of the port to remove.
 pub fn edit(parts: &[Part], present: &PortPolicies, change: &Edit) -> Result<(usize, String), EditError> {
     let mut documents = parts.iter().map(document).collect::<Result<Vec<_>, _>>()?;
-    let id = match change {
-        Edit::Set(policy) => policy.id,
-        Edit::Remove(id) => *id,
-    };
+    let id = change.port();
     if documents.iter().all(|document| !document.contains_key(PORT)) {
         // The default policies are in force. They are written out, except the changed one, because the defaults no
         // longer apply once a file names a port.

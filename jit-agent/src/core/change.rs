@@ -1,56 +1,10 @@
-//! Changes of the configuration as values: the change that is asked for, its effects, its result, and why it is
-//! refused.
-
-use std::path::{Path, PathBuf};
+//! Changes of port policies as values: the change that is asked for, and its result.
 
 use jit_api::wire::{self, Effects};
 use jit_policy::Session;
 
-use super::{
-    answer::PortView,
-    trial::{Over, Trial},
-};
-use crate::config::{edit::Edit, files};
-
-/// The source of the configuration in force, and the source's faults.
-#[derive(Clone, Debug, Default)]
-pub struct Origin {
-    /// The main file.
-    pub path: PathBuf,
-    /// The files in force. `None`: the files on disk could not be used.
-    pub files: Option<files::Origin>,
-    /// Names in `[roles]` that no user or group has.
-    pub unknown: Vec<String>,
-    /// Why the files on disk are not in force.
-    pub fault: Option<String>,
-    /// Why a later start could not use the configuration in force as a fallback.
-    pub not_kept: Option<String>,
-    /// The trial of the configuration in force.
-    pub trial: Option<Trial>,
-    /// A trial that is over but still recorded.
-    pub over: Option<Over>,
-    /// Who unloaded enforcement by hand, and when.
-    pub unloaded: Option<String>,
-}
-
-impl Origin {
-    /// Makes the origin of a configuration that was loaded from files.
-    #[must_use]
-    pub fn loaded(path: &Path, files: files::Origin) -> Self {
-        Self { path: path.to_owned(), files: Some(files), ..Self::default() }
-    }
-
-    /// Makes the origin of a configuration that is in force because the files can't be used.
-    #[must_use]
-    pub fn broken(path: &Path, fault: String) -> Self {
-        Self { path: path.to_owned(), fault: Some(fault), ..Self::default() }
-    }
-
-    /// All faults of the source.
-    pub fn faults(&self) -> impl Iterator<Item = &String> {
-        self.unknown.iter().chain(&self.fault).chain(&self.not_kept)
-    }
-}
+use super::answer::PortView;
+use crate::config::edit::Edit;
 
 /// All port policies, and the version of this list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,52 +3,23 @@
 //! Openings are carried out in batches. One transaction records a whole batch, so that many requests wait for the disk
 //! once. Then the kernel is changed, and only then is any client answered.
 
-use std::{collections::HashSet, mem, time::Duration};
-
-use jit_api::wire::{Grant, Request};
-use jit_policy::{GrantId, LiveGrant, RequestId, Right, Submission, audit::Attempt};
+use jit_api::wire::Request;
+use jit_policy::{GrantId, RequestId, Right};
+use tokio::sync::oneshot;
 
 use super::{
-    Core, Particulars,
     answer::{Extended, Submitted},
-    backlog::Closing,
-    denials::Denial,
-    handle::Reply,
-    held::Held,
-    peer::Peer,
-    planning::Plan,
+    command::{Opening, Reply},
+    live::{LiveGrants, Particulars},
+    planning::{Plan, Planner},
+    records::{Records, not_recorded},
     refusal::Refusal,
+    report::request_view,
+    settings::Settings,
+    times::Times,
+    waiting::WaitingRequests,
 };
-use crate::{
-    datapath::DatapathError,
-    store::{Batch, Deadline, NewGrantRow, StoreError},
-};
-
-/// A command that opens, with the channel for its answer.
-#[derive(Debug)]
-pub enum Opening {
-    /// A new request.
-    Submit(Peer, Submission, Reply<Submitted>),
-    /// The approval of a request that waits.
-    Approve(Peer, RequestId, Reply<Request>),
-    /// The extension of a grant, by how long the grant is to last from now.
-    Extend(Peer, GrantId, Duration, Reply<Extended>),
-}
-
-impl Opening {
-    fn peer(&self) -> &Peer {
-        match self {
-            Self::Submit(peer, ..) | Self::Approve(peer, ..) | Self::Extend(peer, ..) => peer,
-        }
-    }
-
-    const fn right(&self) -> Right {
-        match self {
-            Self::Submit(..) | Self::Extend(..) => Right::Request,
-            Self::Approve(..) => Right::Decide,
-        }
-    }
-}
+use crate::store::{Deadline, NewGrantRow};
 
 /// The result of a plan.
 enum Done {
@@ -64,7 +35,16 @@ enum Done {
     Extended { request: Option<Request>, grant: GrantId, before: Deadline },
 }
 
-impl Core {
+/// The parts of the core's state that an opening reads and changes.
+pub(super) struct Openings<'a> {
+    pub(super) times: &'a Times,
+    pub(super) settings: &'a Settings,
+    pub(super) live: &'a mut LiveGrants,
+    pub(super) waiting: &'a mut WaitingRequests,
+    pub(super) records: &'a mut Records,
+}
+
+impl Openings<'_> {
     /// Carries out a batch of openings and answers the clients.
     pub(super) fn open_all(&mut self, openings: Vec<Opening>) {
         if openings.is_empty() {
@@ -72,7 +52,7 @@ impl Core {
         }
         let plans = self.record_all(&openings);
         let carry_out = |(plan, opening): (Result<Plan, Refusal>, &Opening)| {
-            let is_admin = self.access.has(opening.peer(), Right::Administer);
+            let is_admin = self.settings.has(opening.peer(), Right::Administer);
             self.carry_out(plan?, is_admin)
         };
         let mut done: Vec<_> = plans.into_iter().zip(&openings).map(carry_out).collect();
@@ -82,56 +62,34 @@ impl Core {
         }
     }
 
+    /// Carries out one opening, and returns the answer.
+    pub(super) fn open<T>(&mut self, opening: impl FnOnce(Reply<T>) -> Opening) -> Result<T, Refusal> {
+        let (reply, mut answer) = oneshot::channel();
+        self.open_all(vec![opening(reply)]);
+        answer.try_recv().unwrap_or_else(|_| Err(Refusal::Unavailable("the request was not answered".to_owned())))
+    }
+
     /// Checks and records a batch. Everything that is recorded is durable.
     fn record_all(&mut self, openings: &[Opening]) -> Vec<Result<Plan, Refusal>> {
-        let permitted = |core: &Self, opening: &Opening| core.access.check(opening.peer(), opening.right());
-        // The store is taken out of the core, because plans read the core while the store is written.
-        let mut store = match mem::replace(&mut self.store, Err(String::new())) {
-            Ok(store) => store,
-            Err(problem) => {
-                let refusal = Refusal::Unavailable(problem.clone());
-                self.store = Err(problem);
-                return openings.iter().map(|opening| permitted(self, opening).and(Err(refusal.clone()))).collect();
-            }
-        };
-        let reserve = store.check_reserve().map_err(|error| not_recorded(&error));
+        let Self { times, settings, live, waiting, records } = self;
         let mut denied = 0;
-        let recorded = store.batch(|batch| {
-            let mut planned = Planned { reserve, ..Planned::default() };
+        let recorded = records.batch(|batch, trail, reserve| {
+            let mut planner = Planner::new(times, settings, live, waiting, reserve);
             let plan = |opening: &Opening| {
-                let plan = self.plan(batch, opening, &mut planned);
-                denied += usize::from(self.note_refusal(batch, opening, plan.as_ref().err()));
+                let plan = planner.plan(batch, opening);
+                if let Err(refusal) = &plan {
+                    let attempt = (opening.peer(), opening.attempt());
+                    denied += usize::from(trail.note_refusal(batch, attempt, refusal, times));
+                }
                 plan
             };
             openings.iter().map(plan).collect::<Vec<_>>()
         });
-        self.store = Ok(store);
-        recorded.unwrap_or_else(|error| {
-            for _ in 0..denied {
-                self.count_lost_event("denied", &Err(error.to_string()));
-            }
-            let refusal = not_recorded(&error);
-            openings.iter().map(|opening| permitted(self, opening).and(Err(refusal.clone()))).collect()
+        recorded.unwrap_or_else(|refusal| {
+            records.lose("denied", denied, &refusal);
+            let permitted = |opening: &Opening| settings.check(opening.peer(), opening.right());
+            openings.iter().map(|opening| permitted(opening).and(Err(refusal.clone()))).collect()
         })
-    }
-
-    /// Records a refused opening in the audit log. Returns whether the event is written.
-    fn note_refusal(&mut self, batch: &mut Batch<'_>, opening: &Opening, refusal: Option<&Refusal>) -> bool {
-        let Some(refusal) = refusal else { return false };
-        let attempt = match opening {
-            Opening::Submit(_, Submission { request, named, key: _ }, _) => Attempt::Request {
-                justification: request.justification.clone(),
-                ports: request.ports.clone(),
-                named: named.clone(),
-            },
-            Opening::Approve(_, id, _) => Attempt::Approve(*id),
-            Opening::Extend(_, id, ..) => Attempt::Extend(*id),
-        };
-        let Some(denial) = Denial::of(opening.peer(), attempt, refusal) else { return false };
-        let wall = self.clock.wall();
-        let Some(event) = self.denials.fold(denial, (self.clock.boot(), wall)) else { return false };
-        let noted = batch.note(wall, &event).map_err(|error| error.to_string());
-        self.count_lost_event(event.name(), &noted)
     }
 
     /// Makes the recorded changes in the kernel. If that fails, the opening is undone.
@@ -156,7 +114,7 @@ impl Core {
             Plan::Extend { request, grant, end, before } => {
                 let id = request.as_ref().map(|request| request.id);
                 id.inspect(|id| self.waiting.remove(*id));
-                match self.extend_grant(grant, end) {
+                match self.live.extend(grant, end) {
                     Ok(()) => Ok(Done::Extended { request, grant, before }),
                     Err(refusal) => {
                         self.shorten_back(id, grant, before, &refusal);
@@ -174,32 +132,7 @@ impl Core {
         rows: &[NewGrantRow],
         is_admin: bool,
     ) -> Result<(), Refusal> {
-        for (id, row) in ids.iter().zip(rows) {
-            let before = self.book.occupancy();
-            let grant = LiveGrant { id: *id, port: row.port, source: row.source, end: row.end_boot };
-            let inserted = self.book.insert(grant);
-            let changes = inserted.map_err(|error| Refusal::Unavailable(format!("nothing was opened: {error}")))?;
-            self.held.add(particulars.uid, row.port);
-            self.particulars.insert(*id, Particulars { end: row.end_wall, ..particulars.clone() });
-            if let Some((table, share)) = self.book.occupancy().reserve_used(&before).filter(|_| !is_admin) {
-                let full = format!("the table {table} has {share} entries for all, the rest is kept for admins");
-                return Err(Refusal::Full(full));
-            }
-            for change in &changes {
-                self.apply(change).map_err(|error| no_room_or_broken(&error))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn extend_grant(&mut self, id: GrantId, end: Deadline) -> Result<(), Refusal> {
-        for change in self.book.set_end(id, end.boot).unwrap_or_default() {
-            self.apply(&change).map_err(|error| no_room_or_broken(&error))?;
-        }
-        if let Some(particulars) = self.particulars.get_mut(&id) {
-            particulars.end = end.wall;
-        }
-        Ok(())
+        ids.iter().zip(rows).try_for_each(|(id, row)| self.live.open(*id, row, particulars, is_admin))
     }
 
     /// Marks the grants that are in the kernel as live. If that fails, all openings of the batch are undone.
@@ -215,8 +148,10 @@ impl Core {
         if requests.is_empty() && grants.is_empty() {
             return;
         }
-        let marked =
-            self.store().and_then(|store| store.mark_live(&requests, &grants).map_err(|error| not_recorded(&error)));
+        let marked = self
+            .records
+            .working_store()
+            .and_then(|store| store.mark_live(&requests, &grants).map_err(|error| not_recorded(&error)));
         let Err(refusal) = marked else { return };
         for done in done {
             match done {
@@ -234,23 +169,19 @@ impl Core {
     /// Undoes the grants that a request opened before the request failed.
     fn take_back(&mut self, request: RequestId, ids: &[GrantId], why: &Refusal) {
         for id in ids {
-            self.take_out(*id);
+            self.live.end(*id);
         }
-        self.settle();
-        self.record(Closing::Failed { request, wall: self.clock.wall(), reason: why.to_string() });
+        self.live.settle();
+        self.records.fail_request(request, &why.to_string());
     }
 
     /// Restores the former end of a grant.
     fn shorten_back(&mut self, request: Option<RequestId>, id: GrantId, before: Deadline, why: &Refusal) {
-        let changes = self.book.set_end(id, before.boot).unwrap_or_default();
-        if let Some(particulars) = self.particulars.get_mut(&id) {
-            particulars.end = before.wall;
-        }
-        self.enforce(&changes);
-        self.settle();
-        self.record_shortened(vec![(id, before)], None, &why.to_string());
+        self.live.shorten(id, before);
+        self.live.settle();
+        self.records.shorten_grants(vec![(id, before)], None, &why.to_string());
         if let Some(request) = request {
-            self.record(Closing::Failed { request, wall: self.clock.wall(), reason: why.to_string() });
+            self.records.fail_request(request, &why.to_string());
         }
     }
 
@@ -266,7 +197,7 @@ impl Core {
             Opening::Extend(_, _, _, reply) => {
                 let extended = done.and_then(|done| match done {
                     Done::Unchanged(grant) | Done::Extended { grant, .. } => {
-                        self.live_grant(grant).map(Extended::Grant)
+                        self.live.view_of(grant).map(Extended::Grant)
                     }
                     done => self.request_of(done).map(Extended::Waits),
                 });
@@ -279,51 +210,18 @@ impl Core {
     /// fail any more once grants are live.
     fn request_of(&mut self, done: Done) -> Result<Request, Refusal> {
         match done {
-            Done::Replayed(id) => self.stored_request(id).map(|row| self.request_view(row)),
+            Done::Replayed(id) => self.records.request(id).map(|row| request_view(row, self.live, self.waiting)),
             Done::Waits(request) => Ok(request),
             Done::Opened { request, ids } => {
-                let grants = ids.iter().map(|id| self.live_grant(*id)).collect::<Result<_, _>>()?;
+                let grants = ids.iter().map(|id| self.live.view_of(*id)).collect::<Result<_, _>>()?;
                 Ok(Request { grants, ..request })
             }
             Done::Extended { request: Some(request), grant, .. } => {
-                Ok(Request { grants: vec![self.live_grant(grant)?], ..request })
+                Ok(Request { grants: vec![self.live.view_of(grant)?], ..request })
             }
             Done::Extended { request: None, grant, .. } | Done::Unchanged(grant) => {
                 Err(Refusal::NotFound { what: "request of grant", id: grant.0 })
             }
         }
-    }
-
-    fn live_grant(&self, id: GrantId) -> Result<Grant, Refusal> {
-        let view = || Some(self.live_view(self.book.get(id)?, self.particulars.get(&id)?));
-        view().ok_or(Refusal::NotFound { what: "live grant", id: id.0 })
-    }
-}
-
-/// What the earlier openings of the current batch have already taken.
-#[derive(Debug)]
-pub(super) struct Planned {
-    /// Whether the store has space for later closings.
-    pub(super) reserve: Result<(), Refusal>,
-    /// The numbers of grants that this batch opens or that its requests wait for, by user and port.
-    pub(super) held: Held,
-    /// The grants that this batch extends.
-    pub(super) extended: HashSet<GrantId>,
-}
-
-impl Default for Planned {
-    fn default() -> Self {
-        Self { reserve: Ok(()), held: Held::default(), extended: HashSet::new() }
-    }
-}
-
-pub(super) fn not_recorded(error: &StoreError) -> Refusal {
-    Refusal::Unavailable(format!("nothing was opened: {error}"))
-}
-
-fn no_room_or_broken(error: &DatapathError) -> Refusal {
-    match error {
-        DatapathError::Full { .. } => Refusal::Full(error.to_string()),
-        _ => Refusal::Unavailable(format!("nothing was opened: {error}")),
     }
 }

@@ -1,6 +1,6 @@
 //! The checks and the record of openings. The result is a plan, which is then carried out in the kernel.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use jit_api::wire::{self, Pending, PendingPort, Request};
 use jit_policy::{
@@ -8,16 +8,16 @@ use jit_policy::{
 };
 
 use super::{
-    Core, Particulars,
-    held::{Waiting, count},
-    opening::{Opening, Planned, not_recorded},
+    command::Opening,
+    live::{Held, LiveGrants, Particulars},
     peer::Peer,
+    records::not_recorded,
     refusal::Refusal,
+    settings::Settings,
+    times::Times,
+    waiting::{Waiting, WaitingRequests, count},
 };
-use crate::store::{
-    Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, PendingRow, RequestRow,
-    RequestState,
-};
+use crate::store::{Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, RequestRow};
 
 /// The work that remains for a command that was allowed and recorded.
 #[derive(Debug)]
@@ -34,41 +34,59 @@ pub(super) enum Plan {
     Extend { request: Option<Request>, grant: GrantId, end: Deadline, before: Deadline },
 }
 
-impl Core {
+/// The checks of a batch of openings. Each opening counts what the earlier openings of the batch have taken.
+pub(super) struct Planner<'a> {
+    times: &'a Times,
+    settings: &'a Settings,
+    live: &'a LiveGrants,
+    waiting: &'a WaitingRequests,
+    /// Whether the store has space for later closings.
+    reserve: Result<(), Refusal>,
+    /// The numbers of grants that this batch opens or that its requests wait for, by user and port.
+    held: Held,
+    /// The grants that this batch extends.
+    extended: HashSet<GrantId>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        times: &'a Times,
+        settings: &'a Settings,
+        live: &'a LiveGrants,
+        waiting: &'a WaitingRequests,
+        reserve: Result<(), Refusal>,
+    ) -> Self {
+        Self { times, settings, live, waiting, reserve, held: Held::default(), extended: HashSet::new() }
+    }
+
     /// Checks an opening and records it.
-    pub(super) fn plan(
-        &self,
-        batch: &mut Batch<'_>,
-        opening: &Opening,
-        planned: &mut Planned,
-    ) -> Result<Plan, Refusal> {
+    pub(super) fn plan(&mut self, batch: &mut Batch<'_>, opening: &Opening) -> Result<Plan, Refusal> {
         match opening {
-            Opening::Submit(peer, submission, _) => self.plan_submission(batch, peer, submission, planned),
-            Opening::Approve(peer, id, _) => self.plan_approval(batch, peer, *id, planned),
-            Opening::Extend(peer, id, duration, _) => self.plan_extension(batch, peer, *id, *duration, planned),
+            Opening::Submit(peer, submission, _) => self.plan_submission(batch, peer, submission),
+            Opening::Approve(peer, id, _) => self.plan_approval(batch, peer, *id),
+            Opening::Extend(peer, id, duration, _) => self.plan_extension(batch, peer, *id, *duration),
         }
     }
 
     fn plan_submission(
-        &self,
+        &mut self,
         batch: &mut Batch<'_>,
         peer: &Peer,
         submission: &Submission,
-        planned: &mut Planned,
     ) -> Result<Plan, Refusal> {
-        self.access.check(peer, Right::Request)?;
+        self.settings.check(peer, Right::Request)?;
         let Submission { request, named, key } = submission;
         if named.is_some() {
-            self.access.check(peer, Right::Delegate)?;
+            self.settings.check(peer, Right::Delegate)?;
         }
         if let Some(key) = key
             && let Some((id, body)) = batch.made_by_key(peer.uid, &key.key).map_err(|error| not_recorded(&error))?
         {
             return if body == key.body { Ok(Plan::Replay(id)) } else { Err(Refusal::KeyReused(key.key.clone())) };
         }
-        let clocks = self.clocks();
-        let approved = self.check_ports(request, peer.uid, None, &clocks, planned)?;
-        planned.reserve.clone()?;
+        let clocks = self.times.both();
+        let approved = self.check_ports(request, peer.uid, None, &clocks)?;
+        self.reserve.clone()?;
         let requestor = Requestor { sender: peer.person(), named: named.clone() };
         let new = |outcome| NewRequestRow {
             requestor: requestor.clone(),
@@ -81,72 +99,64 @@ impl Core {
         if let Some(timeout) = self.approval_timeout(&approved) {
             let waiting =
                 Waiting { uid: peer.uid, until: clocks.boot.after(timeout), extends: None, ports: count(&approved) };
-            return wait(batch, new, waiting, timeout, &clocks, planned);
+            return self.wait(batch, new, waiting, timeout, &clocks);
         }
         let rows = rows(&approved, &clocks);
         let new = new(NewOutcome::Grants(rows.clone()));
         let (id, ids) = batch.begin_request(&new).map_err(|error| not_recorded(&error))?;
-        planned.add(peer.uid, &count(&approved));
-        let particulars = self.new_particulars(id, &requestor, &clocks);
+        self.add(peer.uid, &count(&approved));
+        let particulars = new_particulars(id, &requestor, &clocks);
         Ok(Plan::Open { request: view(id, &new), particulars, ids, rows })
     }
 
-    fn plan_approval(
-        &self,
-        batch: &mut Batch<'_>,
-        peer: &Peer,
-        id: RequestId,
-        planned: &mut Planned,
-    ) -> Result<Plan, Refusal> {
-        self.access.check(peer, Right::Decide)?;
+    fn plan_approval(&mut self, batch: &mut Batch<'_>, peer: &Peer, id: RequestId) -> Result<Plan, Refusal> {
+        self.settings.check(peer, Right::Decide)?;
         let found = batch.request(id).map_err(|error| not_recorded(&error))?;
         let row = found.ok_or(Refusal::NotFound { what: "request", id: id.0 })?;
-        let pending = self.still_waits(&row)?;
+        let pending = self.waiting.check(&row)?;
         // The two-person rule does not apply to root and admins. The audit log shows who they are.
-        if !self.access.has(peer, Right::Administer) && row.requestor.is(&peer.person()) {
+        if !self.settings.has(peer, Right::Administer) && row.requestor.is(&peer.person()) {
             return Err(Refusal::OwnRequest { id: id.0 });
         }
         self.requestor_may_still(&row)?;
         let request = NewRequest { ports: pending.ports.clone(), justification: row.justification.clone() };
-        let clocks = self.clocks();
+        let clocks = self.times.both();
         let uid = row.requestor.sender.uid;
         let approved = match pending.extends {
             Some(_) => self.check_extension(&request, &clocks)?,
-            None => self.check_ports(&request, uid, Some(id), &clocks, planned)?,
+            None => self.check_ports(&request, uid, Some(id), &clocks)?,
         };
-        planned.reserve.clone()?;
+        self.reserve.clone()?;
         let by = peer.person();
         let plan = if let Some(grant) = pending.extends {
-            let (before, row_now) = self.extension(grant, &approved, &clocks, planned)?;
+            let (before, row_now) = self.extension(grant, &approved, &clocks)?;
             let extension = Extension { grant, requestor: &row.identity, row: &row_now, before };
             batch.approve_extension(&row, &by, &clocks, &extension).map_err(|error| not_recorded(&error))?;
-            planned.extended.insert(grant);
+            self.extended.insert(grant);
             Plan::Extend { request: Some(approved_view(row, peer)), grant, end: deadline(&row_now), before }
         } else {
             let rows = rows(&approved, &clocks);
             let ids = batch.approve(&row, &by, &clocks, &rows).map_err(|error| not_recorded(&error))?;
-            planned.add(uid, &count(&approved));
-            let particulars = self.new_particulars(id, &row.requestor, &clocks);
+            self.add(uid, &count(&approved));
+            let particulars = new_particulars(id, &row.requestor, &clocks);
             Plan::Open { request: approved_view(row, peer), particulars, ids, rows }
         };
         Ok(plan)
     }
 
     fn plan_extension(
-        &self,
+        &mut self,
         batch: &mut Batch<'_>,
         peer: &Peer,
         id: GrantId,
         duration: Duration,
-        planned: &mut Planned,
     ) -> Result<Plan, Refusal> {
-        self.access.check(peer, Right::Request)?;
+        self.settings.check(peer, Right::Request)?;
         let not_found = Refusal::NotFound { what: "live grant", id: id.0 };
-        let (Some(grant), Some(particulars)) = (self.book.get(id), self.particulars.get(&id)) else {
-            return Err(not_found);
-        };
-        let is_theirs = particulars.uid == peer.uid || self.access.has(peer, Right::Administer);
-        if !is_theirs || grant.end <= self.clock.boot() {
+        let live = self.live;
+        let Some((grant, particulars)) = live.get(id) else { return Err(not_found) };
+        let is_theirs = particulars.uid == peer.uid || self.settings.has(peer, Right::Administer);
+        if !is_theirs || grant.end <= self.times.now() {
             return Err(not_found);
         }
         let origin = batch.request(particulars.request).map_err(|error| not_recorded(&error))?;
@@ -158,13 +168,13 @@ impl Core {
         };
         let justification = origin.map(|request| request.justification).unwrap_or_default();
         let request = NewRequest { ports: vec![port], justification };
-        let clocks = self.clocks();
+        let clocks = self.times.both();
         let approved = self.check_extension(&request, &clocks)?;
         if clocks.boot.after(duration) <= grant.end {
             return Ok(Plan::Unchanged(id));
         }
-        planned.reserve.clone()?;
-        let (before, row) = self.extension(id, &approved, &clocks, planned)?;
+        self.reserve.clone()?;
+        let (before, row) = self.extension(id, &approved, &clocks)?;
         let by = peer.person();
         if let Some(timeout) = self.approval_timeout(&approved) {
             if self.waiting.extends(id) {
@@ -181,12 +191,12 @@ impl Core {
             };
             let until = clocks.boot.after(timeout);
             let waiting = Waiting { uid: peer.uid, until, extends: Some(id), ports: Vec::new() };
-            planned.extended.insert(id);
-            return wait(batch, new, waiting, timeout, &clocks, planned);
+            self.extended.insert(id);
+            return self.wait(batch, new, waiting, timeout, &clocks);
         }
         let extension = Extension { grant: id, requestor: &particulars.requestor, row: &row, before };
         batch.extend(&by, &clocks, &extension).map_err(|error| not_recorded(&error))?;
-        planned.extended.insert(id);
+        self.extended.insert(id);
         Ok(Plan::Extend { request: None, grant: id, end: deadline(&row), before })
     }
 
@@ -197,19 +207,18 @@ impl Core {
         uid: u32,
         but: Option<RequestId>,
         clocks: &Checkpoint,
-        planned: &Planned,
     ) -> Result<Vec<ApprovedPort>, Refusal> {
         let held = |port: PortId| {
-            self.config.ports.for_port(port).map_or(0, |policy| {
-                self.held.under(uid, policy) + self.waiting.under(uid, policy, but) + planned.held.under(uid, policy)
+            self.settings.ports().for_port(port).map_or(0, |policy| {
+                self.live.held(uid, policy) + self.waiting.under(uid, policy, but) + self.held.under(uid, policy)
             })
         };
-        self.config.ports.check(request, clocks.wall, held).map_err(Refusal::Violations)
+        self.settings.ports().check(request, clocks.wall, held).map_err(Refusal::Violations)
     }
 
     /// Makes the subset check for a grant that exists and is already counted.
     fn check_extension(&self, request: &NewRequest, clocks: &Checkpoint) -> Result<Vec<ApprovedPort>, Refusal> {
-        self.config.ports.check(request, clocks.wall, |_| 0).map_err(Refusal::Violations)
+        self.settings.ports().check(request, clocks.wall, |_| 0).map_err(Refusal::Violations)
     }
 
     /// Returns the present end of a grant, and the row with the new end.
@@ -218,12 +227,11 @@ impl Core {
         id: GrantId,
         approved: &[ApprovedPort],
         clocks: &Checkpoint,
-        planned: &Planned,
     ) -> Result<(Deadline, NewGrantRow), Refusal> {
         let ended = || Refusal::Conflict(format!("grant {id} has ended; make a new request"));
-        let grant = self.book.get(id).filter(|grant| grant.end > clocks.boot).ok_or_else(ended)?;
-        let particulars = self.particulars.get(&id).ok_or_else(ended)?;
-        if planned.extended.contains(&id) {
+        let found = self.live.get(id).filter(|(grant, _)| grant.end > clocks.boot);
+        let (grant, particulars) = found.ok_or_else(ended)?;
+        if self.extended.contains(&id) {
             return Err(Refusal::Conflict(format!("grant {id} is being extended by another command; see what it has")));
         }
         let before = Deadline { boot: grant.end, wall: particulars.end };
@@ -236,31 +244,14 @@ impl Core {
 
     /// Returns how long a request waits, if a port requires approval: the shortest time of the ports that do.
     fn approval_timeout(&self, approved: &[ApprovedPort]) -> Option<Duration> {
-        let policies = approved.iter().filter_map(|port| self.config.ports.for_port(port.port));
+        let policies = approved.iter().filter_map(|port| self.settings.ports().for_port(port.port));
         policies.filter(|policy| policy.approval == Approval::Required).map(|policy| policy.approval_timeout).min()
-    }
-
-    /// Returns what a request waits for. An error says that the request no longer waits.
-    pub(super) fn still_waits<'row>(&self, row: &'row RequestRow) -> Result<&'row PendingRow, Refusal> {
-        let over = || {
-            let by = row.decided_by.as_ref().map(|(_, name)| format!(" by {name}")).unwrap_or_default();
-            let status = match row.status {
-                RequestState::Pending | RequestState::TimedOut => "was not decided in time",
-                RequestState::Approved => "is approved",
-                RequestState::Denied => "was denied",
-                RequestState::Cancelled => "was cancelled",
-                RequestState::Failed => "failed",
-            };
-            Refusal::Conflict(format!("request {} {status}{by}; see `jitctl requests`", row.id))
-        };
-        let pending = row.pending.as_ref().ok_or_else(over)?;
-        if self.waiting.is_over(row.id, self.clock.boot()) { Err(over()) } else { Ok(pending) }
     }
 
     fn requestor_may_still(&self, row: &RequestRow) -> Result<(), Refusal> {
         let Requestor { sender, named } = &row.requestor;
         let rights = [Some(Right::Request), named.is_some().then_some(Right::Delegate)];
-        match rights.into_iter().flatten().find(|right| !self.access.user_has(sender.uid, *right)) {
+        match rights.into_iter().flatten().find(|right| !self.settings.access().user_has(sender.uid, *right)) {
             None => Ok(()),
             Some(right) => Err(Refusal::Conflict(format!(
                 "{} (uid {}) is no longer a {}, so request {} can't be approved; deny it",
@@ -272,20 +263,23 @@ impl Core {
         }
     }
 
-    fn new_particulars(&self, request: RequestId, requestor: &Requestor, clocks: &Checkpoint) -> Particulars {
-        Particulars {
-            request,
-            requestor: requestor.identity(),
-            uid: requestor.sender.uid,
-            start: clocks.wall,
-            end: clocks.wall,
-            opened: clocks.boot,
-            connected: false,
-        }
+    /// Records a request that waits for approval.
+    fn wait(
+        &mut self,
+        batch: &mut Batch<'_>,
+        new: impl FnOnce(NewOutcome) -> NewRequestRow,
+        waiting: Waiting,
+        timeout: Duration,
+        clocks: &Checkpoint,
+    ) -> Result<Plan, Refusal> {
+        let wall = clocks.wall.saturating_add(timeout).unwrap_or(jiff::Timestamp::MAX);
+        let until = Deadline { boot: waiting.until, wall };
+        let new = new(NewOutcome::Pending { until, extends: waiting.extends });
+        let (id, _) = batch.begin_request(&new).map_err(|error| not_recorded(&error))?;
+        self.add(waiting.uid, &waiting.ports);
+        Ok(Plan::Wait(view(id, &new), waiting))
     }
-}
 
-impl Planned {
     fn add(&mut self, uid: u32, ports: &[(PortId, usize)]) {
         for (port, count) in ports {
             (0..*count).for_each(|_| self.held.add(uid, *port));
@@ -293,21 +287,16 @@ impl Planned {
     }
 }
 
-/// Records a request that waits for approval.
-fn wait(
-    batch: &mut Batch<'_>,
-    new: impl FnOnce(NewOutcome) -> NewRequestRow,
-    waiting: Waiting,
-    timeout: Duration,
-    clocks: &Checkpoint,
-    planned: &mut Planned,
-) -> Result<Plan, Refusal> {
-    let wall = clocks.wall.saturating_add(timeout).unwrap_or(jiff::Timestamp::MAX);
-    let until = Deadline { boot: waiting.until, wall };
-    let new = new(NewOutcome::Pending { until, extends: waiting.extends });
-    let (id, _) = batch.begin_request(&new).map_err(|error| not_recorded(&error))?;
-    planned.add(waiting.uid, &waiting.ports);
-    Ok(Plan::Wait(view(id, &new), waiting))
+fn new_particulars(request: RequestId, requestor: &Requestor, clocks: &Checkpoint) -> Particulars {
+    Particulars {
+        request,
+        requestor: requestor.identity(),
+        uid: requestor.sender.uid,
+        start: clocks.wall,
+        end: clocks.wall,
+        opened: clocks.boot,
+        connected: false,
+    }
 }
 
 /// Returns the view of a request that was just recorded, before the request's grants are open.

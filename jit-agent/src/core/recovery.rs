@@ -6,14 +6,17 @@ use std::{
 };
 
 use jit_policy::{
-    Book, BootTime, EntryKey, LiveGrant, PortId, RequestId, RequestedPort, audit::AuditEvent, remaining_after_reboot,
+    BootTime, EntryKey, LiveGrant, PortId, RequestId, RequestedPort, audit::AuditEvent, remaining_after_reboot,
 };
 
 use super::{
-    Core, Particulars,
-    backlog::Closing,
-    held::Waiting,
-    reconfigure::{LESS_TIME, latest_end},
+    Core,
+    enforcement::Enforcement,
+    live::{LESS_TIME, LiveGrants, Particulars, latest_end},
+    records::Records,
+    settings::Settings,
+    times::Times,
+    waiting::{Waiting, WaitingRequests},
 };
 use crate::store::{Checkpoint, Deadline, EndedGrant, GrantEnd, GrantRow, GrantState, ShortenedGrant, StoreError};
 
@@ -51,36 +54,51 @@ impl Core {
     /// No grant lasts longer than in the store. A grant that is missing in intact tables is not opened again: the
     /// grant's closing was in force, and only the record of the closing was lost.
     pub fn recover(&mut self, adopted: bool) {
-        if self.store.is_ok()
-            && let Err(problem) = self.take_over(adopted)
+        let Self { times, settings, live, waiting, records, enforcement, upkeep, .. } = self;
+        if records.store().is_some()
+            && let Err(problem) = (Recovery { times, settings, live, waiting, records, enforcement }).adopt(adopted)
         {
             tracing::error!(problem, "the grants can't be taken over: no new ones; those in the kernel end on time");
             // A part of the grants must not look like all grants.
-            self.book = Book::new();
-            self.particulars.clear();
-            (self.held, self.waiting) = Default::default();
-            self.store = Err(format!("{problem}; nothing can be opened until that is mended and the agent restarted"));
+            live.forget_all();
+            waiting.clear();
+            records.give_up(format!("{problem}; nothing can be opened until that is mended and the agent restarted"));
         }
-        self.go_on_with_trial();
+        // A trial that goes on closes its grants again.
+        if let Some(trial) = enforcement.trial() {
+            live.close_entries(&trial.record.shut);
+        }
         // Without a store the tables lack the store's grants, and a successor must not consider these grants closed.
-        if self.store.is_ok()
-            && let Err(error) = self.datapath.keep()
+        if records.store().is_some()
+            && let Err(error) = live.datapath_mut().keep()
         {
             tracing::error!(%error, "a successor can't take over the kernel's tables and will start from the store");
         }
-        self.note(&AuditEvent::Started {});
-        self.conclude_trial();
-        self.stays_unloaded();
-        self.checkpoint();
+        records.note(&AuditEvent::Started {});
+        enforcement.conclude(settings, records);
+        enforcement.stays_unloaded(records);
+        upkeep.checkpoint(records);
     }
+}
 
-    fn take_over(&mut self, adopted: bool) -> Result<(), String> {
-        let store = self.store.as_ref().map_err(|problem| problem.clone())?;
+/// The parts of the core's state that the adoption of a predecessor's grants reads and changes.
+struct Recovery<'a> {
+    times: &'a Times,
+    settings: &'a Settings,
+    live: &'a mut LiveGrants,
+    waiting: &'a mut WaitingRequests,
+    records: &'a mut Records,
+    enforcement: &'a Enforcement,
+}
+
+impl Recovery<'_> {
+    fn adopt(&mut self, adopted: bool) -> Result<(), String> {
+        let Some(store) = self.records.store() else { return Ok(()) };
         let broken = |error: StoreError| error.to_string();
         let rows = store.open_grants().map_err(broken)?;
         let checkpoint = store.last_checkpoint().map_err(broken)?;
         let entries: HashMap<EntryKey, BootTime> =
-            self.datapath.entries().map_err(|error| error.to_string())?.into_iter().collect();
+            self.live.datapath().entries().map_err(|error| error.to_string())?.into_iter().collect();
 
         let mut plan = Plan::default();
         for row in rows {
@@ -96,7 +114,7 @@ impl Core {
                 }
                 Fate::Ends(state, reason) => {
                     let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end: row.end_boot };
-                    let connections = self.connections(&grant, self.made_at(&row));
+                    let connections = self.live.connections(&grant, self.made_at(&row));
                     plan.endings.entry((state, reason)).or_default().push((row.id, connections));
                 }
             }
@@ -104,18 +122,16 @@ impl Core {
         self.rebase(&mut plan);
         self.take_up(plan.live)?;
         self.take_up_waiting(checkpoint.as_ref())?;
-        self.reconcile(&entries);
+        self.live.reconcile(&entries);
 
         for request in plan.unanswered {
-            let (wall, reason) = (self.clock.wall(), UNANSWERED.to_owned());
-            self.record(Closing::Failed { request, wall, reason });
+            self.records.fail_request(request, UNANSWERED);
         }
         for ((state, reason), ids) in plan.endings {
-            let ending = self.ending(state, None, &reason);
-            self.record(Closing::Ended(ids, ending));
+            self.records.end_grants(ids, state, None, &reason);
         }
         for (reason, grants) in plan.shortened {
-            self.record_shortened(grants, None, reason);
+            self.records.shorten_grants(grants, None, reason);
         }
         Ok(())
     }
@@ -123,8 +139,7 @@ impl Core {
     /// Returns the end of a grant in both clocks.
     fn deadline(&self, row: &GrantRow, end: BootTime) -> Deadline {
         let former = row.prior_end.filter(|prior| prior.boot == end);
-        let by_now = || self.clock.wall().saturating_add(end.since(self.clock.boot())).unwrap_or(row.end_wall);
-        former.unwrap_or_else(|| Deadline { boot: end, wall: by_now() })
+        former.unwrap_or_else(|| Deadline { boot: end, wall: self.times.wall_at(end) })
     }
 
     fn fate(
@@ -133,9 +148,9 @@ impl Core {
         checkpoint: Option<&Checkpoint>,
         adopted: Option<&HashMap<EntryKey, BootTime>>,
     ) -> Fate {
-        let now = self.clock.boot();
+        let now = self.times.now();
         let mut shortened = None;
-        let end = if row.boot_id == self.boot.boot_id {
+        let end = if row.boot_id == self.times.boot().boot_id {
             // An extension that was not answered does not count.
             let end = row.prior_end.map_or(row.end_boot, |prior| prior.boot);
             shortened = (end < row.end_boot).then_some(UNANSWERED_EXTENSION);
@@ -149,7 +164,7 @@ impl Core {
             if row.state == GrantState::Opening {
                 return Fate::Unanswered;
             }
-            if !self.was_shut_by_trial(row.id) && adopted.is_some_and(lacking) {
+            if !self.enforcement.was_closed(row.id) && adopted.is_some_and(lacking) {
                 return Fate::Ends(GrantEnd::Ended, "closed just before the agent stopped".to_owned());
             }
             end
@@ -157,7 +172,7 @@ impl Core {
             // After a reboot, `opening` counts as `live`, because the mark as live may not have reached the disk.
             match checkpoint.and_then(|checkpoint| self.remaining(row, checkpoint)) {
                 Some(remaining) => now.after(remaining),
-                None if self.clock.wall() >= row.end_wall => return Fate::Ends(GrantEnd::Expired, String::new()),
+                None if self.times.wall() >= row.end_wall => return Fate::Ends(GrantEnd::Expired, String::new()),
                 None => {
                     let reason = "the clock or the machine changed over a reboot".to_owned();
                     return Fate::Ends(GrantEnd::Ended, reason);
@@ -165,8 +180,7 @@ impl Core {
             }
         };
         // A trial ends no grant for good, so the policies from before the trial decide.
-        let trial = self.enforcement.trial.as_ref();
-        let ports = trial.map_or(&self.config.ports, |trial| &trial.before.ports);
+        let ports = self.enforcement.trial().map_or(self.settings.ports(), |trial| &trial.before.ports);
         match latest_end(ports, row.port, &row.source, now) {
             Ok(latest) if latest < end => Fate::Live { end: latest, shortened: Some(LESS_TIME) },
             Ok(_) => Fate::Live { end, shortened },
@@ -184,21 +198,21 @@ impl Core {
 
     /// Returns the time that is left until a moment of the checkpoint's boot.
     fn time_left(&self, until: Deadline, checkpoint: &Checkpoint) -> Option<Duration> {
-        let same_machine = checkpoint.machine_id == self.boot.machine_id;
+        let same_machine = checkpoint.machine_id == self.times.boot().machine_id;
         let noted = (checkpoint.boot, checkpoint.wall);
-        remaining_after_reboot(until.wall, until.boot, noted, self.clock.wall(), same_machine)
+        remaining_after_reboot(until.wall, until.boot, noted, self.times.wall(), same_machine)
     }
 
     /// Converts the ends of an earlier boot's grants to this boot's BOOTTIME in the store, before the kernel gets the
     /// grants. If the write fails, the grants end: they may not be opened, and must not come back later.
     fn rebase(&mut self, plan: &mut Plan) {
-        let earlier = |row: &GrantRow| row.boot_id != self.boot.boot_id;
+        let earlier = |row: &GrantRow| row.boot_id != self.times.boot().boot_id;
         let ends: Vec<_> = plan.live.iter().filter(|(row, _)| earlier(row)).map(|(row, end)| (row.id, *end)).collect();
         if ends.is_empty() {
             return;
         }
-        let clocks = self.clocks();
-        let Ok(store) = &mut self.store else { return };
+        let clocks = self.times.both();
+        let Some(store) = self.records.store_mut() else { return };
         if let Err(error) = store.rebase(&ends, &clocks) {
             tracing::error!(%error, grants = ends.len(), "grants of before the reboot end, since they can't be written");
             plan.live.retain(|(row, _)| row.boot_id == clocks.boot_id);
@@ -207,17 +221,16 @@ impl Core {
         }
     }
 
-    /// Inserts grants into the book.
+    /// Adds grants to the book.
     fn take_up(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<(), String> {
         for (row, end) in live {
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
-            self.book.insert(grant).map_err(|error| error.to_string())?;
             let opened = self.made_at(&row);
             let connected = row.first_connection.is_some();
-            let GrantRow { id, request, requestor, uid, port, start, end_wall, prior_end, .. } = row;
+            let GrantRow { request, requestor, uid, start, end_wall, prior_end, .. } = row;
             let end = prior_end.map_or(end_wall, |prior| prior.wall);
-            self.held.add(uid, port);
-            self.particulars.insert(id, Particulars { request, requestor, uid, start, end, opened, connected });
+            let particulars = Particulars { request, requestor, uid, start, end, opened, connected };
+            self.live.adopt(grant, particulars).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -225,7 +238,7 @@ impl Core {
     /// Returns when a grant was made, in this boot's time. For a grant of an earlier boot that is the start of this
     /// boot. The grant's ends in both clocks were computed from the same moment.
     fn made_at(&self, row: &GrantRow) -> BootTime {
-        if row.boot_id != self.boot.boot_id {
+        if row.boot_id != self.times.boot().boot_id {
             return BootTime::default();
         }
         let length = Duration::try_from(row.end_wall.duration_since(row.start)).unwrap_or_default();
@@ -235,16 +248,16 @@ impl Core {
 
     /// Adopts the requests that wait for approval, with the time that each has left.
     fn take_up_waiting(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), String> {
-        let store = self.store.as_ref().map_err(|problem| problem.clone())?;
+        let Some(store) = self.records.store() else { return Ok(()) };
         let rows = store.pending_requests().map_err(|error| error.to_string())?;
         for row in rows {
             let Some(pending) = row.pending else { continue };
-            let until = if pending.boot_id == self.boot.boot_id {
+            let until = if pending.boot_id == self.times.boot().boot_id {
                 pending.until.boot
             } else {
                 let remaining = checkpoint.filter(|checkpoint| checkpoint.boot_id == pending.boot_id);
                 let remaining = remaining.and_then(|checkpoint| self.time_left(pending.until, checkpoint));
-                self.clock.boot().after(remaining.unwrap_or_default())
+                self.times.now().after(remaining.unwrap_or_default())
             };
             let ports = match pending.extends {
                 Some(_) => Vec::new(),
@@ -259,23 +272,7 @@ impl Core {
     /// Returns how many grants a port of a request amounts to.
     fn asked_for(&self, port: &RequestedPort) -> Option<(PortId, usize)> {
         let number = u16::try_from(port.number).ok()?;
-        let protocol = port.protocol.or_else(|| Some(self.config.ports.for_number(number).next()?.id.protocol))?;
+        let protocol = port.protocol.or_else(|| Some(self.settings.ports().for_number(number).next()?.id.protocol))?;
         Some((PortId { number, protocol }, port.sources.len()))
-    }
-
-    /// Reconciles the kernel's entries with the book. If the kernel refuses a change, the entry is closed and the
-    /// change is retried later. The other entries are opened and closed nevertheless.
-    fn reconcile(&mut self, entries: &HashMap<EntryKey, BootTime>) {
-        // Entries are opened before others are closed, and inner prefixes come first, so that nested entries never
-        // admit less than the book does.
-        let mut wanted: Vec<(EntryKey, BootTime)> = self.book.entries().collect();
-        wanted.sort_by_key(|(entry, _)| std::cmp::Reverse(entry.source.prefix_len()));
-        let sets = wanted.iter().filter(|(entry, deadline)| entries.get(entry) != Some(deadline));
-        let removals = entries.keys().filter(|entry| self.book.effective(entry).is_none());
-        let changes: Vec<_> = sets.map(|(entry, _)| *entry).chain(removals.copied()).collect();
-        let changes: Vec<_> = changes.into_iter().map(|entry| self.intended(entry)).collect();
-        self.enforce(&changes);
-        // If the tables were full, the removals have made room.
-        self.settle();
     }
 }

@@ -1,103 +1,106 @@
 //! Revocation of grants, in the order kernel, store, answer.
 
 use jit_api::wire::{Grant, GrantState, Revocation};
-use jit_policy::{EntryKey, GrantId, Right, Selection, audit::AuditEvent, is_of};
+use jit_policy::{GrantId, Right, Selection, audit::AuditEvent, is_of};
 
-use super::{Core, Ended, Particulars, backlog::Closing, peer::Peer, refusal::Refusal};
-use crate::store;
+use super::{
+    Core,
+    live::{Ended, LiveGrants},
+    peer::Peer,
+    records::Records,
+    refusal::Refusal,
+};
+use crate::store::GrantEnd;
 
 impl Core {
     pub(super) fn revoke(&mut self, peer: &Peer, selection: &Selection, reason: &str) -> Result<Revocation, Refusal> {
-        let anybodys = self.access.has(peer, Right::RevokeAny);
+        let anybodys = self.settings.has(peer, Right::RevokeAny);
         if !anybodys {
             // A requester may also end their own grants, and no others.
-            self.access.check(peer, Right::Request)?;
+            self.settings.check(peer, Right::Request)?;
             if !matches!(selection, Selection::Ids(_)) {
-                self.access.check(peer, Right::RevokeAny)?;
+                self.settings.check(peer, Right::RevokeAny)?;
             }
         }
         let mut revoked: Vec<Grant> = Vec::new();
         let mut ended = Vec::new();
-        for id in self.selected(selection, (!anybodys).then_some(peer.uid))? {
-            if let Some(Ended { grant, particulars, connections }) = self.take_out(id) {
+        for id in selected(selection, (!anybodys).then_some(peer.uid), &self.live, &self.records)? {
+            if let Some(Ended { grant, particulars, connections }) = self.live.end(id) {
                 ended.push((id, connections));
                 let reason = (!reason.is_empty()).then(|| reason.to_owned());
-                let view = self.live_view(&grant, &particulars);
-                revoked.push(view.over(GrantState::Revoked, reason, self.clock.wall()));
+                let view = self.live.view(&grant, &particulars);
+                revoked.push(view.over(GrantState::Revoked, reason, self.times.wall()));
             }
         }
-        self.settle();
-        let other_entries = if *selection == Selection::All { self.close_other_entries()? } else { 0 };
+        self.live.settle();
+        let other_entries =
+            if *selection == Selection::All { close_other_entries(&mut self.live, &self.records)? } else { 0 };
 
         if !revoked.is_empty() {
-            let ending = self.ending(store::GrantEnd::Revoked, Some(peer.actor()), reason);
-            self.record(Closing::Ended(ended, ending));
+            self.records.end_grants(ended, GrantEnd::Revoked, Some(peer.actor()), reason);
         }
         let closed = AuditEvent::EntriesClosed { entries: other_entries, by: peer.person(), reason: reason.to_owned() };
-        let noted = other_entries == 0 || self.note(&closed);
+        let noted = other_entries == 0 || self.records.note(&closed);
         // The backlog is written now, because a repeated command asks whether the earlier closings are written.
-        self.write_backlog();
-        let durable = noted && self.backlog.is_empty() && self.store.is_ok();
-        Ok(Revocation { revoked, other_entries, durable })
+        self.records.write_backlog();
+        Ok(Revocation { revoked, other_entries, durable: noted && self.records.are_written() })
     }
+}
 
-    /// Returns the grants to end. An error says that a named grant never existed. `of` restricts the selection to one
-    /// user, and grants of others count as unknown.
-    fn selected(&mut self, selection: &Selection, of: Option<u32>) -> Result<Vec<GrantId>, Refusal> {
-        if *selection == Selection::All {
-            return Ok(self.book.iter().map(|grant| grant.id).collect());
-        }
-        let store = self.store.as_ref().map_err(|problem| {
-            Refusal::Unavailable(format!(
-                "without the store nobody can tell which of the kernel's entries belong to which grant or user; \
-                 `jitctl revoke --all` closes every one: {problem}"
-            ))
-        })?;
-        match selection {
-            Selection::Ids(ids) => {
-                let is_theirs = |uid: u32| of.is_none_or(|of| uid == of);
-                let (live, others): (Vec<_>, Vec<_>) =
-                    ids.iter().partition(|id| self.particulars.get(*id).is_some_and(|grant| is_theirs(grant.uid)));
-                for id in others {
-                    match store.grant(id) {
-                        Ok(Some(row)) if is_theirs(row.uid) => {}
-                        Ok(_) => return Err(Refusal::NotFound { what: "grant", id: id.0 }),
-                        // This grant isn't live. The error must not keep the live grants open.
-                        Err(error) => tracing::warn!(%error, grant = %id, "not live; whether it ever was is unknown"),
-                    }
+/// Returns the grants to end. An error says that a named grant never existed. `of` restricts the selection to one user,
+/// and grants of others count as unknown.
+fn selected(
+    selection: &Selection,
+    of: Option<u32>,
+    live: &LiveGrants,
+    records: &Records,
+) -> Result<Vec<GrantId>, Refusal> {
+    if *selection == Selection::All {
+        return Ok(live.iter().map(|(grant, _)| grant.id).collect());
+    }
+    let store = records.store().ok_or_else(|| {
+        Refusal::Unavailable(format!(
+            "without the store nobody can tell which of the kernel's entries belong to which grant or user; \
+             `jitctl revoke --all` closes every one: {}",
+            records.problem().unwrap_or_default()
+        ))
+    })?;
+    match selection {
+        Selection::Ids(ids) => {
+            let is_theirs = |uid: u32| of.is_none_or(|of| uid == of);
+            let (live, others): (Vec<_>, Vec<_>) =
+                ids.iter().partition(|id| live.get(**id).is_some_and(|(_, particulars)| is_theirs(particulars.uid)));
+            for id in others {
+                match store.grant(id) {
+                    Ok(Some(row)) if is_theirs(row.uid) => {}
+                    Ok(_) => return Err(Refusal::NotFound { what: "grant", id: id.0 }),
+                    // This grant isn't live. The error must not keep the live grants open.
+                    Err(error) => tracing::warn!(%error, grant = %id, "not live; whether it ever was is unknown"),
                 }
-                Ok(live)
             }
-            Selection::User(name) => {
-                let theirs =
-                    |(id, particulars): (&GrantId, &Particulars)| is_of(&particulars.requestor, name).then_some(*id);
-                Ok(self.particulars.iter().filter_map(theirs).collect())
-            }
-            Selection::All => Ok(Vec::new()),
+            Ok(live)
         }
+        Selection::User(name) => {
+            let theirs = live.iter().filter(|(_, particulars)| is_of(&particulars.requestor, name));
+            Ok(theirs.map(|(grant, _)| grant.id).collect())
+        }
+        Selection::All => Ok(Vec::new()),
     }
+}
 
-    /// Closes the kernel's entries that are not in the book, mostly grants of a store that can't be read. Returns how
-    /// many of the entries were still open.
-    fn close_other_entries(&mut self) -> Result<usize, Refusal> {
-        let entries = match self.datapath.entries() {
-            Ok(entries) => entries,
-            // The book has all grants, so no other entries are expected.
-            Err(error) if self.store.is_ok() => {
-                tracing::error!(%error, "the kernel's tables can't be searched for entries without a grant");
-                return Ok(0);
-            }
-            Err(error) => {
-                return Err(Refusal::Unavailable(format!(
-                    "what is open can't be told, since neither the kernel's tables nor the store can be read: \
-                     {error}; every entry ends on time"
-                )));
-            }
-        };
-        let now = self.clock.boot();
-        let others: Vec<_> = entries.into_iter().filter(|(entry, _)| self.book.effective(entry).is_none()).collect();
-        let changes: Vec<_> = others.iter().map(|(entry, _): &(EntryKey, _)| self.intended(*entry)).collect();
-        self.enforce(&changes);
-        Ok(others.iter().filter(|(_, deadline)| *deadline > now).count())
+/// Closes the kernel's entries that are not in the book, mostly grants of a store that can't be read. Returns how many
+/// of the entries were still open.
+fn close_other_entries(live: &mut LiveGrants, records: &Records) -> Result<usize, Refusal> {
+    match live.close_unknown() {
+        Ok(open) => Ok(open),
+        // The book has all grants, so no other entries are expected.
+        Err(error) if records.store().is_some() => {
+            tracing::error!(%error, "the kernel's tables can't be searched for entries without a grant");
+            Ok(0)
+        }
+        Err(error) => Err(Refusal::Unavailable(format!(
+            "what is open can't be told, since neither the kernel's tables nor the store can be read: {error}; every \
+             entry ends on time"
+        ))),
     }
 }

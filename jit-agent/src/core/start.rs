@@ -5,7 +5,10 @@ use std::path::Path;
 
 use jit_policy::{BootTime, LONGEST_TRIAL, Span, TrialKind};
 
-use super::{Origin, Over, Trial, trial::unconfirmed_files};
+use super::{
+    origin::{Origin, Over, Trial},
+    trial::unconfirmed_files,
+};
 use crate::{
     config::{Config, accepted, files, trial, unloaded},
     datapath::xdp::pinned_enforces,
@@ -89,7 +92,7 @@ fn not_wanted(
     }
     let is_tried = record.is_some_and(|record| record.kind == TrialKind::Reload && record.began_with(loaded));
     // An agent that was killed while it confirmed the files had already accepted them.
-    (is_tried && accepted.as_ref() != Some(&loaded.config)).then(|| unconfirmed_files(&path.display().to_string()))
+    (is_tried && accepted.as_ref() != Some(&loaded.config)).then(|| unconfirmed_files(path))
 }
 
 /// Continues a trial, unless the trial is over: its time is up, it was confirmed, or during it the files were changed

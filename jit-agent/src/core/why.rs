@@ -6,102 +6,92 @@ use jit_common::{
     abi::{Mode, Transport},
     reason::{Reason, Verdict},
 };
-use jit_policy::{EntryKey, Packet, PortPolicy, Protocol, Right};
+use jit_policy::{Packet, Protocol, Right};
 
-use super::{Core, peer::Peer, refusal::Refusal};
-use crate::datapath::Trace;
+use super::{Core, live::LiveGrants, peer::Peer, refusal::Refusal, settings::Settings};
+use crate::datapath::{Datapath, Trace};
 
 impl Core {
     pub(super) fn why(&self, peer: &Peer, packet: &Packet) -> Result<Why, Refusal> {
-        self.access.check(peer, Right::ReadAll)?;
-        if let Some(explanation) = self.not_filtered(packet) {
+        self.settings.check(peer, Right::ReadAll)?;
+        if let Some(explanation) = not_filtered(packet, self.live.datapath()) {
             let advice = Some("see `jitctl status` for the interfaces that are covered".to_owned());
-            let decision = (Verdict::Pass, None, self.config.mode);
+            let decision = (Verdict::Pass, None, self.settings.config().mode);
             return Ok(answer(packet, decision, explanation, advice, Vec::new()));
         }
-        let trace = self.datapath.trace(packet).map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        let grants = self.deciding(packet, &trace);
+        let trace = self.live.datapath().trace(packet).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let grants = deciding(packet, &trace, &self.live);
         let observed = trace.mode == Mode::Observe && trace.reason.verdict() == Verdict::Drop;
-        let mut explanation = self.explanation(packet, &trace, &grants);
+        let mut explanation = explanation(packet, &trace, &grants);
         if observed {
             explanation.push_str("; it would be dropped, but the agent only observes");
         }
         let verdict = if observed { Verdict::Pass } else { trace.reason.verdict() };
-        let advice = self.advice(packet, &trace);
+        let advice = advice(packet, &trace, &self.settings);
         Ok(answer(packet, (verdict, Some(trace.reason), trace.mode), explanation, advice, grants))
     }
+}
 
-    /// Why the program would not see the packet. `None`: the program would see it.
-    fn not_filtered(&self, packet: &Packet) -> Option<String> {
-        let interfaces = self.datapath.interfaces();
-        let Some(name) = &packet.interface else {
-            let covered = interfaces.iter().any(|interface| interface.attached.is_some());
-            return (!covered).then(|| "the program is on no interface, so nothing is filtered".to_owned());
-        };
-        let covered = interfaces.iter().any(|interface| interface.name == *name && interface.attached.is_some());
-        (!covered).then(|| format!("the program is not on {name}, so nothing is filtered there"))
-    }
+/// Why the program would not see the packet. `None`: the program would see it.
+fn not_filtered(packet: &Packet, datapath: &dyn Datapath) -> Option<String> {
+    let interfaces = datapath.interfaces();
+    let Some(name) = &packet.interface else {
+        let covered = interfaces.iter().any(|interface| interface.attached.is_some());
+        return (!covered).then(|| "the program is on no interface, so nothing is filtered".to_owned());
+    };
+    let covered = interfaces.iter().any(|interface| interface.name == *name && interface.attached.is_some());
+    (!covered).then(|| format!("the program is not on {name}, so nothing is filtered there"))
+}
 
-    /// The live grants that admit the packet, ordered by their end.
-    fn deciding(&self, packet: &Packet, trace: &Trace) -> Vec<Grant> {
-        if !matches!(trace.reason, Reason::HostGrant | Reason::PrefixGrant) {
-            return Vec::new();
-        }
-        let now = self.clock.boot();
-        let covers = |entry: EntryKey| {
-            (entry.number, entry.transport) == (packet.number, packet.transport)
-                && entry.source.contains(&packet.source)
-        };
-        let covering = self.book.iter().filter(|grant| grant.end > now && grant.entries().any(covers));
-        covering.filter_map(|grant| Some(self.live_view(grant, self.particulars.get(&grant.id)?))).collect()
+/// The live grants that admit the packet, ordered by their end.
+fn deciding(packet: &Packet, trace: &Trace, live: &LiveGrants) -> Vec<Grant> {
+    if !matches!(trace.reason, Reason::HostGrant | Reason::PrefixGrant) {
+        return Vec::new();
     }
+    let admitting = live.admitting(packet.number, packet.transport, packet.source);
+    admitting.map(|(grant, particulars)| live.view(grant, particulars)).collect()
+}
 
-    fn explanation(&self, packet: &Packet, trace: &Trace, grants: &[Grant]) -> String {
-        let port = port_name(packet);
-        let source = packet.source;
-        let prefix = trace.entry.map(|(prefix, _)| prefix).unwrap_or_else(|| IpNet::from(source));
-        match trace.reason {
-            Reason::UnprotectedPort => format!("no policy protects {port}"),
-            Reason::HostGrant | Reason::PrefixGrant => match grants.last() {
-                Some(grant) => format!("grant {} of {} lets in {prefix} to {port}", grant.id.0, grant.requestor),
-                None => {
-                    format!("the kernel's tables let in {prefix} to {port} for a grant that the agent does not know")
-                }
-            },
-            Reason::BreakGlass => format!("{prefix} is listed in break_glass"),
-            Reason::GrantExpired => format!("the last grant for {prefix} to {port} has ended"),
-            Reason::Forwarded => "the host forwards it to another one, and on this interface only packets for the \
-                                  host itself count"
-                .to_owned(),
-            _ => format!("{port} is protected and no live grant is for {source}"),
-        }
+fn explanation(packet: &Packet, trace: &Trace, grants: &[Grant]) -> String {
+    let port = port_name(packet);
+    let source = packet.source;
+    let prefix = trace.entry.map(|(prefix, _)| prefix).unwrap_or_else(|| IpNet::from(source));
+    match trace.reason {
+        Reason::UnprotectedPort => format!("no policy protects {port}"),
+        Reason::HostGrant | Reason::PrefixGrant => match grants.last() {
+            Some(grant) => format!("grant {} of {} lets in {prefix} to {port}", grant.id.0, grant.requestor),
+            None => {
+                format!("the kernel's tables let in {prefix} to {port} for a grant that the agent does not know")
+            }
+        },
+        Reason::BreakGlass => format!("{prefix} is listed in break_glass"),
+        Reason::GrantExpired => format!("the last grant for {prefix} to {port} has ended"),
+        Reason::Forwarded => "the host forwards it to another one, and on this interface only packets for the \
+                              host itself count"
+            .to_owned(),
+        _ => format!("{port} is protected and no live grant is for {source}"),
     }
+}
 
-    fn advice(&self, packet: &Packet, trace: &Trace) -> Option<String> {
-        if !matches!(trace.reason, Reason::NoGrant | Reason::GrantExpired) {
-            return None;
-        }
-        let policy = self.policy_for(packet)?;
-        if policy.allows_source(&IpNet::from(packet.source)) {
-            return Some(format!(
-                "request it: jitctl request --port {}/{} --from {} --for 1h -m \"the reason\"",
-                packet.number,
-                requested_protocol(packet.transport),
-                packet.source
-            ));
-        }
-        let allowed: Vec<String> = policy.allowed_sources.iter().map(ToString::to_string).collect();
-        Some(format!(
-            "the policy of {} allows sources within {} only; an admin can change that",
-            policy.id,
-            allowed.join(", ")
-        ))
+fn advice(packet: &Packet, trace: &Trace, settings: &Settings) -> Option<String> {
+    if !matches!(trace.reason, Reason::NoGrant | Reason::GrantExpired) {
+        return None;
     }
-
-    fn policy_for(&self, packet: &Packet) -> Option<&PortPolicy> {
-        let covers = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&packet.transport);
-        self.config.ports.for_number(packet.number).find(covers)
+    let policy = settings.policy_for(packet)?;
+    if policy.allows_source(&IpNet::from(packet.source)) {
+        return Some(format!(
+            "request it: jitctl request --port {}/{} --from {} --for 1h -m \"the reason\"",
+            packet.number,
+            requested_protocol(packet.transport),
+            packet.source
+        ));
     }
+    let allowed: Vec<String> = policy.allowed_sources.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "the policy of {} allows sources within {} only; an admin can change that",
+        policy.id,
+        allowed.join(", ")
+    ))
 }
 
 fn answer(

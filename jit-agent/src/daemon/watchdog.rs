@@ -38,7 +38,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::core::handle::Command;
+    use crate::core::Command;
 
     const INTERVAL: Duration = Duration::from_secs(15);
 

@@ -14,12 +14,12 @@ use jit_agent::{
     clock::{Clock as _, SystemClock},
     config::Config,
     core::{
-        Access, Boot, Command, Core, Origin, Parts, answer::Extended, connected_to, handle::Opening, peer::Peer,
-        refusal::Refusal,
+        Access, Boot, Core, CoreHandle, Origin, Parts, answer::Extended, connected_to, peer::Peer, refusal::Refusal,
     },
     datapath::{Datapath as _, xdp::XdpDatapath},
     events::EventHub,
     store::Store,
+    testing::asking,
     warnings,
 };
 use jit_common::abi::{Mode, Transport};
@@ -32,7 +32,6 @@ use jit_tests::{
     model::{Twin, frame},
     verdicts::XDP_PASS,
 };
-use tokio::sync::oneshot;
 
 use self::history::{Keeper, check_histories};
 
@@ -130,15 +129,14 @@ struct CoreKeeper {
 }
 
 impl CoreKeeper {
-    fn ask<T>(&mut self, command: impl FnOnce(Peer, oneshot::Sender<Result<T, Refusal>>) -> Command) -> Result<T> {
-        let (reply, mut answer) = oneshot::channel();
+    fn ask<T>(&mut self, ask: impl AsyncFnOnce(CoreHandle, Peer) -> Result<T, Refusal>) -> Result<T> {
         let root = Peer { uid: 0, groups: vec![0], name: "root".to_owned(), login: None };
-        self.core.as_mut().context("no core")?.handle(command(root, reply));
-        Ok(answer.try_recv()??)
+        let core = self.core.as_mut().context("no core")?;
+        Ok(asking::ask(core, async |core| ask(core, root).await)?)
     }
 
     fn expect_no_fault(&mut self) -> Result<()> {
-        let faults = self.ask(Command::Status)?.faults;
+        let faults = self.ask(async |core, peer| core.status(peer).await)?.faults;
         ensure!(faults.is_empty(), "{faults:?}");
         Ok(())
     }
@@ -155,8 +153,7 @@ impl Keeper for CoreKeeper {
         };
         let request = NewRequest { ports: vec![asked], justification: "ticket 7".to_owned() };
         let submission = Submission { request, named: None, key: None };
-        let submit = |peer, reply| Command::Open(Opening::Submit(peer, submission, reply));
-        let made = self.ask(submit)?.request.grants;
+        let made = self.ask(async |core, peer| core.submit(peer, submission).await)?.request.grants;
         let number = |grant: &LiveGrant| made.iter().find(|made| made.source == grant.source).map(|made| made.id);
         Ok(grants.iter().filter_map(number).collect())
     }
@@ -167,7 +164,7 @@ impl Keeper for CoreKeeper {
         if duration.is_zero() {
             return Ok(false);
         }
-        let extended = self.ask(|peer, reply| Command::Open(Opening::Extend(peer, id, duration, reply)));
+        let extended = self.ask(async |core, peer| core.extend(peer, id, duration).await);
         self.expect_no_fault()?;
         match extended {
             Ok(extended) => {
@@ -181,7 +178,7 @@ impl Keeper for CoreKeeper {
 
     fn revoke(&mut self, ids: &[GrantId]) -> Result<()> {
         let selection = Selection::Ids(ids.to_vec());
-        let done = self.ask(|peer, reply| Command::Revoke(peer, selection, "over".to_owned(), reply))?;
+        let done = self.ask(async |core, peer| core.revoke(peer, selection, "over".to_owned()).await)?;
         ensure!(done.durable && done.revoked.len() == ids.len(), "{done:?}");
         self.expect_no_fault()
     }

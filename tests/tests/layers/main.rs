@@ -1,6 +1,7 @@
 //! Which package may depend on which, and which module: the tables of `docs/architecture.md`, held against manifests and
 //! source.
 
+mod groups;
 mod modules;
 mod packages;
 mod source;

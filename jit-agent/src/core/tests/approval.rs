@@ -4,12 +4,12 @@ use super::*;
 
 fn deny(world: &mut World, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
     let peer = peer.clone();
-    world.ask(|reply| Command::Deny(peer, id, "not today".to_owned(), reply))
+    world.ask(async |core| core.deny(peer, id, "not today".to_owned()).await)
 }
 
 fn cancel(world: &mut World, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
     let peer = peer.clone();
-    world.ask(|reply| Command::Cancel(peer, id, String::new(), reply))
+    world.ask(async |core| core.cancel(peer, id, String::new()).await)
 }
 
 fn status(world: &mut World, id: RequestId) -> RequestState {
@@ -84,9 +84,9 @@ fn of_two_approvals_at_once_one_opens() {
     let id = world.wait();
     let (one, mut first) = oneshot::channel();
     let (other, mut second) = oneshot::channel();
-    world.core().handle_all(vec![
-        Command::Open(Opening::Approve(bob(), id, one)),
-        Command::Open(Opening::Approve(carol(), id, other)),
+    world.core().carry_out(vec![
+        Command::Open(Box::new(Opening::Approve(bob(), id, one))),
+        Command::Open(Box::new(Opening::Approve(carol(), id, other))),
     ]);
     assert!(first.try_recv().unwrap().is_ok());
     assert!(matches!(second.try_recv().unwrap(), Err(Refusal::Conflict(_))));
@@ -133,7 +133,8 @@ fn a_request_waits_over_a_restart_and_a_reboot_no_longer_than_before() {
     world.restart();
     assert_eq!(status(&mut world, id), RequestState::Pending);
     world.pass(100);
-    world.core().checkpoint();
+    let Core { upkeep, records, .. } = world.core();
+    upkeep.checkpoint(records);
     world.reboot(wall(400));
     assert_eq!(status(&mut world, id), RequestState::Pending);
     world.pass(199);
@@ -207,10 +208,10 @@ fn requests_that_come_in_together_do_not_get_around_the_quota() {
         let (reply, answer) = oneshot::channel();
         answers.push(answer);
         let request = request(vec![port(5986, &[&format!("192.0.2.{last}")], 60)]);
-        Command::Open(Opening::Submit(alice(), Submission { request, named: None, key: None }, reply))
+        Command::Open(Box::new(Opening::Submit(alice(), Submission { request, named: None, key: None }, reply)))
     });
     let commands = commands.collect();
-    world.core().handle_all(commands);
+    world.core().carry_out(commands);
     let made = answers.iter_mut().filter_map(|answer| answer.try_recv().unwrap().ok()).count();
     assert_eq!(made, 3);
 }
@@ -233,7 +234,7 @@ fn who_sees_everything_sees_others_requests_and_who_does_not_sees_their_own() {
     let hidden = world.core().request(&alice(), of_bob.id).unwrap_err();
     assert_eq!(hidden, Refusal::NotFound { what: "request", id: of_bob.id.0 });
     let port = |world: &mut World, peer: &Peer| {
-        let ports = world.core().ports(peer).unwrap();
+        let ports = world.core().port_list(peer).unwrap().ports;
         let port = ports.into_iter().find(|port| port.policy.id.number == 22).unwrap();
         (port.live_grants, port.approved_requests)
     };

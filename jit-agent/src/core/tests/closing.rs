@@ -104,7 +104,7 @@ fn records_older_than_the_retention_go_and_what_is_left_is_still_proved() {
         world.pass(600);
         assert_eq!(world.statuses().len(), requests, "after {days} days");
     }
-    assert_eq!(world.core().store().unwrap().verify_audit().unwrap().seq, 5);
+    assert_eq!(world.core().records.store().unwrap().verify_audit().unwrap().seq, 5);
     assert_eq!(world.events(), ["expired", "pruned"], "never all of it");
 }
 

@@ -6,7 +6,7 @@ fn push(world: &mut World, peer: &Peer, named: &str, number: u32) -> Result<Requ
     let request = request(vec![port(number, &["192.0.2.7"], 60)]);
     let submission = Submission { request, named: Some(named.to_owned()), key: None };
     let peer = peer.clone();
-    world.ask(|reply| Command::Open(Opening::Submit(peer, submission, reply))).map(|submitted| submitted.request)
+    world.ask(async |core| core.submit(peer, submission).await).map(|submitted| submitted.request)
 }
 
 fn pusher() -> Peer {

@@ -49,7 +49,7 @@ fn a_role_that_is_missing_is_a_refusal_too_and_what_is_only_looked_at_is_not() {
     world.core().status(&nobody).unwrap_err();
     assert_eq!(world.count("denied"), 0);
     let (mallory, selection) = (nobody, Selection::All);
-    world.ask(|reply| Command::Revoke(mallory, selection, String::new(), reply)).unwrap_err();
+    world.ask(async |core| core.revoke(mallory, selection, String::new()).await).unwrap_err();
     let denied = world.last("denied");
     assert_eq!((denied["action"].as_str(), denied["by"]["name"].as_str()), (Some("revoke"), Some("mallory")));
 }

@@ -27,11 +27,11 @@ fn sudo() -> Peer {
 }
 
 fn deny(world: &mut World, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
-    world.ask(|reply| Command::Deny(peer, id, "not today".to_owned(), reply))
+    world.ask(async |core| core.deny(peer, id, "not today".to_owned()).await)
 }
 
 fn cancel(world: &mut World, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
-    world.ask(|reply| Command::Cancel(peer, id, String::new(), reply))
+    world.ask(async |core| core.cancel(peer, id, String::new()).await)
 }
 
 /// Returns all rows in order, each as its event and its detail. Checks that the rows are sound and that the index finds
@@ -40,7 +40,7 @@ fn rows(world: &World) -> Vec<String> {
     let sql = world.sql();
     let terms = |table: &str| texts(&sql, &format!("SELECT DISTINCT seq || ' ' || term FROM {table} ORDER BY 1"));
     assert_eq!(terms("audit_terms"), terms("audit_terms_due"));
-    let reader = world.core.as_ref().unwrap().store.as_ref().unwrap().audit_reader();
+    let reader = world.core.as_ref().unwrap().records.store().unwrap().audit_reader();
     assert_eq!(reader.verify(None).unwrap().fault, None);
     texts(&sql, "SELECT event || ' ' || detail FROM audit ORDER BY seq")
 }
@@ -61,7 +61,7 @@ fn of_requests() -> Vec<String> {
         named: Some("dave".to_owned()),
         key: Some(key),
     };
-    world.ask(|reply| Command::Open(Opening::Submit(peer(PUSHER, "pusher"), named, reply))).unwrap();
+    world.ask(async |core| core.submit(peer(PUSHER, "pusher"), named).await).unwrap();
 
     let [denied, cancelled, approved] = [world.wait(), world.wait(), world.wait()];
     deny(&mut world, carol(), denied).unwrap();
@@ -73,7 +73,7 @@ fn of_requests() -> Vec<String> {
     assert!(world.admits(5986, "192.0.2.7"));
     world.pass(1);
     let revoke = Selection::Ids(vec![GrantId(approved)]);
-    world.ask(|reply| Command::Revoke(sudo(), revoke, "over".to_owned(), reply)).unwrap();
+    world.ask(async |core| core.revoke(sudo(), revoke, "over".to_owned()).await).unwrap();
     world.pass(600);
 
     world.kernel.fail(0..1);
@@ -81,7 +81,7 @@ fn of_requests() -> Vec<String> {
     world.kernel.fail(0..0);
     let deadline = world.clock.boot().after(secs(60));
     world.kernel.clone().set(&entry(22, "192.0.2.98"), deadline).unwrap();
-    world.ask(|reply| Command::Revoke(sudo(), Selection::All, "all".to_owned(), reply)).unwrap();
+    world.ask(async |core| core.revoke(sudo(), Selection::All, "all".to_owned()).await).unwrap();
     rows(&world)
 }
 
@@ -106,24 +106,24 @@ fn of_refusals() -> Vec<String> {
         after_login(peer(number, "mallory"), number + 50, "eve")
     };
     let by = mallory();
-    world.ask(|reply| Command::Open(Opening::Submit(by, named, reply))).unwrap_err();
+    world.ask(async |core| core.submit(by, named).await).unwrap_err();
     world.approve(&mallory(), id).unwrap_err();
     world.extend(&mallory(), 1, 60).unwrap_err();
     deny(&mut world, mallory(), id).unwrap_err();
     cancel(&mut world, mallory(), id).unwrap_err();
     for selection in [Selection::Ids(vec![GrantId(7)]), Selection::All] {
         let by = mallory();
-        world.ask(|reply| Command::Revoke(by, selection, String::new(), reply)).unwrap_err();
+        world.ask(async |core| core.revoke(by, selection, String::new()).await).unwrap_err();
     }
     let (by, edit, version) = (mallory(), Edit::Remove(SSH), String::new());
     let edit = change::PortEdit { edit, version, confirm: false, session: None };
-    world.ask(|reply| Command::ChangePort(by, edit, reply)).unwrap_err();
+    world.ask(async |core| core.change_port(by, edit).await).unwrap_err();
     let by = mallory();
-    world.ask(|reply| Command::Enable(by, asked(), Vec::new(), reply)).unwrap_err();
+    world.ask(async |core| core.enable(by, asked()).await).unwrap_err();
     let by = mallory();
-    world.ask(|reply| Command::Confirm(by, Vec::new(), reply)).unwrap_err();
+    world.ask(async |core| core.confirm(by).await).unwrap_err();
     let by = mallory();
-    world.ask(|reply| Command::Disable(by, Vec::new(), reply)).unwrap_err();
+    world.ask(async |core| core.disable(by).await).unwrap_err();
     world.core().wind_up();
     rows(&world)
 }

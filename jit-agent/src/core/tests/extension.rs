@@ -29,7 +29,8 @@ fn an_extension_counts_from_now_and_holds_over_restart_and_reboot() {
     world.pass(200);
     assert!(world.admits(22, "192.0.2.7"));
     world.restart();
-    world.core().checkpoint();
+    let Core { upkeep, records, .. } = world.core();
+    upkeep.checkpoint(records);
     assert!(world.admits(22, "192.0.2.7"));
     world.reboot(wall(1200));
     world.pass(3299);

@@ -60,8 +60,14 @@ impl Host {
         self.world.core().reload(Some(&root()), &Reload { allow_open, confirm, session: self.session })
     }
 
+    /// Whether the agent knows that someone unloaded enforcement by hand.
+    pub(super) fn unloaded(&mut self) -> bool {
+        let Core { enforcement, records, .. } = self.world.core();
+        enforcement.stays_unloaded(records)
+    }
+
     pub(super) fn policy(&mut self, id: PortId) -> PortPolicy {
-        self.world.core().config.ports.for_port(id).unwrap().clone()
+        self.world.core().settings.config().ports.for_port(id).unwrap().clone()
     }
 }
 
@@ -90,15 +96,15 @@ impl Host {
     }
 
     pub(super) fn enable(&mut self, asked: EnableAsked) -> Result<EnforcementChange, Refusal> {
-        self.world.ask(|reply| Command::Enable(root(), asked, Vec::new(), reply))
+        self.world.ask(async |core| core.enable(root(), asked).await)
     }
 
     pub(super) fn confirm(&mut self) -> Result<bool, Refusal> {
-        self.world.ask(|reply| Command::Confirm(root(), Vec::new(), reply)).map(|change| change.durable)
+        self.world.ask(async |core| core.confirm(root()).await).map(|change| change.durable)
     }
 
     pub(super) fn disable(&mut self) -> Result<bool, Refusal> {
-        self.world.ask(|reply| Command::Disable(root(), Vec::new(), reply)).map(|change| change.durable)
+        self.world.ask(async |core| core.disable(root()).await).map(|change| change.durable)
     }
 
     pub(super) fn status(&mut self) -> Status {

@@ -9,7 +9,7 @@ fn send(world: &mut World, peer: &Peer, key: &str, body: u8) -> Result<Submitted
     let request = request(vec![port(22, &["192.0.2.7"], 1000)]);
     let key = Some(IdempotencyKey { key: key.to_owned(), body: [body; 32] });
     let (peer, submission) = (peer.clone(), Submission { request, named: None, key });
-    world.ask(|reply| Command::Open(Opening::Submit(peer, submission, reply)))
+    world.ask(async |core| core.submit(peer, submission).await)
 }
 
 #[test]

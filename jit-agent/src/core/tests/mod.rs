@@ -24,19 +24,21 @@ mod trouble;
 use std::{
     net::IpAddr,
     ops::{Deref, DerefMut},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use jit_api::wire::{Request, RequestState, Revocation};
 use jit_common::{abi::Transport, reason::Verdict};
 use jit_policy::{
-    GrantFilter, NewRequest, PortId, RequestFilter, RequestedPort, Role, Selection, Submission, Until, parse_source,
+    BootTime, EntryKey, GrantFilter, GrantId, NewRequest, PortId, RequestFilter, RequestId, RequestedPort, Role,
+    Selection, Submission, Until, parse_source,
 };
 use tokio::sync::oneshot;
 
-use super::{answer::Extended, handle::Opening, peer::Peer, *};
+use super::{answer::Extended, command::Opening, *};
 use crate::testing::{
-    MemoryDatapath,
+    MemoryDatapath, asking,
     machine::Machine,
     people::{ALICE, BOB, CAROL, PUSHER, VIEWER, alice, bob, carol, peer, root},
 };
@@ -151,16 +153,15 @@ impl World {
 
     fn submit_as(&mut self, peer: &Peer, request: NewRequest) -> Result<Request, Refusal> {
         let submission = Submission { request, named: None, key: None };
-        let open = |reply| Command::Open(Opening::Submit(peer.clone(), submission, reply));
-        self.ask(open).map(|submitted| submitted.request)
+        self.ask(async |core| core.submit(peer.clone(), submission).await).map(|submitted| submitted.request)
     }
 
     fn approve(&mut self, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
-        self.ask(|reply| Command::Open(Opening::Approve(peer.clone(), id, reply)))
+        self.ask(async |core| core.approve(peer.clone(), id).await)
     }
 
     fn extend(&mut self, peer: &Peer, id: i64, seconds: u64) -> Result<Extended, Refusal> {
-        self.ask(|reply| Command::Open(Opening::Extend(peer.clone(), GrantId(id), secs(seconds), reply)))
+        self.ask(async |core| core.extend(peer.clone(), GrantId(id), secs(seconds)).await)
     }
 
     /// Makes a request of alice's that waits for approval.
@@ -170,10 +171,9 @@ impl World {
         made.id
     }
 
-    fn ask<T>(&mut self, command: impl FnOnce(handle::Reply<T>) -> Command) -> Result<T, Refusal> {
-        let (reply, mut answer) = oneshot::channel();
-        self.core().handle(command(reply));
-        answer.try_recv().unwrap()
+    /// Sends one command, lets the core carry it out, and returns the answer.
+    fn ask<T>(&mut self, ask: impl AsyncFnOnce(CoreHandle) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        asking::ask(self.core(), ask)
     }
 
     fn revoke(&mut self, selection: &Selection) -> Revocation {

@@ -1,15 +1,12 @@
 //! Tests that a user without a role learns nothing and changes nothing.
 
 use jit_policy::{Protocol, Reload};
-use tokio::sync::oneshot;
 
 use super::{change::PortEdit, *};
 use crate::config::edit::Edit;
 
-fn refused<T: std::fmt::Debug>(core: &mut Core, command: impl FnOnce(Peer, handle::Reply<T>) -> Command) {
-    let (reply, mut answer) = oneshot::channel();
-    core.handle(command(peer(1000, "mallory"), reply));
-    let refusal = answer.try_recv().unwrap().unwrap_err();
+fn refused<T: std::fmt::Debug>(world: &mut World, ask: impl AsyncFnOnce(CoreHandle, Peer) -> Result<T, Refusal>) {
+    let refusal = world.ask(async |core| ask(core, peer(1000, "mallory")).await).unwrap_err();
     assert!(matches!(refusal, Refusal::NotPermitted { uid: 1000, .. }), "{refusal}");
 }
 
@@ -18,27 +15,26 @@ fn a_peer_without_a_role_is_refused_every_command_and_changes_nothing() {
     let mut world = World::new();
     let known = world.submit(vec![port(22, &["192.0.2.7"], 1000)]).unwrap().id;
     let (entries, operations, events) = (world.entries(), world.kernel.operations(), world.events());
-    let core = world.core();
-    refused(core, Command::Status);
-    refused(core, Command::Ports);
-    refused(core, |peer, reply| Command::Requests(peer, LATEST, reply));
-    refused(core, |peer, reply| Command::Grants(peer, ALL, reply));
+    refused(&mut world, async |core, peer| core.status(peer).await);
+    refused(&mut world, async |core, peer| core.ports(peer).await);
+    refused(&mut world, async |core, peer| core.requests(peer, LATEST).await);
+    refused(&mut world, async |core, peer| core.grants(peer, ALL).await);
     let edit = Edit::Remove(PortId { number: 22, protocol: Protocol::Tcp });
     let edit = PortEdit { edit, version: String::new(), confirm: true, session: None };
-    refused(core, |peer, reply| Command::ChangePort(peer, edit, reply));
-    refused(core, |peer, reply| Command::Reload(Some(peer), Reload::default(), reply));
+    refused(&mut world, async |core, peer| core.change_port(peer, edit).await);
+    refused(&mut world, async |core, peer| core.reload(Some(peer), Reload::default()).await);
     for id in [known, RequestId(99)] {
-        refused(core, |peer, reply| Command::Open(Opening::Approve(peer, id, reply)));
-        refused(core, |peer, reply| Command::Deny(peer, id, String::new(), reply));
-        refused(core, |peer, reply| Command::Cancel(peer, id, String::new(), reply));
-        refused(core, |peer, reply| Command::Request(peer, id, reply));
+        refused(&mut world, async |core, peer| core.approve(peer, id).await);
+        refused(&mut world, async |core, peer| core.deny(peer, id, String::new()).await);
+        refused(&mut world, async |core, peer| core.cancel(peer, id, String::new()).await);
+        refused(&mut world, async |core, peer| core.request(peer, id).await);
     }
     for asked in [request(vec![port(22, &["192.0.2.8"], 60)]), request(vec![port(80, &["192.0.2.8"], 60)])] {
         let submission = Submission { request: asked, named: None, key: None };
-        refused(core, |peer, reply| Command::Open(Opening::Submit(peer, submission, reply)));
+        refused(&mut world, async |core, peer| core.submit(peer, submission).await);
     }
     for id in [GrantId(1), GrantId(99)] {
-        refused(core, |peer, reply| Command::Open(Opening::Extend(peer, id, secs(60), reply)));
+        refused(&mut world, async |core, peer| core.extend(peer, id, secs(60)).await);
     }
     for selection in [
         Selection::All,
@@ -46,7 +42,7 @@ fn a_peer_without_a_role_is_refused_every_command_and_changes_nothing() {
         Selection::Ids(vec![GrantId(1)]),
         Selection::Ids(vec![GrantId(99)]),
     ] {
-        refused(core, |peer, reply| Command::Revoke(peer, selection, "mine".to_owned(), reply));
+        refused(&mut world, async |core, peer| core.revoke(peer, selection, "mine".to_owned()).await);
     }
     assert_eq!((world.entries(), world.kernel.operations()), (entries, operations));
     assert_eq!(world.events()[events.len()..], ["denied"], "the first one; the others are counted");

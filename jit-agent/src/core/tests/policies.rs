@@ -50,7 +50,7 @@ fn an_added_port_is_locked_and_in_the_file_and_in_the_audit_log() {
     assert!(host.text().starts_with("# of this host\n") && host.text().contains("number = 80"), "{}", host.text());
     assert_eq!(host.world.count("policy_changed"), 1);
     let kept = accepted::recall(host.world.dir.path()).unwrap();
-    assert_eq!(kept, host.world.core().config, "a start with a broken file would protect it too");
+    assert_eq!(kept, host.world.core().settings.config().clone(), "a start with a broken file would protect it too");
     host.grant(80, "192.0.2.7", 100);
     assert!(host.world.admits(80, "192.0.2.7"));
 }
@@ -179,7 +179,7 @@ fn a_signal_that_changes_nothing_leaves_a_fault() {
 #[test]
 fn what_opens_a_port_is_refused_without_an_audit_log_and_what_locks_one_is_not() {
     let mut host = Host::new();
-    host.world.core().store = Err("broken".to_owned());
+    host.world.core().records.give_up("broken".to_owned());
     assert!(matches!(host.change(Edit::Remove(SSH), true), Err(Refusal::Unavailable(_))));
     let web = PortPolicy::new(PortId { number: 80, protocol: Protocol::Tcp });
     let done = host.change(Edit::Set(web), true).unwrap();
@@ -198,7 +198,7 @@ fn a_reload_opens_only_what_is_named() {
     assert!(!host.world.admits(3389, "192.0.2.7"));
     let done = host.reload(&["3389/any", "mode=observe"], false).unwrap();
     assert_eq!((done.effects.opened, done.changed), (opened, vec!["3389/any".to_owned(), "3390/any".to_owned()]));
-    assert_eq!(host.world.core().config.mode, Mode::Observe);
+    assert_eq!(host.world.core().settings.config().mode, Mode::Observe);
     assert!(host.world.admits(3389, "192.0.2.7"));
 }
 
@@ -212,7 +212,7 @@ fn a_narrowed_protocol_opens_the_transports_it_loses() {
     let done = host.reload(&["3389/udp", "3389/sctp"], true).unwrap();
     assert_eq!(done.changed, ["3389/tcp", "3389/any"]);
     assert!(!host.world.admits(3389, "192.0.2.7"), "locked, and its grant for any protocol is over");
-    assert!(host.world.core().config.ports.for_port(RDP).is_none());
+    assert!(host.world.core().settings.config().ports.for_port(RDP).is_none());
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn roles_and_the_other_keys_change_with_a_reload() {
     assert!(host.world.core().port_list(&daemon).is_ok());
     assert!(host.world.admits(22, "192.0.2.99"));
     assert!(host.world.faults()[0].contains("no-such-user"));
-    assert_eq!(host.world.core().config.retention, secs(30 * 86_400));
+    assert_eq!(host.world.core().settings.config().retention, secs(30 * 86_400));
     assert_eq!(host.world.count("policy_changed"), 1);
 }
 

@@ -14,7 +14,7 @@ impl World {
     }
 
     fn last_connection(&mut self, number: u16) -> Option<Timestamp> {
-        let ports = self.core().ports(&root()).unwrap();
+        let ports = self.core().port_list(&root()).unwrap().ports;
         ports.iter().find(|port| port.policy.id.number == number).unwrap().last_connection
     }
 }
@@ -78,7 +78,7 @@ fn ports_count_what_came_to_each() {
         world.admits(22, source);
     }
     world.admits(80, "192.0.2.2");
-    let ports = world.core().ports(&root()).unwrap();
+    let ports = world.core().port_list(&root()).unwrap().ports;
     let traffic: Vec<_> = ports.iter().map(|port| (port.passed, port.dropped, port.observed)).collect();
     assert_eq!(traffic, [(1, 2, 0), (0, 0, 0), (0, 0, 0)]);
 }

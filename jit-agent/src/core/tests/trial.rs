@@ -97,9 +97,14 @@ fn without_a_way_back_nothing_is_shut_and_a_delegate_that_is_connected_is_one() 
     assert!(is_open(&host) && !host.written());
     assert_eq!(host.world.live(), Vec::<i64>::new(), "nor is anything opened");
 
-    let enable = |connected: Vec<Peer>| |reply| Command::Enable(root(), no_console, connected, reply);
-    assert!(host.world.ask(enable(vec![root(), alice(), bob()])).is_err(), "others are none");
-    host.world.ask(enable(vec![peer(PUSHER, "pusher")])).unwrap();
+    let enable = |host: &mut Host, connected: Vec<Peer>| {
+        host.world.ask(async |core| {
+            let _present: Vec<_> = connected.into_iter().map(|peer| core.presence().enter(peer)).collect();
+            core.enable(root(), no_console).await
+        })
+    };
+    assert!(enable(&mut host, vec![root(), alice(), bob()]).is_err(), "others are none");
+    enable(&mut host, vec![peer(PUSHER, "pusher")]).unwrap();
     assert!(is_shut(&host));
     host.disable().unwrap();
 
@@ -142,18 +147,22 @@ fn while_a_trial_runs_the_configuration_stays_as_it_is_and_grants_go_on() {
 fn who_is_connected_is_shown_with_what_lets_them_in() {
     let mut host = Host::observing();
     host.rewrite("mode =", "break_glass = ['10.0.0.1']\n    mode =");
-    host.begin(true);
-    host.grant(22, "192.0.2.8", 1000);
-    host.world.core().enforcement.connected_to = |ports| {
+    host.world.connected_to = |ports| {
         assert_eq!(ports, [22, 3389, 5986]);
         let sources = ["10.0.0.1", "192.0.2.8", "192.0.2.9"];
         Ok(sources.map(|source| (source.parse().unwrap(), 22)).to_vec())
     };
-    let view = host.world.ask(|reply| Command::Enforcement(root(), vec![peer(PUSHER, "pusher")], reply)).unwrap();
+    host.begin(true);
+    host.grant(22, "192.0.2.8", 1000);
+    let asked = host.world.ask(async |core| {
+        let _present = core.presence().enter(peer(PUSHER, "pusher"));
+        core.enforcement(root()).await
+    });
+    let view = asked.unwrap();
     let covers: Vec<_> = view.connected.iter().map(|one| (one.break_glass, one.grant)).collect();
     assert_eq!(covers, [(true, None), (false, Some(GrantId(1))), (false, None)]);
     assert_eq!((view.ways_back.break_glass.len(), view.ways_back.delegates), (1, vec!["pusher".to_owned()]));
-    assert!(host.world.ask(|reply| Command::Enforcement(alice(), Vec::new(), reply)).is_err());
+    assert!(host.world.ask(async |core| core.enforcement(alice()).await).is_err());
 }
 
 #[test]
@@ -179,13 +188,13 @@ fn nothing_is_opened_that_could_not_be_audited_and_a_trial_ends_all_the_same() {
     let mut host = Host::observing();
     host.enable(asked()).unwrap();
     host.confirm().unwrap();
-    host.world.core().store = Err("broken".to_owned());
+    host.world.core().records.give_up("broken".to_owned());
     assert!(matches!(host.disable(), Err(Refusal::Unavailable(_))));
     assert!(is_shut(&host) && host.text().contains("enforce"));
 
     let mut host = Host::observing();
     host.enable(asked()).unwrap();
-    host.world.core().store = Err("broken".to_owned());
+    host.world.core().records.give_up("broken".to_owned());
     host.world.pass(LENGTH);
     assert!(is_open(&host) && host.status().mode == "observe");
 }
@@ -273,7 +282,7 @@ fn a_confirmation_that_fails_leaves_the_mark_of_what_was_unloaded() {
             assert_eq!(unloaded::marked(host.world.dir.path()).as_deref(), Some("by root"));
             host.world.pass(LENGTH + 60);
             host.begin(true);
-            assert!(host.world.core().stays_unloaded() && host.status().trial.is_none(), "{failing}");
+            assert!(host.unloaded() && host.status().trial.is_none(), "{failing}");
         } else {
             assert!(failing > 1, "{failing}");
         }
@@ -290,7 +299,7 @@ fn what_is_unloaded_while_a_trial_runs_stays_so_over_a_restart_and_can_not_be_co
     host.world.pass(10);
     assert!(host.world.faults().iter().any(|fault| fault.contains("unloaded by root")), "{:?}", host.world.faults());
     host.begin(true);
-    assert_eq!((host.status().trial, host.world.core().stays_unloaded()), (None, true));
+    assert_eq!((host.status().trial, host.unloaded()), (None, true));
     assert_eq!(host.world.count("confirmed"), 0);
 }
 
@@ -316,7 +325,7 @@ fn who_unloaded_enforcement_is_a_person_in_the_audit_log_if_that_is_known() {
     ] {
         let mut host = Host::new();
         unloaded::mark(host.world.dir.path(), &mark).unwrap();
-        assert!(host.world.core().stays_unloaded());
+        assert!(host.unloaded());
         assert_eq!(host.world.last("unloaded"), expected, "{mark}");
     }
 }

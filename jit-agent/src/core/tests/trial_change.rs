@@ -126,5 +126,5 @@ fn a_change_of_what_is_unloaded_loads_nothing_and_needs_no_trial() {
     unloaded::mark(host.world.dir.path(), "by root").unwrap();
     let edit = Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) });
     assert_eq!(host.change(edit, true).unwrap().trial, None);
-    assert!(host.world.core().stays_unloaded());
+    assert!(host.unloaded());
 }

@@ -77,7 +77,7 @@ fn admitted(host: &Host) -> [bool; 4] {
 
 /// Returns who is admitted, even by unloaded enforcement.
 fn seen(host: &mut Host) -> [bool; 4] {
-    if host.world.core().stays_unloaded() { [true; 4] } else { admitted(host) }
+    if host.unloaded() { [true; 4] } else { admitted(host) }
 }
 
 /// Who is admitted before a trial and during the trial.
@@ -106,7 +106,7 @@ fn prepared(kind: &Kind, work: Work) -> (Host, BootTime) {
         host.world.clock.advance(secs(if work == Work::Expire { LENGTH } else { 100 }));
     }
     let kernel = host.world.kernel.clone();
-    host.world.core().datapath = Box::new(Deadly::at_steps(kernel));
+    host.world.core().live.replace_datapath(Box::new(Deadly::at_steps(kernel)));
     (host, until)
 }
 

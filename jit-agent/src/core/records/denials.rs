@@ -9,7 +9,7 @@ use jit_policy::{
     audit::{Attempt, AuditEvent, Grounds, IfAny, Repeated},
 };
 
-use super::{peer::Peer, refusal::Refusal};
+use crate::core::{peer::Peer, refusal::Refusal};
 
 /// How long further refusals of a person are counted instead of written.
 const FOLDING: Duration = Duration::from_secs(60);

@@ -1,0 +1,192 @@
+//! Turning enforcement on and off. Enforcement is turned on only as a trial, and only with a fallback.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jit_api::wire::{self, Connected, EnforcementChange, Grant, Request, WaysBack};
+use jit_common::abi::{Mode, Transport};
+use jit_policy::{
+    EnableAsked, NewRequest, PortPolicy, RequestedPort, Right, Selection, Session, Submission, TrialKind, Until,
+    Violation,
+    audit::{AuditEvent, WayBack},
+};
+
+use super::{
+    Core,
+    command::Opening,
+    opening::Openings,
+    peer::Peer,
+    refusal::{ChangeRefusal, Refusal},
+};
+
+/// The longest duration of the operator's own grant if the command gives no duration.
+const OWN_GRANT: Duration = Duration::from_secs(3600);
+
+impl Core {
+    /// Returns the state of enforcement, who is connected to the ports, and the fallbacks. `connected` are the peers
+    /// that are connected to the socket.
+    pub(super) fn enforcement(&mut self, peer: &Peer, connected: &[Peer]) -> Result<wire::Enforcement, Refusal> {
+        self.settings.check(peer, Right::ReadAll)?;
+        let is_unloaded = self.enforcement.stays_unloaded(&mut self.records);
+        let unloaded = self.enforcement.unloaded().filter(|_| is_unloaded).map(str::to_owned);
+        let config = self.settings.config();
+        let protected = config.protection().ports.into_iter();
+        let mut numbers: Vec<u16> =
+            protected.filter(|port| port.transport == Transport::Tcp).map(|port| port.number).collect();
+        numbers.dedup();
+        let (sessions, sessions_fault) = self.enforcement.connected(&numbers);
+        let connected_now = sessions.into_iter().map(|(source, port)| {
+            let break_glass = self.settings.is_break_glass(source);
+            let grant = if break_glass { None } else { self.live.granted(&Session { source, port }) };
+            Connected { source, port, break_glass, grant }
+        });
+        let mode = if unloaded.is_some() { Mode::Observe } else { config.mode };
+        Ok(wire::Enforcement {
+            mode: mode.name().to_owned(),
+            trial: self.enforcement.view(),
+            unloaded,
+            ports: config.ports.iter().map(|policy| policy.id.to_string()).collect(),
+            connected: connected_now.collect(),
+            connected_fault: sessions_fault,
+            ways_back: WaysBack {
+                break_glass: config.break_glass.iter().map(ToString::to_string).collect(),
+                delegates: self.settings.delegates(peer, connected),
+            },
+        })
+    }
+
+    /// Starts a trial of enforcement: checks for a fallback, opens the port for the operator, then closes the ports.
+    pub(super) fn enable(
+        &mut self,
+        peer: &Peer,
+        asked: &EnableAsked,
+        connected: &[Peer],
+    ) -> Result<EnforcementChange, Refusal> {
+        self.settings.check(peer, Right::Administer)?;
+        self.end_trial_in_time();
+        self.enforcement.check_no_trial()?;
+        let unloaded = self.enforcement.stays_unloaded(&mut self.records);
+        if self.settings.config().mode == Mode::Enforce && !unloaded {
+            return Err(Refusal::Conflict("enforcement is on already; `jitctl status` shows it".to_owned()));
+        }
+        let edited = self.settings.with_mode(Mode::Enforce)?;
+        let break_glass = self.settings.config().break_glass.clone();
+        let delegates = self.settings.delegates(peer, connected);
+        if !asked.console && break_glass.is_empty() && delegates.is_empty() {
+            return Err(ChangeRefusal::NoWayBack.into());
+        }
+        let own = match asked.session.as_ref() {
+            Some(session) => self.openings().admit_operator(peer, session, asked.grant)?,
+            None => None,
+        };
+        let change = edited.change();
+        let begun = self.try_out(edited.loaded, TrialKind::Enable, change, asked.trial);
+        let begun = begun.and_then(|()| {
+            let interfaces = &self.settings.config().interfaces;
+            let loaded = if unloaded { self.enforcement.load_again(&mut self.live, interfaces) } else { Ok(()) };
+            loaded.or_else(|problem| {
+                self.end_trial(None)?;
+                Err(Refusal::Unavailable(format!("{problem}; nothing was enabled")))
+            })
+        });
+        if let Err(refusal) = begun {
+            return Err(self.without_own_grant(peer, own.as_ref(), refusal));
+        }
+        let durable = self.records.note(&AuditEvent::Enabled {
+            by: peer.person(),
+            seconds: asked.trial,
+            source: asked.session.map(|session| session.source),
+            number: asked.session.map(|session| session.port),
+            grant: own.as_ref().map(|grant| grant.id),
+            way_back: WayBack { console: asked.console, break_glass, delegates },
+        });
+        Ok(EnforcementChange { enforcement: self.enforcement(peer, connected)?, grant: own, durable })
+    }
+
+    /// Undoes the operator's own grant, because enforcement was not enabled. If the grant can't be revoked, the refusal
+    /// names the grant.
+    pub(super) fn without_own_grant(&mut self, peer: &Peer, own: Option<&Grant>, refusal: Refusal) -> Refusal {
+        let Some(grant) = own else { return refusal };
+        let (id, source) = (grant.id, &grant.source);
+        let port = self.live.get(id).map_or_else(|| grant.number.to_string(), |(live, _)| live.port.to_string());
+        let stays = |why: String| {
+            Refusal::Unavailable(format!(
+                "{refusal}; grant {id} of {source} for port {port} stays ({why}); `jitctl revoke {id}` ends it",
+                id = id.0
+            ))
+        };
+        // The grant may be the only one that admits the operator, who must not be cut off.
+        if self.enforcement.trial().is_some() {
+            return stays("the trial runs".to_owned());
+        }
+        match self.revoke(peer, &Selection::Ids(vec![id]), "enforcement could not be turned on") {
+            Ok(_) => refusal,
+            Err(error) => stays(error.to_string()),
+        }
+    }
+
+    /// Ends the running trial. If no trial runs, lets all packets pass from now on, and writes the mode into the file.
+    pub(super) fn disable(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementChange, Refusal> {
+        self.settings.check(peer, Right::Administer)?;
+        let durable =
+            if self.enforcement.trial().is_some() { self.end_trial(Some(peer))? } else { self.observe(peer)? };
+        Ok(EnforcementChange { enforcement: self.enforcement(peer, connected)?, grant: None, durable })
+    }
+
+    fn observe(&mut self, peer: &Peer) -> Result<bool, Refusal> {
+        if self.settings.config().mode == Mode::Observe {
+            return Err(Refusal::Conflict("enforcement is off already; `jitctl status` shows it".to_owned()));
+        }
+        let edited = self.settings.with_mode(Mode::Observe)?;
+        self.records.check_can_record()?;
+        let (_, durable) = self.write_and_adopt(edited, &peer.actor())?;
+        Ok(self.records.note(&AuditEvent::Disabled { by: peer.person() }) && durable)
+    }
+}
+
+impl Openings<'_> {
+    /// Opens the port of the operator's session for the operator's address, unless the address is admitted anyway.
+    fn admit_operator(
+        &mut self,
+        peer: &Peer,
+        session: &Session,
+        length: Option<Duration>,
+    ) -> Result<Option<Grant>, Refusal> {
+        let Session { source, port } = session;
+        let tcp = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&Transport::Tcp);
+        let Some(policy) = self.settings.ports().for_number(*port).find(tcp).cloned() else { return Ok(None) };
+        if self.settings.is_break_glass(*source) {
+            return Ok(None);
+        }
+        let prefix = IpNet::from(*source);
+        if !policy.allows_source(&prefix) {
+            let allowed: Vec<String> = policy.allowed_sources.iter().map(ToString::to_string).collect();
+            let allowed = format!(
+                "{}, as allowed_sources of port {} says; add {prefix} there, or to break_glass, or connect from one of \
+                 these",
+                allowed.join(", "),
+                policy.id
+            );
+            let violation =
+                Violation { port: policy.id.to_string(), field: "session.source", given: source.to_string(), allowed };
+            return Err(Refusal::Violations(vec![violation]));
+        }
+        let length = length.unwrap_or(OWN_GRANT).min(policy.max_duration);
+        let asked = RequestedPort {
+            number: policy.id.number.into(),
+            protocol: Some(policy.id.protocol),
+            sources: vec![prefix],
+            until: Until::For(length),
+        };
+        let justification = "the operator's own session, while enforcement is turned on".to_owned();
+        let request = NewRequest { ports: vec![asked], justification };
+        let submission = Submission { request, named: None, key: None };
+        let made = self.open(|reply| Opening::Submit(peer.clone(), submission, reply))?.request;
+        // The two-person rule does not apply to admins.
+        let made: Request = match made.status {
+            wire::RequestState::Pending => self.open(|reply| Opening::Approve(peer.clone(), made.id, reply))?,
+            _ => made,
+        };
+        Ok(made.grants.into_iter().next())
+    }
+}

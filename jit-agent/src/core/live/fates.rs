@@ -1,0 +1,112 @@
+//! The effects of other policies on live grants.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use jit_api::wire::{Grant, GrantState};
+use jit_policy::{Actor, BootTime, GrantId, PortId, PortPolicies};
+
+use super::{Ended, LiveGrants};
+use crate::{
+    core::records::Records,
+    store::{Deadline, EndedGrant, GrantEnd},
+};
+
+/// Why grants are shortened.
+pub(in super::super) const LESS_TIME: &str = "the configuration allows less time";
+
+/// The live grants that end or that end earlier under other policies.
+#[derive(Default)]
+struct Fates {
+    ended: Vec<(GrantId, String)>,
+    shortened: Vec<(GrantId, BootTime)>,
+}
+
+/// Returns the latest end that the policies allow for a grant, or why they don't allow the grant.
+pub(in super::super) fn latest_end(
+    ports: &PortPolicies,
+    port: PortId,
+    source: &IpNet,
+    now: BootTime,
+) -> Result<BootTime, String> {
+    let policy = ports.for_port(port).ok_or_else(|| format!("port {port} is no longer in the configuration"))?;
+    if !policy.allows_source(source) {
+        return Err(format!("{source} is no longer an allowed source of port {}", policy.id));
+    }
+    Ok(now.after(policy.max_duration))
+}
+
+impl LiveGrants {
+    /// Returns the live grants that would end under these policies.
+    pub(in super::super) fn ended_by(&self, ports: &PortPolicies) -> Vec<GrantId> {
+        self.fates(ports).ended.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Returns the grants that would end under these policies, and those that would be shortened, with their new ends.
+    pub(in super::super) fn effects_of(&self, ports: &PortPolicies) -> (Vec<Grant>, Vec<Grant>) {
+        let Fates { ended, shortened } = self.fates(ports);
+        let ended = ended.iter().filter_map(|(id, _)| self.view_of(*id).ok()).collect();
+        (ended, shortened.iter().filter_map(|(id, end)| self.view_until(*id, *end)).collect())
+    }
+
+    /// Ends and shortens grants on behalf of `by` until the policies allow all of them. Returns the grants that ended
+    /// and those that were shortened.
+    pub(in super::super) fn apply_policies(
+        &mut self,
+        ports: &PortPolicies,
+        by: &Actor,
+        records: &mut Records,
+    ) -> (Vec<Grant>, Vec<Grant>) {
+        let Fates { ended, shortened } = self.fates(ports);
+        (self.end_for_policies(ended, by, records), self.shorten_for_policies(shortened, by, records))
+    }
+
+    fn fates(&self, ports: &PortPolicies) -> Fates {
+        let now = self.times.now();
+        let mut fates = Fates::default();
+        for (grant, _) in self.unexpired() {
+            match latest_end(ports, grant.port, &grant.source, now) {
+                Ok(latest) if latest < grant.end => fates.shortened.push((grant.id, latest)),
+                Ok(_) => {}
+                Err(reason) => fates.ended.push((grant.id, reason)),
+            }
+        }
+        fates
+    }
+
+    fn end_for_policies(&mut self, fates: Vec<(GrantId, String)>, by: &Actor, records: &mut Records) -> Vec<Grant> {
+        let mut views = Vec::new();
+        let mut by_reason: BTreeMap<String, Vec<EndedGrant>> = BTreeMap::new();
+        for (id, reason) in fates {
+            let Some(Ended { grant, particulars, connections }) = self.end(id) else { continue };
+            let view = self.view(&grant, &particulars);
+            views.push(view.over(GrantState::Ended, Some(reason.clone()), self.times.wall()));
+            by_reason.entry(reason).or_default().push((id, connections));
+        }
+        self.settle();
+        for (reason, ids) in by_reason {
+            records.end_grants(ids, GrantEnd::Ended, Some(by.clone()), &reason);
+        }
+        views
+    }
+
+    fn shorten_for_policies(
+        &mut self,
+        fates: Vec<(GrantId, BootTime)>,
+        by: &Actor,
+        records: &mut Records,
+    ) -> Vec<Grant> {
+        let mut views = Vec::new();
+        let mut shortened = Vec::new();
+        for (id, end) in fates {
+            let end = Deadline { boot: end, wall: self.times.wall_at(end) };
+            if self.shorten(id, end) {
+                shortened.push((id, end));
+                views.extend(self.view_of(id));
+            }
+        }
+        self.settle();
+        records.shorten_grants(shortened, Some(by.clone()), LESS_TIME);
+        views
+    }
+}

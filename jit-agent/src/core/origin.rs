@@ -1,0 +1,82 @@
+//! The source of the configuration in force: files, a fallback, or a trial.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jit_common::abi::Mode;
+use jit_policy::Protection;
+
+use crate::config::{Config, files, trial::Record};
+
+/// The source of the configuration in force, and the source's faults.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The main file.
+    pub path: PathBuf,
+    /// The files in force. `None`: the files on disk could not be used.
+    pub files: Option<files::Origin>,
+    /// Names in `[roles]` that no user or group has.
+    pub unknown: Vec<String>,
+    /// Why the files on disk are not in force.
+    pub fault: Option<String>,
+    /// Why a later start could not use the configuration in force as a fallback.
+    pub not_kept: Option<String>,
+    /// The trial of the configuration in force.
+    pub trial: Option<Trial>,
+    /// A trial that is over but still recorded.
+    pub over: Option<Over>,
+    /// Who unloaded enforcement by hand, and when.
+    pub unloaded: Option<String>,
+}
+
+impl Origin {
+    /// Makes the origin of a configuration that was loaded from files.
+    #[must_use]
+    pub fn loaded(path: &Path, files: files::Origin) -> Self {
+        Self { path: path.to_owned(), files: Some(files), ..Self::default() }
+    }
+
+    /// Makes the origin of a configuration that is in force because the files can't be used.
+    #[must_use]
+    pub fn broken(path: &Path, fault: String) -> Self {
+        Self { path: path.to_owned(), fault: Some(fault), ..Self::default() }
+    }
+
+    /// All faults of the source.
+    pub fn faults(&self) -> impl Iterator<Item = &String> {
+        self.unknown.iter().chain(&self.fault).chain(&self.not_kept)
+    }
+}
+
+/// How much later than the agent the kernel ends a trial, if the configuration before also enforces. In this time a
+/// running agent restores that configuration without admitting everybody.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A trial that was over before the agent started but is still recorded.
+#[derive(Clone, Debug)]
+pub struct Over {
+    /// The record of the trial on disk.
+    pub record: Record,
+    /// Whether the files already have what was tried. The person who confirmed the trial may have got no answer.
+    pub confirmed: bool,
+}
+
+/// A trial that runs.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The record of the trial on disk.
+    pub record: Record,
+    /// The configuration that the end of the trial restores.
+    pub before: Config,
+}
+
+impl Trial {
+    /// Returns what the kernel is to enforce during the trial of a configuration.
+    #[must_use]
+    pub fn protection(&self, tried: &Config) -> Protection {
+        let grace = if self.before.mode == Mode::Enforce { GRACE } else { Duration::ZERO };
+        Protection { trial_until: Some(self.record.end().after(grace)), ..tried.protection() }
+    }
+}

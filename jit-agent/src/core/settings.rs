@@ -1,0 +1,257 @@
+//! The configuration in force, its files, and the roles of users.
+
+use std::path::{Path, PathBuf};
+
+use jit_common::abi::Mode;
+use jit_policy::{Packet, PortPolicies, PortPolicy, Right};
+
+use super::{
+    access::Access,
+    origin::Origin,
+    peer::Peer,
+    refusal::{ChangeRefusal, Refusal},
+};
+use crate::{
+    config::{
+        Config, accepted,
+        edit::{Edit, edit, set_mode},
+        files::{self, ChangeError, Loaded, Part},
+    },
+    warnings::Warn,
+};
+
+/// The configuration of the files with a change, and the file that the change is written to.
+pub(super) struct Edited {
+    pub(super) loaded: Loaded,
+    pub(super) path: PathBuf,
+    /// The file's new text.
+    pub(super) text: String,
+    /// The file's text on disk.
+    pub(super) former: String,
+}
+
+impl Edited {
+    /// Returns what is to be written. `None`: the file has the new text already.
+    pub(super) fn change(&self) -> Option<(PathBuf, String)> {
+        (self.text != self.former).then(|| (self.path.clone(), self.text.clone()))
+    }
+}
+
+/// The configuration in force, its files, and the roles of users.
+pub(super) struct Settings {
+    config: Config,
+    access: Access,
+    origin: Origin,
+    /// What was broken at the start.
+    faults: Vec<String>,
+    warnings: Warn,
+}
+
+impl Settings {
+    pub(super) const fn new(
+        config: Config,
+        access: Access,
+        origin: Origin,
+        faults: Vec<String>,
+        warnings: Warn,
+    ) -> Self {
+        Self { config, access, origin, faults, warnings }
+    }
+
+    /// The configuration in force.
+    pub(super) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The port policies in force.
+    pub(super) const fn ports(&self) -> &PortPolicies {
+        &self.config.ports
+    }
+
+    /// The directory of the agent's own files.
+    pub(super) fn state(&self) -> &Path {
+        &self.config.places.state
+    }
+
+    /// The main configuration file.
+    pub(super) fn path(&self) -> &Path {
+        &self.origin.path
+    }
+
+    /// The files in force. `None`: the files on disk could not be used.
+    pub(super) const fn files(&self) -> Option<&files::Origin> {
+        self.origin.files.as_ref()
+    }
+
+    /// The version of the list of port policies.
+    pub(super) fn version(&self) -> String {
+        files::version(&self.config.ports, self.files())
+    }
+
+    /// Returns the faults that the status shows.
+    pub(super) fn faults(&self) -> impl Iterator<Item = String> {
+        self.faults.iter().chain(self.origin.faults()).cloned()
+    }
+
+    /// Returns what the configuration in force is warned about.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        (self.warnings)(&self.config)
+    }
+
+    pub(super) const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Whether the peer has a right by any of its roles.
+    pub(super) fn has(&self, peer: &Peer, right: Right) -> bool {
+        self.access.has(peer, right)
+    }
+
+    /// Returns a refusal if the peer lacks a right.
+    pub(super) fn check(&self, peer: &Peer, right: Right) -> Result<(), Refusal> {
+        self.access.check(peer, right)
+    }
+
+    /// The user to whose own requests and grants this peer's view is restricted. `None`: the peer may see everything.
+    pub(super) fn only_own(&self, peer: &Peer) -> Result<Option<u32>, Refusal> {
+        self.check(peer, Right::Look)?;
+        Ok((!self.has(peer, Right::ReadAll)).then_some(peer.uid))
+    }
+
+    /// Returns the names of the connected delegates, except for the peer who asks.
+    pub(super) fn delegates(&self, asking: &Peer, connected: &[Peer]) -> Vec<String> {
+        let others = connected.iter().filter(|peer| peer.uid != asking.uid && self.access.is_delegate(peer));
+        let mut names: Vec<String> = others.map(|peer| peer.name.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Returns the policy that protects a packet's port.
+    pub(super) fn policy_for(&self, packet: &Packet) -> Option<&PortPolicy> {
+        let covers = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&packet.transport);
+        self.config.ports.for_number(packet.number).find(covers)
+    }
+
+    /// Whether a break-glass prefix contains a source.
+    pub(super) fn is_break_glass(&self, source: std::net::IpAddr) -> bool {
+        self.config.break_glass.iter().any(|prefix| prefix.contains(&source))
+    }
+
+    /// Returns the configuration of the files with one change of a port policy.
+    ///
+    /// # Errors
+    /// The change does not fit the present policies; a file was edited since it was loaded, or can't be changed so.
+    pub(super) fn edited(&self, change: &Edit) -> Result<Edited, Refusal> {
+        self.check_edit(change)?;
+        let parts = self.unchanged_files()?;
+        let by_hand = |problem: String| Refusal::Unavailable(format!("{problem}; edit the file by hand"));
+        let edit = edit(&parts, &self.config.ports, change).map_err(|error| by_hand(error.to_string()))?;
+        let edited = with_text(parts, edit).map_err(by_hand)?;
+        if edited.loaded.config != (Config { ports: self.with_change(change)?, ..self.config.clone() }) {
+            return Err(by_hand(format!("{} can't be changed as asked", edited.path.display())));
+        }
+        Ok(edited)
+    }
+
+    /// Returns the configuration of the files with another mode.
+    ///
+    /// # Errors
+    /// A file was edited since it was loaded, or can't be changed so.
+    pub(super) fn with_mode(&self, mode: Mode) -> Result<Edited, Refusal> {
+        let parts = self.unchanged_files()?;
+        let by_hand = |problem: String| {
+            Refusal::Unavailable(format!(
+                "{problem}; set mode = \"{}\" in the file by hand, and run `jitctl reload`",
+                mode.name()
+            ))
+        };
+        let edit = set_mode(&parts, mode).map_err(|error| by_hand(error.to_string()))?;
+        let edited = with_text(parts, edit).map_err(by_hand)?;
+        if edited.loaded.config != (Config { mode, ..self.config.clone() }) {
+            return Err(by_hand("the files can't be changed to another mode alone".to_owned()));
+        }
+        Ok(edited)
+    }
+
+    fn unchanged_files(&self) -> Result<Vec<Part>, Refusal> {
+        let Some(origin) = &self.origin.files else {
+            let path = self.origin.path.display();
+            let text = format!("{path} is not what is in force; correct it, and run `jitctl reload` first");
+            return Err(ChangeRefusal::Edited(text).into());
+        };
+        origin.unchanged().map_err(|error| not_changed(&error))
+    }
+
+    /// Checks a change against the present policies.
+    fn check_edit(&self, change: &Edit) -> Result<(), Refusal> {
+        match change {
+            Edit::Remove(id) if self.config.ports.iter().any(|policy| policy.id == *id) => Ok(()),
+            Edit::Remove(id) => Err(ChangeRefusal::NoPort(*id).into()),
+            Edit::Set(policy) => {
+                let id = policy.id;
+                let overlapping = self.config.ports.iter().find(|known| known.id != id && known.id.overlaps(id));
+                overlapping.map_or(Ok(()), |known| Err(ChangeRefusal::Overlap(id, known.id).into()))
+            }
+        }
+    }
+
+    fn with_change(&self, change: &Edit) -> Result<PortPolicies, Refusal> {
+        let new = match change {
+            Edit::Set(policy) => Some(policy.clone()),
+            Edit::Remove(_) => None,
+        };
+        let others = self.config.ports.iter().filter(|policy| policy.id != change.port()).cloned();
+        PortPolicies::new(others.chain(new).collect()).map_err(|error| Refusal::Unavailable(error.to_string()))
+    }
+
+    /// Replaces the configuration in force. Returns the former configuration.
+    pub(super) fn replace(&mut self, config: Config) -> Config {
+        std::mem::replace(&mut self.config, config)
+    }
+
+    /// Notes that the configuration in force is that of these files.
+    pub(super) fn are_of_files(&mut self, origin: files::Origin) {
+        self.origin.files = Some(origin);
+        self.origin.fault = None;
+    }
+
+    /// Keeps the text of the configuration in force as the fallback for a start with broken files.
+    pub(super) fn keep(&mut self, text: &str) {
+        let kept = accepted::remember(&self.config.places.state, text);
+        self.origin.not_kept = kept.err().map(|error| accepted::not_kept(&error));
+    }
+
+    /// Notes that the files on disk are not in force, for this reason.
+    pub(super) fn are_not_of_files(&mut self, reason: String) {
+        self.origin.files = None;
+        self.origin.fault = Some(reason);
+    }
+
+    /// Shows a fault of the files on disk, while the files that were loaded before stay in force.
+    pub(super) fn show_fault(&mut self, fault: String) {
+        self.origin.fault = Some(fault);
+    }
+
+    /// Puts roles in force. `unknown` are the faults of names that did not resolve.
+    pub(super) fn set_roles(&mut self, (access, unknown): (Access, Vec<String>)) {
+        (self.access, self.origin.unknown) = (access, unknown);
+    }
+}
+
+/// Returns the parts with a new text for the part at this place.
+fn with_text(mut parts: Vec<Part>, (place, text): (usize, String)) -> Result<Edited, String> {
+    let Some(part) = parts.get_mut(place) else { return Err("there is no file to change".to_owned()) };
+    let path = part.path.clone();
+    let former = std::mem::replace(&mut part.text, text.clone());
+    let loaded = files::parse(&parts).map_err(|error| error.to_string())?;
+    Ok(Edited { loaded, path, text, former })
+}
+
+/// Returns the refusal for a file that can't be changed.
+pub(super) fn not_changed(error: &ChangeError) -> Refusal {
+    match error {
+        ChangeError::Edited(_) | ChangeError::Read(_) => ChangeRefusal::Edited(error.to_string()).into(),
+        ChangeError::Write { .. } => Refusal::Unavailable(error.to_string()),
+    }
+}

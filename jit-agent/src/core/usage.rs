@@ -1,0 +1,96 @@
+//! Figures from packets: the use of ports, and metrics for monitoring.
+
+use jiff::{SignedDuration, Timestamp};
+use jit_common::{
+    abi::Mode,
+    reason::{Reason, Verdict},
+};
+use jit_policy::{PortPolicy, Right};
+use tokio::sync::broadcast;
+
+use super::{
+    Core,
+    answer::{Metrics, PortView},
+    live::{LiveGrants, Particulars},
+    peer::Peer,
+    records::Records,
+    refusal::Refusal,
+    times::Times,
+};
+use crate::{datapath::PortCounts, events::News};
+
+/// How far back the approved requests of a port are counted.
+const COUNTED: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+impl Core {
+    pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {
+        self.settings.check(peer, Right::ReadAll)?;
+        self.events.subscribe().map_err(|error| Refusal::Unavailable(error.to_owned()))
+    }
+
+    pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<Metrics, Refusal> {
+        if let Some(peer) = peer {
+            self.settings.check(peer, Right::ReadAll)?;
+        }
+        let ports = self.live.datapath().port_counts().map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let policies = self.settings.ports().iter();
+        Ok(Metrics {
+            whole: self.whole(),
+            ports,
+            live_grants: policies.map(|policy| (policy.id, self.live.under(policy).count())).collect(),
+            events: self.events.totals(),
+            store_works: self.records.store().is_some(),
+        })
+    }
+}
+
+/// Returns port policies with their use. `of` restricts the figures to one user.
+pub(super) fn port_views<'a>(
+    policies: impl Iterator<Item = &'a PortPolicy>,
+    of: Option<u32>,
+    live: &LiveGrants,
+    records: &Records,
+    times: &Times,
+) -> Vec<PortView> {
+    let counts = live.datapath().port_counts().unwrap_or_else(|error| {
+        tracing::error!(%error, "the counters can't be read");
+        Vec::new()
+    });
+    let since = times.wall().saturating_sub(COUNTED).unwrap_or(Timestamp::MIN);
+    policies.map(|policy| port_view(policy, &counts, of, live, records, since)).collect()
+}
+
+fn port_view(
+    policy: &PortPolicy,
+    counts: &[PortCounts],
+    of: Option<u32>,
+    live: &LiveGrants,
+    records: &Records,
+    since: Timestamp,
+) -> PortView {
+    let number = policy.id.number;
+    let sum = |wanted: &dyn Fn(Mode, Reason) -> bool| {
+        let counters = counts.iter().filter(|port| port.ports == [number]).flat_map(|port| &port.counters);
+        counters.filter(|(mode, reason, _)| wanted(*mode, *reason)).map(|(.., packets)| packets).sum()
+    };
+    let is_drop = |reason: Reason| reason.verdict() == Verdict::Drop;
+    let is_theirs = |particulars: &Particulars| of.is_none_or(|uid| particulars.uid == uid);
+    let theirs = || live.under(policy).filter(|(_, particulars)| is_theirs(particulars));
+    let used = theirs().filter_map(|(grant, particulars)| {
+        Some((live.used(grant, particulars.opened).last_connection?, particulars.requestor.clone()))
+    });
+    let recorded = records.store().filter(|_| of.is_none());
+    let recorded = recorded.and_then(|store| store.port_use(policy.id, since).ok());
+    let past = recorded.as_ref().and_then(|recorded| recorded.last_connection.clone());
+    let last = used.chain(past).max();
+    PortView {
+        policy: policy.clone(),
+        live_grants: theirs().count(),
+        approved_requests: recorded.map(|recorded| recorded.approved_requests),
+        last_user: last.as_ref().map(|(_, user)| user.clone()),
+        passed: sum(&|_, reason| reason.verdict() == Verdict::Pass),
+        dropped: sum(&|mode, reason| mode == Mode::Enforce && is_drop(reason)),
+        observed: sum(&|mode, reason| mode == Mode::Observe && is_drop(reason)),
+        last_connection: last.map(|(time, _)| time),
+    }
+}

@@ -1,0 +1,100 @@
+//! The requests that wait for approval. Quotas count the grants that such a request would open.
+
+use std::collections::BTreeMap;
+
+use jit_policy::{ApprovedPort, BootTime, GrantId, PortId, PortPolicy, RequestId};
+
+use super::{refusal::Refusal, times::Times};
+use crate::store::{PendingRow, RequestRow, RequestState};
+
+/// A request that waits for approval.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    /// The user id of the requestor.
+    pub(super) uid: u32,
+    /// The moment at which the request times out.
+    pub(super) until: BootTime,
+    /// The grant that the request would extend.
+    pub(super) extends: Option<GrantId>,
+    /// How many grants the request asks for, by port. The list is empty for an extension.
+    pub(super) ports: Vec<(PortId, usize)>,
+}
+
+/// Returns how many grants the approved ports amount to, by port.
+pub(super) fn count(approved: &[ApprovedPort]) -> Vec<(PortId, usize)> {
+    approved.iter().map(|port| (port.port, port.sources.len())).collect()
+}
+
+/// The requests that wait for approval.
+pub(super) struct WaitingRequests {
+    times: Times,
+    requests: BTreeMap<RequestId, Waiting>,
+}
+
+impl WaitingRequests {
+    pub(super) const fn new(times: Times) -> Self {
+        Self { times, requests: BTreeMap::new() }
+    }
+
+    pub(super) fn insert(&mut self, id: RequestId, waiting: Waiting) {
+        self.requests.insert(id, waiting);
+    }
+
+    pub(super) fn remove(&mut self, id: RequestId) {
+        self.requests.remove(&id);
+    }
+
+    /// Forgets all requests. The store keeps them.
+    pub(super) fn clear(&mut self) {
+        self.requests.clear();
+    }
+
+    /// Returns how many grants a user waits for under a policy. `but` is a request that is not counted.
+    pub(super) fn under(&self, uid: u32, policy: &PortPolicy, but: Option<RequestId>) -> usize {
+        let others = self.requests.iter().filter(|(id, waiting)| waiting.uid == uid && Some(**id) != but);
+        let ports = others.flat_map(|(_, waiting)| &waiting.ports);
+        ports.filter(|(port, _)| policy.covers(*port)).map(|(_, count)| count).sum()
+    }
+
+    /// Whether an extension of this grant waits for approval.
+    pub(super) fn extends(&self, grant: GrantId) -> bool {
+        self.requests.values().any(|waiting| waiting.extends == Some(grant))
+    }
+
+    /// Whether a request has timed out or does not wait at all.
+    pub(super) fn is_over(&self, id: RequestId) -> bool {
+        let now = self.times.now();
+        self.requests.get(&id).is_none_or(|waiting| waiting.until <= now)
+    }
+
+    /// The moment at which the next request times out.
+    pub(super) fn next(&self) -> Option<BootTime> {
+        self.requests.values().map(|waiting| waiting.until).min()
+    }
+
+    /// Removes the requests that have timed out.
+    pub(super) fn remove_over(&mut self) -> Vec<RequestId> {
+        let now = self.times.now();
+        self.requests.extract_if(.., |_, waiting| waiting.until <= now).map(|(id, _)| id).collect()
+    }
+
+    /// Returns what a request waits for.
+    ///
+    /// # Errors
+    /// The request no longer waits.
+    pub(super) fn check<'row>(&self, row: &'row RequestRow) -> Result<&'row PendingRow, Refusal> {
+        let over = || {
+            let by = row.decided_by.as_ref().map(|(_, name)| format!(" by {name}")).unwrap_or_default();
+            let status = match row.status {
+                RequestState::Pending | RequestState::TimedOut => "was not decided in time",
+                RequestState::Approved => "is approved",
+                RequestState::Denied => "was denied",
+                RequestState::Cancelled => "was cancelled",
+                RequestState::Failed => "failed",
+            };
+            Refusal::Conflict(format!("request {} {status}{by}; see `jitctl requests`", row.id))
+        };
+        let pending = row.pending.as_ref().ok_or_else(over)?;
+        if self.is_over(row.id) { Err(over()) } else { Ok(pending) }
+    }
+}
