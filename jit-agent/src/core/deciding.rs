@@ -1,10 +1,33 @@
 //! Requests that wait for approval but don't get it: they are denied or cancelled.
 
 use jit_api::wire::Request;
-use jit_policy::{RequestId, Right};
+use jit_policy::{RequestId, Right, audit::Attempt};
 
-use super::{Core, peer::Peer, refusal::Refusal, report::request_view};
+use super::{Core, handle::CoreHandle, peer::Peer, refusal::Refusal, report::request_view};
 use crate::store::{RequestEnd, RequestRow};
+
+impl CoreHandle {
+    /// Denies a request that waits for approval.
+    ///
+    /// # Errors
+    /// The peer is not permitted, the request does not exist or is already decided, or the store is broken.
+    pub async fn deny(&self, peer: Peer, id: RequestId, reason: String) -> Result<Request, Refusal> {
+        let deny =
+            move |core: &mut Core| core.noting_refusal(&peer, Attempt::Deny(id), |core| core.deny(&peer, id, &reason));
+        self.close(deny).await
+    }
+
+    /// Cancels a request that waits for approval.
+    ///
+    /// # Errors
+    /// The peer is not permitted, the request does not exist or is already decided, or the store is broken.
+    pub async fn cancel(&self, peer: Peer, id: RequestId, reason: String) -> Result<Request, Refusal> {
+        let cancel = move |core: &mut Core| {
+            core.noting_refusal(&peer, Attempt::Cancel(id), |core| core.cancel(&peer, id, &reason))
+        };
+        self.close(cancel).await
+    }
+}
 
 impl Core {
     pub(super) fn deny(&mut self, peer: &Peer, id: RequestId, reason: &str) -> Result<Request, Refusal> {

@@ -8,12 +8,13 @@ use jit_common::abi::{Mode, Transport};
 use jit_policy::{
     EnableAsked, NewRequest, PortPolicy, RequestedPort, Right, Selection, Session, Submission, TrialKind, Until,
     Violation,
-    audit::{AuditEvent, WayBack},
+    audit::{Attempt, AuditEvent, WayBack},
 };
 
 use super::{
     Core,
     command::Opening,
+    handle::CoreHandle,
     opening::Openings,
     peer::Peer,
     refusal::{ChangeRefusal, Refusal},
@@ -21,6 +22,42 @@ use super::{
 
 /// The longest duration of the operator's own grant if the command gives no duration.
 const OWN_GRANT: Duration = Duration::from_secs(3600);
+
+impl CoreHandle {
+    /// Returns the state of enforcement, who is connected to the ports, and the fallbacks.
+    ///
+    /// # Errors
+    /// The peer is not permitted.
+    pub async fn enforcement(&self, peer: Peer) -> Result<wire::Enforcement, Refusal> {
+        let connected = self.presence().peers();
+        self.ask(move |core| core.enforcement(&peer, &connected)).await
+    }
+
+    /// Starts a trial of enforcement. On return, the ports are closed for all sources without a grant.
+    ///
+    /// # Errors
+    /// The peer is not permitted, enforcement is already on, no fallback exists, the session's source may not be
+    /// admitted, the files can't be used, or the store or the kernel is broken. In all these cases nothing is closed.
+    pub async fn enable(&self, peer: Peer, asked: EnableAsked) -> Result<EnforcementChange, Refusal> {
+        let connected = self.presence().peers();
+        let enable = move |core: &mut Core| {
+            core.noting_refusal(&peer, Attempt::Enable, |core| core.enable(&peer, &asked, &connected))
+        };
+        self.ask(enable).await
+    }
+
+    /// Ends the trial, or turns enforcement off if no trial runs.
+    ///
+    /// # Errors
+    /// The peer is not permitted, enforcement is already off, the files can't be changed, or the store or the kernel is
+    /// broken. In all these cases everything is as before.
+    pub async fn disable(&self, peer: Peer) -> Result<EnforcementChange, Refusal> {
+        let connected = self.presence().peers();
+        let disable =
+            move |core: &mut Core| core.noting_refusal(&peer, Attempt::Disable, |core| core.disable(&peer, &connected));
+        self.ask(disable).await
+    }
+}
 
 impl Core {
     /// Returns the state of enforcement, who is connected to the ports, and the fallbacks. `connected` are the peers

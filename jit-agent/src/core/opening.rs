@@ -3,14 +3,18 @@
 //! Openings are carried out in batches. One transaction records a whole batch, so that many requests wait for the disk
 //! once. Then the kernel is changed, and only then is any client answered.
 
+use std::time::Duration;
+
 use jit_api::wire::Request;
-use jit_policy::{GrantId, RequestId, Right};
+use jit_policy::{GrantId, RequestId, Right, Submission};
 use tokio::sync::oneshot;
 
 use super::{
     answer::{Extended, Submitted},
-    command::{Opening, Reply},
+    command::{Command, Opening, Reply},
+    handle::CoreHandle,
     live::{LiveGrants, Particulars},
+    peer::Peer,
     planning::{Plan, Planner},
     records::{Records, not_recorded},
     refusal::Refusal,
@@ -33,6 +37,35 @@ enum Done {
     Opened { request: Request, ids: Vec<GrantId> },
     /// A grant ends later, either directly or because `request` was approved.
     Extended { request: Option<Request>, grant: GrantId, before: Deadline },
+}
+
+impl CoreHandle {
+    /// Makes a request. On return, the request's grants are in force, or the request waits for approval.
+    ///
+    /// # Errors
+    /// The peer is not permitted, the request violates the port policies, the key belongs to another request, the
+    /// tables have no room, or the store or the kernel is broken. In all these cases nothing is opened.
+    pub async fn submit(&self, peer: Peer, submission: Submission) -> Result<Submitted, Refusal> {
+        self.send(|reply| Command::Open(Box::new(Opening::Submit(peer, submission, reply)))).await
+    }
+
+    /// Approves a request. On return, the request's grants are in force.
+    ///
+    /// # Errors
+    /// The peer is not permitted or is the requestor, the request does not exist or is already decided, or one of the
+    /// conditions of [`submit`](Self::submit) holds.
+    pub async fn approve(&self, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
+        self.send(|reply| Command::Open(Box::new(Opening::Approve(peer, id, reply)))).await
+    }
+
+    /// Extends a grant to last for `duration` from now, if the grant would end before. On return, the new end is in
+    /// force, or the extension waits for approval.
+    ///
+    /// # Errors
+    /// The peer is not permitted, the grant does not exist, or one of the conditions of [`submit`](Self::submit) holds.
+    pub async fn extend(&self, peer: Peer, id: GrantId, duration: Duration) -> Result<Extended, Refusal> {
+        self.send(|reply| Command::Open(Box::new(Opening::Extend(peer, id, duration, reply)))).await
+    }
 }
 
 /// The parts of the core's state that an opening reads and changes.

@@ -3,13 +3,14 @@
 use jit_api::wire::Effects;
 use jit_policy::{
     Actor, CHANGE_TRIAL, PortId, PortPolicies, Reload, Right, TrialKind,
-    audit::{AuditEvent, FilesRead, PortChange, SettingsInForce},
+    audit::{Attempt, AuditEvent, FilesRead, PortChange, SettingsInForce},
 };
 
 use super::{
     Core,
     access::Access,
     change::{Changed, PortEdit, PortList},
+    handle::CoreHandle,
     peer::Peer,
     reconfigure::{Opened, effects, opened},
     records::Records,
@@ -22,6 +23,35 @@ use crate::config::{
     Config,
     files::{self, Loaded},
 };
+
+impl CoreHandle {
+    /// Returns all port policies.
+    ///
+    /// # Errors
+    /// The peer is not permitted.
+    pub async fn ports(&self, peer: Peer) -> Result<PortList, Refusal> {
+        self.ask(move |core| core.port_list(&peer)).await
+    }
+
+    /// Changes one port policy, in its file and in force.
+    ///
+    /// # Errors
+    /// The peer is not permitted, decided on an older list, or has not confirmed the effects; the file was edited
+    /// since, or the kernel is broken. In all these cases nothing is changed.
+    pub async fn change_port(&self, peer: Peer, edit: PortEdit) -> Result<Changed, Refusal> {
+        let attempt = Attempt::Change(edit.edit.port().number);
+        self.ask(move |core| core.noting_refusal(&peer, attempt, |core| core.change_port(&peer, &edit))).await
+    }
+
+    /// Reads the configuration again. Without a peer, a signal asked for the reload.
+    ///
+    /// # Errors
+    /// The peer is not permitted or has not confirmed the effects; the files can't be used or need a restart, or the
+    /// kernel is broken. In all these cases the former configuration stays in force.
+    pub async fn reload(&self, peer: Option<Peer>, asked: Reload) -> Result<Changed, Refusal> {
+        self.ask(move |core| core.reload(peer.as_ref(), &asked)).await
+    }
+}
 
 impl Core {
     /// Returns all port policies that the peer may see, with their use.

@@ -3,7 +3,9 @@
 use jit_api::wire::{self, Counter, Grant, GrantCounts, Interface, Pending, PendingPort, Request, Status, Uncovered};
 use jit_policy::{BootTime, GrantFilter, GrantId, Page, RequestFilter, RequestId, Right};
 
-use super::{Core, answer::Whole, live::LiveGrants, peer::Peer, refusal::Refusal, waiting::WaitingRequests};
+use super::{
+    Core, answer::Whole, handle::CoreHandle, live::LiveGrants, peer::Peer, refusal::Refusal, waiting::WaitingRequests,
+};
 use crate::{
     datapath::{self, InterfaceView, UncoveredView},
     store::{AuditReader, PendingRow, RequestPage, RequestRow, RequestState},
@@ -11,6 +13,48 @@ use crate::{
 
 /// The number of grants after which a page of requests ends.
 const LISTED_GRANTS: usize = 5000;
+
+impl CoreHandle {
+    /// Returns the state of the whole agent.
+    ///
+    /// # Errors
+    /// The peer is not permitted.
+    pub async fn status(&self, peer: Peer) -> Result<Status, Refusal> {
+        self.ask(move |core| core.status(&peer)).await
+    }
+
+    /// Returns requests, newest first: all requests, or the peer's own.
+    ///
+    /// # Errors
+    /// The peer is not permitted, or the store is broken.
+    pub async fn requests(&self, peer: Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
+        self.ask(move |core| core.requests(&peer, filter)).await
+    }
+
+    /// Returns one request.
+    ///
+    /// # Errors
+    /// The peer is not permitted, the request does not exist, or the store is broken.
+    pub async fn request(&self, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
+        self.ask(move |core| core.request(&peer, id)).await
+    }
+
+    /// Returns the live grants, ordered by their end.
+    ///
+    /// # Errors
+    /// The peer is not permitted.
+    pub async fn grants(&self, peer: Peer, filter: GrantFilter) -> Result<Page<Grant, (BootTime, GrantId)>, Refusal> {
+        self.ask(move |core| core.grants(&peer, filter)).await
+    }
+
+    /// Returns a reader of the audit log, which works without the core.
+    ///
+    /// # Errors
+    /// The peer is not permitted, or the store is broken.
+    pub async fn audit(&self, peer: Peer) -> Result<AuditReader, Refusal> {
+        self.ask(move |core| core.audit(&peer)).await
+    }
+}
 
 impl Core {
     pub(super) fn status(&self, peer: &Peer) -> Result<Status, Refusal> {

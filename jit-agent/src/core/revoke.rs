@@ -1,16 +1,38 @@
 //! Revocation of grants, in the order kernel, store, answer.
 
 use jit_api::wire::{Grant, GrantState, Revocation};
-use jit_policy::{GrantId, Right, Selection, audit::AuditEvent, is_of};
+use jit_policy::{
+    GrantId, Right, Selection,
+    audit::{Attempt, AuditEvent},
+    is_of,
+};
 
 use super::{
     Core,
+    handle::CoreHandle,
     live::{Ended, LiveGrants},
     peer::Peer,
     records::Records,
     refusal::Refusal,
 };
 use crate::store::GrantEnd;
+
+impl CoreHandle {
+    /// Ends grants. On return, these grants admit no packet.
+    ///
+    /// # Errors
+    /// The peer is not permitted, a grant is unknown (then no grant is ended), or the kernel is broken.
+    pub async fn revoke(&self, peer: Peer, selection: Selection, reason: String) -> Result<Revocation, Refusal> {
+        let first = match &selection {
+            Selection::Ids(ids) => ids.first().copied().unwrap_or_default(),
+            Selection::User(_) | Selection::All => GrantId::default(),
+        };
+        let revoke = move |core: &mut Core| {
+            core.noting_refusal(&peer, Attempt::Revoke(first), |core| core.revoke(&peer, &selection, &reason))
+        };
+        self.close(revoke).await
+    }
+}
 
 impl Core {
     pub(super) fn revoke(&mut self, peer: &Peer, selection: &Selection, reason: &str) -> Result<Revocation, Refusal> {

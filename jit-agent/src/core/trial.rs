@@ -12,13 +12,14 @@ use jit_api::wire::EnforcementChange;
 use jit_common::abi::{Mode, Transport};
 use jit_policy::{
     GrantId, ProtectedPort, Right, Session, TrialKind,
-    audit::{AuditEvent, IfAny},
+    audit::{Attempt, AuditEvent, IfAny},
 };
 
 use super::{
     Core,
     access::Access,
     enforcement::Enforcement,
+    handle::CoreHandle,
     live::LiveGrants,
     origin::Trial,
     peer::Peer,
@@ -33,6 +34,21 @@ use crate::config::{
     trial::{self, Record},
     unloaded,
 };
+
+impl CoreHandle {
+    /// Makes the trial permanent, in the files and in force.
+    ///
+    /// # Errors
+    /// The peer is not permitted, no trial runs, a file was edited since, or the kernel is broken. In the last two
+    /// cases the trial continues.
+    pub async fn confirm(&self, peer: Peer) -> Result<EnforcementChange, Refusal> {
+        let connected = self.presence().peers();
+        let confirm = move |core: &mut Core| {
+            core.noting_refusal(&peer, Attempt::Confirm, |core| core.confirm_trial(&peer, &connected))
+        };
+        self.ask(confirm).await
+    }
+}
 
 impl Core {
     /// Puts a configuration in force for `length`, or until the trial is confirmed. The files don't have the

@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use super::{
     Core,
     answer::{Metrics, PortView},
+    handle::CoreHandle,
     live::{LiveGrants, Particulars},
     peer::Peer,
     records::Records,
@@ -21,6 +22,24 @@ use crate::{datapath::PortCounts, events::News};
 
 /// How far back the approved requests of a port are counted.
 const COUNTED: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+impl CoreHandle {
+    /// Returns the packets that are reported from now on.
+    ///
+    /// # Errors
+    /// The peer is not permitted, too many clients are watching already, or the agent is stopping.
+    pub async fn watch(&self, peer: Peer) -> Result<broadcast::Receiver<News>, Refusal> {
+        self.ask(move |core| core.watch(&peer)).await
+    }
+
+    /// Returns the figures for monitoring. Without a peer, everybody who reaches the agent may read the figures.
+    ///
+    /// # Errors
+    /// The peer is not permitted, or the tables can't be read.
+    pub async fn metrics(&self, peer: Option<Peer>) -> Result<Metrics, Refusal> {
+        self.ask(move |core| core.metrics(peer.as_ref())).await
+    }
+}
 
 impl Core {
     pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {

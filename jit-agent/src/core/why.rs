@@ -8,8 +8,18 @@ use jit_common::{
 };
 use jit_policy::{Packet, Protocol, Right};
 
-use super::{Core, live::LiveGrants, peer::Peer, refusal::Refusal, settings::Settings};
+use super::{Core, handle::CoreHandle, live::LiveGrants, peer::Peer, refusal::Refusal, settings::Settings};
 use crate::datapath::{Datapath, Trace};
+
+impl CoreHandle {
+    /// Returns what would happen to a packet now, and why.
+    ///
+    /// # Errors
+    /// The peer is not permitted, or the tables can't be read.
+    pub async fn why(&self, peer: Peer, packet: Packet) -> Result<Why, Refusal> {
+        self.ask(move |core| core.why(&peer, &packet)).await
+    }
+}
 
 impl Core {
     pub(super) fn why(&self, peer: &Peer, packet: &Packet) -> Result<Why, Refusal> {

@@ -4,10 +4,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
-    http::{StatusCode, header::CONTENT_TYPE},
+    Extension,
+    extract::State,
+    http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use jit_api::{
@@ -17,6 +19,10 @@ use jit_api::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::failure::Failure;
+use crate::core::{handle::CoreHandle, peer::Peer};
 
 /// The part of the document that no route has.
 #[derive(OpenApi)]
@@ -25,6 +31,50 @@ use utoipa::OpenApi;
     components(schemas(Problem, PacketEvent, NotShown))
 )]
 pub(super) struct Frame;
+
+pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
+    OpenApiRouter::new().routes(routes!(openapi))
+}
+
+/// This document.
+#[utoipa::path(get, path = "/v1/openapi.json", responses((status = 200, body = Object)))]
+async fn openapi(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    Extension(document): Extension<Document>,
+) -> Result<Response, Failure> {
+    core.permit(peer).await?;
+    Ok(document.into_response())
+}
+
+/// The operations that take no query.
+#[derive(Clone, Debug)]
+pub(super) struct NoQuery(Arc<HashSet<(Method, String)>>);
+
+impl NoQuery {
+    pub(super) fn of(derived: &utoipa::openapi::OpenApi) -> Self {
+        let document = serde_json::to_value(derived).unwrap_or_default();
+        let paths = document["paths"].as_object().into_iter().flatten();
+        let operations = paths.flat_map(|(path, item)| {
+            item.as_object().into_iter().flatten().map(move |(method, operation)| (method, path, operation))
+        });
+        let without = operations.filter(|(.., operation)| !takes(operation, "query"));
+        let named = without.filter_map(|(method, path, _)| Some((method.to_uppercase().parse().ok()?, path.clone())));
+        Self(Arc::new(named.collect()))
+    }
+
+    /// Whether this operation takes no query. A HEAD is a GET without the body.
+    pub(super) fn has(&self, method: &Method, path: &str) -> bool {
+        let method = if method == Method::HEAD { Method::GET } else { method.clone() };
+        self.0.contains(&(method, path.to_owned()))
+    }
+}
+
+/// Whether an operation takes parameters in this place, `query` or `path`.
+fn takes(operation: &Value, place: &str) -> bool {
+    let parameters = operation["parameters"].as_array();
+    parameters.is_some_and(|parameters| parameters.iter().any(|parameter| parameter["in"] == place))
+}
 
 /// The document as it is sent.
 #[derive(Clone, Debug)]
@@ -90,26 +140,22 @@ fn complete(derived: &utoipa::openapi::OpenApi) -> Value {
     document
 }
 
-fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
-    paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter_map(Value::as_object_mut)
+    paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut)
 }
 
 /// Adds the problems that follow from an operation's parameters and body. The problems that the operation names itself
 /// get the same form.
-fn add_problems(operation: &mut Map<String, Value>) {
+fn add_problems(operation: &mut Value) {
     let mut possible = EVERYWHERE.to_vec();
-    let takes = |place: &str| {
-        let parameters = operation.get("parameters").and_then(Value::as_array);
-        parameters.is_some_and(|parameters| parameters.iter().any(|parameter| parameter["in"] == place))
-    };
-    if takes("path") {
+    if takes(operation, "path") {
         possible.push(StatusCode::NOT_FOUND);
     }
-    if takes("query") {
+    if takes(operation, "query") {
         possible.push(StatusCode::UNPROCESSABLE_ENTITY);
     }
-    if operation.contains_key("requestBody") {
+    if operation.get("requestBody").is_some() {
         possible.extend(WITH_BODY);
     }
     let Some(answers) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };

@@ -7,13 +7,8 @@ use axum::{
 use jit_api::{problem::Problem, wire};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::body;
-use crate::{
-    core::{handle::CoreHandle, peer::Peer},
-    http::failure::Failure,
-};
-
-type Answer<T> = Result<Json<T>, Failure>;
+use super::{body, params::Answer};
+use crate::core::{handle::CoreHandle, peer::Peer};
 
 pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
     OpenApiRouter::new().routes(routes!(show)).routes(routes!(enable)).routes(routes!(confirm)).routes(routes!(disable))

@@ -3,17 +3,20 @@
 use std::fmt::{self, Display, Write as _};
 
 use axum::{
+    Extension,
     extract::State,
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
 use jit_common::abi::Mode;
 use jit_policy::Way;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     core::{
         answer::{Metrics, Whole},
         handle::CoreHandle,
+        peer::Peer,
     },
     datapath::PortCounts,
     http::failure::Failure,
@@ -21,12 +24,25 @@ use crate::{
 
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
+    OpenApiRouter::new().routes(routes!(metrics_of_peer))
+}
+
+/// Figures for monitoring, in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
+async fn metrics_of_peer(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Response, Failure> {
+    Ok(answer(&core.metrics(Some(peer)).await?))
+}
+
 /// The metrics for every client of the listener at `metrics_listen`.
 pub(super) async fn for_everybody(State(core): State<CoreHandle>) -> Result<Response, Failure> {
     Ok(answer(&core.metrics(None).await?))
 }
 
-pub(super) fn answer(metrics: &Metrics) -> Response {
+fn answer(metrics: &Metrics) -> Response {
     ([(CONTENT_TYPE, MEDIA_TYPE)], text(metrics)).into_response()
 }
 

@@ -11,13 +11,17 @@ mod body;
 mod document;
 mod enforcement;
 mod failure;
+mod grants;
 mod limit;
 mod metrics;
+mod packets;
+mod params;
 mod peer;
 mod ports;
 mod refused;
+mod requests;
 mod routes;
-mod watch;
+mod status;
 
 #[cfg(test)]
 mod tests;

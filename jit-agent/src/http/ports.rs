@@ -18,6 +18,7 @@ use jit_api::{
     wire,
 };
 use jit_policy::{PortId, Reload as ReloadAsked, Session};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::body;
 use crate::{
@@ -30,6 +31,10 @@ use crate::{
     http::failure::Failure,
 };
 
+pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(put, delete)).routes(routes!(reload))
+}
+
 /// An answer with the version of the list.
 type Versioned<T> = Result<([(axum::http::HeaderName, String); 1], Json<T>), Failure>;
 
@@ -38,10 +43,7 @@ type Versioned<T> = Result<([(axum::http::HeaderName, String); 1], Json<T>), Fai
     get, path = "/v1/ports", operation_id = "ports",
     responses((status = 200, body = wire::List<wire::Port>, headers(("ETag", description = "Version of the list"))))
 )]
-pub(super) async fn list(
-    State(core): State<CoreHandle>,
-    Extension(peer): Extension<Peer>,
-) -> Versioned<wire::List<wire::Port>> {
+async fn list(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Versioned<wire::List<wire::Port>> {
     let list = core.ports(peer).await?;
     Ok((etag(&list.version), Json(list.ports.into_iter().map(wire::Port::from).collect::<Vec<_>>().into())))
 }
@@ -58,7 +60,7 @@ pub(super) async fn list(
         (status = 409), (status = 412), (status = 428)
     )
 )]
-pub(super) async fn put(
+async fn put(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     place: Result<Path<(String, String)>, PathRejection>,
@@ -85,7 +87,7 @@ pub(super) async fn put(
         (status = 409), (status = 412), (status = 428)
     )
 )]
-pub(super) async fn delete(
+async fn delete(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     place: Result<Path<(String, String)>, PathRejection>,
@@ -106,7 +108,7 @@ pub(super) async fn delete(
         (status = 409)
     )
 )]
-pub(super) async fn reload(
+async fn reload(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     request: Request,

@@ -9,12 +9,22 @@ use jit_api::{excerpt, problem::Problem, wire};
 use jit_policy::{IdempotencyKey, RequestId, Violation};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Answer, Number, bad_query, number_of};
+use super::params::{Answer, Number, bad_query, number_of};
 use crate::{
     core::{answer::Submitted, handle::CoreHandle, peer::Peer},
     http::{body, failure::Failure},
 };
+
+pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
+    OpenApiRouter::new()
+        .routes(routes!(list, submit))
+        .routes(routes!(one))
+        .routes(routes!(approve))
+        .routes(routes!(deny))
+        .routes(routes!(cancel))
+}
 
 /// The name of the header that identifies a repeated request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -35,7 +45,7 @@ const LONGEST_KEY: usize = 128;
         (status = 507)
     )
 )]
-pub(super) async fn submit(
+async fn submit(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     request: Request,
@@ -76,7 +86,7 @@ fn json_of(body: &impl Serialize) -> Vec<u8> {
 
 /// Requests, newest first: all, or one's own.
 #[utoipa::path(get, path = "/v1/requests", operation_id = "requests", params(wire::RequestQuery), responses((status = 200, body = wire::List<wire::Request>)))]
-pub(super) async fn list(
+async fn list(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     query: Result<Query<wire::RequestQuery>, QueryRejection>,
@@ -92,7 +102,7 @@ pub(super) async fn list(
     get, path = "/v1/requests/{id}", operation_id = "request", params(("id" = i64, Path, description = "Number of the request")),
     responses((status = 200, body = wire::Request))
 )]
-pub(super) async fn one(
+async fn one(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     number: Number,
@@ -108,7 +118,7 @@ pub(super) async fn one(
     request_body = Option<wire::Nothing>,
     responses((status = 200, body = wire::Request), (status = 409), (status = 507))
 )]
-pub(super) async fn approve(
+async fn approve(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     number: Number,
@@ -126,7 +136,7 @@ pub(super) async fn approve(
     request_body = Option<wire::Reason>,
     responses((status = 200, body = wire::Request), (status = 409))
 )]
-pub(super) async fn deny(
+async fn deny(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     number: Number,
@@ -143,7 +153,7 @@ pub(super) async fn deny(
     request_body = Option<wire::Reason>,
     responses((status = 200, body = wire::Request), (status = 409))
 )]
-pub(super) async fn cancel(
+async fn cancel(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     number: Number,

@@ -8,18 +8,23 @@ use axum::{
 };
 use jit_api::{problem::Problem, wire};
 use jit_policy::GrantId;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Answer, Number, bad_query, number_of};
+use super::params::{Answer, Number, bad_query, number_of};
 use crate::{
     core::{answer::Extended, handle::CoreHandle, peer::Peer},
     http::{body, failure::Failure},
 };
 
+pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(extend)).routes(routes!(revoke))
+}
+
 /// The live grants, first to end first: all, or one's own.
 #[utoipa::path(
     get, path = "/v1/grants", operation_id = "grants", params(wire::GrantQuery), responses((status = 200, body = wire::List<wire::Grant>))
 )]
-pub(super) async fn list(
+async fn list(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     query: Result<Query<wire::GrantQuery>, QueryRejection>,
@@ -40,7 +45,7 @@ pub(super) async fn list(
         (status = 409), (status = 507)
     )
 )]
-pub(super) async fn extend(
+async fn extend(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     number: Number,
@@ -61,7 +66,7 @@ pub(super) async fn extend(
     post, path = "/v1/grants/revoke", request_body = wire::Revoke,
     responses((status = 200, body = wire::Revocation), (status = 404))
 )]
-pub(super) async fn revoke(
+async fn revoke(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     request: Request,
