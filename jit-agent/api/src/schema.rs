@@ -1,8 +1,9 @@
 //! Schemas of values that Rust's types say too little about: `#[schema(value_type = schema::Source)]` on a field names
 //! a schema. The types here have no values.
 
-use jit_common::{abi::Mode as KernelMode, reason::Reason};
+use jit_common::{abi, reason};
 pub use jit_policy::{Approval, Justification as Need, Protocol, Span as Duration, schema::Source};
+use jit_policy::{Way, Word};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -57,17 +58,17 @@ schemas! {
     /// Number of a port.
     PortNumber: ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u16::MAX));
     /// Protocol of a packet.
-    Transport: word(["TCP", "UDP", "SCTP"]);
+    Transport: words::<abi::Transport>();
     /// Whether drops are carried out.
-    Mode: word([KernelMode::Enforce.name(), KernelMode::Observe.name()]);
+    Mode: words::<abi::Mode>();
     /// What is done with a packet.
-    Verdict: word(["pass", "drop"]);
+    Verdict: words::<reason::Verdict>();
     /// Name of the cause of a verdict.
-    Cause: word(Reason::ALL.iter().map(|reason| reason.name()));
+    Cause: words::<reason::Reason>();
     /// How an interface is covered.
-    Attachment: word(["native", "tcx", "clsact", "generic"]);
+    Attachment: words::<Way>();
     /// What the packets of an interface begin with.
-    Layer: word(["ethernet", "network"]);
+    Layer: words::<jit_policy::Layer>();
 }
 
 /// The schema of a text with a format, and an example of such a text.
@@ -127,6 +128,11 @@ fn line() -> ObjectBuilder {
 /// The schema of printable text. The pattern is ASCII only, because no pattern says which other characters are visible.
 fn printable() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^[!-~]([ -~]*[!-~])?$"))
+}
+
+/// The schema of a value that is spelled as a word.
+fn words<T: Word>() -> ObjectBuilder {
+    word(T::ALL.iter().map(|value| value.word()))
 }
 
 /// The schema of a word from a list.

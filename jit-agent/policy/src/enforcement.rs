@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use super::words::words;
 
 /// The duration of the shortest trial.
 pub const SHORTEST_TRIAL: Duration = Duration::from_secs(10);
@@ -11,16 +11,16 @@ pub const LONGEST_TRIAL: Duration = Duration::from_secs(3600);
 /// How long a trial of a change lasts.
 pub const CHANGE_TRIAL: Duration = Duration::from_secs(600);
 
-/// The subject of a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrialKind {
-    /// Enforcement is tried.
-    Enable,
-    /// A change of a port policy is tried, which is not in the files yet.
-    Ports,
-    /// Files that were edited by hand are tried.
-    Reload,
+words! {
+    /// The subject of a trial.
+    pub enum TrialKind {
+        /// Enforcement is tried.
+        Enable = "enable",
+        /// A change of a port policy is tried, which is not in the files yet.
+        Ports = "ports",
+        /// Files that were edited by hand are tried.
+        Reload = "reload",
+    }
 }
 
 /// Someone's connection to a TCP port of this host.

@@ -51,4 +51,4 @@ pub use role::{Right, Role};
 pub use selection::{AuditFilter, GrantFilter, NotedHead, Page, RequestFilter, Selection};
 pub use source::{SourceError, any_source, parse_source, parse_sources, single_address, sources_in_file};
 pub use span::{Span, SpanError};
-pub use words::{Given, Spelled, UnknownWord};
+pub use words::{Given, Spelled, UnknownWord, Word};

@@ -1,6 +1,6 @@
 //! Protected ports and what may be requested for them.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use jit_common::abi::Transport;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     plain::Plain,
-    words::{Spelled, alternatives, words},
+    words::{Word, words},
 };
 
 /// What a port policy or a grant covers; `*` is TCP, UDP and SCTP.
@@ -87,17 +87,11 @@ impl fmt::Display for Protocol {
     }
 }
 
-impl Spelled for Protocol {
-    fn spelled(&self) -> Cow<'_, str> {
-        self.wire_name().into()
-    }
+impl Word for Protocol {
+    const ALL: &'static [Self] = &Self::ALL;
 
-    fn of_text(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|protocol| protocol.wire_name() == text)
-    }
-
-    fn allowed() -> String {
-        alternatives(&Self::ALL.map(Self::wire_name))
+    fn word(self) -> &'static str {
+        self.wire_name()
     }
 }
 
@@ -140,6 +134,7 @@ impl fmt::Display for PortId {
 
 words! {
     /// Whether a second person is needed.
+    #[derive(Default)]
     pub enum Approval {
         /// What the policy allows is granted at once.
         #[default]
@@ -151,6 +146,7 @@ words! {
 
 words! {
     /// Whether a justification is needed.
+    #[derive(Default)]
     #[schema(as = Need)]
     pub enum Justification {
         /// A request must have a justification.

@@ -69,6 +69,7 @@ impl Protection {
 
 words! {
     /// Which packets to protected ports count.
+    #[derive(Default)]
     pub enum Scope {
         /// All that arrive.
         #[default]
@@ -80,6 +81,7 @@ words! {
 
 words! {
     /// What becomes of fragments, except atomic ones.
+    #[derive(Default)]
     pub enum Fragments {
         /// Being a fragment is no reason to be dropped.
         #[default]

@@ -120,7 +120,7 @@ impl FromStr for Span {
 }
 
 impl Spelled for Span {
-    fn spelled(&self) -> Cow<'_, str> {
+    fn spelled(&self) -> Cow<'static, str> {
         self.iso().into()
     }
 

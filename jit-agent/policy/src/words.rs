@@ -2,6 +2,10 @@
 
 use std::{borrow::Cow, fmt};
 
+use jit_common::{
+    abi::{Mode, Transport},
+    reason::{Reason, Verdict},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -11,7 +15,7 @@ use utoipa::{
 /// A value that the API spells as a text.
 pub trait Spelled: Sized {
     /// The value's text.
-    fn spelled(&self) -> Cow<'_, str>;
+    fn spelled(&self) -> Cow<'static, str>;
 
     /// The value that has this text; `None` if no value has it.
     fn of_text(text: &str) -> Option<Self>;
@@ -20,13 +24,72 @@ pub trait Spelled: Sized {
     fn allowed() -> String;
 }
 
+/// A value from a list, which the API spells as a word.
+pub trait Word: Copy + 'static {
+    /// All values.
+    const ALL: &'static [Self];
+
+    /// The value's word.
+    fn word(self) -> &'static str;
+}
+
+impl<T: Word> Spelled for T {
+    fn spelled(&self) -> Cow<'static, str> {
+        self.word().into()
+    }
+
+    fn of_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.word() == text)
+    }
+
+    fn allowed() -> String {
+        alternatives(&Self::ALL.iter().map(|value| value.word()).collect::<Vec<_>>())
+    }
+}
+
+impl Word for Mode {
+    const ALL: &'static [Self] = &[Self::Enforce, Self::Observe];
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for Verdict {
+    const ALL: &'static [Self] = &[Self::Pass, Self::Drop];
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for Reason {
+    const ALL: &'static [Self] = Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for Transport {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+}
+
 /// A text of the API, with the value that it stands for.
 ///
 /// A newer agent or client may send words that this program does not know. Such words are kept as they came: answers
 /// show them, and bodies that hold them are refused by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given<T> {
-    text: String,
+    text: Cow<'static, str>,
     value: Option<T>,
 }
 
@@ -46,14 +109,14 @@ impl<T> Given<T> {
 
 impl<T: Spelled> From<T> for Given<T> {
     fn from(value: T) -> Self {
-        Self { text: value.spelled().into_owned(), value: Some(value) }
+        Self { text: value.spelled(), value: Some(value) }
     }
 }
 
 impl<T: Spelled> From<String> for Given<T> {
     fn from(text: String) -> Self {
         let value = T::of_text(&text);
-        Self { text, value }
+        Self { text: text.into(), value }
     }
 }
 
@@ -96,7 +159,7 @@ pub struct UnknownWord {
 }
 
 /// Words as a sentence lists them, like `tcp, udp or any`.
-pub(crate) fn alternatives<T: fmt::Display>(words: &[T]) -> String {
+fn alternatives<T: fmt::Display>(words: &[T]) -> String {
     match words {
         [] => String::new(),
         [word] => word.to_string(),
@@ -116,7 +179,7 @@ macro_rules! words {
             $variant:ident = $word:tt,
         )+}
     ) => {
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
         $(#[$($attribute)*])*
         pub enum $name {$(
             $(#[$($of_variant)*])*
@@ -147,25 +210,18 @@ macro_rules! words {
             type Err = $crate::words::UnknownWord;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let found = Self::ALL.iter().find(|value| value.name() == text);
-                found.copied().ok_or_else(|| $crate::words::UnknownWord {
+                $crate::words::Spelled::of_text(text).ok_or_else(|| $crate::words::UnknownWord {
                     given: text.to_owned(),
-                    known: $crate::words::alternatives(Self::ALL),
+                    known: <Self as $crate::words::Spelled>::allowed(),
                 })
             }
         }
 
-        impl $crate::words::Spelled for $name {
-            fn spelled(&self) -> std::borrow::Cow<'_, str> {
-                self.name().into()
-            }
+        impl $crate::words::Word for $name {
+            const ALL: &'static [Self] = Self::ALL;
 
-            fn of_text(text: &str) -> Option<Self> {
-                text.parse().ok()
-            }
-
-            fn allowed() -> String {
-                $crate::words::alternatives(Self::ALL)
+            fn word(self) -> &'static str {
+                self.name()
             }
         }
     };

@@ -89,11 +89,7 @@ fields! {
     RequestId: id => id.0.into();
     GrantId: id => id.0.into();
     Mode: mode => mode.name().into();
-    TrialKind: kind => match kind {
-        TrialKind::Enable => "enable",
-        TrialKind::Ports => "ports",
-        TrialKind::Reload => "reload",
-    }.into();
+    TrialKind: kind => kind.name().into();
     Person: person => {
         let Person { uid, name, login } = person;
         match login {

@@ -37,7 +37,7 @@ impl Kernel<'_> {
         // The kernel is asked again, because somebody else's program may be in place of a stale link of ours.
         let rival = ways::xdp_program_on(target.interface.index)?;
         let mut obstacles = Vec::new();
-        for way in Way::ALL {
+        for way in Way::ALL.iter().copied() {
             match (way, rival, target.layer) {
                 (Way::Native, Some(rival), _) => obstacles.push(Obstacle::Rival(Rival::Xdp(rival))),
                 // Drivers that run XDP at all on such interfaces make up an Ethernet header for the program.

@@ -88,7 +88,7 @@ pub(super) fn is_unpinned(way: Way) -> bool {
 /// Takes our program off the interface in each way that has no pins. Returns the ways in which it was attached.
 pub(super) fn detach_unpinned(interface: &Interface, pins: &Pins) -> Result<Vec<Way>, AttachError> {
     let mut detached = Vec::new();
-    for way in Way::ALL.into_iter().filter(|way| is_unpinned(*way)) {
+    for way in Way::ALL.iter().copied().filter(|way| is_unpinned(*way)) {
         if hook(way).detach(interface, pins)? {
             detached.push(way);
         }
