@@ -11,7 +11,10 @@ use jit_api::{
     },
     wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, Revocation, Status, Uncovered, Why},
 };
-use jit_common::reason::Reason;
+use jit_common::{
+    abi::Mode,
+    reason::{Reason, Verdict},
+};
 
 mod requests;
 
@@ -181,7 +184,7 @@ pub(super) fn status(status: &Status) -> String {
         .map(|trial| format!(", on trial for {} more; keep it: jit-agent confirm", iso_span(&trial.remaining)));
     let mut text = format!(
         "mode     {}{}\nversion  {}\ngrants   {intended} intended, {enforced} enforced\n\n",
-        sanitised(mode),
+        sanitised(mode.text()),
         on_trial.unwrap_or_default(),
         sanitised(version)
     );
@@ -216,7 +219,8 @@ fn interface_table(interfaces: &[Interface], uncovered: &[Uncovered]) -> String 
     }
     let index = |index: Option<u32>| index.map_or_else(|| "none".to_owned(), |index| index.to_string());
     let rows = interfaces.iter().map(|interface| {
-        let attached = interface.attached.as_deref().map_or_else(|| "NOT ATTACHED".to_owned(), sanitised);
+        let attached =
+            interface.attached.as_ref().map_or_else(|| "NOT ATTACHED".to_owned(), |way| sanitised(way.text()));
         [sanitised(&interface.name), index(interface.index), attached]
     });
     let more = unlisted.iter().map(|one| [sanitised(&one.name), index(Some(one.index)), "NOT COVERED".to_owned()]);
@@ -237,15 +241,15 @@ fn counter_table(counters: &[Counter]) -> String {
         return "no packets yet\n".to_owned();
     }
     // Drops come first, because people look for them.
-    counted.sort_by_key(|counter| (counter.verdict != "drop", std::cmp::Reverse(counter.packets)));
+    counted.sort_by_key(|counter| (counter.verdict != Verdict::Drop, std::cmp::Reverse(counter.packets)));
     let rows = counted.into_iter().map(|Counter { mode, reason, verdict, packets }| {
-        let verdict = match (verdict.as_str(), mode.as_str()) {
-            ("drop", "observe") => "would be dropped".to_owned(),
-            ("drop", _) => "dropped".to_owned(),
-            ("pass", _) => "passed".to_owned(),
-            (other, _) => sanitised(other),
+        let verdict = match verdict.value() {
+            Some(Verdict::Drop) if *mode == Mode::Observe => "would be dropped".to_owned(),
+            Some(Verdict::Drop) => "dropped".to_owned(),
+            Some(Verdict::Pass) => "passed".to_owned(),
+            None => sanitised(verdict.text()),
         };
-        [packets.to_string(), verdict, sanitised(reason), sanitised(mode)]
+        [packets.to_string(), verdict, sanitised(reason.text()), sanitised(mode.text())]
     });
     table([">packets", "verdict", "reason", "mode"], rows)
 }

@@ -107,6 +107,12 @@ impl<T> Given<T> {
     }
 }
 
+impl<T: PartialEq> PartialEq<T> for Given<T> {
+    fn eq(&self, value: &T) -> bool {
+        self.value.as_ref() == Some(value)
+    }
+}
+
 impl<T: Spelled> From<T> for Given<T> {
     fn from(value: T) -> Self {
         Self { text: value.spelled(), value: Some(value) }

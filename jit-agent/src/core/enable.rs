@@ -79,7 +79,7 @@ impl Core {
         });
         let mode = if unloaded.is_some() { Mode::Observe } else { config.mode };
         Ok(wire::Enforcement {
-            mode: mode.name().to_owned(),
+            mode: mode.into(),
             trial: self.enforcement.view(),
             unloaded,
             ports: config.ports.iter().map(|policy| policy.id.to_string()).collect(),

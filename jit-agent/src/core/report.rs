@@ -69,7 +69,7 @@ impl Core {
         });
         warnings.extend(left_out);
         Ok(Status {
-            mode: mode.name().to_owned(),
+            mode: mode.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             interfaces: interfaces.into_iter().map(interface).collect(),
             uncovered: uncovered.into_iter().map(unseen).collect(),
@@ -184,8 +184,8 @@ fn interface(interface: InterfaceView) -> Interface {
     Interface {
         name,
         index,
-        attached: attached.map(|way| way.to_string()),
-        layer: layer.map(|layer| layer.to_string()),
+        attached: attached.map(Into::into),
+        layer: layer.map(Into::into),
         note,
         covered_after_ms: covered_after.map(|after| after.as_micros().div_ceil(1000) as u64),
         fault,
@@ -198,8 +198,7 @@ fn unseen(interface: UncoveredView) -> Uncovered {
 }
 
 fn counter((mode, reason, packets): datapath::Counter) -> Counter {
-    let verdict = reason.verdict().name().to_owned();
-    Counter { mode: mode.name().to_owned(), reason: reason.name().to_owned(), verdict, packets }
+    Counter { mode: mode.into(), reason: reason.into(), verdict: reason.verdict().into(), packets }
 }
 
 impl From<RequestState> for wire::RequestState {

@@ -11,7 +11,8 @@ use jit_api::{
     },
     wire::{Enable, Enforcement, EnforcementChange, Grant, Nothing, Session},
 };
-use jit_policy::Span;
+use jit_common::abi::Mode;
+use jit_policy::{Span, TrialKind};
 
 #[cfg(test)]
 mod tests;
@@ -109,11 +110,15 @@ fn enable(agent: &Agent, options: EnableOptions, surroundings: &Surroundings) ->
 fn confirm(agent: &Agent) -> Result<Outcome, Outcome> {
     let now: Enforcement = agent.fetch("/v1/enforcement")?;
     agent.post("/v1/enforcement/confirm", &Nothing {}, |done: &EnforcementChange| {
-        let what = match now.trial.as_ref().map(|trial| trial.kind.as_str()) {
-            Some("enable") | None => "enforcement is on, and stays on over restarts and reboots".to_owned(),
-            Some("ports") => "the change of the ports is in force for good, and in the configuration file".to_owned(),
-            Some("reload") => "the configuration files are in force for good".to_owned(),
-            Some(other) => format!("what was tried ({}) is in force for good", sanitised(other)),
+        let what = match now.trial.as_ref().map(|trial| trial.kind.value().ok_or(trial.kind.text())) {
+            Some(Ok(TrialKind::Enable)) | None => {
+                "enforcement is on, and stays on over restarts and reboots".to_owned()
+            }
+            Some(Ok(TrialKind::Ports)) => {
+                "the change of the ports is in force for good, and in the configuration file".to_owned()
+            }
+            Some(Ok(TrialKind::Reload)) => "the configuration files are in force for good".to_owned(),
+            Some(Err(other)) => format!("what was tried ({}) is in force for good", sanitised(other)),
         };
         finished(format!("confirmed: {what}\n"), done.durable)
     })
@@ -121,15 +126,15 @@ fn confirm(agent: &Agent) -> Result<Outcome, Outcome> {
 
 fn disable(agent: &Agent, yes: bool, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
     let now: Enforcement = agent.fetch("/v1/enforcement")?;
-    if now.trial.is_none() && now.mode != "observe" {
+    if now.trial.is_none() && now.mode != Mode::Observe {
         let shown = format!("these ports are open to everybody from now on: {}\n", ports(&now));
         agree(&shown, yes, "", surroundings)?;
     }
     agent.post("/v1/enforcement/disable", &Nothing {}, |done: &EnforcementChange| {
-        let after = match done.enforcement.mode.as_str() {
-            "enforce" => "the configuration from before it enforces".to_owned(),
-            "observe" => format!("observing only: {} are open to everybody", ports(&done.enforcement)),
-            other => format!("the mode is {} now", sanitised(other)),
+        let after = match done.enforcement.mode.value() {
+            Some(Mode::Enforce) => "the configuration from before it enforces".to_owned(),
+            Some(Mode::Observe) => format!("observing only: {} are open to everybody", ports(&done.enforcement)),
+            None => format!("the mode is {} now", sanitised(done.enforcement.mode.text())),
         };
         let ended = if now.trial.is_some() { "the trial has ended; " } else { "" };
         finished(format!("{ended}{after}\n"), done.durable)

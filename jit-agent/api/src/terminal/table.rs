@@ -1,6 +1,7 @@
 //! Tables, and other output that several commands share.
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use jit_policy::TrialKind;
 
 use super::{
     Surroundings,
@@ -34,10 +35,8 @@ pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item =
 /// The end of a trial, and what to do until then.
 #[must_use]
 pub fn trial_lines(trial: &Trial, surroundings: &Surroundings) -> String {
-    let end = match trial.kind.as_str() {
-        "enable" => "the ports open again",
-        _ => "the configuration from before comes back",
-    };
+    let is_of_enforcement = trial.kind == TrialKind::Enable;
+    let end = if is_of_enforcement { "the ports open again" } else { "the configuration from before comes back" };
     format!(
         "the trial ends at {} (in {}): {end} then\nopen a second connection now to see that you get in, and keep it: \
          jit-agent confirm\n",

@@ -3,8 +3,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
+use jit_common::abi::Mode;
 use jit_policy::{
-    EnableAsked, GrantId, LONGEST_MAXIMUM, LONGEST_TRIAL, SHORTEST_TRIAL, Session as Seen, Span, TrialKind, Violation,
+    EnableAsked, Given, GrantId, LONGEST_MAXIMUM, LONGEST_TRIAL, SHORTEST_TRIAL, Session as Seen, Span, TrialKind,
+    Violation,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -118,7 +120,7 @@ impl Enable {
 pub struct Enforcement {
     /// `enforce` or `observe`.
     #[schema(value_type = schema::Mode)]
-    pub mode: String,
+    pub mode: Given<Mode>,
     /// The trial that runs; null if none does.
     pub trial: Option<Trial>,
     /// Who removed all enforcement by hand, and when; null if nobody did.
@@ -138,7 +140,8 @@ pub struct Enforcement {
 #[serde(rename_all = "camelCase")]
 pub struct Trial {
     /// What is tried: `enable`, `ports` (a change of a port policy) or `reload` (of edited files).
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Given<TrialKind>,
     /// When it ends unless it is confirmed.
     #[schema(value_type = schema::Time)]
     pub until_utc: Timestamp,
@@ -151,14 +154,9 @@ impl Trial {
     /// A trial that ends so much later than the moment at which it is shown.
     #[must_use]
     pub fn new(kind: TrialKind, until_utc: Timestamp, remaining: Duration) -> Self {
-        let kind = match kind {
-            TrialKind::Enable => "enable",
-            TrialKind::Ports => "ports",
-            TrialKind::Reload => "reload",
-        };
         // Whole seconds are exact enough for people and programs; a running trial has at least one second left.
         let remaining = Span(Duration::from_secs(whole_seconds(remaining))).iso();
-        Self { kind: kind.to_owned(), until_utc, remaining }
+        Self { kind: kind.into(), until_utc, remaining }
     }
 }
 

@@ -1,5 +1,10 @@
 //! The agent as a whole.
 
+use jit_common::{
+    abi::Mode,
+    reason::{Reason, Verdict},
+};
+use jit_policy::{Given, Layer, Way};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,7 +17,7 @@ use crate::schema;
 pub struct Status {
     /// `enforce` or `observe`.
     #[schema(value_type = schema::Mode)]
-    pub mode: String,
+    pub mode: Given<Mode>,
     /// Version of the agent.
     pub version: String,
     /// The interfaces that are to be covered.
@@ -44,11 +49,11 @@ pub struct Interface {
     pub index: Option<u32>,
     /// `native`, `tcx`, `clsact` or `generic`; null if the program is not attached.
     #[schema(value_type = Option<schema::Attachment>)]
-    pub attached: Option<String>,
+    pub attached: Option<Given<Way>>,
     /// What its packets begin with.
     #[serde(default)]
     #[schema(value_type = Option<schema::Layer>)]
-    pub layer: Option<String>,
+    pub layer: Option<Given<Layer>>,
     /// Why the program is not attached in a better way; null if it is attached in the best one.
     #[serde(default)]
     pub note: Option<String>,
@@ -89,13 +94,13 @@ pub struct GrantCounts {
 pub struct Counter {
     /// `enforce` or `observe`.
     #[schema(value_type = schema::Mode)]
-    pub mode: String,
+    pub mode: Given<Mode>,
     /// Name of the cause.
     #[schema(value_type = schema::Cause)]
-    pub reason: String,
+    pub reason: Given<Reason>,
     /// `pass` or `drop`: what is done to such packets while enforcing.
     #[schema(value_type = schema::Verdict)]
-    pub verdict: String,
+    pub verdict: Given<Verdict>,
     /// How many.
     pub packets: u64,
 }

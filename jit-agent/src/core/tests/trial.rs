@@ -22,7 +22,7 @@ fn a_trial_shuts_the_ports_for_all_but_the_operator_and_opens_them_again_at_its_
     assert!(is_shut(&host) && enabled.durable);
     assert_eq!(enabled.grant.unwrap().source, parse_source(OPERATOR).unwrap());
     let status = host.status();
-    assert_eq!((status.mode.as_str(), status.trial.unwrap().remaining), ("enforce", Span(secs(LENGTH)).iso()));
+    assert_eq!((status.mode.text(), status.trial.unwrap().remaining), ("enforce", Span(secs(LENGTH)).iso()));
     assert_eq!(host.text(), before, "a reboot comes up observing");
 
     host.world.pass(LENGTH - 1);
@@ -31,7 +31,7 @@ fn a_trial_shuts_the_ports_for_all_but_the_operator_and_opens_them_again_at_its_
     assert!(is_open(&host), "without any act of the agent");
     host.world.core().sweep();
     assert!(is_open(&host) && !host.written());
-    assert_eq!((host.status().mode.as_str(), host.status().trial), ("observe", None));
+    assert_eq!((host.status().mode.text(), host.status().trial), ("observe", None));
     assert_eq!((host.world.count("enabled"), host.world.count("trial_ended")), (1, 1));
     assert_eq!(host.world.last("trial_ended")["by"], serde_json::Value::Null);
     host.world.pass(LENGTH);
@@ -65,7 +65,7 @@ fn a_confirmed_trial_is_in_the_file_and_has_no_end() {
     assert!(!host.written());
     host.world.pass(LENGTH + 100);
     assert!(is_shut(&host));
-    assert_eq!((host.status().mode.as_str(), host.status().trial), ("enforce", None));
+    assert_eq!((host.status().mode.text(), host.status().trial), ("enforce", None));
     assert_eq!((host.world.count("confirmed"), host.world.count("trial_ended")), (1, 0));
     let kept = accepted::recall(host.world.dir.path()).unwrap();
     assert_eq!(kept.mode, Mode::Enforce, "a start with a broken file would enforce too");
@@ -196,7 +196,7 @@ fn nothing_is_opened_that_could_not_be_audited_and_a_trial_ends_all_the_same() {
     host.enable(asked()).unwrap();
     host.world.core().records.give_up("broken".to_owned());
     host.world.pass(LENGTH);
-    assert!(is_open(&host) && host.status().mode == "observe");
+    assert!(is_open(&host) && host.status().mode == Mode::Observe);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn what_was_unloaded_stays_so_until_it_is_enabled_and_confirmed() {
     host.enable(asked()).unwrap();
     assert!(host.world.faults().iter().all(|fault| !fault.contains("unloaded")));
     host.world.pass(LENGTH);
-    assert!(is_open(&host) && host.status().mode == "observe");
+    assert!(is_open(&host) && host.status().mode == Mode::Observe);
     assert!(host.world.faults().iter().any(|fault| fault.contains("unloaded by root")));
     host.enable(asked()).unwrap();
     host.confirm().unwrap();
