@@ -2,8 +2,8 @@
 //! a schema. The types here have no values.
 
 use jit_common::{abi, reason};
-pub use jit_policy::{Approval, Justification as Need, Protocol, Span as Duration, schema::Source};
-use jit_policy::{Way, Word};
+use jit_policy::{Protocol, Way, Word};
+pub use jit_policy::{Span as Duration, schema::Source};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use jit_policy::{GrantId, Page, RequestId};
+use jit_policy::{Given, GrantId, Page, Protocol, RequestId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -36,7 +36,7 @@ pub use self::{
     enforcement::{
         Connected, Enable, Enforcement, EnforcementChange, SESSION_HEADER, Session, SessionHeader, Trial, WaysBack,
     },
-    packet::{NotShown, PacketEvent, Why, WhyQuery, transport_name},
+    packet::{NotShown, PacketEvent, Why, WhyQuery},
     port::{Port, PortActivity},
     ports::{Confirmation, Effects, PortChange, PortPath, Reload, Reloaded, port_of_path},
     query::{GrantQuery, RequestQuery},
@@ -84,8 +84,8 @@ pub struct Grant {
     #[schema(value_type = schema::PortNumber)]
     pub number: u16,
     /// `TCP`, `UDP` or `*` (TCP, UDP and SCTP).
-    #[schema(value_type = schema::Protocol)]
-    pub protocol: String,
+    #[schema(value_type = Protocol)]
+    pub protocol: Given<Protocol>,
     /// The source prefix, like `192.0.2.7/32`.
     #[schema(value_type = schema::Source)]
     pub source: IpNet,

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use jit_common::abi::Transport;
 use jit_policy::{PortId, Span};
 
 use super::{
@@ -195,7 +196,7 @@ pub(super) struct Why {
     pub(super) source: String,
     /// Its destination port, like 22 or 3389/udp; tcp if no protocol is given, or sctp
     #[arg(value_name = "PORT[/PROTO]", value_parser = parse::packet_port)]
-    pub(super) port: (u16, &'static str),
+    pub(super) port: (u16, Transport),
     /// Its destination address; one of this host's if none is given
     #[arg(long, value_name = "ADDRESS")]
     pub(super) to: Option<IpAddr>,

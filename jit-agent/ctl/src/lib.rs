@@ -140,7 +140,7 @@ fn why_path(arguments: args::Why, surroundings: &Surroundings) -> Result<String,
     let query = WhyQuery {
         source: source.to_string(),
         port: number.to_string(),
-        protocol: Some(protocol.to_owned()),
+        protocol: Some(protocol.into()),
         to: to.map(|address| address.to_string()),
         interface,
     };

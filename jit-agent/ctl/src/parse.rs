@@ -9,6 +9,7 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 use jit_api::terminal::Surroundings;
+use jit_common::abi::Transport;
 use jit_policy::{PolicyError, PortId, SourceError, parse_source, single_address};
 
 use super::args::RequestedPort;
@@ -80,20 +81,16 @@ pub(super) fn port(text: &str) -> Result<RequestedPort, ParseError> {
     })
 }
 
-/// Reads `22`, `22/tcp`, `22/udp` or `22/sctp`: the port of one packet, with the protocol as the API writes it.
+/// Reads `22`, `22/tcp`, `22/udp` or `22/sctp`: the port of one packet.
 ///
 /// # Errors
 /// The number is out of range, or the protocol is unknown.
-pub(super) fn packet_port(text: &str) -> Result<(u16, &'static str), ParseError> {
+pub(super) fn packet_port(text: &str) -> Result<(u16, Transport), ParseError> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = match protocol {
-        "tcp" => "TCP",
-        "udp" => "UDP",
-        "sctp" => "SCTP",
-        other => return Err(ParseError::PacketProtocol(other.to_owned())),
-    };
+    let transport = Transport::ALL.into_iter().find(|transport| transport.name() == protocol);
+    let transport = transport.ok_or_else(|| ParseError::PacketProtocol(protocol.to_owned()))?;
     match port(number)? {
-        RequestedPort::Number(number) | RequestedPort::Exact(PortId { number, .. }) => Ok((number, protocol)),
+        RequestedPort::Number(number) | RequestedPort::Exact(PortId { number, .. }) => Ok((number, transport)),
     }
 }
 

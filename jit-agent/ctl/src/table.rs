@@ -15,6 +15,7 @@ use jit_common::{
     abi::Mode,
     reason::{Reason, Verdict},
 };
+use jit_policy::Given;
 
 mod requests;
 
@@ -32,7 +33,7 @@ pub(super) fn grants(grants: &[Grant], surroundings: &Surroundings) -> String {
     let rows = grants.iter().map(|grant| {
         [
             grant.id.to_string(),
-            port(grant.number, &grant.protocol),
+            port(grant.number, grant.protocol.text()),
             prefix(&grant.source),
             end(grant, surroundings),
             last(grant.last_connection_time_utc, surroundings),
@@ -50,16 +51,16 @@ fn last(time: Option<Timestamp>, surroundings: &Surroundings) -> String {
 
 /// What would become of a packet: the verdict, what decides, what to do.
 pub(super) fn why(why: &Why, surroundings: &Surroundings) -> String {
-    let verdict = match why.verdict.as_str() {
-        "drop" => "DROPPED".to_owned(),
-        "pass" => "PASSES".to_owned(),
-        other => sanitised(other).to_uppercase(),
+    let verdict = match why.verdict.value() {
+        Some(Verdict::Drop) => "DROPPED".to_owned(),
+        Some(Verdict::Pass) => "PASSES".to_owned(),
+        None => sanitised(why.verdict.text()).to_uppercase(),
     };
-    let mut text = format!("{verdict}  {} -> {}\n", why.source, port(why.number, &why.protocol));
+    let mut text = format!("{verdict}  {} -> {}\n", why.source, port(why.number, why.protocol.text()));
     let mut say = |what: &str, value: &str| text.push_str(&format!("{what:<8} {}\n", sanitised(value)));
     say("because", &why.explanation);
     if let Some(reason) = &why.reason {
-        say("counted", &format!("as {reason}, mode {}", why.mode));
+        say("counted", &format!("as {}, mode {}", reason.text(), why.mode.text()));
     }
     for grant in &why.grants {
         say("grant", &format!("{} of {}, until {}", grant.id, grant.requestor, end(grant, surroundings)));
@@ -77,19 +78,19 @@ pub(super) fn event_heading() -> String {
 
 /// The line about one packet.
 pub(super) fn event(event: &PacketEvent, surroundings: &Surroundings) -> String {
-    let verdict = match (event.mode.as_str(), event.verdict.as_str(), event.is_drop()) {
-        ("observe", "pass" | "drop", true) => "would drop".to_owned(),
-        (_, "pass" | "drop", true) => "drop".to_owned(),
-        (_, "pass" | "drop", false) => "pass".to_owned(),
-        (_, other, _) => sanitised(other),
+    let verdict = match event.verdict.value() {
+        None => sanitised(event.verdict.text()),
+        Some(_) if !event.is_drop() => "pass".to_owned(),
+        Some(_) if event.mode == Mode::Observe => "would drop".to_owned(),
+        Some(_) => "drop".to_owned(),
     };
-    let port =
-        event.number.map_or_else(|| "-".to_owned(), |number| port(number, event.protocol.as_deref().unwrap_or("?")));
+    let protocol = event.protocol.as_ref().map_or("?", Given::text);
+    let port = event.number.map_or_else(|| "-".to_owned(), |number| port(number, protocol));
     let source = event.source.map_or_else(|| "-".to_owned(), |source| source.to_string());
     event_line([
         &moment(event.time_utc, surroundings),
         &verdict,
-        &sanitised(&event.reason),
+        &sanitised(event.reason.text()),
         &port,
         &source,
         &sanitised(&event.interface),
@@ -261,7 +262,7 @@ pub(super) fn closed(done: &Revocation) -> String {
         return "no live grants to revoke\n".to_owned();
     }
     let line = |grant: &Grant| {
-        let port = port(grant.number, &grant.protocol);
+        let port = port(grant.number, grant.protocol.text());
         format!("{port} closed for {}, grant {} of {}\n", prefix(&grant.source), grant.id, sanitised(&grant.requestor))
     };
     let mut text: String = revoked.iter().map(line).collect();

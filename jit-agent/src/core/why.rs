@@ -1,7 +1,7 @@
 //! Explains what would happen to a packet, and which grant or which missing grant decides.
 
 use ipnet::IpNet;
-use jit_api::wire::{Grant, Why, transport_name};
+use jit_api::wire::{Grant, Why};
 use jit_common::{
     abi::{Mode, Transport},
     reason::{Reason, Verdict},
@@ -114,10 +114,10 @@ fn answer(
     Why {
         source: packet.source,
         number: packet.number,
-        protocol: transport_name(packet.transport).to_owned(),
-        verdict: verdict.name().to_owned(),
-        reason: reason.map(|reason| reason.name().to_owned()),
-        mode: mode.name().to_owned(),
+        protocol: packet.transport.into(),
+        verdict: verdict.into(),
+        reason: reason.map(Into::into),
+        mode: mode.into(),
         explanation,
         advice,
         grants,

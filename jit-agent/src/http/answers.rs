@@ -2,9 +2,8 @@
 
 use jit_api::wire::{
     AuditEntry, AuditHead, AuditVerification, PacketEvent, Port, PortActivity, PortChange, PortPatch, Reloaded,
-    transport_name,
 };
-use jit_common::abi::Mode;
+use jit_common::{abi::Mode, reason::Verdict};
 use jit_policy::hex;
 use serde_json::Value;
 
@@ -63,11 +62,11 @@ impl From<events::PacketEvent> for PacketEvent {
             time_utc: time,
             source: flow.map(|(source, ..)| source),
             number: flow.map(|(_, number, _)| number),
-            protocol: flow.map(|(.., transport)| transport_name(transport).to_owned()),
+            protocol: flow.map(|(.., transport)| transport.into()),
             interface,
-            verdict: if mode == Mode::Observe { "pass" } else { reason.verdict().name() }.to_owned(),
-            reason: reason.name().to_owned(),
-            mode: mode.name().to_owned(),
+            verdict: if mode == Mode::Observe { Verdict::Pass } else { reason.verdict() }.into(),
+            reason: reason.into(),
+            mode: mode.into(),
         }
     }
 }

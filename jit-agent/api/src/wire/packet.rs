@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jit_common::{
-    abi::Transport,
+    abi::{Mode, Transport},
     reason::{Reason, Verdict},
 };
-use jit_policy::{Packet, Violation};
+use jit_policy::{Given, Packet, Spelled, Violation};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -28,26 +28,25 @@ pub struct PacketEvent {
     pub number: Option<u16>,
     /// `TCP`, `UDP` or `SCTP`; null if the packet does not say.
     #[schema(value_type = Option<schema::Transport>)]
-    pub protocol: Option<String>,
+    pub protocol: Option<Given<Transport>>,
     /// Name of the interface.
     pub interface: String,
     /// `pass` or `drop`: what became of it.
     #[schema(value_type = schema::Verdict)]
-    pub verdict: String,
+    pub verdict: Given<Verdict>,
     /// Name of the cause.
     #[schema(value_type = schema::Cause)]
-    pub reason: String,
+    pub reason: Given<Reason>,
     /// `enforce` or `observe`.
     #[schema(value_type = schema::Mode)]
-    pub mode: String,
+    pub mode: Given<Mode>,
 }
 
 impl PacketEvent {
     /// Whether it was dropped, or would have been.
     #[must_use]
     pub fn is_drop(&self) -> bool {
-        let reason = Reason::ALL.iter().find(|reason| reason.name() == self.reason);
-        reason.map_or(self.verdict == "drop", |reason| reason.verdict() == Verdict::Drop)
+        self.reason.value().map_or(self.verdict == Verdict::Drop, |reason| reason.verdict() == Verdict::Drop)
     }
 }
 
@@ -57,16 +56,6 @@ impl PacketEvent {
 pub struct NotShown {
     /// How many.
     pub not_shown: u64,
-}
-
-/// The API's name of a transport.
-#[must_use]
-pub const fn transport_name(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Tcp => "TCP",
-        Transport::Udp => "UDP",
-        Transport::Sctp => "SCTP",
-    }
 }
 
 /// The query of `GET /v1/why`, as written.
@@ -83,7 +72,7 @@ pub struct WhyQuery {
     /// `TCP` (the default), `UDP` or `SCTP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<schema::Transport>)]
-    pub protocol: Option<String>,
+    pub protocol: Option<Given<Transport>>,
     /// Destination address; one of this host's if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<schema::Address>)]
@@ -112,18 +101,17 @@ impl WhyQuery {
         if number.is_none() {
             violate("port", &self.port, "1 to 65535");
         }
-        let protocol = self.protocol.as_deref().unwrap_or("TCP");
-        let transport = Transport::ALL.into_iter().find(|transport| transport_name(*transport) == protocol);
-        if transport.is_none() {
-            violate("protocol", protocol, "TCP, UDP or SCTP");
+        let protocol = self.protocol.clone().unwrap_or(Transport::Tcp.into());
+        if protocol.value().is_none() {
+            violate("protocol", protocol.text(), &Transport::allowed());
         }
         let destination = self.to.as_deref().and_then(|to| to.parse::<IpAddr>().ok());
         let same_family = source.is_none_or(|source| destination.is_none_or(|to| to.is_ipv4() == source.is_ipv4()));
         if let Some(given) = self.to.as_deref().filter(|_| destination.is_none() || !same_family) {
             violate("to", given, "an address of the source's family");
         }
-        match (source, number, transport) {
-            (Some(source), Some(number), Some(transport)) if violations.is_empty() => {
+        match (source, number, protocol.value()) {
+            (Some(source), Some(number), Some(&transport)) if violations.is_empty() => {
                 Ok(Packet { source, number, transport, destination, interface: self.interface.clone() })
             }
             _ => Err(violations),
@@ -143,16 +131,16 @@ pub struct Why {
     pub number: u16,
     /// `TCP`, `UDP` or `SCTP`.
     #[schema(value_type = schema::Transport)]
-    pub protocol: String,
+    pub protocol: Given<Transport>,
     /// `pass` or `drop`.
     #[schema(value_type = schema::Verdict)]
-    pub verdict: String,
+    pub verdict: Given<Verdict>,
     /// Name of the cause under which it would be counted; null if the program would not see it.
     #[schema(value_type = Option<schema::Cause>)]
-    pub reason: Option<String>,
+    pub reason: Option<Given<Reason>>,
     /// `enforce` or `observe`.
     #[schema(value_type = schema::Mode)]
-    pub mode: String,
+    pub mode: Given<Mode>,
     /// What decides, in a sentence.
     pub explanation: String,
     /// What to do about it; null if nothing is to be done.
@@ -170,7 +158,7 @@ mod tests {
         WhyQuery {
             source: of("source").unwrap(),
             port: of("port").unwrap(),
-            protocol: of("protocol"),
+            protocol: of("protocol").map(Given::from),
             to: of("to"),
             interface: of("interface"),
         }

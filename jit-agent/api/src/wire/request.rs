@@ -1,7 +1,7 @@
 //! Requests as the agent shows them.
 
 use jiff::Timestamp;
-use jit_policy::{GrantId, RequestId, RequestedPort, Span, Until};
+use jit_policy::{Given, GrantId, Protocol, RequestId, RequestedPort, Span, Until};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -56,7 +56,8 @@ pub struct PendingPort {
     /// Port number.
     pub number: u32,
     /// `TCP`, `UDP` or `*`; null: the port policy's.
-    pub protocol: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub protocol: Option<Given<Protocol>>,
     /// Sources to let in.
     pub allowed_source_address_prefixes: Vec<String>,
     /// For how long from approval, ISO 8601; null if it says until when.
@@ -74,7 +75,7 @@ impl From<RequestedPort> for PendingPort {
         };
         Self {
             number,
-            protocol: protocol.map(|protocol| protocol.wire_name().to_owned()),
+            protocol: protocol.map(Given::from),
             allowed_source_address_prefixes: sources.iter().map(ToString::to_string).collect(),
             duration,
             end_time_utc,

@@ -22,7 +22,7 @@ pub(crate) fn requests(requests: &[Request], surroundings: &Surroundings) -> Str
         let mut ports: Vec<String> = match &request.pending {
             // The person who approves must know what the request asks for.
             Some(pending) => pending.ports.iter().map(|one| asked(one, surroundings)).collect(),
-            None => request.grants.iter().map(|grant| port(grant.number, &grant.protocol)).collect(),
+            None => request.grants.iter().map(|grant| port(grant.number, grant.protocol.text())).collect(),
         };
         ports.dedup();
         [
@@ -59,7 +59,7 @@ fn status(request: &Request, surroundings: &Surroundings) -> String {
 
 fn pending_port(one: &PendingPort) -> String {
     let number = u16::try_from(one.number).unwrap_or_default();
-    one.protocol.as_ref().map_or_else(|| number.to_string(), |protocol| port(number, protocol))
+    one.protocol.as_ref().map_or_else(|| number.to_string(), |protocol| port(number, protocol.text()))
 }
 
 /// What a request that waits asks for at one port: the first sources, and how many more there are.
@@ -101,7 +101,7 @@ pub(crate) fn waits(request: &Request, surroundings: &Surroundings) -> String {
 pub(crate) fn open(grant: &Grant, surroundings: &Surroundings) -> String {
     format!(
         "{} open for {} until {}, grant {}\n",
-        port(grant.number, &grant.protocol),
+        port(grant.number, grant.protocol.text()),
         prefix(&grant.source),
         end(grant, surroundings),
         grant.id

@@ -1,7 +1,10 @@
 //! `why` and `watch`.
 
 use jit_api::wire::PacketEvent;
-use jit_common::reason::Reason;
+use jit_common::{
+    abi::{Mode, Transport},
+    reason::{Reason, Verdict},
+};
 
 use super::{super::table, *};
 
@@ -14,11 +17,11 @@ fn columns_of_packets_line_up_for_every_cause_and_address() {
             time_utc: surroundings().now,
             source: "2001:db8:1234:5678:9abc:def0:1234:5678".parse().ok(),
             number: Some(65_535),
-            protocol: Some("SCTP".to_owned()),
+            protocol: Some(Transport::Sctp.into()),
             interface: "eth0".to_owned(),
-            verdict: "pass".to_owned(),
-            reason: reason.name().to_owned(),
-            mode: "observe".to_owned(),
+            verdict: Verdict::Pass.into(),
+            reason: (*reason).into(),
+            mode: Mode::Observe.into(),
         };
         let line = table::event(&packet, &surroundings());
         for place in places {
