@@ -12,9 +12,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use jit_api::wire::PacketEvent;
 use jit_common::{
-    abi::{Event, Mode, Transport},
-    reason::{Reason, Verdict},
+    abi::{Event, Mode},
+    reason::Verdict,
 };
 use jit_policy::BootTime;
 use tokio::sync::broadcast;
@@ -30,21 +31,6 @@ const BACKLOG: usize = 1024;
 /// The largest number of watching clients at a time.
 const WATCHERS: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A reported packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PacketEvent {
-    /// When the packet arrived, by the wall clock.
-    pub time: Timestamp,
-    /// Source, destination port and transport. `None`: the packet does not say.
-    pub flow: Option<(IpAddr, u16, Transport)>,
-    /// The reason under which the packet was counted.
-    pub reason: Reason,
-    /// Whether drops were carried out.
-    pub mode: Mode,
-    /// The interface's name, or its index if the interface no longer exists.
-    pub interface: String,
-}
 
 /// The news for watching clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,11 +113,12 @@ impl EventHub {
             tracing::error!(?event, "a packet was reported for a reason that this version does not know");
             return;
         };
-        let flow = event.flow().map(|(source, port, transport)| (source.into(), port, transport));
+        let (flow, mode) = (event.flow(), event.mode());
+        let source = flow.map(|(source, ..)| IpAddr::from(source));
         let now = self.clock.boot();
         let mut state = self.state();
         state.totals.reported += 1;
-        if !state.has_share(flow.map(|(source, ..)| source), now) {
+        if !state.has_share(source, now) {
             state.totals.over_share += 1;
             return;
         }
@@ -140,10 +127,13 @@ impl EventHub {
         }
         let age = now.since(BootTime(event.time));
         let packet = PacketEvent {
-            time: self.clock.wall().saturating_sub(age).unwrap_or(Timestamp::MIN),
-            flow,
-            reason,
-            mode: event.mode(),
+            time_utc: self.clock.wall().saturating_sub(age).unwrap_or(Timestamp::MIN),
+            source,
+            number: flow.map(|(_, number, _)| number),
+            protocol: flow.map(|(.., transport)| transport.into()),
+            verdict: if mode == Mode::Observe { Verdict::Pass } else { reason.verdict() }.into(),
+            reason: reason.into(),
+            mode: mode.into(),
             interface: name(event.interface()).unwrap_or_else(|| event.interface().to_string()),
         };
         state.tell(News::Packet(packet));
@@ -214,7 +204,11 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use jit_common::parse::{Flow, Source};
+    use jit_common::{
+        abi::Transport,
+        parse::{Flow, Source},
+        reason::Reason,
+    };
 
     use super::*;
     use crate::testing::ManualClock;
@@ -245,17 +239,23 @@ mod tests {
         hub.take(&Event::new(START, 9, Mode::Observe as u8, Reason::TruncatedIp as u8), |_| None);
         let expected = [
             PacketEvent {
-                time: "2026-11-23T11:59:58.5Z".parse().unwrap(),
-                flow: Some(("192.0.2.10".parse().unwrap(), 22, Transport::Tcp)),
-                reason: Reason::NoGrant,
-                mode: Mode::Enforce,
+                time_utc: "2026-11-23T11:59:58.5Z".parse().unwrap(),
+                source: Some("192.0.2.10".parse().unwrap()),
+                number: Some(22),
+                protocol: Some(Transport::Tcp.into()),
+                verdict: Verdict::Drop.into(),
+                reason: Reason::NoGrant.into(),
+                mode: Mode::Enforce.into(),
                 interface: "eth0".to_owned(),
             },
             PacketEvent {
-                time: "2026-11-23T12:00:00Z".parse().unwrap(),
-                flow: None,
-                reason: Reason::TruncatedIp,
-                mode: Mode::Observe,
+                time_utc: "2026-11-23T12:00:00Z".parse().unwrap(),
+                source: None,
+                number: None,
+                protocol: None,
+                verdict: Verdict::Pass.into(),
+                reason: Reason::TruncatedIp.into(),
+                mode: Mode::Observe.into(),
                 interface: "9".to_owned(),
             },
         ];

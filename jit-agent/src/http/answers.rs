@@ -1,15 +1,11 @@
 //! Conversions from the core's answers to the API's answers.
 
-use jit_api::wire::{
-    AuditEntry, AuditHead, AuditVerification, PacketEvent, Port, PortActivity, PortChange, PortPatch, Reloaded,
-};
-use jit_common::{abi::Mode, reason::Verdict};
+use jit_api::wire::{AuditEntry, AuditHead, AuditVerification, Port, PortActivity, PortChange, PortPatch, Reloaded};
 use jit_policy::hex;
 use serde_json::Value;
 
 use crate::{
     core::{answer::PortView, change::Changed},
-    events,
     store::{AuditRow, Verification},
 };
 
@@ -51,22 +47,6 @@ impl From<Verification> for AuditVerification {
             first,
             head: AuditHead { seq: head.seq, hash: hex::encode(&head.hash) },
             fault: fault.map(|fault| fault.to_string()),
-        }
-    }
-}
-
-impl From<events::PacketEvent> for PacketEvent {
-    fn from(event: events::PacketEvent) -> Self {
-        let events::PacketEvent { time, flow, reason, mode, interface } = event;
-        Self {
-            time_utc: time,
-            source: flow.map(|(source, ..)| source),
-            number: flow.map(|(_, number, _)| number),
-            protocol: flow.map(|(.., transport)| transport.into()),
-            interface,
-            verdict: if mode == Mode::Observe { Verdict::Pass } else { reason.verdict() }.into(),
-            reason: reason.into(),
-            mode: mode.into(),
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::{
 use futures_util::stream::{self, Stream};
 use jit_api::{
     problem::Problem,
-    wire::{self, NotShown, PacketEvent},
+    wire::{self, NotShown},
 };
 use serde::Serialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -61,7 +61,7 @@ async fn events(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>
 fn follow(news: Receiver<News>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let events = stream::unfold(news, |mut news| async {
         let event = match news.recv().await {
-            Ok(News::Packet(packet)) => event("packet", &PacketEvent::from(packet)),
+            Ok(News::Packet(packet)) => event("packet", &packet),
             Ok(News::NotShown(not_shown)) => event("not_shown", &NotShown { not_shown }),
             // This client reads too slowly and has missed some news.
             Err(RecvError::Lagged(not_shown)) => event("not_shown", &NotShown { not_shown }),
