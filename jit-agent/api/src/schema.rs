@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use crate::wire::{LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT};
+use crate::wire::{self, LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT};
 
 /// The pattern of a text without control characters.
 const ONE_LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
@@ -52,7 +52,7 @@ schemas! {
     /// A protocol as paths have it.
     PathProtocol: word(Protocol::ALL.map(Protocol::name));
     /// How the rows of the audit log are written.
-    AuditFormat: word(["json", "csv", "jsonl"]);
+    AuditFormat: words::<wire::AuditFormat>();
     /// Nothing but true.
     True: ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
     /// Number of a port.

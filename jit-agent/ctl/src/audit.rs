@@ -15,7 +15,7 @@ use jit_api::{
         text::{count, sanitised},
         unanswered,
     },
-    wire::{AuditPage, AuditQuery, AuditVerification, VerifyQuery},
+    wire::{AuditFormat, AuditPage, AuditQuery, AuditVerification, VerifyQuery},
 };
 use serde_json::{Value, json};
 
@@ -55,8 +55,8 @@ pub(super) fn carry_out(
         ..AuditQuery::default()
     };
     if csv || jsonl {
-        let format = if csv { "csv" } else { "jsonl" };
-        return export(agent, &AuditQuery { format: Some(format.to_owned()), ..query }, out);
+        let format = if csv { AuditFormat::Csv } else { AuditFormat::Jsonl };
+        return export(agent, &AuditQuery { format: Some(format.into()), ..query }, out);
     }
     let query = AuditQuery { limit: Some(PAGE.to_string()), ..query };
     if agent.json { merged(agent, &query) } else { table(agent, &query, surroundings, out) }

@@ -1,7 +1,7 @@
 //! The audit log: the queries, and the rows of the answers.
 
 use jiff::Timestamp;
-use jit_policy::{AuditFilter, NotedHead, Violation};
+use jit_policy::{AuditFilter, Given, NotedHead, Spelled, Violation, Word};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -49,7 +49,7 @@ pub struct AuditQuery {
     /// `json`, or for all rows that fit at once `csv` or `jsonl`; if left out, the header `Accept` decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline, value_type = Option<schema::AuditFormat>)]
-    pub format: Option<String>,
+    pub format: Option<Given<AuditFormat>>,
 }
 
 /// The question that a query asks.
@@ -77,17 +77,19 @@ pub enum AuditFormat {
     Jsonl,
 }
 
-impl AuditFormat {
-    const ALL: [Self; 3] = [Self::Page, Self::Csv, Self::Jsonl];
+impl Word for AuditFormat {
+    const ALL: &'static [Self] = &[Self::Page, Self::Csv, Self::Jsonl];
 
-    const fn name(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Self::Page => "json",
             Self::Csv => "csv",
             Self::Jsonl => "jsonl",
         }
     }
+}
 
+impl AuditFormat {
     const fn media_type(self) -> &'static str {
         match self {
             Self::Page => "application/json",
@@ -101,7 +103,7 @@ impl AuditFormat {
     pub fn accepted(accept: &str) -> Self {
         let named = |range: &str| {
             let essence = range.split(';').next().unwrap_or_default().trim();
-            Self::ALL.into_iter().find(|format| format.media_type().eq_ignore_ascii_case(essence))
+            Self::ALL.iter().copied().find(|format| format.media_type().eq_ignore_ascii_case(essence))
         };
         accept.split(',').find_map(named).unwrap_or_default()
     }
@@ -137,9 +139,11 @@ impl AuditQuery {
         let after = read(self.after.as_deref(), whole, |given| violate("after", given, "the number of a row"));
         let few = |text: &str| text.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
         let limit = read(self.limit.as_deref(), few, |given| violate("limit", given, "1 to 1000"));
-        let named = |text: &str| AuditFormat::ALL.into_iter().find(|format| format.name() == text);
-        let format = read(self.format.as_deref(), named, |given| violate("format", given, "json, csv or jsonl"));
-        let format = format.unwrap_or(accepted);
+        let format = self.format.clone().unwrap_or(accepted.into());
+        if format.value().is_none() {
+            violate("format", format.text(), &AuditFormat::allowed());
+        }
+        let format = format.value().copied().unwrap_or(accepted);
         if let Some(given) = self.limit.as_deref().filter(|_| format != AuditFormat::Page) {
             violate("limit", given, "none: as csv or jsonl all rows come at once");
         }
@@ -270,7 +274,7 @@ mod tests {
             event: of(""),
             after: of("-1"),
             limit: of("1001"),
-            format: of("xml"),
+            format: of("xml").map(Given::from),
         };
         let violations = query.check(AuditFormat::Page).unwrap_err();
         let fields: Vec<_> = violations.iter().map(|violation| violation.field).collect();
