@@ -2,7 +2,7 @@
 //! a schema. The types here have no values.
 
 use jit_common::{abi, reason};
-use jit_policy::{Protocol, Way, Word};
+use jit_policy::{Protocol, RequestState, Way, Word};
 pub use jit_policy::{Span as Duration, schema::Source};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -48,7 +48,7 @@ schemas! {
     /// In whose name a delegate asks: printable characters, without spaces at the ends.
     Requestor: printable().min_length(Some(1)).max_length(Some(LONGEST_REQUESTOR));
     /// Which requests: those that wait for approval.
-    Waiting: word(["Pending"]);
+    Waiting: word([RequestState::Pending.name()]);
     /// A protocol as paths have it.
     PathProtocol: word(Protocol::ALL.map(Protocol::name));
     /// How the rows of the audit log are written.

@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 
 use crate::schema;
 
-pub use jit_policy::PortPatch;
+pub use jit_policy::{PortPatch, RequestState};
 
 pub use self::{
     audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
@@ -40,7 +40,7 @@ pub use self::{
     port::{Port, PortActivity},
     ports::{Confirmation, Effects, PortChange, PortPath, Reload, Reloaded, port_of_path},
     query::{GrantQuery, RequestQuery},
-    request::{Pending, PendingPort, Request, RequestState},
+    request::{Pending, PendingPort, Request},
     status::{Counter, GrantCounts, Interface, Status, Uncovered},
 };
 

@@ -93,13 +93,15 @@ pub(super) fn extend(agent: &Agent, arguments: args::Extend, surroundings: &Surr
 
 /// The outcome for the present state of a request.
 fn state(request: &Request, surroundings: &Surroundings) -> Outcome {
-    match request.status {
-        RequestState::Approved => Outcome::done(table::opened(request, surroundings)),
-        RequestState::Pending => Outcome { exit: Exit::Pending, ..Outcome::done(table::waits(request, surroundings)) },
-        RequestState::Denied | RequestState::Cancelled | RequestState::TimedOut => {
+    match request.status.value() {
+        Some(RequestState::Approved) => Outcome::done(table::opened(request, surroundings)),
+        Some(RequestState::Pending) => {
+            Outcome { exit: Exit::Pending, ..Outcome::done(table::waits(request, surroundings)) }
+        }
+        Some(RequestState::Denied | RequestState::Cancelled | RequestState::TimedOut) => {
             Outcome::failed(Exit::Refused, table::not_opened(request))
         }
-        RequestState::Failed => Outcome::failed(Exit::Failed, table::not_opened(request)),
-        RequestState::Unknown => Outcome::failed(Exit::Failed, table::not_known(request)),
+        Some(RequestState::Failed) => Outcome::failed(Exit::Failed, table::not_opened(request)),
+        None => Outcome::failed(Exit::Failed, table::not_known(request)),
     }
 }

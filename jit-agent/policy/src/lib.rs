@@ -46,7 +46,9 @@ pub use port_policies::PortPolicies;
 pub use port_policy::{LONGEST_MAXIMUM, PortPatch, PortPolicy, PortPolicySchema, SHORTEST_MAXIMUM};
 pub use protection::{Fragments, ProtectedPort, Protection, Scope};
 pub use remaining::remaining_after_reboot;
-pub use request::{ApprovedPort, IdempotencyKey, NewRequest, RequestId, RequestedPort, Submission, Until, Violation};
+pub use request::{
+    ApprovedPort, IdempotencyKey, NewRequest, RequestId, RequestState, RequestedPort, Submission, Until, Violation,
+};
 pub use role::{Right, Role};
 pub use selection::{AuditFilter, GrantFilter, NotedHead, Page, RequestFilter, Selection};
 pub use source::{SourceError, any_source, parse_source, parse_sources, single_address, sources_in_file};

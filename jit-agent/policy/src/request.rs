@@ -6,7 +6,10 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::port::{PortId, Protocol};
+use super::{
+    port::{PortId, Protocol},
+    words::words,
+};
 
 /// The number of a request, which is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +19,24 @@ pub struct RequestId(pub i64);
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+words! {
+    /// What became of a request.
+    pub enum RequestState {
+        /// It waits for approval.
+        Pending = "Pending",
+        /// Its grants were made.
+        Approved = "Approved",
+        /// Someone refused it.
+        Denied = "Denied",
+        /// It was taken back.
+        Cancelled = "Cancelled",
+        /// Nobody decided in time.
+        TimedOut = "TimedOut",
+        /// It could not be carried out, and left nothing behind.
+        Failed = "Failed",
     }
 }
 

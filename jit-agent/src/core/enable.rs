@@ -220,9 +220,10 @@ impl Openings<'_> {
         let submission = Submission { request, named: None, key: None };
         let made = self.open(|reply| Opening::Submit(peer.clone(), submission, reply))?.request;
         // The two-person rule does not apply to admins.
-        let made: Request = match made.status {
-            wire::RequestState::Pending => self.open(|reply| Opening::Approve(peer.clone(), made.id, reply))?,
-            _ => made,
+        let made: Request = if made.status == wire::RequestState::Pending {
+            self.open(|reply| Opening::Approve(peer.clone(), made.id, reply))?
+        } else {
+            made
         };
         Ok(made.grants.into_iter().next())
     }

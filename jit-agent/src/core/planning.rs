@@ -2,9 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use jit_api::wire::{self, Pending, PendingPort, Request};
+use jit_api::wire::{Pending, PendingPort, Request};
 use jit_policy::{
-    Approval, ApprovedPort, GrantId, NewRequest, PortId, RequestId, RequestedPort, Requestor, Right, Submission, Until,
+    Approval, ApprovedPort, GrantId, NewRequest, PortId, RequestId, RequestState, RequestedPort, Requestor, Right,
+    Submission, Until,
 };
 
 use super::{
@@ -303,10 +304,10 @@ fn new_particulars(request: RequestId, requestor: &Requestor, clocks: &Checkpoin
 fn view(id: RequestId, new: &NewRequestRow) -> Request {
     let NewRequestRow { requestor, asked, start, clocks: _, key: _, outcome } = new;
     let (status, pending) = match outcome {
-        NewOutcome::Grants(_) => (wire::RequestState::Approved, None),
+        NewOutcome::Grants(_) => (RequestState::Approved, None),
         NewOutcome::Pending { until, extends } => {
             let ports = asked.ports.iter().cloned().map(PendingPort::from).collect();
-            (wire::RequestState::Pending, Some(Pending { ports, extends: *extends, until_utc: until.wall }))
+            (RequestState::Pending, Some(Pending { ports, extends: *extends, until_utc: until.wall }))
         }
     };
     Request {
@@ -315,7 +316,7 @@ fn view(id: RequestId, new: &NewRequestRow) -> Request {
         requestor_uid: requestor.sender.uid,
         justification: asked.justification.clone(),
         start_time_utc: *start,
-        status,
+        status: status.into(),
         status_reason: None,
         decided_by: None,
         pending,
@@ -332,7 +333,7 @@ fn approved_view(row: RequestRow, by: &Peer) -> Request {
         requestor_uid: requestor.sender.uid,
         justification,
         start_time_utc: start,
-        status: wire::RequestState::Approved,
+        status: RequestState::Approved.into(),
         status_reason: None,
         decided_by: Some(by.name.clone()),
         pending: None,

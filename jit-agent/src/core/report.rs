@@ -1,6 +1,6 @@
 //! Views of the core's state for people.
 
-use jit_api::wire::{self, Counter, Grant, GrantCounts, Interface, Pending, PendingPort, Request, Status, Uncovered};
+use jit_api::wire::{Counter, Grant, GrantCounts, Interface, Pending, PendingPort, Request, Status, Uncovered};
 use jit_policy::{BootTime, GrantFilter, GrantId, Page, RequestFilter, RequestId, Right};
 
 use super::{
@@ -199,17 +199,4 @@ fn unseen(interface: UncoveredView) -> Uncovered {
 
 fn counter((mode, reason, packets): datapath::Counter) -> Counter {
     Counter { mode: mode.into(), reason: reason.into(), verdict: reason.verdict().into(), packets }
-}
-
-impl From<RequestState> for wire::RequestState {
-    fn from(state: RequestState) -> Self {
-        match state {
-            RequestState::Pending => Self::Pending,
-            RequestState::Approved => Self::Approved,
-            RequestState::Denied => Self::Denied,
-            RequestState::Cancelled => Self::Cancelled,
-            RequestState::TimedOut => Self::TimedOut,
-            RequestState::Failed => Self::Failed,
-        }
-    }
 }

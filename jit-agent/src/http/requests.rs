@@ -56,10 +56,10 @@ async fn submit(
     let key = key.map(|key| IdempotencyKey { key, body: Sha256::digest(json_of(&body)).into() });
     let submission = body.check(key).map_err(Problem::invalid_values)?;
     let Submitted { request, replayed } = core.submit(peer, submission).await?;
-    let status = match (replayed, request.status) {
-        (true, _) => StatusCode::OK,
-        (false, wire::RequestState::Pending) => StatusCode::ACCEPTED,
-        (false, _) => StatusCode::CREATED,
+    let status = match replayed {
+        true => StatusCode::OK,
+        false if request.status == wire::RequestState::Pending => StatusCode::ACCEPTED,
+        false => StatusCode::CREATED,
     };
     Ok((status, Json(request)))
 }

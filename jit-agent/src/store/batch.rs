@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jit_policy::{
-    GrantId, IdempotencyKey, Person, RequestId, Requestor,
+    GrantId, IdempotencyKey, Person, RequestId, RequestState, Requestor,
     audit::{AuditEvent, IfAny, StoredGrant},
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -13,7 +13,7 @@ use super::{
     error::{Failure, StoreError},
     new::{Deadline, NewGrantRow, NewOutcome, NewRequestRow},
     read,
-    rows::{Checkpoint, GrantState, RequestRow, RequestState, boot_column, wall_column},
+    rows::{Checkpoint, GrantState, RequestRow, boot_column, status_column, wall_column},
     write::insert_checkpoint,
 };
 
@@ -248,7 +248,7 @@ fn insert_request(connection: &Connection, new: &NewRequestRow) -> Result<Reques
         requestor.identity(),
         request.justification,
         wall_column(*start),
-        status.name(),
+        status_column(status),
         sender.name,
         login.map(|(uid, _)| uid),
         login.map(|(_, name)| name),
@@ -308,7 +308,7 @@ fn decide(
     let update = "UPDATE requests SET status = ?, decided_wall = ?, decided_uid = ?, decided_by = ?, asked = NULL \
                   WHERE id = ? AND status = 'pending'";
     let changed = connection.prepare_cached(update)?.execute(params![
-        RequestState::Approved.name(),
+        status_column(RequestState::Approved),
         wall_column(wall),
         by.uid,
         by.name,

@@ -31,10 +31,10 @@ pub use self::{
     read::{PortUse, RequestPage},
     rows::{
         Checkpoint, Connections, EndedGrant, Ending, GrantEnd, GrantRow, GrantState, PendingRow, RequestEnd,
-        RequestRow, RequestState, ShortenedGrant, Shortening,
+        RequestRow, ShortenedGrant, Shortening,
     },
 };
-pub use jit_policy::{AuditFilter, IdempotencyKey, NotedHead};
+pub use jit_policy::{AuditFilter, IdempotencyKey, NotedHead, RequestState};
 
 /// The open store.
 #[derive(Debug)]

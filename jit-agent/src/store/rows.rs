@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jit_policy::{
-    Actor, BootTime, GrantId, Person, PortId, Protocol, RequestId, RequestedPort, Requestor, parse_source,
+    Actor, BootTime, GrantId, Person, PortId, Protocol, RequestId, RequestState, RequestedPort, Requestor, parse_source,
 };
 use rusqlite::{
     Row,
@@ -14,40 +14,6 @@ use super::{asked, error::StoreError, new::Deadline};
 
 /// The length of the longest part of a bad value that an error shows.
 const SHOWN: usize = 80;
-
-/// The state of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestState {
-    /// The request waits for the approval of a second person.
-    Pending,
-    /// The request was approved, and its grants were made.
-    Approved,
-    /// A person denied the request.
-    Denied,
-    /// The requestor cancelled the request.
-    Cancelled,
-    /// Nobody decided on the request in time.
-    TimedOut,
-    /// The request could not be carried out.
-    Failed,
-}
-
-impl RequestState {
-    const ALL: [Self; 6] = [Self::Pending, Self::Approved, Self::Denied, Self::Cancelled, Self::TimedOut, Self::Failed];
-
-    /// The state's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Denied => "denied",
-            Self::Cancelled => "cancelled",
-            Self::TimedOut => "timed_out",
-            Self::Failed => "failed",
-        }
-    }
-}
 
 /// The state of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -363,8 +329,8 @@ impl RequestRow {
         // A row without a sender is from a version without delegates.
         let name = fields.get::<Option<String>>("sender")?.unwrap_or_else(|| identity.clone());
         let sender = Person { uid: fields.uid("uid")?, name, login };
-        let status = fields
-            .convert("status", |text: String| RequestState::ALL.into_iter().find(|state| state.name() == text))?;
+        let of_text = |text: String| RequestState::ALL.iter().copied().find(|state| status_column(*state) == text);
+        let status = fields.convert("status", of_text)?;
         let pending = if status == RequestState::Pending { Some(PendingRow::read(&fields)?) } else { None };
         let decided_by = match fields.get::<Option<String>>("decided_by")? {
             Some(name) => Some((fields.uid("decided_uid")?, name)),
@@ -399,6 +365,18 @@ impl PendingRow {
 /// The stored form of a wall-clock time. Times after the year 2262 are stored as the largest value.
 pub(super) fn wall_column(time: Timestamp) -> i64 {
     i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+/// The stored form of a request's state.
+pub(super) const fn status_column(state: RequestState) -> &'static str {
+    match state {
+        RequestState::Pending => "pending",
+        RequestState::Approved => "approved",
+        RequestState::Denied => "denied",
+        RequestState::Cancelled => "cancelled",
+        RequestState::TimedOut => "timed_out",
+        RequestState::Failed => "failed",
+    }
 }
 
 /// The stored form of a BOOTTIME. Times after 292 years are stored as the largest value.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jit_policy::{
-    Actor, BootTime, GrantId, RequestId,
+    Actor, BootTime, GrantId, RequestId, RequestState,
     audit::{AuditEvent, StoredGrant},
 };
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
@@ -12,8 +12,8 @@ use super::{
     audit::AuditWriter,
     error::{Failure, StoreError},
     rows::{
-        Checkpoint, Connections, EndedGrant, Ending, GrantEnd, GrantState, RequestEnd, RequestState, ShortenedGrant,
-        Shortening, boot_column, optional, wall_column,
+        Checkpoint, Connections, EndedGrant, Ending, GrantEnd, GrantState, RequestEnd, ShortenedGrant, Shortening,
+        boot_column, optional, status_column, wall_column,
     },
 };
 
@@ -51,7 +51,7 @@ impl Store {
         self.closing("recording a failed request", |transaction| {
             let changed = transaction
                 .prepare_cached("UPDATE requests SET status = ?, status_reason = ? WHERE id = ?")?
-                .execute(params![RequestState::Failed.name(), optional(reason), request.0])?;
+                .execute(params![status_column(RequestState::Failed), optional(reason), request.0])?;
             if changed == 0 {
                 return Err(StoreError::NoRequest(request.0).into());
             }
@@ -97,7 +97,7 @@ impl Store {
                     .prepare_cached(update)?
                     .query_row(
                         params![
-                            ending.state.state().name(),
+                            status_column(ending.state.state()),
                             reason,
                             wall_column(ending.wall),
                             by.map(|by| by.uid),

@@ -1,6 +1,6 @@
 //! Queries for a part of a list.
 
-use jit_policy::{BootTime, GrantFilter, GrantId, RequestFilter, RequestId, Violation};
+use jit_policy::{BootTime, Given, GrantFilter, GrantId, RequestFilter, RequestId, RequestState, Violation};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -19,7 +19,7 @@ pub struct RequestQuery {
     /// `Pending`: only those that wait for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline, value_type = Option<schema::Waiting>)]
-    pub status: Option<String>,
+    pub status: Option<Given<RequestState>>,
     /// Only those older than the request of this number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<i64>, minimum = 1)]
@@ -53,8 +53,8 @@ impl RequestQuery {
     pub fn check(&self) -> Result<RequestFilter, Vec<Violation>> {
         let Self { status, before, limit } = self;
         let mut faults = Vec::new();
-        if let Some(given) = status.as_ref().filter(|status| *status != "Pending") {
-            faults.push(violation("status", given, "Pending, or nothing for all"));
+        if let Some(given) = status.as_ref().filter(|status| **status != RequestState::Pending) {
+            faults.push(violation("status", given.text(), "Pending, or nothing for all"));
         }
         let number = |text: &String| text.parse().ok().filter(|number| *number > 0).map(RequestId);
         let before = checked(before.as_ref(), number, ("before", "the number of a request"), &mut faults);

@@ -1,7 +1,7 @@
 //! Requests as the agent shows them.
 
 use jiff::Timestamp;
-use jit_policy::{Given, GrantId, Protocol, RequestId, RequestedPort, Span, Until};
+use jit_policy::{Given, GrantId, Protocol, RequestId, RequestState, RequestedPort, Span, Until};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,7 +23,8 @@ pub struct Request {
     /// When it was made.
     pub start_time_utc: Timestamp,
     /// What became of it.
-    pub status: RequestState,
+    #[schema(value_type = RequestState)]
+    pub status: Given<RequestState>,
     /// Why it was denied, or failed; null if it was not, or nobody said why.
     pub status_reason: Option<String>,
     /// Who approved, denied or cancelled it; null if nobody did.
@@ -81,24 +82,4 @@ impl From<RequestedPort> for PendingPort {
             end_time_utc,
         }
     }
-}
-
-/// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum RequestState {
-    /// It waits for approval.
-    Pending,
-    /// Its grants were made.
-    Approved,
-    /// Someone refused it.
-    Denied,
-    /// It was taken back.
-    Cancelled,
-    /// Nobody decided in time.
-    TimedOut,
-    /// It could not be carried out, and left nothing behind.
-    Failed,
-    /// A word that this program does not know: the agent is newer.
-    #[serde(other, skip_serializing)]
-    Unknown,
 }

@@ -40,20 +40,20 @@ pub(crate) fn requests(requests: &[Request], surroundings: &Surroundings) -> Str
 fn status(request: &Request, surroundings: &Surroundings) -> String {
     let by = request.decided_by.as_deref().map(|name| format!(" by {}", sanitised(name))).unwrap_or_default();
     let why = request.status_reason.as_deref().map(|reason| format!(": {}", sanitised(reason))).unwrap_or_default();
-    match request.status {
-        RequestState::Approved => {
+    match request.status.value() {
+        Some(RequestState::Approved) => {
             let live = request.grants.iter().filter(|grant| grant.status == GrantState::Live).count();
             format!("approved{by}, {live} of {} live", count(request.grants.len(), "grant", "grants"))
         }
-        RequestState::Pending => match &request.pending {
+        Some(RequestState::Pending) => match &request.pending {
             Some(pending) => format!("waits for approval until {}", moment(pending.until_utc, surroundings)),
             None => "waits for approval".to_owned(),
         },
-        RequestState::Denied => format!("denied{by}{why}"),
-        RequestState::Cancelled => format!("cancelled{by}{why}"),
-        RequestState::TimedOut => "not decided in time".to_owned(),
-        RequestState::Failed => format!("failed{why}"),
-        RequestState::Unknown => format!("in a state unknown to this jitctl{why}"),
+        Some(RequestState::Denied) => format!("denied{by}{why}"),
+        Some(RequestState::Cancelled) => format!("cancelled{by}{why}"),
+        Some(RequestState::TimedOut) => "not decided in time".to_owned(),
+        Some(RequestState::Failed) => format!("failed{why}"),
+        None => format!("in a state unknown to this jitctl{why}"),
     }
 }
 
@@ -121,13 +121,11 @@ pub(crate) fn opened(request: &Request, surroundings: &Surroundings) -> String {
 pub(crate) fn not_opened(request: &Request) -> String {
     let why = sanitised(request.status_reason.as_deref().unwrap_or("nobody says why"));
     let by = request.decided_by.as_deref().map(|name| format!(" by {}", sanitised(name))).unwrap_or_default();
-    let came_to = match request.status {
-        RequestState::Denied => format!("was denied{by}"),
-        RequestState::Cancelled => format!("was cancelled{by}"),
-        RequestState::TimedOut => "was not decided in time".to_owned(),
-        RequestState::Pending | RequestState::Approved | RequestState::Failed | RequestState::Unknown => {
-            "failed".to_owned()
-        }
+    let came_to = match request.status.value() {
+        Some(RequestState::Denied) => format!("was denied{by}"),
+        Some(RequestState::Cancelled) => format!("was cancelled{by}"),
+        Some(RequestState::TimedOut) => "was not decided in time".to_owned(),
+        Some(RequestState::Pending | RequestState::Approved | RequestState::Failed) | None => "failed".to_owned(),
     };
     format!("error: request {} {came_to}, and nothing was opened: {why}\n", request.id)
 }

@@ -13,7 +13,7 @@ fn cancel(world: &mut World, peer: &Peer, id: RequestId) -> Result<Request, Refu
 }
 
 fn status(world: &mut World, id: RequestId) -> RequestState {
-    world.core().request(&root(), id).unwrap().status
+    world.core().request(&root(), id).unwrap().status.value().copied().unwrap()
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn nothing_is_open_until_someone_else_approves_and_the_time_counts_from_then() {
     assert!(!world.admits(5986, "192.0.2.7"));
     world.pass(300);
     let approved = world.approve(&carol(), id).unwrap();
-    assert_eq!((approved.status, approved.decided_by.as_deref()), (RequestState::Approved, Some("carol")));
+    assert_eq!((approved.status, approved.decided_by.as_deref()), (RequestState::Approved.into(), Some("carol")));
     assert_eq!(approved.grants[0].remaining_seconds, 3600);
     assert!(world.admits(5986, "192.0.2.7"));
     assert_eq!(world.events()[1..], ["requested", "approved", "granted"]);

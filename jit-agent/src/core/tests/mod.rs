@@ -167,7 +167,7 @@ impl World {
     /// Makes a request of alice's that waits for approval.
     fn wait(&mut self) -> RequestId {
         let made = self.submit_as(&alice(), request(vec![port(5986, &["192.0.2.7"], 3600)])).unwrap();
-        assert_eq!((made.status, made.grants.len()), (RequestState::Pending, 0));
+        assert_eq!((made.status, made.grants.len()), (RequestState::Pending.into(), 0));
         made.id
     }
 
