@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jit_api::wire;
 use jit_common::abi::Mode;
-use jit_policy::{PortId, PortPolicy};
+use jit_policy::PortId;
 
 use crate::{
     datapath::{Counter, InterfaceView, PortCounts, UncoveredView},
@@ -28,28 +27,6 @@ pub enum Extended {
     Grant(wire::Grant),
     /// The extension waits for approval.
     Waits(wire::Request),
-}
-
-/// One port policy with its use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortView {
-    /// The policy.
-    pub policy: PortPolicy,
-    /// The number of live grants.
-    pub live_grants: usize,
-    /// Packets to the port number that passed, whichever grant admitted them.
-    pub passed: u64,
-    /// Packets to the port number that were dropped.
-    pub dropped: u64,
-    /// Packets to the port number that would have been dropped.
-    pub observed: u64,
-    /// How many requests opened the port in the last seven days. `None`: the store can't be read, or the peer may not
-    /// know.
-    pub approved_requests: Option<u64>,
-    /// When a grant for the port last admitted a new connection.
-    pub last_connection: Option<Timestamp>,
-    /// The requestor of the grant that admitted the last connection.
-    pub last_user: Option<String>,
 }
 
 /// The state of the whole agent.

@@ -1,16 +1,15 @@
 //! Changes of port policies as values: the change that is asked for, and its result.
 
-use jit_api::wire::{self, Effects};
+use jit_api::wire::{self, Effects, Port};
 use jit_policy::Session;
 
-use super::answer::PortView;
 use crate::config::edit::Edit;
 
 /// All port policies, and the version of this list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortList {
     /// The policies.
-    pub ports: Vec<PortView>,
+    pub ports: Vec<Port>,
     /// The version of the list, which changes with every policy and with every file that was loaded.
     pub version: String,
 }
@@ -32,7 +31,7 @@ pub struct PortEdit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
     /// The port's policy now. `None`: the port has no policy, or the change was not about one port.
-    pub port: Option<PortView>,
+    pub port: Option<Port>,
     /// The ports whose policies changed, like `22/tcp`.
     pub changed: Vec<String>,
     /// The change's effects on packets and grants.

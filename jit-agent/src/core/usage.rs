@@ -1,6 +1,7 @@
 //! Figures from packets: the use of ports, and metrics for monitoring.
 
 use jiff::{SignedDuration, Timestamp};
+use jit_api::wire::{Port, PortActivity};
 use jit_common::{
     abi::Mode,
     reason::{Reason, Verdict},
@@ -10,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::{
     Core,
-    answer::{Metrics, PortView},
+    answer::Metrics,
     handle::CoreHandle,
     live::{LiveGrants, Particulars},
     peer::Peer,
@@ -70,7 +71,7 @@ pub(super) fn port_views<'a>(
     live: &LiveGrants,
     records: &Records,
     times: &Times,
-) -> Vec<PortView> {
+) -> Vec<Port> {
     let counts = live.datapath().port_counts().unwrap_or_else(|error| {
         tracing::error!(%error, "the counters can't be read");
         Vec::new()
@@ -86,7 +87,7 @@ fn port_view(
     live: &LiveGrants,
     records: &Records,
     since: Timestamp,
-) -> PortView {
+) -> Port {
     let number = policy.id.number;
     let sum = |wanted: &dyn Fn(Mode, Reason) -> bool| {
         let counters = counts.iter().filter(|port| port.ports == [number]).flat_map(|port| &port.counters);
@@ -102,14 +103,14 @@ fn port_view(
     let recorded = recorded.and_then(|store| store.port_use(policy.id, since).ok());
     let past = recorded.as_ref().and_then(|recorded| recorded.last_connection.clone());
     let last = used.chain(past).max();
-    PortView {
-        policy: policy.clone(),
-        live_grants: theirs().count(),
+    let activity = PortActivity {
+        live_grants: theirs().count() as u64,
         approved_requests: recorded.map(|recorded| recorded.approved_requests),
         last_user: last.as_ref().map(|(_, user)| user.clone()),
-        passed: sum(&|_, reason| reason.verdict() == Verdict::Pass),
-        dropped: sum(&|mode, reason| mode == Mode::Enforce && is_drop(reason)),
-        observed: sum(&|mode, reason| mode == Mode::Observe && is_drop(reason)),
-        last_connection: last.map(|(time, _)| time),
-    }
+        passed_packets: sum(&|_, reason| reason.verdict() == Verdict::Pass),
+        dropped_packets: sum(&|mode, reason| mode == Mode::Enforce && is_drop(reason)),
+        observed_packets: sum(&|mode, reason| mode == Mode::Observe && is_drop(reason)),
+        last_connection_time_utc: last.map(|(time, _)| time),
+    };
+    Port { number, protocol: policy.id.protocol.into(), policy: policy.into(), activity }
 }

@@ -1,34 +1,13 @@
 //! Conversions from the core's answers to the API's answers.
 
-use jit_api::wire::{AuditEntry, AuditHead, AuditVerification, Port, PortActivity, PortChange, PortPatch, Reloaded};
+use jit_api::wire::{AuditEntry, AuditHead, AuditVerification, PortChange, Reloaded};
 use jit_policy::hex;
 use serde_json::Value;
 
 use crate::{
-    core::{answer::PortView, change::Changed},
+    core::change::Changed,
     store::{AuditRow, Verification},
 };
-
-impl From<PortView> for Port {
-    fn from(view: PortView) -> Self {
-        let PortView { policy, live_grants, passed, dropped, observed, approved_requests, last_connection, last_user } =
-            view;
-        Self {
-            number: policy.id.number,
-            protocol: policy.id.protocol.into(),
-            policy: PortPatch::from(&policy),
-            activity: PortActivity {
-                live_grants: live_grants as u64,
-                passed_packets: passed,
-                dropped_packets: dropped,
-                observed_packets: observed,
-                approved_requests,
-                last_connection_time_utc: last_connection,
-                last_user,
-            },
-        }
-    }
-}
 
 impl From<AuditRow> for AuditEntry {
     fn from(row: AuditRow) -> Self {
@@ -54,7 +33,7 @@ impl From<Verification> for AuditVerification {
 impl From<Changed> for PortChange {
     fn from(done: Changed) -> Self {
         let Changed { port, changed: _, effects, durable, version: _, trial } = done;
-        Self { port: port.map(Port::from), effects, durable, trial }
+        Self { port, effects, durable, trial }
     }
 }
 

@@ -45,7 +45,7 @@ type Versioned<T> = Result<([(axum::http::HeaderName, String); 1], Json<T>), Fai
 )]
 async fn list(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Versioned<wire::List<wire::Port>> {
     let list = core.ports(peer).await?;
-    Ok((etag(&list.version), Json(list.ports.into_iter().map(wire::Port::from).collect::<Vec<_>>().into())))
+    Ok((etag(&list.version), Json(list.ports.into())))
 }
 
 /// Makes or replaces one port policy.

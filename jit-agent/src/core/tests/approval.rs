@@ -235,8 +235,8 @@ fn who_sees_everything_sees_others_requests_and_who_does_not_sees_their_own() {
     assert_eq!(hidden, Refusal::NotFound { what: "request", id: of_bob.id.0 });
     let port = |world: &mut World, peer: &Peer| {
         let ports = world.core().port_list(peer).unwrap().ports;
-        let port = ports.into_iter().find(|port| port.policy.id.number == 22).unwrap();
-        (port.live_grants, port.approved_requests)
+        let port = ports.into_iter().find(|port| port.number == 22).unwrap();
+        (port.activity.live_grants, port.activity.approved_requests)
     };
     assert_eq!(port(&mut world, &alice()), (0, None));
     assert_eq!(port(&mut world, &peer(VIEWER, "viewer")), (1, Some(1)));

@@ -159,7 +159,7 @@ fn ten_thousand_sources_are_opened_shown_and_closed_in_a_few_seconds() {
     assert_eq!(world.submit(vec![port(22, &sources, 60)]).unwrap().grants.len(), 10_000);
     lap("opening", 20);
     assert_eq!(world.core().status(&root()).unwrap().grants.enforced, 10_000);
-    assert_eq!(world.core().port_list(&root()).unwrap().ports[0].live_grants, 10_000);
+    assert_eq!(world.core().port_list(&root()).unwrap().ports[0].activity.live_grants, 10_000);
     lap("showing", 25);
     world.clock.advance(secs(60));
     let (sweep, mut longest) = (Instant::now(), Duration::ZERO);

@@ -15,7 +15,7 @@ impl World {
 
     fn last_connection(&mut self, number: u16) -> Option<Timestamp> {
         let ports = self.core().port_list(&root()).unwrap().ports;
-        ports.iter().find(|port| port.policy.id.number == number).unwrap().last_connection
+        ports.iter().find(|port| port.number == number).unwrap().activity.last_connection_time_utc
     }
 }
 
@@ -79,7 +79,11 @@ fn ports_count_what_came_to_each() {
     }
     world.admits(80, "192.0.2.2");
     let ports = world.core().port_list(&root()).unwrap().ports;
-    let traffic: Vec<_> = ports.iter().map(|port| (port.passed, port.dropped, port.observed)).collect();
+    let traffic: Vec<_> = ports
+        .iter()
+        .map(|port| &port.activity)
+        .map(|one| (one.passed_packets, one.dropped_packets, one.observed_packets))
+        .collect();
     assert_eq!(traffic, [(1, 2, 0), (0, 0, 0), (0, 0, 0)]);
 }
 
