@@ -1,7 +1,7 @@
 //! The messages on the socket, in the vocabulary of Azure just-in-time access. Server and client share these types.
 //!
 //! Bodies that are sent to the agent refuse unknown fields. Answers are read leniently, so that a client understands an
-//! agent that says more than it knows: each enum in an answer has a variant for words that it does not know.
+//! agent that says more than it knows: where an answer has a word, a word that the client does not know is read too.
 
 mod audit;
 mod body;
@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 
 use crate::schema;
 
-pub use jit_policy::{PortPatch, RequestState};
+pub use jit_policy::{GrantState, PortPatch, RequestState};
 
 pub use self::{
     audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
@@ -98,7 +98,8 @@ pub struct Grant {
     /// Seconds for which packets will still pass, rounded up; 0 when it is over.
     pub remaining_seconds: u64,
     /// What became of it.
-    pub status: GrantState,
+    #[schema(value_type = GrantState)]
+    pub status: Given<GrantState>,
     /// Why it ended; null while it is live and if it simply expired.
     pub status_reason: Option<String>,
     /// When it last let a packet pass; null: never, or it is over.
@@ -111,7 +112,7 @@ impl Grant {
     /// The grant in the state that it has after its end.
     #[must_use]
     pub fn over(self, status: GrantState, reason: Option<String>, end: Timestamp) -> Self {
-        Self { status, status_reason: reason, end_time_utc: end, remaining_seconds: 0, ..self }
+        Self { status: status.into(), status_reason: reason, end_time_utc: end, remaining_seconds: 0, ..self }
     }
 }
 
@@ -119,22 +120,6 @@ impl Grant {
 #[must_use]
 pub fn whole_seconds(remaining: Duration) -> u64 {
     remaining.as_secs() + u64::from(remaining.subsec_nanos() > 0)
-}
-
-/// What became of a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum GrantState {
-    /// Packets pass.
-    Live,
-    /// Its time is over.
-    Expired,
-    /// Someone ended it.
-    Revoked,
-    /// The agent ended it.
-    Ended,
-    /// A word that this program does not know: the agent is newer.
-    #[serde(other, skip_serializing)]
-    Unknown,
 }
 
 /// What a revocation did.

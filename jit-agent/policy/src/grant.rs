@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use jit_common::abi::Transport;
 use serde::{Deserialize, Serialize};
 
-use super::{port::PortId, source::single_address};
+use super::{port::PortId, source::single_address, words::words};
 use crate::BootTime;
 
 /// The number of a grant, which is never reused.
@@ -17,6 +17,20 @@ pub struct GrantId(pub i64);
 impl fmt::Display for GrantId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+words! {
+    /// What became of a grant.
+    pub enum GrantState {
+        /// Packets pass.
+        Live = "Live",
+        /// Its time is over.
+        Expired = "Expired",
+        /// Someone ended it.
+        Revoked = "Revoked",
+        /// The agent ended it.
+        Ended = "Ended",
     }
 }
 

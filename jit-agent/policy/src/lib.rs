@@ -35,7 +35,7 @@ pub use book::{Book, BookError};
 pub use boot_time::BootTime;
 pub use coverage::{Layer, Way};
 pub use enforcement::{CHANGE_TRIAL, EnableAsked, LONGEST_TRIAL, Reload, SHORTEST_TRIAL, Session, TrialKind};
-pub use grant::{Change, EntryKey, GrantId, LiveGrant};
+pub use grant::{Change, EntryKey, GrantId, GrantState, LiveGrant};
 pub use interfaces::{Interfaces, Pattern};
 pub use occupancy::Occupancy;
 pub use packet::Packet;

@@ -26,7 +26,7 @@ impl LiveGrants {
             // grant really ends.
             end_time_utc: self.times.wall_at(grant.end),
             remaining_seconds: whole_seconds(grant.end.since(self.times.now())),
-            status: GrantState::Live,
+            status: GrantState::Live.into(),
             status_reason: None,
             last_packet_time_utc: used.last_packet,
             last_connection_time_utc: used.last_connection,
@@ -84,7 +84,8 @@ impl LiveGrants {
                 }
                 store::GrantState::Revoked => GrantState::Revoked,
                 store::GrantState::Ended => GrantState::Ended,
-            },
+            }
+            .into(),
             status_reason: row.ended_reason,
             last_packet_time_utc: None,
             last_connection_time_utc: None,
