@@ -10,6 +10,7 @@ mod requests;
 
 use std::{
     io::{Read, Write},
+    net::Shutdown,
     os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
@@ -113,6 +114,14 @@ fn post(agent: &Agent, path: &str, body: impl AsRef<[u8]>) -> Answer {
 pub(super) fn post_as(agent: &Agent, peer: &Peer, path: &str, body: impl AsRef<[u8]>) -> Answer {
     let headers = "content-type: application/json; charset=utf-8\r\n";
     send_to(&agent.socket_of(peer), "POST", path, headers, body.as_ref())
+}
+
+/// Ends a connection, and returns when the server has closed its end. The server runs on one thread, and closes a
+/// connection and frees its place in one step. So the place is free before the server accepts another connection.
+fn end(mut connection: UnixStream) {
+    connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    connection.shutdown(Shutdown::Write).unwrap();
+    connection.read_to_end(&mut Vec::new()).unwrap();
 }
 
 fn agent() -> Agent {
