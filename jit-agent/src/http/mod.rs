@@ -26,7 +26,13 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::{
@@ -42,6 +48,7 @@ use hyper_util::{
 use jit_api::problem::Problem;
 use rustix::io::Errno;
 use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     net::{TcpListener, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch as flag},
     task::JoinSet,
@@ -229,11 +236,12 @@ async fn admit(
 }
 
 /// Answers any request with a refusal. An HTTP client does not accept an answer before it has sent a request.
-async fn refuse(stream: UnixStream) -> io::Result<()> {
-    stream.readable().await?;
-    // If the request were left unread, the connection would end with a reset.
-    stream.try_read(&mut vec![0; HEAD_LIMIT])?;
-    stream.try_write(&Problem::too_many_connections().into_http()).map(drop)
+async fn refuse(mut stream: UnixStream) -> io::Result<()> {
+    let (mut head, answer) = (vec![0; HEAD_LIMIT], Problem::too_many_connections().into_http());
+    // If the request were left unread, the connection would end with a reset. A socket that is reported as readable
+    // may still have nothing to read, so both calls wait until the socket does what is asked.
+    poll_fn(|context| Pin::new(&mut stream).poll_read(context, &mut ReadBuf::new(&mut head))).await?;
+    poll_fn(|context| Pin::new(&mut stream).poll_write(context, &answer)).await.map(drop)
 }
 
 async fn connection(stream: UnixStream, identity: Option<Identity>, router: Router, mut stopping: flag::Receiver<()>) {
