@@ -20,8 +20,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Store,
+    clocks::wall_column,
     error::{Failure, StoreError},
-    rows::wall_column,
 };
 use crate::journal;
 

@@ -10,10 +10,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::{
     Durability, Store, asked,
     audit::AuditWriter,
+    clocks::{Checkpoint, Deadline, boot_column, wall_column},
     error::{Failure, StoreError},
-    new::{Deadline, NewGrantRow, NewOutcome, NewRequestRow},
+    new::{NewGrantRow, NewOutcome, NewRequestRow},
     read,
-    rows::{Checkpoint, GrantState, RequestRow, boot_column, status_column, wall_column},
+    rows::RequestRow,
+    states::{GrantState, status_column},
     write::insert_checkpoint,
 };
 

@@ -5,12 +5,14 @@
 mod asked;
 mod audit;
 mod batch;
+mod clocks;
 mod error;
 mod file;
 mod new;
 mod read;
 mod reserve;
 mod rows;
+mod states;
 mod write;
 
 use std::{
@@ -26,13 +28,12 @@ use crate::journal;
 pub use self::{
     audit::{AuditHead, AuditReader, AuditRow, AuditRows, ChainFault, Verification},
     batch::{Batch, Extension},
+    clocks::{Checkpoint, Deadline},
     error::StoreError,
-    new::{Deadline, NewGrantRow, NewOutcome, NewRequestRow},
+    new::{NewGrantRow, NewOutcome, NewRequestRow},
     read::{PortUse, RequestPage},
-    rows::{
-        Checkpoint, Connections, EndedGrant, Ending, GrantEnd, GrantRow, GrantState, PendingRow, RequestEnd,
-        RequestRow, ShortenedGrant, Shortening,
-    },
+    rows::{GrantRow, PendingRow, RequestRow},
+    states::{Connections, EndedGrant, Ending, GrantEnd, GrantState, RequestEnd, ShortenedGrant, Shortening},
 };
 pub use jit_policy::{AuditFilter, IdempotencyKey, NotedHead, RequestState};
 

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use jit_policy::{BootTime, GrantId, IdempotencyKey, NewRequest, PortId, Requestor};
 
-use super::rows::Checkpoint;
+use super::clocks::{Checkpoint, Deadline};
 
 /// An allowed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,15 +35,6 @@ pub enum NewOutcome {
         /// The grant that the request would extend; `None`: the request asks for new grants.
         extends: Option<GrantId>,
     },
-}
-
-/// A moment on both clocks: the clock of this boot, and the wall clock, which continues after a reboot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline {
-    /// The moment on BOOTTIME.
-    pub boot: BootTime,
-    /// The moment by the wall clock.
-    pub wall: Timestamp,
 }
 
 /// A grant of a request that was approved.

@@ -6,8 +6,9 @@ use rusqlite::{Connection, Params, params};
 
 use super::{
     Store,
+    clocks::{Checkpoint, wall_column},
     error::{Failure, StoreError},
-    rows::{Checkpoint, Fields, GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow, wall_column},
+    rows::{Fields, GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow},
 };
 
 /// The selection of the requests to read.

@@ -10,10 +10,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::{
     Durability, Store,
     audit::AuditWriter,
+    clocks::{Checkpoint, boot_column, wall_column},
     error::{Failure, StoreError},
-    rows::{
-        Checkpoint, Connections, EndedGrant, Ending, GrantEnd, GrantState, RequestEnd, ShortenedGrant, Shortening,
-        boot_column, optional, status_column, wall_column,
+    rows::optional,
+    states::{
+        Connections, EndedGrant, Ending, GrantEnd, GrantState, RequestEnd, ShortenedGrant, Shortening, status_column,
     },
 };
 

@@ -18,7 +18,7 @@ const PACKAGES: [&str; 7] =
 const INTERTWINED: [(&str, &[&str]); 3] = [
     ("jit-agent/api", &["schema", "wire"]),
     ("jit-agent/ctl", &["args", "parse", "ports"]),
-    ("jit-agent::store", &["audit", "error", "file", "new", "rows"]),
+    ("jit-agent::store", &["audit", "error", "file", "rows"]),
 ];
 
 /// Which need which.

@@ -5,7 +5,7 @@ use jit_policy::audit::AuditEvent;
 use rusqlite::params;
 
 use super::{AuditHead, AuditWriter};
-use crate::store::{Durability, Store, error::StoreError, rows::wall_column};
+use crate::store::{Durability, Store, clocks::wall_column, error::StoreError};
 
 /// The event that confirms the anchor.
 pub(super) const PRUNED: &str = "pruned";

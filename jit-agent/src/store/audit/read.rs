@@ -11,9 +11,9 @@ use rusqlite::{
 
 use crate::store::{
     Store,
+    clocks::wall_column,
     error::{Failure, StoreError},
     file,
-    rows::wall_column,
 };
 
 const ACTION: &str = "reading the audit log";
