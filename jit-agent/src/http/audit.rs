@@ -59,9 +59,9 @@ const COLUMNS: [&str; 18] = [
     "detail",
 ];
 
-/// Places for users who read the whole log. Root has its own places.
+/// The permits for users who read the whole log. Root has its own permits.
 #[derive(Clone)]
-struct Places {
+struct ExportPermits {
     of_root: Arc<Semaphore>,
     of_others: Arc<Semaphore>,
 }
@@ -69,8 +69,8 @@ struct Places {
 /// The routes of the audit log.
 pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
     let free = || Arc::new(Semaphore::new(EXPORTS));
-    let places = Places { of_root: free(), of_others: free() };
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(verify)).layer(Extension(places))
+    let permits = ExportPermits { of_root: free(), of_others: free() };
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(verify)).layer(Extension(permits))
 }
 
 /// The audit log: a page of it, or with `format` or `Accept` all rows that fit as one stream.
@@ -84,7 +84,7 @@ pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
 async fn list(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
-    Extension(places): Extension<Places>,
+    Extension(permits): Extension<ExportPermits>,
     headers: HeaderMap,
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
@@ -100,10 +100,10 @@ async fn list(
     match question.format {
         AuditFormat::Page => Ok(Json(page(reader, query, question).await?).into_response()),
         format => {
-            let place = take_place(places, uid)?;
+            let permit = acquire_permit(permits, uid)?;
             let AuditQuestion { filter, after, .. } = question;
-            let rows = waiting(move || reader.rows(&filter, after)).await?;
-            Ok(export(rows, format, place))
+            let rows = run_blocking(move || reader.rows(&filter, after)).await?;
+            Ok(export(rows, format, permit))
         }
     }
 }
@@ -111,7 +111,7 @@ async fn list(
 async fn page(reader: AuditReader, query: AuditQuery, question: AuditQuestion) -> Result<AuditPage, Failure> {
     let AuditQuestion { filter, after, limit, format: _ } = question;
     // One row more than the limit shows whether there are further rows.
-    let mut rows = waiting(move || reader.rows(&filter, after)?.next(limit + 1)).await?;
+    let mut rows = run_blocking(move || reader.rows(&filter, after)?.next(limit + 1)).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next_link = rows.last().filter(|_| more).map(|last| query.link_after(last.seq));
@@ -126,7 +126,7 @@ async fn page(reader: AuditReader, query: AuditQuery, question: AuditQuestion) -
 async fn verify(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
-    Extension(places): Extension<Places>,
+    Extension(permits): Extension<ExportPermits>,
     query: Result<Query<VerifyQuery>, QueryRejection>,
 ) -> Result<Json<AuditVerification>, Failure> {
     let Query(query) = query.map_err(|error| {
@@ -136,25 +136,25 @@ async fn verify(
     let noted = query.check().map_err(Problem::invalid_query)?;
     let uid = peer.uid;
     let reader = core.audit(peer).await?;
-    let place = take_place(places, uid)?;
-    let found = waiting(move || {
-        // The place is held until the work is done, even if the client has gone.
-        let _place = place;
+    let permit = acquire_permit(permits, uid)?;
+    let found = run_blocking(move || {
+        // The permit is held until the work is done, even if the client has gone.
+        let _permit = permit;
         reader.verify(noted)
     });
     Ok(Json(found.await?.into()))
 }
 
-fn take_place(places: Places, uid: u32) -> Result<OwnedSemaphorePermit, Failure> {
-    let places = if uid == 0 { places.of_root } else { places.of_others };
-    places.try_acquire_owned().map_err(|_| {
+fn acquire_permit(permits: ExportPermits, uid: u32) -> Result<OwnedSemaphorePermit, Failure> {
+    let permits = if uid == 0 { permits.of_root } else { permits.of_others };
+    permits.try_acquire_owned().map_err(|_| {
         let detail = format!("{EXPORTS} exports or verifications of the audit log are under way; try again later");
         Failure::new(Code::Unavailable, detail)
     })
 }
 
 /// Runs work that waits for the disk.
-async fn waiting<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Failure> {
     let failed = |detail: String| Failure::new(Code::Unavailable, detail);
@@ -164,7 +164,7 @@ async fn waiting<T: Send + 'static>(
 }
 
 /// The answer with all rows. The rows are read as fast as the client takes them.
-fn export(rows: AuditRows, format: AuditFormat, place: OwnedSemaphorePermit) -> Response {
+fn export(rows: AuditRows, format: AuditFormat, permit: OwnedSemaphorePermit) -> Response {
     let is_csv = format == AuditFormat::Csv;
     let (media_type, file) = if is_csv {
         ("text/csv; charset=utf-8; header=present", "audit.csv")
@@ -173,12 +173,12 @@ fn export(rows: AuditRows, format: AuditFormat, place: OwnedSemaphorePermit) -> 
     };
     let heading = is_csv.then(|| Bytes::from(records([COLUMNS.map(str::to_owned)])));
     let heading = stream::iter(heading.map(Ok::<_, Failure>));
-    let batches = stream::try_unfold((rows, place), move |(mut rows, place)| async move {
-        let (batch, rows) = waiting(move || Ok((rows.next(BATCH)?, rows))).await?;
+    let batches = stream::try_unfold((rows, permit), move |(mut rows, permit)| async move {
+        let (batch, rows) = run_blocking(move || Ok((rows.next(BATCH)?, rows))).await?;
         if batch.is_empty() {
             return Ok(None);
         }
-        Ok::<_, Failure>(Some((Bytes::from(if is_csv { csv(batch) } else { jsonl(batch) }), (rows, place))))
+        Ok::<_, Failure>(Some((Bytes::from(if is_csv { csv(batch) } else { jsonl(batch) }), (rows, permit))))
     });
     // A later error breaks the answer off: an incomplete export must not look complete.
     let text = stream::StreamExt::map(stream::StreamExt::chain(heading, batches), |part| {
@@ -217,7 +217,7 @@ fn csv(rows: Vec<AuditRow>) -> Vec<u8> {
                 "login_uid" => text(read.of_by("login_uid")),
                 key => text(read.get(key)),
             };
-            harmless(cell)
+            escape_formula(cell)
         })
     }))
 }
@@ -242,6 +242,6 @@ fn text(value: Option<&Value>) -> String {
 
 /// Puts an apostrophe before a text that a spreadsheet would take for a formula. The text comes from users and is not
 /// trusted.
-fn harmless(cell: String) -> String {
+fn escape_formula(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }

@@ -33,15 +33,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// The content type is not JSON. The body is too large, too slow or not JSON. A field is unknown or has the wrong type.
 pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
-    parse(&whole(request).await?)
+    parse(&read_declared(request).await?)
 }
 
 /// Reads the bytes of a body that is declared as JSON.
-async fn whole(request: Request) -> Result<Vec<u8>, Failure> {
+async fn read_declared(request: Request) -> Result<Vec<u8>, Failure> {
     let (head, body) = request.into_parts();
     check_content_type(&head.headers)?;
-    let waits_for_leave = head.headers.contains_key(header::EXPECT);
-    timeout(TIMEOUT, read(body, waits_for_leave)).await.map_err(|_| {
+    let expects_continue = head.headers.contains_key(header::EXPECT);
+    timeout(TIMEOUT, read(body, expects_continue)).await.map_err(|_| {
         Problem::new(Code::BodyIncomplete, format!("the body did not arrive within {}; send it at once", Span(TIMEOUT)))
     })?
 }
@@ -50,11 +50,11 @@ async fn whole(request: Request) -> Result<Vec<u8>, Failure> {
 ///
 /// # Errors
 /// The same conditions as for [`json`].
-pub(super) async fn json_if_any<T: DeserializeOwned + Default>(request: Request) -> Result<T, Failure> {
+pub(super) async fn json_or_default<T: DeserializeOwned + Default>(request: Request) -> Result<T, Failure> {
     if request.body().is_end_stream() {
         return Ok(T::default());
     }
-    match whole(request).await?.trim_ascii() {
+    match read_declared(request).await?.trim_ascii() {
         b"null" => Ok(T::default()),
         bytes => parse(bytes),
     }
@@ -76,11 +76,11 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     ))
 }
 
-async fn read(mut body: Body, waits_for_leave: bool) -> Result<Vec<u8>, Failure> {
+async fn read(mut body: Body, expects_continue: bool) -> Result<Vec<u8>, Failure> {
     let too_large =
         || Failure::new(Code::BodyTooLarge, format!("the body is larger than {LIMIT} bytes; send less at once"));
     let announced = body.size_hint().lower();
-    if waits_for_leave && announced > LIMIT as u64 {
+    if expects_continue && announced > LIMIT as u64 {
         return Err(too_large());
     }
     let mut bytes = Vec::new();

@@ -32,7 +32,7 @@ async fn enable(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<wire::EnforcementChange> {
-    let body: wire::Enable = body::json_if_any(request).await?;
+    let body: wire::Enable = body::json_or_default(request).await?;
     let asked = body.check().map_err(Problem::invalid_values)?;
     Ok(Json(core.enable(peer, asked).await?))
 }
@@ -47,7 +47,7 @@ async fn confirm(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<wire::EnforcementChange> {
-    let wire::Nothing {} = body::json_if_any(request).await?;
+    let wire::Nothing {} = body::json_or_default(request).await?;
     Ok(Json(core.confirm(peer).await?))
 }
 
@@ -61,6 +61,6 @@ async fn disable(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<wire::EnforcementChange> {
-    let wire::Nothing {} = body::json_if_any(request).await?;
+    let wire::Nothing {} = body::json_or_default(request).await?;
     Ok(Json(core.disable(peer).await?))
 }

@@ -20,40 +20,41 @@ const OTHERS: usize = 256;
 const REFUSED: usize = 32;
 
 /// The rate of requests for one user: per second, and at once after a pause. Root has no limit.
-const ASKED: Rate = Rate { a_second: 100.0, at_once: 400.0 };
-/// The rate of requests that change something, for one user. These requests also count towards [`ASKED`].
-const CHANGES: Rate = Rate { a_second: 5.0, at_once: 200.0 };
+const REQUEST_RATE: Rate = Rate { per_second: 100.0, burst: 400.0 };
+/// The rate of requests that change something, for one user. These requests also count towards [`REQUEST_RATE`].
+const CHANGE_RATE: Rate = Rate { per_second: 5.0, burst: 200.0 };
 /// The number of users whose requests are counted before users without recent requests are forgotten.
-const REMEMBERED: usize = 1024;
+const TRACKED_USERS: usize = 1024;
 
+/// The rate at which a token bucket fills, and its size.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
-    a_second: f64,
-    at_once: f64,
+    per_second: f64,
+    burst: f64,
 }
 
-/// The requests that a user has left.
+/// The requests that a user may still make, as tokens that come back with time.
 #[derive(Clone, Copy, Debug)]
-struct Allowance {
-    left: f64,
+struct TokenBucket {
+    tokens: f64,
     at: Instant,
 }
 
-impl Allowance {
+impl TokenBucket {
     fn full(rate: Rate, at: Instant) -> Self {
-        Self { left: rate.at_once, at }
+        Self { tokens: rate.burst, at }
     }
 
     fn refill(&mut self, rate: Rate, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        *self = Self { left: (self.left + passed * rate.a_second).min(rate.at_once), at: now };
+        *self = Self { tokens: (self.tokens + passed * rate.per_second).min(rate.burst), at: now };
     }
 
     fn take(&mut self, rate: Rate, now: Instant) -> bool {
         self.refill(rate, now);
-        let enough = self.left >= 1.0;
+        let enough = self.tokens >= 1.0;
         if enough {
-            self.left -= 1.0;
+            self.tokens -= 1.0;
         }
         enough
     }
@@ -61,44 +62,44 @@ impl Allowance {
 
 /// Counts the requests of each user, by user id.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rates(Arc<Mutex<HashMap<u32, [Allowance; 2]>>>);
+pub(super) struct RateLimits(Arc<Mutex<HashMap<u32, [TokenBucket; 2]>>>);
 
-impl Rates {
+impl RateLimits {
     /// Whether a user may make a request now. If so, the request is counted.
     pub(super) fn admit(&self, uid: u32, changes: bool, now: Instant) -> bool {
         if uid == 0 {
             return true;
         }
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.len() >= REMEMBERED && !users.contains_key(&uid) {
+        if users.len() >= TRACKED_USERS && !users.contains_key(&uid) {
             users.retain(|_, [asked, changes]| {
-                asked.refill(ASKED, now);
-                changes.refill(CHANGES, now);
-                asked.left < ASKED.at_once || changes.left < CHANGES.at_once
+                asked.refill(REQUEST_RATE, now);
+                changes.refill(CHANGE_RATE, now);
+                asked.tokens < REQUEST_RATE.burst || changes.tokens < CHANGE_RATE.burst
             });
         }
-        let full = || [Allowance::full(ASKED, now), Allowance::full(CHANGES, now)];
+        let full = || [TokenBucket::full(REQUEST_RATE, now), TokenBucket::full(CHANGE_RATE, now)];
         let [asked, changed] = users.entry(uid).or_insert_with(full);
-        asked.take(ASKED, now) && (!changes || changed.take(CHANGES, now))
+        asked.take(REQUEST_RATE, now) && (!changes || changed.take(CHANGE_RATE, now))
     }
 }
 
 /// Counts open connections by user id.
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     open: Arc<Mutex<HashMap<u32, usize>>>,
     refused: Arc<Semaphore>,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self { open: Arc::default(), refused: Arc::new(Semaphore::new(REFUSED)) }
     }
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Counts one more connection that gets a refusal; `None`: too many connections are being refused already.
-    pub(super) fn admit_to_be_refused(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn admit_for_refusal(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.refused).try_acquire_owned().ok()
     }
 
@@ -119,7 +120,7 @@ impl Limits {
 /// A permit for one open connection.
 #[derive(Debug)]
 pub(super) struct Permit {
-    limits: Limits,
+    limits: ConnectionLimits,
     uid: u32,
 }
 
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_user_at_the_limit_gets_in_again_when_a_connection_ends() {
-        let limits = Limits::default();
+        let limits = ConnectionLimits::default();
         let mut permits: Vec<_> = (0..PER_USER).map(|_| limits.admit(1000).unwrap()).collect();
         assert!(limits.admit(1000).is_none());
         assert!(limits.admit(1001).is_some());
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_user_who_asks_too_much_waits_others_and_root_do_not_and_looking_is_cheaper_than_changing() {
-        let rates = Rates::default();
+        let rates = RateLimits::default();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let changes = |uid, now| (0..300).filter(|_| rates.admit(uid, true, now)).count();
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn users_who_were_quiet_for_long_are_forgotten() {
-        let rates = Rates::default();
+        let rates = RateLimits::default();
         let start = Instant::now();
         (1..=2000).for_each(|uid| assert!(rates.admit(uid, true, start)));
         assert!(rates.admit(5000, true, start + Duration::from_secs(3600)));
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn many_users_together_do_not_keep_root_out() {
-        let limits = Limits::default();
+        let limits = ConnectionLimits::default();
         let _permits: Vec<_> = (0..OTHERS).map(|index| limits.admit(1000 + index as u32).unwrap()).collect();
         assert!(limits.admit(5000).is_none());
         assert!(limits.admit(0).is_some());

@@ -56,7 +56,7 @@ use tokio::{
 };
 
 use self::{
-    limit::{Limits, Permit},
+    limit::{ConnectionLimits, Permit},
     peer::Identity,
     refused::Refused,
 };
@@ -110,7 +110,7 @@ async fn serve_identified(
 ) -> io::Result<()> {
     let presence = core.presence().clone();
     let router = routes::router(core);
-    let limits = Limits::default();
+    let limits = ConnectionLimits::default();
     let (stop, stopping) = flag::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -123,10 +123,10 @@ async fn serve_identified(
                     let identity = identify(&stream);
                     // Connections are counted here, and not in the spawned task, so that they are counted in order of
                     // arrival.
-                    let place = take_place(&limits, &identity);
-                    connections.spawn(admit(stream, identity, place, router.clone(), presence.clone(), stopping.clone()));
+                    let admission = decide_admission(&limits, &identity);
+                    connections.spawn(admit(stream, identity, admission, router.clone(), presence.clone(), stopping.clone()));
                 }
-                Err(error) if passes(&error) => {
+                Err(error) if is_transient(&error) => {
                     tracing::warn!(%error, "can't accept a connection; trying again");
                     sleep(EXHAUSTED_PAUSE).await;
                 }
@@ -172,43 +172,44 @@ pub async fn serve_metrics(
                     drop(place);
                 });
             }
-            Err(error) if passes(&error) => sleep(EXHAUSTED_PAUSE).await,
+            Err(error) if is_transient(&error) => sleep(EXHAUSTED_PAUSE).await,
             Err(error) => return Err(error),
         }
     }
 }
 
 /// Whether `accept` can work again after `error` without a new listener.
-fn passes(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::CONNABORTED | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     )
 }
 
-/// The service that a connection gets.
-enum Place {
-    Served(Permit),
+/// What happens to a new connection.
+enum Admission {
+    Serve(Permit),
     /// The connection gets a refusal: there are too many connections.
-    Refused(OwnedSemaphorePermit),
-    Nothing,
+    Refuse(OwnedSemaphorePermit),
+    /// The connection is closed: too many connections are being refused already.
+    Close,
 }
 
-fn take_place(limits: &Limits, identity: &io::Result<Identity>) -> Place {
+fn decide_admission(limits: &ConnectionLimits, identity: &io::Result<Identity>) -> Admission {
     // Peers that the kernel does not identify share the connections of one user.
     let uid = identity.as_ref().map_or(u32::MAX, Identity::uid);
     if let Some(permit) = limits.admit(uid) {
-        return Place::Served(permit);
+        return Admission::Serve(permit);
     }
     tracing::warn!(uid, "too many connections; refusing one more");
-    limits.admit_to_be_refused().map_or(Place::Nothing, Place::Refused)
+    limits.admit_for_refusal().map_or(Admission::Close, Admission::Refuse)
 }
 
-/// Serves one connection if it has a place.
+/// Serves, refuses or closes one connection.
 async fn admit(
     stream: UnixStream,
     identity: io::Result<Identity>,
-    place: Place,
+    admission: Admission,
     router: Router,
     presence: Presence,
     stopping: flag::Receiver<()>,
@@ -220,8 +221,8 @@ async fn admit(
             None
         }
     };
-    match place {
-        Place::Served(_permit) => {
+    match admission {
+        Admission::Serve(_permit) => {
             let present = match &identity {
                 Some(identity) => Some(presence.enter(identity.peer().await)),
                 None => None,
@@ -230,8 +231,8 @@ async fn admit(
             drop(present);
         }
         // A client that is slow to send or to read gets no refusal.
-        Place::Refused(_permit) => drop(timeout(REFUSAL_TIMEOUT, refuse(stream)).await),
-        Place::Nothing => {}
+        Admission::Refuse(_permit) => drop(timeout(REFUSAL_TIMEOUT, refuse(stream)).await),
+        Admission::Close => {}
     }
 }
 

@@ -16,7 +16,7 @@ use jit_api::problem::{Code, Problem};
 use tokio::time::{Sleep, sleep};
 
 /// The time for which a client may take no bytes of an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection that turns bare refusals into problems, and ends if the client stops reading.
 #[derive(Debug)]
@@ -35,14 +35,18 @@ impl<T> Refused<T> {
 }
 
 impl<T> Refused<T> {
-    /// Fails a write if the client has taken no bytes for [`PATIENCE`]. A client that does not read holds a connection,
-    /// and perhaps a place at the audit log.
-    fn watched(&mut self, context: &mut Context<'_>, tried: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Fails a write if the client has taken no bytes for [`STALL_TIMEOUT`]. A client that does not read holds a connection,
+    /// and perhaps a permit for the audit log.
+    fn fail_if_stalled(
+        &mut self,
+        context: &mut Context<'_>,
+        tried: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if tried.is_ready() {
             self.stalled = None;
             return tried;
         }
-        let end = self.stalled.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        let end = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL_TIMEOUT)));
         ready!(end.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -69,7 +73,7 @@ impl<T: Write + Unpin> Write for Refused<T> {
             match problem_for(bytes) {
                 None => {
                     let written = Pin::new(&mut self.io).poll_write(context, bytes);
-                    return self.watched(context, written);
+                    return self.fail_if_stalled(context, written);
                 }
                 Some(problem) => self.problem = problem.into_http(),
             }
@@ -128,7 +132,7 @@ mod tests {
             assert_eq!(write(&mut connection).await.unwrap(), 10);
             let mut taken = [0; 10];
             let (written, read) = tokio::join!(write(&mut connection), async {
-                advance(PATIENCE / 2).await;
+                advance(STALL_TIMEOUT / 2).await;
                 theirs.read_exact(&mut taken).await
             });
             assert_eq!((written.unwrap(), read.unwrap()), (10, 10));
@@ -137,6 +141,6 @@ mod tests {
         write(&mut connection).await.unwrap();
         let start = Instant::now();
         assert_eq!(write(&mut connection).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(start.elapsed() >= PATIENCE && start.elapsed() < PATIENCE * 2);
+        assert!(start.elapsed() >= STALL_TIMEOUT && start.elapsed() < STALL_TIMEOUT * 2);
     }
 }

@@ -126,7 +126,7 @@ async fn approve(
     request: Request,
 ) -> Answer<wire::Request> {
     let id = number_of("request", number, &uri)?;
-    let _: wire::Nothing = body::json_if_any(request).await?;
+    let _: wire::Nothing = body::json_or_default(request).await?;
     Ok(Json(core.approve(peer, RequestId(id)).await?))
 }
 
@@ -167,6 +167,6 @@ async fn cancel(
 /// Reads which request is to be closed without approval, and the reason.
 async fn id_and_reason(number: Number, uri: &Uri, request: Request) -> Result<(RequestId, String), Failure> {
     let id = number_of("request", number, uri)?;
-    let body: wire::Reason = body::json_if_any(request).await?;
+    let body: wire::Reason = body::json_or_default(request).await?;
     Ok((RequestId(id), body.check().map_err(Problem::invalid_values)?))
 }

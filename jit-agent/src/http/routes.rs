@@ -17,7 +17,7 @@ use super::{
     audit,
     document::{self, Document, NoQuery},
     enforcement, grants,
-    limit::Rates,
+    limit::RateLimits,
     metrics, packets,
     peer::Identity,
     ports, requests, status,
@@ -33,7 +33,7 @@ pub(super) fn router(core: CoreHandle) -> Router {
         .layer(Extension(Document::of(&derived)))
         .layer(middleware::from_fn(identify))
         .layer(Extension(NoQuery::of(&derived)))
-        .layer(Extension(Rates::default()))
+        .layer(Extension(RateLimits::default()))
         .with_state(core)
 }
 
@@ -66,7 +66,7 @@ async fn identify(mut request: Request, next: Next) -> Response {
             "the kernel does not tell who opened this connection, so nothing is permitted; see the agent's log";
         return Failure::new(Code::PeerUnknown, detail).into_response();
     };
-    if let Some(rates) = request.extensions().get::<Rates>()
+    if let Some(rates) = request.extensions().get::<RateLimits>()
         && !rates.admit(identity.uid(), !request.method().is_safe(), Instant::now())
     {
         let detail = "you ask more than is answered at a time; wait a second and try again";

@@ -47,9 +47,15 @@ async fn a_peer_whom_the_kernel_does_not_name_may_do_nothing() {
     let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
     let (_stop, stopping) = tokio::sync::watch::channel(());
     let unknown = Err(std::io::Error::other("no credentials"));
-    let place = super::super::take_place(&super::super::limit::Limits::default(), &unknown);
-    let served =
-        super::super::admit(ours, unknown, place, super::super::routes::router(core), Presence::default(), stopping);
+    let admission = super::super::decide_admission(&super::super::limit::ConnectionLimits::default(), &unknown);
+    let served = super::super::admit(
+        ours,
+        unknown,
+        admission,
+        super::super::routes::router(core),
+        Presence::default(),
+        stopping,
+    );
     let client = tokio::task::spawn_blocking(move || {
         let mut stream = theirs.into_std().unwrap();
         stream.set_nonblocking(false).unwrap();
