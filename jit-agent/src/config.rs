@@ -1,9 +1,9 @@
 //! The configuration. It is read strictly: no setting that the owner wrote is silently without effect.
 
 pub(crate) mod accepted;
+mod checksummed;
 pub mod edit;
 pub mod files;
-mod kept;
 mod raw;
 pub(crate) mod trial;
 pub(crate) mod unloaded;

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{Config, kept};
+use super::{Config, checksummed};
 
 const NAME: &str = "accepted-config.toml";
 
 /// Keeps the text of a configuration that is now in force: one text for all of the configuration's files.
 pub(crate) fn remember(state: &Path, text: &str) -> anyhow::Result<()> {
-    kept::write(state, NAME, text)
+    checksummed::write(state, NAME, text)
 }
 
 /// The error of [`remember`] as text for people.
@@ -18,7 +18,7 @@ pub(crate) fn not_kept(error: &anyhow::Error) -> String {
 
 /// The text that was kept last.
 pub(crate) fn text(state: &Path) -> anyhow::Result<String> {
-    kept::read(state, NAME)
+    checksummed::read(state, NAME)
 }
 
 /// The configuration that was kept last.

@@ -67,10 +67,10 @@ pub fn edit(parts: &[Part], present: &PortPolicies, change: &Edit) -> Result<(us
             policies.push(policy.clone());
             policies.sort_by_key(|policy| policy.id);
         }
-        write_out(first, &policies);
+        write_policies(first, &policies);
         return Ok((0, first.to_string()));
     }
-    let place = documents.iter().position(|document| place_of(document, id).is_some());
+    let place = documents.iter().position(|document| position_of(document, id).is_some());
     let (index, document) = match (place, change) {
         (Some(place), _) => (place, documents.get_mut(place)),
         (None, Edit::Set(_)) => (0, documents.first_mut()),
@@ -78,10 +78,10 @@ pub fn edit(parts: &[Part], present: &PortPolicies, change: &Edit) -> Result<(us
     };
     let Some(document) = document else { return Err(EditError::NoPort(id)) };
     match change {
-        Edit::Set(policy) => match place_of(document, id) {
+        Edit::Set(policy) => match position_of(document, id) {
             Some(place) => {
                 let known = present.for_port(id).filter(|known| known.id == id);
-                amend(document, place, policy, known);
+                update_policy(document, place, policy, known);
             }
             None => add(document, policy),
         },
@@ -121,7 +121,7 @@ fn document(part: &Part) -> Result<DocumentMut, EditError> {
 }
 
 /// The index of a port's policy in the list.
-fn place_of(document: &DocumentMut, id: PortId) -> Option<usize> {
+fn position_of(document: &DocumentMut, id: PortId) -> Option<usize> {
     match document.get(PORT)? {
         Item::ArrayOfTables(tables) => tables.iter().position(|table| is_for(table, id)),
         Item::Value(Value::Array(list)) => {
@@ -153,7 +153,7 @@ fn differing(policy: &PortPolicy, other: &PortPolicy) -> impl Iterator<Item = (&
     pairs.filter(|(new, old)| new != old).map(|((key, value), _)| (key, as_toml(value)))
 }
 
-fn amend(document: &mut DocumentMut, place: usize, policy: &PortPolicy, known: Option<&PortPolicy>) {
+fn update_policy(document: &mut DocumentMut, place: usize, policy: &PortPolicy, known: Option<&PortPolicy>) {
     let table: Option<&mut dyn TableLike> = match document.get_mut(PORT) {
         Some(Item::ArrayOfTables(tables)) => tables.get_mut(place).map(|table| table as &mut dyn TableLike),
         Some(Item::Value(Value::Array(list))) => {
@@ -177,7 +177,7 @@ fn amend(document: &mut DocumentMut, place: usize, policy: &PortPolicy, known: O
 }
 
 /// Writes number, protocol, and every setting that is not the default.
-fn fill(table: &mut dyn TableLike, policy: &PortPolicy) {
+fn write_keys(table: &mut dyn TableLike, policy: &PortPolicy) {
     table.insert("number", value(i64::from(policy.id.number)));
     table.insert("protocol", value(policy.id.protocol.to_string()));
     for (key, new) in differing(policy, &PortPolicy::new(policy.id)) {
@@ -187,7 +187,7 @@ fn fill(table: &mut dyn TableLike, policy: &PortPolicy) {
 
 fn table_of(policy: &PortPolicy) -> Table {
     let mut table = Table::new();
-    fill(&mut table, policy);
+    write_keys(&mut table, policy);
     table.decor_mut().set_prefix("\n");
     table
 }
@@ -197,14 +197,14 @@ fn add(document: &mut DocumentMut, policy: &PortPolicy) {
         Some(Item::ArrayOfTables(tables)) => tables.push(table_of(policy)),
         Some(Item::Value(Value::Array(list))) if !list.is_empty() => push_inline(list, policy),
         // The file has `port = []`, or it has no ports while another file has some.
-        _ => write_out(document, std::slice::from_ref(policy)),
+        _ => write_policies(document, std::slice::from_ref(policy)),
     }
 }
 
 /// Adds a policy to a list in brackets, with the layout of the last element.
 fn push_inline(list: &mut Array, policy: &PortPolicy) {
     let mut table = InlineTable::new();
-    fill(&mut table, policy);
+    write_keys(&mut table, policy);
     let mut new = Value::InlineTable(table);
     let layout = list.iter().last().and_then(|last| last.decor().prefix()).cloned();
     match layout {
@@ -215,7 +215,7 @@ fn push_inline(list: &mut Array, policy: &PortPolicy) {
 }
 
 /// Writes policies into a file that has no other policies.
-fn write_out(document: &mut DocumentMut, policies: &[PortPolicy]) {
+fn write_policies(document: &mut DocumentMut, policies: &[PortPolicy]) {
     if policies.is_empty() {
         document.insert(PORT, value(Array::new()));
         return;
@@ -232,15 +232,15 @@ fn write_out(document: &mut DocumentMut, policies: &[PortPolicy]) {
 }
 
 fn remove(document: &mut DocumentMut, id: PortId) {
-    let Some(place) = place_of(document, id) else { return };
+    let Some(place) = position_of(document, id) else { return };
     match document.get_mut(PORT) {
         Some(Item::ArrayOfTables(tables)) => {
-            let above = tables.get(place).map(kept_above).unwrap_or_default();
+            let above = tables.get(place).map(detached_text_above).unwrap_or_default();
             tables.remove(place);
             let is_empty = tables.is_empty();
             match tables.get_mut(place) {
                 Some(next) => prepend(next, &above),
-                None if !above.trim().is_empty() => keep_at_end(document, &above),
+                None if !above.trim().is_empty() => append_to_end(document, &above),
                 None => {}
             }
             if is_empty {
@@ -254,7 +254,7 @@ fn remove(document: &mut DocumentMut, id: PortId) {
 }
 
 /// The text above a table that does not belong to the table: everything up to the last blank line.
-fn kept_above(table: &Table) -> String {
+fn detached_text_above(table: &Table) -> String {
     let prefix = table.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
     let end = prefix.rfind("\n\n").map_or(0, |at| at + 1);
     prefix[..end].to_owned()
@@ -269,7 +269,7 @@ fn prepend(table: &mut Table, text: &str) {
     table.decor_mut().set_prefix(prefix);
 }
 
-fn keep_at_end(document: &mut DocumentMut, text: &str) {
+fn append_to_end(document: &mut DocumentMut, text: &str) {
     let trailing = format!("{text}{}", document.trailing().as_str().unwrap_or_default());
     document.set_trailing(trailing);
 }

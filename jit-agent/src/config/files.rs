@@ -237,8 +237,8 @@ impl Origin {
     pub fn unchanged(&self) -> Result<Vec<Part>, ChangeError> {
         let Some((main, _)) = self.0.first() else { return Ok(Vec::new()) };
         let parts = read(main)?;
-        let gone = self.0.iter().find(|(path, _)| !parts.iter().any(|part| part.path == *path));
-        if let Some((path, _)) = gone {
+        let removed = self.0.iter().find(|(path, _)| !parts.iter().any(|part| part.path == *path));
+        if let Some((path, _)) = removed {
             return Err(ChangeError::Edited(path.clone()));
         }
         for part in &parts {
@@ -259,10 +259,10 @@ impl Origin {
 pub fn replace(path: &Path, text: &str) -> Result<(), ChangeError> {
     #[cfg(test)]
     crate::crash::step();
-    write_beside(path, text).map_err(|source| ChangeError::Write { path: path.to_owned(), source })
+    replace_atomically(path, text).map_err(|source| ChangeError::Write { path: path.to_owned(), source })
 }
 
-fn write_beside(path: &Path, text: &str) -> io::Result<()> {
+fn replace_atomically(path: &Path, text: &str) -> io::Result<()> {
     let target = fs::canonicalize(path)?;
     let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());

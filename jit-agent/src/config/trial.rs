@@ -8,9 +8,8 @@ use jit_policy::{BootTime, TrialKind};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config,
+    Config, checksummed,
     files::{Loaded, Origin},
-    kept,
 };
 
 const NAME: &str = "trial.json";
@@ -80,7 +79,7 @@ pub(crate) fn path(state: &Path) -> PathBuf {
 /// Writes the trial's record.
 pub(crate) fn keep(state: &Path, record: &Record) -> anyhow::Result<()> {
     let text = serde_json::to_string(record).context("writing down the trial")?;
-    kept::write(state, NAME, &text)
+    checksummed::write(state, NAME, &text)
 }
 
 /// The record that was written last.
@@ -89,14 +88,15 @@ pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Record>> {
     if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(None);
     }
-    let record: Record = serde_json::from_str(&kept::read(state, NAME)?).with_context(|| path.display().to_string())?;
+    let record: Record =
+        serde_json::from_str(&checksummed::read(state, NAME)?).with_context(|| path.display().to_string())?;
     ensure!(record.config().is_ok(), "{} has no configuration that could be tried", path.display());
     Ok(Some(record))
 }
 
 /// Removes the trial's record.
 pub(crate) fn forget(state: &Path) -> anyhow::Result<()> {
-    kept::remove(state, NAME)
+    checksummed::remove(state, NAME)
 }
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ mod tests {
         }
         keep(state.path(), &Record { tried: "interfaces = 7".to_owned(), ..record() }).unwrap();
         assert!(recall(state.path()).is_err());
-        kept::write(state.path(), NAME, "{\"kind\":\"enable\"}").unwrap();
+        checksummed::write(state.path(), NAME, "{\"kind\":\"enable\"}").unwrap();
         assert!(recall(state.path()).is_err());
     }
 

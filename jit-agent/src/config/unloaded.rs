@@ -4,13 +4,13 @@ use std::{fmt, fs, path::Path};
 
 use jiff::Timestamp;
 
-use super::kept;
+use super::checksummed;
 
 const NAME: &str = "unloaded";
 
 /// Sets the mark; `by` says who did it, and when.
 pub(crate) fn mark(state: &Path, by: &str) -> anyhow::Result<()> {
-    kept::write(state, NAME, by)
+    checksummed::write(state, NAME, by)
 }
 
 /// The person who removed enforcement, and when; `None`: nobody removed enforcement. An unreadable mark still counts:
@@ -19,7 +19,7 @@ pub(crate) fn mark(state: &Path, by: &str) -> anyhow::Result<()> {
 pub(crate) fn marked(state: &Path) -> Option<String> {
     match fs::symlink_metadata(state.join(NAME)) {
         Err(_) => None,
-        Ok(_) => Some(kept::read(state, NAME).map_or_else(
+        Ok(_) => Some(checksummed::read(state, NAME).map_or_else(
             |_| "by somebody, at a time that is not known".to_owned(),
             |by| by.chars().filter(|c| !c.is_control()).take(200).collect(),
         )),
@@ -60,7 +60,7 @@ impl Remover {
 
 /// Removes the mark.
 pub(crate) fn clear(state: &Path) -> anyhow::Result<()> {
-    kept::remove(state, NAME)
+    checksummed::remove(state, NAME)
 }
 
 #[cfg(test)]

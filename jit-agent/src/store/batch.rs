@@ -8,12 +8,12 @@ use jit_policy::{
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{
-    Durability, Store, asked,
+    Durability, Store,
     audit::AuditWriter,
     clocks::{Checkpoint, Deadline, boot_column, wall_column},
     error::{Failure, StoreError},
     new::{NewGrantRow, NewOutcome, NewRequestRow},
-    read,
+    read, requested_ports,
     rows::RequestRow,
     states::{GrantState, status_column},
     write::insert_checkpoint,
@@ -59,7 +59,7 @@ impl Store {
     /// # Errors
     /// There is no space for closings.
     pub fn check_reserve(&mut self) -> Result<(), StoreError> {
-        self.hold_reserve("recording a request")
+        self.allocate_reserve("recording a request")
     }
 
     /// Records one request. The request's grants are then `opening`, in their order. The record survives loss of power.
@@ -256,7 +256,7 @@ fn insert_request(connection: &Connection, new: &NewRequestRow) -> Result<Reques
         login.map(|(_, name)| name),
         named,
         pending.and_then(|(_, extends)| extends.map(|grant| grant.0)),
-        pending.map(|_| asked::write(request)),
+        pending.map(|_| requested_ports::write(request)),
         pending.map(|(until, _)| wall_column(until.wall)),
         pending.map(|(until, _)| boot_column(until.boot)),
         pending.map(|_| &clocks.boot_id),

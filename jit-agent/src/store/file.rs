@@ -130,7 +130,7 @@ fn is_ours(path: &Path) -> Result<bool, StoreError> {
     // The flag is NONBLOCK because opening a FIFO would otherwise wait for a writer.
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or(0);
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return no_leftover(path).map(|()| false),
+        Err(error) if error.kind() == ErrorKind::NotFound => return refuse_leftover(path).map(|()| false),
         other => other.map_err(io_error("opening", path))?,
     };
     let foreign = |found: &str| StoreError::Foreign { path: path.to_owned(), found: found.to_owned() };
@@ -140,7 +140,7 @@ fn is_ours(path: &Path) -> Result<bool, StoreError> {
     let mut header = Vec::new();
     file.take(HEADER as u64).read_to_end(&mut header).map_err(io_error("reading", path))?;
     if header.is_empty() {
-        return no_leftover(path).map(|()| false);
+        return refuse_leftover(path).map(|()| false);
     }
     let integer = |at: usize| header.get(at..).and_then(|rest| rest.first_chunk()).copied().map(i32::from_be_bytes);
     let (Some(application), Some(version)) = (integer(APPLICATION_ID_AT), integer(USER_VERSION_AT)) else {
@@ -172,7 +172,7 @@ fn check_version(path: &Path, version: i32) -> Result<(), StoreError> {
 }
 
 /// Refuses a left-over journal. SQLite would replay the journal of a missing database into its replacement.
-fn no_leftover(path: &Path) -> Result<(), StoreError> {
+fn refuse_leftover(path: &Path) -> Result<(), StoreError> {
     for suffix in ["-wal", "-journal"] {
         let beside = with_suffix(path, suffix);
         if fs::symlink_metadata(&beside).is_ok() {

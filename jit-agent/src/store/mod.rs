@@ -2,7 +2,6 @@
 //!
 //! The store records decisions and makes none. All methods wait for the disk; only one owner calls the methods.
 
-mod asked;
 mod audit;
 mod batch;
 mod clocks;
@@ -10,6 +9,7 @@ mod error;
 mod file;
 mod new;
 mod read;
+mod requested_ports;
 mod reserve;
 mod rows;
 mod states;
@@ -76,7 +76,7 @@ impl Store {
         let path = file::prepare(dir)?;
         let connection = file::connect(&path)?;
         let mut reserve = Reserve::new(dir);
-        if let Err(error) = reserve.hold() {
+        if let Err(error) = reserve.allocate() {
             tracing::warn!(%error, dir = %dir.display(), "no space can be kept for closings, so nothing can be opened");
         }
         let head = audit::head(&connection).map_err(|failure| failure.report(&path, "reading the audit log"))?;
@@ -123,8 +123,8 @@ impl Store {
     }
 
     /// Takes the space for closings again, if the space was released.
-    fn hold_reserve(&mut self, action: &'static str) -> Result<(), StoreError> {
-        self.reserve.hold().map_err(|source| match source.kind() {
+    fn allocate_reserve(&mut self, action: &'static str) -> Result<(), StoreError> {
+        self.reserve.allocate().map_err(|source| match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { action, path: self.path.clone() },
             _ => StoreError::Io { action: "keeping space for closings beside", path: self.path.clone(), source },
         })

@@ -18,25 +18,25 @@ const SIZE: u64 = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,
-    held: bool,
+    is_allocated: bool,
 }
 
 impl Reserve {
-    /// The reserve in `dir`, which may be held or not.
+    /// The reserve in `dir`, which may be allocated or not.
     pub(super) fn new(dir: &Path) -> Self {
-        Self { path: dir.join(FILE_NAME), held: false }
+        Self { path: dir.join(FILE_NAME), is_allocated: false }
     }
 
-    /// Takes the disk space, unless it is held already.
-    pub(super) fn hold(&mut self) -> io::Result<()> {
-        if !self.held {
-            self.take().inspect_err(|_| self.give_back())?;
-            self.held = true;
+    /// Allocates the disk space, unless the space is allocated already.
+    pub(super) fn allocate(&mut self) -> io::Result<()> {
+        if !self.is_allocated {
+            self.allocate_file().inspect_err(|_| self.free())?;
+            self.is_allocated = true;
         }
         Ok(())
     }
 
-    fn take(&self) -> io::Result<()> {
+    fn allocate_file(&self) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, SIZE) {
@@ -45,14 +45,14 @@ impl Reserve {
         }
     }
 
-    /// Frees the disk space. Returns whether the reserve was held.
+    /// Frees the disk space. Returns whether the space was allocated.
     pub(super) fn release(&mut self) -> bool {
-        let held = std::mem::replace(&mut self.held, false);
-        self.give_back();
-        held
+        let was_allocated = std::mem::replace(&mut self.is_allocated, false);
+        self.free();
+        was_allocated
     }
 
-    fn give_back(&self) {
+    fn free(&self) {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %self.path.display(), "space kept for closings could not be freed");

@@ -11,9 +11,9 @@ use rusqlite::{
 };
 
 use super::{
-    asked,
     clocks::Deadline,
     error::StoreError,
+    requested_ports,
     states::{GrantState, status_column},
 };
 
@@ -236,7 +236,7 @@ impl RequestRow {
 impl PendingRow {
     fn read(fields: &Fields<'_>) -> Result<Self, StoreError> {
         Ok(Self {
-            ports: fields.convert("asked", |text: String| asked::read(&text))?,
+            ports: fields.convert("asked", |text: String| requested_ports::read(&text))?,
             extends: fields.get::<Option<i64>>("extends")?.map(GrantId),
             until: Deadline { boot: fields.boot("decide_boot")?, wall: fields.wall("decide_wall")? },
             boot_id: fields.get("decide_boot_id")?,

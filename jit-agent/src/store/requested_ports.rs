@@ -6,7 +6,7 @@ use jit_policy::{NewRequest, Protocol, RequestedPort, Span, Until, parse_source}
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, Serialize)]
-struct Asked {
+struct StoredPort {
     number: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     protocol: Option<String>,
@@ -19,18 +19,18 @@ struct Asked {
 
 /// The ports of a request as text.
 pub(super) fn write(request: &NewRequest) -> String {
-    let ports: Vec<Asked> = request.ports.iter().map(asked).collect();
+    let ports: Vec<StoredPort> = request.ports.iter().map(to_stored).collect();
     // Numbers and strings always serialise.
     serde_json::to_string(&ports).unwrap_or_default()
 }
 
-fn asked(port: &RequestedPort) -> Asked {
+fn to_stored(port: &RequestedPort) -> StoredPort {
     let RequestedPort { number, protocol, sources, until } = port;
     let (duration, end) = match until {
         Until::For(duration) => (Some(Span(*duration)), None),
         Until::Time(end) => (None, Some(*end)),
     };
-    Asked {
+    StoredPort {
         number: *number,
         protocol: protocol.map(|protocol| protocol.to_string()),
         sources: sources.iter().map(ToString::to_string).collect(),
@@ -41,12 +41,12 @@ fn asked(port: &RequestedPort) -> Asked {
 
 /// Reads the requested ports back; `None`: the text is not in the form that [`write`] writes.
 pub(super) fn read(text: &str) -> Option<Vec<RequestedPort>> {
-    let ports: Vec<Asked> = serde_json::from_str(text).ok()?;
-    ports.into_iter().map(requested).collect()
+    let ports: Vec<StoredPort> = serde_json::from_str(text).ok()?;
+    ports.into_iter().map(from_stored).collect()
 }
 
-fn requested(asked: Asked) -> Option<RequestedPort> {
-    let Asked { number, protocol, sources, duration, end } = asked;
+fn from_stored(asked: StoredPort) -> Option<RequestedPort> {
+    let StoredPort { number, protocol, sources, duration, end } = asked;
     let protocol = match protocol {
         Some(name) => Some(name.parse::<Protocol>().ok()?),
         None => None,
