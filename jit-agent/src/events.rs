@@ -108,7 +108,7 @@ impl EventHub {
     }
 
     /// Takes a packet that the program reported. `name` returns the name of an interface by its index.
-    pub fn take(&self, event: &Event, name: impl FnOnce(u32) -> Option<String>) {
+    pub fn report(&self, event: &Event, name: impl FnOnce(u32) -> Option<String>) {
         let Some(reason) = event.reason() else {
             tracing::error!(?event, "a packet was reported for a reason that this version does not know");
             return;
@@ -136,7 +136,7 @@ impl EventHub {
             mode: mode.into(),
             interface: name(event.interface()).unwrap_or_else(|| event.interface().to_string()),
         };
-        state.tell(News::Packet(packet));
+        state.broadcast(News::Packet(packet));
     }
 
     /// Takes the number of packets that were dropped, or would have been, since the tables were made.
@@ -149,7 +149,7 @@ impl EventHub {
         let more = not_shown.saturating_sub(state.totals.not_shown);
         if more > 0 {
             state.totals.not_shown = not_shown;
-            state.tell(News::NotShown(more));
+            state.broadcast(News::NotShown(more));
         }
     }
 
@@ -194,7 +194,7 @@ impl State {
         *share <= PER_SOURCE
     }
 
-    fn tell(&self, news: News) {
+    fn broadcast(&self, news: News) {
         if let Some(sender) = &self.news {
             // An error means that no client watches.
             let _ = sender.send(news);
@@ -235,8 +235,8 @@ mod tests {
     fn a_packet_is_told_with_its_time_source_port_reason_and_interface() {
         let (hub, _) = hub();
         let mut watcher = hub.subscribe().unwrap();
-        hub.take(&event(0xc000_020a, Reason::NoGrant), |index| (index == 3).then(|| "eth0".to_owned()));
-        hub.take(&Event::new(START, 9, Mode::Observe as u8, Reason::TruncatedIp as u8), |_| None);
+        hub.report(&event(0xc000_020a, Reason::NoGrant), |index| (index == 3).then(|| "eth0".to_owned()));
+        hub.report(&Event::new(START, 9, Mode::Observe as u8, Reason::TruncatedIp as u8), |_| None);
         let expected = [
             PacketEvent {
                 time_utc: "2026-11-23T11:59:58.5Z".parse().unwrap(),
@@ -267,13 +267,13 @@ mod tests {
         let (hub, clock) = hub();
         let mut watcher = hub.subscribe().unwrap();
         for _ in 0..PER_SOURCE + 5 {
-            hub.take(&event(1, Reason::NoGrant), |_| None);
+            hub.report(&event(1, Reason::NoGrant), |_| None);
         }
-        hub.take(&event(2, Reason::NoGrant), |_| None);
+        hub.report(&event(2, Reason::NoGrant), |_| None);
         assert_eq!(news(&mut watcher).len(), PER_SOURCE as usize + 1);
         assert_eq!((hub.totals().reported, hub.totals().over_share), (u64::from(PER_SOURCE) + 6, 5));
         clock.advance(SECOND);
-        hub.take(&event(1, Reason::NoGrant), |_| None);
+        hub.report(&event(1, Reason::NoGrant), |_| None);
         assert_eq!(news(&mut watcher).len(), 1);
     }
 
@@ -281,7 +281,7 @@ mod tests {
     fn more_sources_than_are_told_apart_are_counted_only() {
         let (hub, _) = hub();
         for source in 0..=SOURCES as u32 {
-            hub.take(&event(source, Reason::NoGrant), |_| None);
+            hub.report(&event(source, Reason::NoGrant), |_| None);
         }
         assert_eq!(hub.totals().over_share, 1);
         assert_eq!(hub.state().shares.len(), SOURCES);
@@ -293,8 +293,8 @@ mod tests {
         let mut watcher = hub.subscribe().unwrap();
         hub.count_drops(1000);
         assert_eq!(news(&mut watcher), [], "what was before the agent is no news");
-        hub.take(&event(1, Reason::NoGrant), |_| None);
-        hub.take(&event(2, Reason::HostGrant), |_| None);
+        hub.report(&event(1, Reason::NoGrant), |_| None);
+        hub.report(&event(2, Reason::HostGrant), |_| None);
         news(&mut watcher);
         hub.count_drops(1010);
         assert_eq!(news(&mut watcher), [], "reports of these may be under way");
@@ -312,7 +312,7 @@ mod tests {
         let mut seen = 0;
         for number in 0..BACKLOG + 10 {
             clock.advance(SECOND);
-            hub.take(&event(number as u32, Reason::NoGrant), |_| None);
+            hub.report(&event(number as u32, Reason::NoGrant), |_| None);
             seen += news(&mut quick).len();
         }
         assert_eq!(seen, BACKLOG + 10);

@@ -135,7 +135,7 @@ impl Book {
         if entry.is_host() {
             return None;
         }
-        self.prefixes.get(&(entry.number, entry.transport))?.around(&entry.source)
+        self.prefixes.get(&(entry.number, entry.transport))?.enclosing(&entry.source)
     }
 
     /// How many entries of each of the kernel's tables the grants take.

@@ -86,10 +86,10 @@ impl NestedPrefixes {
     }
 
     /// The effective expiry of the longest prefix around `source`, other than `source` itself.
-    pub(super) fn around(&self, source: &IpNet) -> Option<BootTime> {
+    pub(super) fn enclosing(&self, source: &IpNet) -> Option<BootTime> {
         match source {
-            IpNet::V4(prefix) => around(&self.v4, prefix),
-            IpNet::V6(prefix) => around(&self.v6, prefix),
+            IpNet::V4(prefix) => enclosing(&self.v4, prefix),
+            IpNet::V6(prefix) => enclosing(&self.v6, prefix),
         }
     }
 
@@ -101,7 +101,7 @@ impl NestedPrefixes {
     }
 }
 
-fn around<P: Prefix + PartialEq>(map: &PrefixMap<P, Node>, prefix: &P) -> Option<BootTime> {
+fn enclosing<P: Prefix + PartialEq>(map: &PrefixMap<P, Node>, prefix: &P) -> Option<BootTime> {
     // An effective expiry includes those of all outer entries, so the expiry of the nearest outer entry is the latest.
     map.cover(prefix).filter(|(outer, _)| *outer != prefix).filter_map(|(_, node)| node.effective).last()
 }
@@ -117,7 +117,7 @@ where
     P: Prefix + PartialEq + Copy + Into<IpNet>,
 {
     map.entry(prefix).or_default().ends.replace(id, old, new);
-    let outer = around(map, &prefix);
+    let outer = enclosing(map, &prefix);
     // The prefixes on the way from `prefix` to the present one, with their expiries.
     let mut path: Vec<(P, Option<BootTime>)> = Vec::new();
     let (mut changes, mut empty) = (Vec::new(), false);

@@ -180,7 +180,7 @@ fn follow(source: EventSource, events: &EventHub) {
         let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None).ok();
         let name = |index| index_to_name(socket.as_ref()?, index).ok();
         let followed = source.follow(|event| {
-            hub.take(event, name);
+            hub.report(event, name);
             true
         });
         if let Err(error) = followed {

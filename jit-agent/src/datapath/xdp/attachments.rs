@@ -22,9 +22,9 @@ use crate::datapath::{Coverage, CoverageChange, DatapathError, InterfaceView, Un
 
 /// How often the program is moved back to the head of the programs that see packets first, before it gives way to
 /// somebody who insists.
-const MOVES: u32 = 3;
+const MOST_MOVES: u32 = 3;
 /// After this time at the head, the program is moved again when another program overtakes it.
-const MOVES_FORGOTTEN: Duration = Duration::from_secs(60);
+const MOVES_RESET_AFTER: Duration = Duration::from_secs(60);
 
 /// The interfaces that are to be covered, and the state of each.
 #[derive(Debug)]
@@ -155,10 +155,10 @@ impl Attachments {
                     return;
                 }
                 Err(NotFirst::Overtaken(rival)) => {
-                    if state.moved.is_some_and(|moved| moved.elapsed() > MOVES_FORGOTTEN) {
+                    if state.moved.is_some_and(|moved| moved.elapsed() > MOVES_RESET_AFTER) {
                         state.moves = 0;
                     }
-                    if state.moves >= MOVES {
+                    if state.moves >= MOST_MOVES {
                         state.fault = Some(Arc::new(InterfaceFault::OvertakenAgain(rival)));
                         return;
                     }
@@ -209,7 +209,7 @@ impl Attachments {
             // Not every kernel says that a list is incomplete, and an interface left out by mistake would have its
             // ports opened.
             let is_listed = all.iter().any(|interface| interface.index == index);
-            if !is_listed && !netlink::is_gone(index).is_ok_and(|is_gone| is_gone) {
+            if !is_listed && !netlink::is_deleted(index).is_ok_and(|is_deleted| is_deleted) {
                 tracing::warn!(index, "interface is not in the list, but not gone: not detaching");
                 continue;
             }
@@ -260,19 +260,23 @@ impl Attachments {
 
     /// How each interface that is to be covered is attached now, as the kernel reports it.
     pub(super) fn view(&self, pins: &Pins) -> Vec<InterfaceView> {
-        let selection = match self.look() {
+        let selection = match self.list_and_select() {
             Ok((_, selection)) => selection,
             Err(error) => {
                 let fault = with_causes(&error);
-                return self.patterns.iter().map(|pattern| faulty(&pattern.to_string(), fault.clone())).collect();
+                return self
+                    .patterns
+                    .iter()
+                    .map(|pattern| view_of_fault(&pattern.to_string(), fault.clone()))
+                    .collect();
             }
         };
         let views = selection.selected.iter().map(|selected| self.view_one(selected, pins));
-        let unmatched = selection.unmatched.iter().map(|(name, unmatched)| faulty(name, unmatched.to_string()));
+        let unmatched = selection.unmatched.iter().map(|(name, unmatched)| view_of_fault(name, unmatched.to_string()));
         views.chain(unmatched).collect()
     }
 
-    fn look(&self) -> Result<(Vec<Interface>, Selection), QueryError> {
+    fn list_and_select(&self) -> Result<(Vec<Interface>, Selection), QueryError> {
         let all = netlink::interfaces().map_err(QueryError::Netlink)?;
         let selection = Selection::of(&all, &self.patterns);
         Ok((all, selection))
@@ -303,7 +307,7 @@ impl Attachments {
 
     /// The interfaces with an address over which packets come in unseen.
     pub(super) fn uncovered(&self, pins: &Pins) -> Vec<UncoveredView> {
-        let Ok((all, selection)) = self.look() else { return Vec::new() };
+        let Ok((all, selection)) = self.list_and_select() else { return Vec::new() };
         let has_program = |index: u32| {
             let attached = self.states.get(&index).and_then(|state| state.attached.as_ref());
             let interface = all.iter().find(|interface| interface.index == index);
@@ -335,7 +339,7 @@ fn attach(
     })
 }
 
-fn faulty(name: &str, fault: String) -> InterfaceView {
+fn view_of_fault(name: &str, fault: String) -> InterfaceView {
     InterfaceView { name: name.to_owned(), fault: Some(fault), ..InterfaceView::default() }
 }
 

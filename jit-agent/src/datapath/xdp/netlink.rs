@@ -88,7 +88,7 @@ pub(super) fn interfaces() -> Result<Vec<Interface>, NetlinkError> {
 }
 
 /// Whether there is no interface of that index. The question to the kernel names this index alone.
-pub(super) fn is_gone(index: u32) -> Result<bool, NetlinkError> {
+pub(super) fn is_deleted(index: u32) -> Result<bool, NetlinkError> {
     let mut question = LinkMessage::default();
     question.header.index = index;
     match socket()?.ask(RouteNetlinkMessage::GetLink(question)) {
@@ -257,8 +257,8 @@ mod tests {
     fn the_loopback_interface_is_listed_and_not_gone() {
         let all = interfaces().unwrap();
         let loopback = all.iter().find(|interface| interface.is_loopback).unwrap();
-        assert_eq!((loopback.name.as_str(), is_gone(loopback.index).unwrap()), ("lo", false));
-        assert!(is_gone(i32::MAX as u32).unwrap());
+        assert_eq!((loopback.name.as_str(), is_deleted(loopback.index).unwrap()), ("lo", false));
+        assert!(is_deleted(i32::MAX as u32).unwrap());
         assert_eq!(ingress_filters(loopback.index).unwrap(), []);
     }
 }

@@ -124,23 +124,24 @@ impl Pins {
         }
     }
 
-    fn check_map(&self, name: &'static str) -> Result<(), Unsound> {
-        let info = MapInfo::from_pin(self.maps().join(name)).map_err(|source| Unsound::Unreadable { name, source })?;
+    fn check_map(&self, name: &'static str) -> Result<(), UnusableMap> {
+        let info =
+            MapInfo::from_pin(self.maps().join(name)).map_err(|source| UnusableMap::Unreadable { name, source })?;
         let found = Shape {
-            kind: info.map_type().map_err(|source| Unsound::UnknownType { name, source })?,
+            kind: info.map_type().map_err(|source| UnusableMap::UnknownType { name, source })?,
             key_size: info.key_size(),
             value_size: info.value_size(),
             max_entries: info.max_entries(),
             flags: info.map_flags(),
         };
         let expected = shape(name);
-        if found == expected { Ok(()) } else { Err(Unsound::Shape { name, found, expected }) }
+        if found == expected { Ok(()) } else { Err(UnusableMap::Shape { name, found, expected }) }
     }
 
-    fn check_version(&self) -> Result<(), Unsound> {
-        match pinned_settings(&self.directory).map_err(Unsound::Settings)?.abi_version {
+    fn check_version(&self) -> Result<(), UnusableMap> {
+        match pinned_settings(&self.directory).map_err(UnusableMap::Settings)?.abi_version {
             ABI_VERSION => Ok(()),
-            found => Err(Unsound::Version(found)),
+            found => Err(UnusableMap::Version(found)),
         }
     }
 
@@ -169,7 +170,7 @@ impl Pins {
 
 /// Why the pinned maps can't be adopted.
 #[derive(Debug, thiserror::Error)]
-enum Unsound {
+enum UnusableMap {
     #[error("{name} can't be opened as a map")]
     Unreadable {
         name: &'static str,

@@ -8,17 +8,17 @@ use std::{io, mem};
 use aya_obj::generated::{bpf_attach_type::BPF_TCX_INGRESS, bpf_attr, bpf_cmd::BPF_PROG_QUERY};
 
 /// The most programs on one interface that are looked at: ours is to be the first.
-const MOST: usize = 64;
+const MOST_PROGRAMS: usize = 64;
 
 /// The ids of the programs in the order in which they see incoming packets.
 pub(super) fn tcx_programs(index: u32) -> io::Result<Vec<u32>> {
-    let mut ids = [0_u32; MOST];
+    let mut ids = [0_u32; MOST_PROGRAMS];
     // SAFETY: all fields are integers, of which zeroes are valid values.
     let mut attributes: bpf_attr = unsafe { mem::zeroed() };
     attributes.query.__bindgen_anon_1.target_ifindex = index;
     attributes.query.attach_type = BPF_TCX_INGRESS as u32;
     attributes.query.prog_ids = ids.as_mut_ptr() as u64;
-    attributes.query.__bindgen_anon_2.prog_cnt = MOST as u32;
+    attributes.query.__bindgen_anon_2.prog_cnt = MOST_PROGRAMS as u32;
     // SAFETY: the attributes are alive and have the size that is given; the kernel writes up to `prog_cnt` ids and the
     // fields that answer.
     let result = unsafe {

@@ -97,7 +97,7 @@ impl NetlinkSocket {
             while !rest.is_empty() {
                 let message;
                 (message, rest) = split(rest)?;
-                if message.sequence_number() == self.sequence && take(message, &mut answer)? {
+                if message.sequence_number() == self.sequence && collect(message, &mut answer)? {
                     return Ok(answer);
                 }
             }
@@ -124,7 +124,7 @@ fn split(bytes: &[u8]) -> Result<(NetlinkBuffer<&[u8]>, &[u8]), NetlinkError> {
 }
 
 /// Adds a message to an answer. Returns whether the message ends the answer.
-fn take<T>(message: NetlinkBuffer<&[u8]>, answer: &mut Vec<NetlinkMessage<T>>) -> Result<bool, NetlinkError>
+fn collect<T>(message: NetlinkBuffer<&[u8]>, answer: &mut Vec<NetlinkMessage<T>>) -> Result<bool, NetlinkError>
 where
     T: NetlinkSerializable + NetlinkDeserializable,
 {
@@ -246,9 +246,9 @@ mod tests {
         bytes.truncate(20);
         bytes[0] = 20;
         let mut answer: Vec<Message> = Vec::new();
-        assert!(!take(NetlinkBuffer::new(&bytes[..]), &mut answer).unwrap());
+        assert!(!collect(NetlinkBuffer::new(&bytes[..]), &mut answer).unwrap());
         bytes[6] = 0;
-        assert!(matches!(take(NetlinkBuffer::new(&bytes[..]), &mut answer), Err(NetlinkError::Unreadable)));
+        assert!(matches!(collect(NetlinkBuffer::new(&bytes[..]), &mut answer), Err(NetlinkError::Unreadable)));
         assert!(answer.is_empty());
     }
 }

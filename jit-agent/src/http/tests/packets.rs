@@ -66,7 +66,7 @@ fn events_are_streamed_as_they_come_until_the_agent_stops() {
     let mut event = Event::new(0, u32::MAX, Mode::Observe as u8, Reason::NoGrant as u8);
     let (source, transport) = (Source::V4(0xc000_0207), Transport::Tcp);
     event.set_flow(&Flow { source, port: 22, transport, fragment: false, transport_header: 0 });
-    agent.machine.hub.take(&event, |_| Some("eth0".to_owned()));
+    agent.machine.hub.report(&event, |_| Some("eth0".to_owned()));
     for _ in 0..5 {
         assert!(!agent.machine.admits(22, "192.0.2.7"));
     }

@@ -37,9 +37,9 @@ impl Hook for Clsact {
     ) -> Result<Option<(Way, u32)>, AttachError> {
         let handle = handle(kernel.pins);
         let program = kernel.object.tc(layer)?;
-        let Some(filter) = ours(interface, handle)? else { return Ok(None) };
+        let Some(filter) = own_filter(interface, handle)? else { return Ok(None) };
         let id = program.attach_to_link(link(interface, &filter)?)?;
-        Ok(Some((Way::Clsact, leave(program, id, interface, handle)?)))
+        Ok(Some((Way::Clsact, persist(program, id, interface, handle)?)))
     }
 
     fn attach(&self, kernel: &mut Kernel<'_>, Target { interface, layer }: Target<'_>) -> Result<u32, AttachError> {
@@ -52,7 +52,7 @@ impl Hook for Clsact {
         let options = NlOptions { priority: FIRST, handle: handle.into(), classid: None };
         let options = TcAttachOptions::Netlink(options);
         let id = program.attach_with_options(&interface.name, TcAttachType::Ingress, options)?;
-        leave(program, id, interface, handle)
+        persist(program, id, interface, handle)
     }
 
     fn prepare_overtaking(&self, kernel: &mut Kernel<'_>, target: Target<'_>) -> Result<(), AttachError> {
@@ -62,7 +62,7 @@ impl Hook for Clsact {
 
     fn detach(&self, interface: &Interface, pins: &Pins) -> Result<bool, AttachError> {
         // The queueing discipline stays, since others may use it.
-        let Some(filter) = ours(interface, handle(pins))? else { return Ok(false) };
+        let Some(filter) = own_filter(interface, handle(pins))? else { return Ok(false) };
         link(interface, &filter)?.detach()?;
         Ok(true)
     }
@@ -93,7 +93,7 @@ fn filters(interface: &Interface) -> Result<Vec<Filter>, QueryError> {
     netlink::ingress_filters(interface.index).map_err(QueryError::Netlink)
 }
 
-fn ours(interface: &Interface, handle: u32) -> Result<Option<Filter>, QueryError> {
+fn own_filter(interface: &Interface, handle: u32) -> Result<Option<Filter>, QueryError> {
     Ok(filters(interface)?.into_iter().find(|filter| filter.handle == handle))
 }
 
@@ -103,7 +103,7 @@ fn link(interface: &Interface, filter: &Filter) -> Result<SchedClassifierLink, A
 }
 
 /// Leaves the filter in place when this process ends. Returns the program's id, if it comes first.
-fn leave(
+fn persist(
     program: &mut SchedClassifier,
     id: SchedClassifierLinkId,
     interface: &Interface,
