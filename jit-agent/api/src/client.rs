@@ -145,7 +145,7 @@ impl Client {
             let response = self.response(&call);
             let response = timeout(self.timeout, response).await.map_err(|_| late())??;
             if response.status() != StatusCode::OK {
-                return match understand(response.status(), self.body(response).await?)? {
+                return match decode(response.status(), self.body(response).await?)? {
                     Answer::Problem(problem) => Err(FollowError::Problem(problem)),
                     Answer::Done(_) => Ok(()),
                 };
@@ -168,7 +168,7 @@ impl Client {
         if response.status() == StatusCode::OK {
             return self.read_events(response.into_body(), take).await.map_err(FollowError::from);
         }
-        match understand(response.status(), self.body(response).await?)? {
+        match decode(response.status(), self.body(response).await?)? {
             Answer::Problem(problem) => Err(FollowError::Problem(problem)),
             Answer::Done(_) => Ok(()),
         }
@@ -197,7 +197,7 @@ impl Client {
     async fn exchange(&self, call: &Call) -> Result<(Answer, Option<String>), ClientError> {
         let response = self.response(call).await?;
         let version = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-        Ok((understand(response.status(), self.body(response).await?)?, version))
+        Ok((decode(response.status(), self.body(response).await?)?, version))
     }
 
     async fn response(&self, call: &Call) -> Result<Response<Incoming>, ClientError> {
@@ -244,7 +244,7 @@ async fn respond(
     Ok(sender.send_request(request).await?)
 }
 
-fn understand(status: StatusCode, body: Bytes) -> Result<Answer, ClientError> {
+fn decode(status: StatusCode, body: Bytes) -> Result<Answer, ClientError> {
     if status.is_success() {
         return Ok(Answer::Done(body));
     }

@@ -13,7 +13,7 @@ use jiff::{Timestamp, tz::TimeZone};
 pub use self::{
     agent::{Agent, unanswered},
     exit::Exit,
-    output::{agree, emit, in_force},
+    output::{in_force, print, require_confirmation},
     session::ssh_session,
 };
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::row::cells;
 use super::{
     args::{Audit, AuditCommand},
-    past::past,
+    past_time::parse_past,
     unusable,
 };
 
@@ -43,7 +43,7 @@ pub(super) fn carry_out(
         return verify(agent, head);
     }
     let time = |given: Option<String>, option: &str| {
-        let read = |given: String| past(&given, surroundings).map_err(|error| unusable(&given, option, &error));
+        let read = |given: String| parse_past(&given, surroundings).map_err(|error| unusable(&given, option, &error));
         given.map(read).transpose().map(|time| time.map(|time| time.to_string()))
     };
     let query = AuditQuery {

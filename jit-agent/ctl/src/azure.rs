@@ -47,7 +47,7 @@ pub(super) fn import(
     let name = if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() };
     let text = read(file).map_err(|error| failed(format!("error: can't read {}: {error}\n", sanitised(&name))))?;
     let machines = policies::parse(&text).map_err(|faults| unusable(&name, &faults))?;
-    let machine = pick(&name, &machines, vm.as_deref())?;
+    let machine = select_machine(&name, &machines, vm.as_deref())?;
     let (present, version) = present(agent)?;
     let planned = plan::plan(&machine.ports, &present);
     let overlaps = planned.as_ref().err().into_iter().flatten();
@@ -77,7 +77,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The machine whose ports are meant: the machine that `vm` names, or any machine if all have the same ports.
-fn pick<'a>(name: &str, machines: &'a [Machine], vm: Option<&str>) -> Result<&'a Machine, Outcome> {
+fn select_machine<'a>(name: &str, machines: &'a [Machine], vm: Option<&str>) -> Result<&'a Machine, Outcome> {
     let meant: Vec<_> = machines.iter().filter(|machine| vm.is_none_or(|vm| machine.is(vm))).collect();
     let (file, list) = (sanitised(name), list(machines));
     match (&meant[..], vm) {

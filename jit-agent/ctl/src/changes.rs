@@ -13,8 +13,8 @@ use jit_policy::PortId;
 use super::table;
 
 /// The text about what a change would do, before the change is confirmed.
-pub(super) fn expected(effects: &Effects, surroundings: &Surroundings) -> String {
-    told(effects, ["would be unprotected", "would end", "would end earlier"], surroundings)
+pub(super) fn expected_effects(effects: &Effects, surroundings: &Surroundings) -> String {
+    effects_text(effects, ["would be unprotected", "would end", "would end earlier"], surroundings)
 }
 
 /// The text about what a change of one port's policy did.
@@ -23,7 +23,7 @@ pub(super) fn of_port(id: PortId, done: &PortChange, surroundings: &Surroundings
         Some(one) => format!("policy of {} is in force\n", port(one.number, one.protocol.text())),
         None => format!("{id} has no policy any more\n"),
     };
-    text.push_str(&did(&done.effects, surroundings));
+    text.push_str(&past_effects(&done.effects, surroundings));
     text.push_str(&on_trial(done.trial.as_ref(), surroundings));
     text
 }
@@ -41,17 +41,17 @@ pub(super) fn of_reload(done: &Reloaded, surroundings: &Surroundings) -> String 
         [] => "the configuration is in force; no port policy changed\n".to_owned(),
         names => format!("the configuration is in force; changed: {}\n", names.join(", ")),
     };
-    text.push_str(&did(&done.effects, surroundings));
+    text.push_str(&past_effects(&done.effects, surroundings));
     text.push_str(&on_trial(done.trial.as_ref(), surroundings));
     text
 }
 
 /// The text about the further effects of a change.
-pub(super) fn did(effects: &Effects, surroundings: &Surroundings) -> String {
-    told(effects, ["no longer protected", "ended", "end earlier"], surroundings)
+pub(super) fn past_effects(effects: &Effects, surroundings: &Surroundings) -> String {
+    effects_text(effects, ["no longer protected", "ended", "end earlier"], surroundings)
 }
 
-fn told(effects: &Effects, [opened, ended, shortened]: [&str; 3], surroundings: &Surroundings) -> String {
+fn effects_text(effects: &Effects, [opened, ended, shortened]: [&str; 3], surroundings: &Surroundings) -> String {
     let mut text = String::new();
     if !effects.opened.is_empty() {
         let names: Vec<String> = effects.opened.iter().map(|name| sanitised(name)).collect();

@@ -8,7 +8,7 @@ mod audit;
 mod azure;
 mod changes;
 mod parse;
-mod past;
+mod past_time;
 mod ports;
 mod requests;
 mod table;
@@ -38,7 +38,7 @@ pub fn command() -> clap::Command {
 /// Runs `jitctl` with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    terminal::emit(&run(env::args_os(), &Surroundings::of_process())).into()
+    terminal::print(&run(env::args_os(), &Surroundings::of_process())).into()
 }
 
 /// Runs `jitctl` with these arguments, the program's name first. Returns the output that is not printed as it comes.

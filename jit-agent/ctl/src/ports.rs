@@ -153,7 +153,7 @@ struct Listed {
 
 impl Listed {
     fn read(agent: &Agent) -> Result<Self, Outcome> {
-        let (json, version) = asked(agent, &Call::new(Method::GET, "/v1/ports"))?.map_err(|one| agent.problem(&one))?;
+        let (json, version) = send(agent, &Call::new(Method::GET, "/v1/ports"))?.map_err(|one| agent.problem(&one))?;
         let list: List<Port> = agent.read(&json)?;
         Ok(Self { ports: list.value, version: version.unwrap_or_default() })
     }
@@ -205,8 +205,8 @@ impl Listed {
             Call { body: body.clone(), if_match, session, ..Call::new(method.clone(), path) }
         };
         let first = yes.then(Effects::default);
-        let json = agreed(agent, first.as_ref(), attempt, false, surroundings)?;
-        agent.understand(&json, |done: &PortChange| finished(changes::of_port(id, done, surroundings), done.durable))
+        let json = send_confirmed(agent, first.as_ref(), attempt, false, surroundings)?;
+        agent.decode(&json, |done: &PortChange| finished(changes::of_port(id, done, surroundings), done.durable))
     }
 }
 
@@ -227,38 +227,38 @@ pub(super) fn reload(
         let session = terminal::ssh_session(surroundings);
         Call { body: Some(body), session, ..Call::new(Method::POST, "/v1/reload") }
     };
-    let json = agreed(agent, None, attempt, true, surroundings)?;
-    agent.understand(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))
+    let json = send_confirmed(agent, None, attempt, true, surroundings)?;
+    agent.decode(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))
 }
 
 /// Asks the agent, and a second time if the agent wants confirmation and whoever sits at the terminal agrees.
 /// `openings_are_named` says whether the agent wants each opening to be named.
-fn agreed(
+fn send_confirmed(
     agent: &Agent,
     confirmed: Option<&Effects>,
     attempt: impl Fn(Option<&Effects>) -> Call,
     openings_are_named: bool,
     surroundings: &Surroundings,
 ) -> Result<hyper::body::Bytes, Outcome> {
-    let problem = match asked(agent, &attempt(confirmed))? {
+    let problem = match send(agent, &attempt(confirmed))? {
         Ok((json, _)) => return Ok(json),
         Err(problem) => problem,
     };
     let effects = problem.effects.as_deref().filter(|_| problem.code == Code::NeedsConfirmation && !agent.json);
     let Some(effects) = effects else { return Err(agent.problem(&problem)) };
-    let shown = format!("{}{}", terminal::table::problem(&problem), changes::expected(effects, surroundings));
+    let shown = format!("{}{}", terminal::table::problem(&problem), changes::expected_effects(effects, surroundings));
     // Older agents don't say which openings were not named.
     let unnamed = problem.unnamed.as_ref().unwrap_or(&effects.opened);
     let names = openings_are_named && !unnamed.is_empty();
     let open = if names { " (and --allow-open for what it opens)" } else { "" };
-    terminal::agree(&shown, false, open, surroundings)?;
-    asked(agent, &attempt(Some(effects)))?.map(|(json, _)| json).map_err(|problem| agent.problem(&problem))
+    terminal::require_confirmation(&shown, false, open, surroundings)?;
+    send(agent, &attempt(Some(effects)))?.map(|(json, _)| json).map_err(|problem| agent.problem(&problem))
 }
 
 /// The answer's JSON and version, or the problem in its place.
-type Asked = Result<(hyper::body::Bytes, Option<String>), Box<Problem>>;
+type Sent = Result<(hyper::body::Bytes, Option<String>), Box<Problem>>;
 
-fn asked(agent: &Agent, call: &Call) -> Result<Asked, Outcome> {
+fn send(agent: &Agent, call: &Call) -> Result<Sent, Outcome> {
     match agent.client.send(call) {
         Ok((Answer::Done(json), version)) => Ok(Ok((json, version))),
         Ok((Answer::Problem(problem), _)) => Ok(Err(problem)),

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use jit_api::{
     client::Client,
     terminal::{
-        Agent, Exit, Outcome, Surroundings, agree, emit, in_force, ssh_session,
+        Agent, Exit, Outcome, Surroundings, in_force, print, require_confirmation, ssh_session,
         table::{table, trial_lines},
         text::{count, moment, prefix, sanitised, span},
     },
@@ -46,7 +46,7 @@ pub(super) enum Switch {
 
 /// Carries out a command at the agent's socket, and prints the output.
 pub(super) fn switch(socket: &Path, switch: Switch) -> Exit {
-    emit(&run_switch(socket, switch, &Surroundings::of_process()))
+    print(&run_switch(socket, switch, &Surroundings::of_process()))
 }
 
 /// Like [`switch`], but returns the output instead of printing it.
@@ -92,7 +92,7 @@ fn enable(agent: &Agent, options: EnableOptions, surroundings: &Surroundings) ->
         "\nthe ports are shut for a trial of {}; unless `jit-agent confirm` comes in time, they open again\n",
         span(trial)
     ));
-    agree(&shown, yes, "", surroundings)?;
+    require_confirmation(&shown, yes, "", surroundings)?;
     let body = Enable { trial: Some(Span(trial).iso()), session, grant: grant.map(|grant| Span(grant).iso()), console };
     let outcome = agent.post("/v1/enforcement/enable", &body, |done: &EnforcementChange| {
         let mut text = String::from("ENFORCING ON TRIAL: packets without a grant are dropped from now on\n");
@@ -128,7 +128,7 @@ fn disable(agent: &Agent, yes: bool, surroundings: &Surroundings) -> Result<Outc
     let now: Enforcement = agent.fetch("/v1/enforcement")?;
     if now.trial.is_none() && now.mode != Mode::Observe {
         let shown = format!("these ports are open to everybody from now on: {}\n", ports(&now));
-        agree(&shown, yes, "", surroundings)?;
+        require_confirmation(&shown, yes, "", surroundings)?;
     }
     agent.post("/v1/enforcement/disable", &Nothing {}, |done: &EnforcementChange| {
         let after = match done.enforcement.mode.value() {

@@ -11,7 +11,7 @@ use crate::terminal::Exit;
 
 /// What the client makes of a server that answers everything with `answer`; `None` stands for a server that says
 /// nothing for a while.
-fn told(answer: Option<String>) -> Result<Answer, ClientError> {
+fn call_with_answer(answer: Option<String>) -> Result<Answer, ClientError> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("agent.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -29,7 +29,7 @@ fn told(answer: Option<String>) -> Result<Answer, ClientError> {
 
 #[test]
 fn an_agent_that_does_not_answer_in_time_is_given_up() {
-    let error = told(None).unwrap_err();
+    let error = call_with_answer(None).unwrap_err();
     assert!(matches!(error, ClientError::NoAnswer { .. }), "{error:?}");
     assert!(error.to_string().contains("it may still do what was asked"), "{error}");
 }
@@ -37,10 +37,11 @@ fn an_agent_that_does_not_answer_in_time_is_given_up() {
 #[test]
 fn what_is_not_the_agent_is_told_apart() {
     for answer in ["SSH-2.0-OpenSSH_9.2\r\n", "", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{"] {
-        let error = told(Some(answer.to_owned())).unwrap_err();
+        let error = call_with_answer(Some(answer.to_owned())).unwrap_err();
         assert!(matches!(error, ClientError::Broken { .. }), "{error:?}");
     }
-    let error = told(Some("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\noops".to_owned())).unwrap_err();
+    let error =
+        call_with_answer(Some("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\noops".to_owned())).unwrap_err();
     assert!(matches!(error, ClientError::NotUnderstood { status: 502, .. }), "{error:?}");
 }
 
@@ -48,7 +49,7 @@ fn what_is_not_the_agent_is_told_apart() {
 fn a_problem_with_a_code_from_the_future_is_still_a_problem() {
     let body = r#"{"type":"about:blank","title":"","status":409,"detail":"no","code":"new_code","new":[{}]}"#;
     let answer = format!("HTTP/1.1 409 Conflict\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    match told(Some(answer)) {
+    match call_with_answer(Some(answer)) {
         Ok(Answer::Problem(problem)) => assert_eq!(problem.detail, "no"),
         other => panic!("{other:?}"),
     }

@@ -68,7 +68,7 @@ impl Agent {
         }
         // Strings and numbers always serialise.
         let json = serde_json::to_vec(&whole).unwrap_or_default().into();
-        self.understand(&json, show)
+        self.decode(&json, show)
     }
 
     /// Returns what the agent has at a path.
@@ -90,7 +90,7 @@ impl Agent {
         body: Option<Vec<u8>>,
         show: impl FnOnce(&T) -> Outcome,
     ) -> Result<Outcome, Outcome> {
-        self.understand(&self.call(method, path, body)?, show)
+        self.decode(&self.call(method, path, body)?, show)
     }
 
     /// Returns the agent's answer, if the answer is not a problem.
@@ -109,7 +109,7 @@ impl Agent {
     ///
     /// # Errors
     /// The agent does not answer, answers with a problem, or is not understood. The error is the command's outcome.
-    pub fn understand<T: DeserializeOwned>(
+    pub fn decode<T: DeserializeOwned>(
         &self,
         json: &Bytes,
         show: impl FnOnce(&T) -> Outcome,

@@ -6,7 +6,7 @@ use super::{Exit, Outcome, Surroundings};
 
 /// Prints the outcome. Returns the exit code: that of the outcome, unless the output got lost.
 #[must_use]
-pub fn emit(outcome: &Outcome) -> Exit {
+pub fn print(outcome: &Outcome) -> Exit {
     let Outcome { exit, stdout, stderr } = outcome;
     let printed = write(&mut io::stdout().lock(), stdout);
     // Nobody can be told if standard error is closed.
@@ -31,10 +31,10 @@ fn write(to: &mut impl Write, text: &str) -> io::Result<()> {
 
 /// A way to ask whoever sits at the terminal, if anybody sits there.
 pub(super) fn ask() -> Option<fn(&str) -> bool> {
-    io::stdin().is_terminal().then_some(goes_on)
+    io::stdin().is_terminal().then_some(prompt)
 }
 
-fn goes_on(text: &str) -> bool {
+fn prompt(text: &str) -> bool {
     let mut answer = String::new();
     // No answer means no.
     write(&mut io::stderr().lock(), &format!("{text}go on? [y/N] ")).is_ok()
@@ -47,7 +47,7 @@ fn goes_on(text: &str) -> bool {
 /// # Errors
 /// Nobody is there, or the answer is no. If nobody is there, the outcome has `shown` with what to add to the command,
 /// `remedy` included.
-pub fn agree(shown: &str, yes: bool, remedy: &str, surroundings: &Surroundings) -> Result<(), Outcome> {
+pub fn require_confirmation(shown: &str, yes: bool, remedy: &str, surroundings: &Surroundings) -> Result<(), Outcome> {
     if yes {
         return Ok(());
     }

@@ -54,7 +54,7 @@ pub(super) fn cells(row: &AuditEntry, surroundings: &Surroundings) -> [String; 6
         sanitised(who),
         ports(detail),
         detail.text("source").map_or_else(|| "-".to_owned(), source),
-        what(detail, who, surroundings),
+        description(detail, who, surroundings),
     ]
 }
 
@@ -71,7 +71,7 @@ fn ports(detail: Detail<'_>) -> String {
 
 /// The text for the last column of a row. A key that is not known here is shown by its name, so that this table has the
 /// events of later versions too.
-fn what(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
+fn description(detail: Detail<'_>, who: &str, surroundings: &Surroundings) -> String {
     let text = |name: &str| detail.text(name).filter(|text| !text.is_empty());
     let time = |name: &str| detail.time(name).map(|time| moment(time, surroundings));
     let mut parts = Vec::new();
@@ -112,16 +112,16 @@ fn others(detail: Detail<'_>, surroundings: &Surroundings) -> Vec<String> {
     let mut parts = Vec::new();
     for (key, value) in detail.0.as_object().into_iter().flatten() {
         if !ELSEWHERE.contains(&key.as_str()) && !key.starts_with("violation") {
-            let leaves = leaves(key, value, surroundings).into_iter().filter(|(_, text)| !text.is_empty());
+            let leaves = flatten(key, value, surroundings).into_iter().filter(|(_, text)| !text.is_empty());
             parts.extend(leaves.map(|(name, text)| format!("{name} {text}")));
         }
     }
     let of = |key: &str| detail.get(key).filter(|value| value.is_object());
     if let Some(after) = of("after") {
-        let before = of("before").map(|before| leaves("", before, surroundings));
+        let before = of("before").map(|before| flatten("", before, surroundings));
         let before: Option<BTreeMap<String, String>> = before.map(|leaves| leaves.into_iter().collect());
         let or_nothing = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
-        for (name, now) in leaves("", after, surroundings) {
+        for (name, now) in flatten("", after, surroundings) {
             match before.as_ref().map(|before| before.get(&name).map_or("", String::as_str)) {
                 None if now.is_empty() => {}
                 None => parts.push(format!("{name} {now}")),
@@ -134,7 +134,7 @@ fn others(detail: Detail<'_>, surroundings: &Surroundings) -> Vec<String> {
 }
 
 /// The values in a value, each by its name; an empty text stands for a value that means nothing to people.
-fn leaves(name: &str, value: &Value, surroundings: &Surroundings) -> Vec<(String, String)> {
+fn flatten(name: &str, value: &Value, surroundings: &Surroundings) -> Vec<(String, String)> {
     let text = |value: &Value| match value {
         Value::Number(seconds) if DURATIONS.contains(&name) => {
             seconds.as_u64().map_or_else(String::new, |seconds| span(Duration::from_secs(seconds)))
@@ -149,7 +149,7 @@ fn leaves(name: &str, value: &Value, surroundings: &Surroundings) -> Vec<(String
     let name = name.replace('_', " ");
     match value {
         Value::Object(members) => {
-            let inner = |(key, value): (&String, &Value)| leaves(format!("{name} {key}").trim(), value, surroundings);
+            let inner = |(key, value): (&String, &Value)| flatten(format!("{name} {key}").trim(), value, surroundings);
             members.iter().flat_map(inner).collect()
         }
         Value::Array(elements) => vec![(name, elements.iter().map(text).collect::<Vec<_>>().join(", "))],

@@ -33,8 +33,8 @@ pub(super) fn apply(
     let steps: Vec<_> = steps.iter().filter(|step| step.is_change()).collect();
     for (index, step) in steps.iter().enumerate() {
         let (done, mut failure) = match set(agent, step, &version, yes, ask, surroundings) {
-            Ok(Set { said, next }) => {
-                text.push_str(&said);
+            Ok(Set { report, next }) => {
+                text.push_str(&report);
                 match next {
                     Ok(next) => {
                         version = next;
@@ -57,7 +57,7 @@ pub(super) fn apply(
 /// One policy that was set.
 struct Set {
     /// The text for people.
-    said: String,
+    report: String,
     /// The version of the policies now, or why no more policies may be set.
     next: Result<String, Outcome>,
 }
@@ -79,7 +79,7 @@ fn set(
     if let (Answer::Problem(problem), _) = &answer
         && let Some(effects) = problem.effects.as_deref().filter(|_| problem.code == Code::NeedsConfirmation && !yes)
     {
-        let effects = changes::expected(effects, surroundings);
+        let effects = changes::expected_effects(effects, surroundings);
         match ask(&format!("setting {id} has effects:\n{effects}")) {
             Some(true) => answer = put(true)?,
             Some(false) => return Err(failed(format!("error: {id} was not confirmed\n"))),
@@ -95,19 +95,20 @@ fn set(
     };
     Ok(match serde_json::from_slice::<PortChange>(&body) {
         Ok(PortChange { effects, durable, port: _, trial }) => {
-            let said = changes::did(&effects, surroundings) + &changes::on_trial(trial.as_ref(), surroundings);
-            let said = format!("{id} is set\n{said}");
+            let report =
+                changes::past_effects(&effects, surroundings) + &changes::on_trial(trial.as_ref(), surroundings);
+            let report = format!("{id} is set\n{report}");
             let remedy = "could not be written, so it may not outlast a restart of the agent; see `jitctl status`";
             let next = if durable {
                 etag.ok_or_else(|| no_version("the answer to a change"))
             } else {
                 Err(failed(format!("error: {id} is in force but {remedy}\n")))
             };
-            Set { said, next }
+            Set { report, next }
         }
         Err(error) => {
             let error = ClientError::NotUnderstood { status: 200, reason: error.to_string() };
-            Set { said: format!("{id} is set\n"), next: Err(unanswered(&error)) }
+            Set { report: format!("{id} is set\n"), next: Err(unanswered(&error)) }
         }
     })
 }

@@ -56,7 +56,7 @@ pub(super) struct AzurePort {
 }
 
 impl AzurePort {
-    fn says(&self) -> (PortId, &[IpNet], Duration) {
+    fn key(&self) -> (PortId, &[IpNet], Duration) {
         (self.id, &self.sources, self.maximum)
     }
 }
@@ -87,7 +87,7 @@ impl Machine {
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.faults.is_empty()
             && other.faults.is_empty()
-            && self.ports.iter().map(AzurePort::says).eq(other.ports.iter().map(AzurePort::says))
+            && self.ports.iter().map(AzurePort::key).eq(other.ports.iter().map(AzurePort::key))
     }
 }
 

@@ -4,7 +4,7 @@ use super::{super::table, *};
 use jit_api::wire::{PacketEvent, Why};
 
 /// What `jitctl` makes of one answer.
-fn told(arguments: &[&str], answer: &Value) -> Outcome {
+fn run_with_answer(arguments: &[&str], answer: &Value) -> Outcome {
     let server = Server::start(vec![(200, Some("\"1\""), answer.clone())]);
     jitctl_at(&server.socket(), arguments)
 }
@@ -35,11 +35,11 @@ fn a_request_in_an_unknown_state_is_listed_and_its_grants_do_not_count_as_live()
 request  time      requestor  ports    status                                                      justification
       9  17:00:00  ann        22/quic  in a state unknown to this jitctl: two admins must agree  ticket 7
 ";
-    let outcome = told(&["requests"], &json!({ "value": [request()] }));
+    let outcome = run_with_answer(&["requests"], &json!({ "value": [request()] }));
     assert_eq!(words(&outcome.stdout), words(expected), "{outcome:?}");
     let mut approved = request();
     approved["status"] = "Approved".into();
-    let outcome = told(&["requests"], &json!({ "value": [approved] }));
+    let outcome = run_with_answer(&["requests"], &json!({ "value": [approved] }));
     assert!(outcome.stdout.contains("approved, 0 of 1 grant live"), "{outcome:?}");
 }
 
@@ -53,7 +53,7 @@ fn a_request_that_comes_to_an_unknown_state_is_neither_open_nor_refused_for_sure
     let expected = "error: request 9 is in a state that this jitctl does not know (two admins must agree); see \
                     `jitctl requests` of the agent's own version\n";
     for arguments in [&arguments[..], &["extend", "17", "--for", "1h"]] {
-        let outcome = told(arguments, &request());
+        let outcome = run_with_answer(arguments, &request());
         complains(&outcome, Exit::Failed, expected);
     }
 }
@@ -64,20 +64,20 @@ fn grants_with_unknown_words_are_listed_and_told_of_wherever_they_come_up() {
 grant  port     source      until                      last connection  requestor  request
    17  22/quic  192.0.2.10  17:30:12 (in 29 min 50 s)  never            ann              9
 ";
-    let outcome = told(&["grants"], &json!({ "value": [grant()] }));
+    let outcome = run_with_answer(&["grants"], &json!({ "value": [grant()] }));
     assert_eq!((outcome.stdout.as_str(), outcome.exit), (expected, Exit::Done), "{outcome:?}");
-    let outcome = told(&["revoke", "--all"], &json!({ "revoked": [grant()], "durable": true }));
+    let outcome = run_with_answer(&["revoke", "--all"], &json!({ "revoked": [grant()], "durable": true }));
     assert_eq!(outcome.stdout, "22/quic closed for 192.0.2.10, grant 17 of ann\n", "{outcome:?}");
-    let outcome = told(&["extend", "17", "--for", "1h"], &grant());
+    let outcome = run_with_answer(&["extend", "17", "--for", "1h"], &grant());
     assert!(outcome.stdout.starts_with("22/quic open for 192.0.2.10 until"), "{outcome:?}");
     let effects = json!({ "changed": [], "opened": [], "ended": [grant()], "shortened": [grant()], "durable": true });
-    let outcome = told(&["reload"], &effects);
+    let outcome = run_with_answer(&["reload"], &effects);
     assert_eq!((outcome.exit, outcome.stdout.matches("22/quic").count()), (Exit::Done, 2), "{outcome:?}");
 }
 
 #[test]
 fn a_status_with_unknown_words_shows_them() {
-    let outcome = told(
+    let outcome = run_with_answer(
         &["status"],
         &json!({
             "mode": "quarantine", "version": "9.0.0", "trial": trial(), "grants": { "intended": 0, "enforced": 0 },
@@ -110,7 +110,7 @@ fn an_unknown_verdict_is_not_shown_as_another_one() {
 
 #[test]
 fn a_port_policy_with_unknown_words_shows_them() {
-    let outcome = told(
+    let outcome = run_with_answer(
         &["ports"],
         &json!({ "value": [{
             "number": 22, "protocol": "QUIC", "allowedSourceAddressPrefixes": [], "maxRequestAccessDuration": "forever",

@@ -14,7 +14,7 @@ use super::parse::ParseError;
 ///
 /// # Errors
 /// The text has another form.
-pub(super) fn past(text: &str, surroundings: &Surroundings) -> Result<Timestamp, ParseError> {
+pub(super) fn parse_past(text: &str, surroundings: &Surroundings) -> Result<Timestamp, ParseError> {
     let Surroundings { now, zone, .. } = surroundings;
     let unreadable = || ParseError::PastTime(text.to_owned());
     // Hours, minutes and seconds with colons between them could also be read as a duration.
@@ -71,10 +71,10 @@ mod tests {
             ("2026-10-25 02:30", "2026-10-25T00:30:00Z"),
         ];
         for (text, moment) in table {
-            assert_eq!(past(text, &here), Ok(moment.parse().unwrap()), "{text}");
+            assert_eq!(parse_past(text, &here), Ok(moment.parse().unwrap()), "{text}");
         }
         for text in ["", "yesterday", "17", "25:00", "2026-13-01", "17:30Z", "2h ago", "-2h", "0s", "99999999999d"] {
-            assert_eq!(past(text, &here), Err(ParseError::PastTime(text.to_owned())), "{text}");
+            assert_eq!(parse_past(text, &here), Err(ParseError::PastTime(text.to_owned())), "{text}");
         }
     }
 }
