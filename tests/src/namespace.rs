@@ -49,7 +49,7 @@ impl Namespace {
         let outside = File::open(OWN).with_context(|| format!("cannot open {OWN}"))?;
         setns(&*self.file, CloneFlags::CLONE_NEWNET)
             .with_context(|| format!("cannot enter the network namespace '{}'", self.name))?;
-        let _back = Back(outside);
+        let _back = ReturnGuard(outside);
         Ok(body())
     }
 
@@ -60,9 +60,9 @@ impl Namespace {
     }
 }
 
-struct Back(File);
+struct ReturnGuard(File);
 
-impl Drop for Back {
+impl Drop for ReturnGuard {
     fn drop(&mut self) {
         if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
             // A thread that went on in a foreign namespace would make every later observation meaningless.

@@ -215,7 +215,7 @@ impl State {
     /// Records an error of a change that was made in both datapaths, and checks both.
     fn changed(&mut self, what: &str, in_memory: &Result<(), DatapathError>, in_kernel: &Result<(), DatapathError>) {
         if let Some(error) = in_memory.as_ref().err().or(in_kernel.as_ref().err()) {
-            self.blame(&format!("{what}: {error}"));
+            self.record_violation(&format!("{what}: {error}"));
         }
         self.check(true);
     }
@@ -224,7 +224,10 @@ impl State {
         let probes = std::mem::take(&mut self.probes);
         for probe in &probes {
             if let Err(error) = self.check_one(probe, kernel) {
-                self.blame(&format!("{} to {}/{:?}: {error:#}", probe.address, probe.number, probe.transport));
+                self.record_violation(&format!(
+                    "{} to {}/{:?}: {error:#}",
+                    probe.address, probe.number, probe.transport
+                ));
             }
         }
         self.probes = probes;
@@ -245,7 +248,7 @@ impl State {
     }
 
     /// Keeps the first violation: most of the others follow from it.
-    fn blame(&mut self, violation: &str) {
+    fn record_violation(&mut self, violation: &str) {
         let grants = (&self.before, &self.after);
         self.violation.get_or_insert_with(|| format!("{violation}\nbefore: {:?}\nafter: {:?}", grants.0, grants.1));
     }

@@ -56,7 +56,7 @@ impl Toolchain {
 /// Installs what is missing. A `linker` replaces the bpf-linker that would be built.
 pub(crate) fn run(linker: Option<&Path>) -> Result<()> {
     // The given linker is checked before anything is installed, since another Rust would not make it right.
-    let linker = linker.map(given_linker).transpose()?;
+    let linker = linker.map(check_given_linker).transpose()?;
     let mut apt = Apt::find();
     let file = toolchain_file()?;
     let mut changed = false;
@@ -112,7 +112,7 @@ fn pair(rust: Rust, apt: Option<&mut Apt>, linker: Option<&Path>) -> Result<Tool
     Ok(Toolchain { cargo: rust.cargo, rustc: rust.rustc, linker })
 }
 
-fn given_linker(given: &Path) -> Result<PathBuf> {
+fn check_given_linker(given: &Path) -> Result<PathBuf> {
     let linker = fs::canonicalize(given).with_context(|| format!("--linker {}", given.display()))?;
     linker::runs(&linker).context("--linker needs a bpf-linker, 0.13 or later")?;
     Ok(linker)

@@ -19,7 +19,7 @@ pub(crate) fn run(packages: &Path, summary: &mut Summary) {
         summary.skip(format!("the package in a virtual machine: {reason}"));
         return;
     }
-    if let Err(error) = tried(packages, summary) {
+    if let Err(error) = run_vm_tests(packages, summary) {
         summary.fail(format!("the package in a virtual machine: {error:#}"));
     }
 }
@@ -34,7 +34,7 @@ fn unsupported() -> Option<String> {
         .then(|| "there is no /dev/net/tun: `modprobe tun`, as root, may help".to_owned())
 }
 
-fn tried(packages: &Path, summary: &mut Summary) -> Result<()> {
+fn run_vm_tests(packages: &Path, summary: &mut Summary) -> Result<()> {
     let image = image::provide()?;
     let packages = ["1", "2"].map(|revision| package(&packages.join(revision)));
     let packages = packages.into_iter().collect::<Result<Vec<_>>>()?;

@@ -77,7 +77,7 @@ impl Machine {
     }
 
     fn up(&mut self) -> Result<()> {
-        self.channel.ready(START).with_context(|| format!("its console's end: {}", self.last_words()))?;
+        self.channel.ready(START).with_context(|| format!("its console's end: {}", self.last_console_lines()))?;
         self.done("mkdir -p /run/packages && mount -o ro /dev/vdb /run/packages").map(drop)
     }
 
@@ -110,7 +110,7 @@ impl Machine {
     }
 
     /// The last lines of the console.
-    fn last_words(&self) -> String {
+    fn last_console_lines(&self) -> String {
         let text = fs::read(&self.console).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();

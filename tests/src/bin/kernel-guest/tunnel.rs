@@ -105,7 +105,7 @@ impl Tunnel {
         Ok(())
     }
 
-    fn take_ours_off(&self) -> Result<()> {
+    fn detach_own_filter(&self) -> Result<()> {
         if self.way == Way::Tcx {
             let link = fs::read_dir(pins())?
                 .filter_map(Result::ok)
@@ -154,7 +154,7 @@ pub(crate) fn what_others_do_is_noticed() -> Result<()> {
     tunnel.has_foreign()?;
     tunnel.is_covered()?;
 
-    tunnel.take_ours_off()?;
+    tunnel.detach_own_filter()?;
     tunnel.is_open()?;
     let lost = tunnel.mended()?;
     ensure!(matches!(&lost[..], [reason] if reason.contains("took the program off")), "{lost:?}");
