@@ -1,6 +1,6 @@
 //! Values that are words on the API, and how the program reads words that it does not know.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use jit_common::{
     abi::{Mode, Transport},
@@ -43,7 +43,11 @@ impl<T: Word> Spelled for T {
     }
 
     fn allowed() -> String {
-        alternatives(&Self::ALL.iter().map(|value| value.word()).collect::<Vec<_>>())
+        let words: Vec<_> = Self::ALL.iter().map(|value| value.word()).collect();
+        match &words[..] {
+            [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+            _ => words.concat(),
+        }
     }
 }
 
@@ -162,18 +166,6 @@ pub struct UnknownWord {
     pub given: String,
     /// The known words.
     pub known: String,
-}
-
-/// Words as a sentence lists them, like `tcp, udp or any`.
-fn alternatives<T: fmt::Display>(words: &[T]) -> String {
-    match words {
-        [] => String::new(),
-        [word] => word.to_string(),
-        [first @ .., last] => {
-            let first: Vec<String> = first.iter().map(ToString::to_string).collect();
-            format!("{} or {last}", first.join(", "))
-        }
-    }
 }
 
 /// Makes an enum whose variants are words, the same ones in files, in arguments and on the API.
