@@ -52,6 +52,17 @@ pub struct Totals {
     pub not_shown: u64,
 }
 
+/// Why packets are not reported to one more client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The agent ends.
+    #[error("the agent is stopping")]
+    Stopping,
+    /// Too many clients are watching.
+    #[error("too many are watching already; end some of them")]
+    TooMany,
+}
+
 /// A hub that passes reported packets to all watching clients. Clones share the same hub.
 #[derive(Clone)]
 pub struct EventHub {
@@ -98,11 +109,11 @@ impl EventHub {
     ///
     /// # Errors
     /// Too many clients are watching already, or the agent is stopping.
-    pub fn subscribe(&self) -> Result<broadcast::Receiver<News>, &'static str> {
+    pub fn subscribe(&self) -> Result<broadcast::Receiver<News>, SubscribeError> {
         match &self.state().news {
-            None => Err("the agent is stopping"),
+            None => Err(SubscribeError::Stopping),
             // Each watching client occupies a connection, and other clients must still get connections.
-            Some(news) if news.receiver_count() >= WATCHERS => Err("too many are watching already; end some of them"),
+            Some(news) if news.receiver_count() >= WATCHERS => Err(SubscribeError::TooMany),
             Some(news) => Ok(news.subscribe()),
         }
     }
@@ -325,14 +336,14 @@ mod tests {
         let mut watcher = hub.subscribe().unwrap();
         hub.close();
         assert_eq!(watcher.try_recv(), Err(broadcast::error::TryRecvError::Closed));
-        assert_eq!(hub.subscribe().unwrap_err(), "the agent is stopping");
+        assert_eq!(hub.subscribe().unwrap_err(), SubscribeError::Stopping);
     }
 
     #[test]
     fn those_who_watch_leave_connections_to_others() {
         let (hub, _) = hub();
         let mut watchers: Vec<_> = (0..WATCHERS).map(|_| hub.subscribe().unwrap()).collect();
-        assert!(hub.subscribe().unwrap_err().contains("too many"));
+        assert_eq!(hub.subscribe().unwrap_err(), SubscribeError::TooMany);
         watchers.pop();
         assert!(hub.subscribe().is_ok());
     }

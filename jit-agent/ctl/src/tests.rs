@@ -22,7 +22,7 @@ use jit_agent::{
     testing::{
         MemoryDatapath,
         agent::Agent,
-        machine::{Machine, USUAL},
+        machine::{Machine, USUAL, full_disk},
         people::{alice, bob, carol, mallory, root},
         scripted::Server,
     },
@@ -265,8 +265,8 @@ fn what_the_core_refuses_has_its_exit_code() {
     let stderr = "error: no room for more grants: the table MEMORY holds 0 entries and is full; revoke some, or wait \
                   until some end\n";
     complains(&jitctl_as(&agent, &alice(), &SSH), Exit::Failed, stderr);
-    let agent = Agent::start(Machine { store_problem: Some("the disk is full".to_owned()), ..Machine::usual() });
-    complains(&jitctl_as(&agent, &alice(), &SSH), Exit::Failed, "error: the disk is full\n");
+    let agent = Agent::start(Machine { store_fault: Some(full_disk()), ..Machine::usual() });
+    complains(&jitctl_as(&agent, &alice(), &SSH), Exit::Failed, &format!("error: {}\n", full_disk()));
 }
 
 #[test]

@@ -32,30 +32,27 @@ impl Enforcement {
     ///
     /// # Errors
     /// No interface could be covered. The first error says why.
-    pub(super) fn load_again(&self, live: &mut LiveGrants, interfaces: &Interfaces) -> Result<(), String> {
+    pub(super) fn load_again(&self, live: &mut LiveGrants, interfaces: &Interfaces) -> Result<(), DatapathError> {
         let errors = live.datapath_mut().cover(interfaces).err().unwrap_or_default();
         for error in &errors {
             tracing::error!(%error, "not covered");
         }
         let attached = live.datapath().interfaces().iter().any(|interface| interface.attached.is_some());
-        let first = errors.first().filter(|_| !attached);
-        first.map_or(Ok(()), |error| Err(format!("no interface could be covered: {error}")))
+        errors.into_iter().find(|_| !attached).map_or(Ok(()), Err)
     }
 
-    /// Puts a former protection in force again, because the kernel refused another one. Returns the text of that error.
+    /// Puts a former protection in force again, because the kernel refused another one.
     pub(super) fn go_back(
         &mut self,
         live: &mut LiveGrants,
         records: &mut Records,
         (now, interfaces): (&Protection, &Interfaces),
-        error: &DatapathError,
-    ) -> String {
+    ) {
         if let Err(again) = live.datapath_mut().configure(now) {
             // The kernel then enforces the stricter of both protections, as far as that could be written.
             tracing::error!(error = %again, "the configuration before could not be put in force again either");
         }
         self.cover(live, records, interfaces);
-        error.to_string()
     }
 }
 

@@ -3,7 +3,13 @@
 use jit_api::wire::Request;
 use jit_policy::{RequestId, Right, audit::Attempt};
 
-use super::{Core, handle::CoreHandle, peer::Peer, refusal::Refusal, report::request_view};
+use super::{
+    Core,
+    handle::CoreHandle,
+    peer::Peer,
+    refusal::{Refusal, Unavailable},
+    report::request_view,
+};
 use crate::store::{RequestEnd, RequestRow};
 
 impl CoreHandle {
@@ -59,11 +65,7 @@ impl Core {
         self.waiting.check(row)?;
         self.waiting.remove(row.id);
         if !self.records.close_request(row.id, state, peer.actor(), reason) {
-            return Err(Refusal::Unavailable(
-                "the request waits no more, but that could not be written and may not outlast a restart of the agent; \
-                 see `jitctl status` for what is broken"
-                    .to_owned(),
-            ));
+            return Err(Unavailable::ClosingNotRecorded.into());
         }
         self.records.request(row.id).map(|row| request_view(row, &self.live, &self.waiting))
     }

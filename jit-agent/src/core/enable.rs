@@ -17,7 +17,7 @@ use super::{
     handle::CoreHandle,
     opening::Openings,
     peer::Peer,
-    refusal::{ChangeRefusal, Refusal},
+    refusal::{ChangeRefusal, Conflict, GrantStays, Refusal, Unavailable},
 };
 
 /// The longest duration of the operator's own grant if the command gives no duration.
@@ -104,7 +104,7 @@ impl Core {
         self.enforcement.check_no_trial()?;
         let unloaded = self.enforcement.stays_unloaded(&mut self.records);
         if self.settings.config().mode == Mode::Enforce && !unloaded {
-            return Err(Refusal::Conflict("enforcement is on already; `jitctl status` shows it".to_owned()));
+            return Err(Conflict::EnforcementIsOn.into());
         }
         let edited = self.settings.with_mode(Mode::Enforce)?;
         let break_glass = self.settings.config().break_glass.clone();
@@ -121,9 +121,9 @@ impl Core {
         let begun = begun.and_then(|()| {
             let interfaces = &self.settings.config().interfaces;
             let loaded = if unloaded { self.enforcement.load_again(&mut self.live, interfaces) } else { Ok(()) };
-            loaded.or_else(|problem| {
+            loaded.or_else(|error| {
                 self.end_trial(None)?;
-                Err(Refusal::Unavailable(format!("{problem}; nothing was enabled")))
+                Err(Unavailable::NotLoaded(error.into()).into())
             })
         });
         if let Err(refusal) = begun {
@@ -144,21 +144,18 @@ impl Core {
     /// names the grant.
     pub(super) fn without_own_grant(&mut self, peer: &Peer, own: Option<&Grant>, refusal: Refusal) -> Refusal {
         let Some(grant) = own else { return refusal };
-        let (id, source) = (grant.id, &grant.source);
+        let id = grant.id;
         let port = self.live.get(id).map_or_else(|| grant.number.to_string(), |(live, _)| live.port.to_string());
-        let stays = |why: String| {
-            Refusal::Unavailable(format!(
-                "{refusal}; grant {id} of {source} for port {port} stays ({why}); `jitctl revoke {id}` ends it",
-                id = id.0
-            ))
+        let stays = |refusal, why| {
+            Unavailable::OwnGrantStays { refusal: Box::new(refusal), grant: id, prefix: grant.source, port, why }.into()
         };
         // The grant may be the only one that admits the operator, who must not be cut off.
         if self.enforcement.trial().is_some() {
-            return stays("the trial runs".to_owned());
+            return stays(refusal, GrantStays::TrialRuns);
         }
         match self.revoke(peer, &Selection::Ids(vec![id]), "enforcement could not be turned on") {
             Ok(_) => refusal,
-            Err(error) => stays(error.to_string()),
+            Err(error) => stays(refusal, GrantStays::NotRevoked(Box::new(error))),
         }
     }
 
@@ -172,7 +169,7 @@ impl Core {
 
     fn observe(&mut self, peer: &Peer) -> Result<bool, Refusal> {
         if self.settings.config().mode == Mode::Observe {
-            return Err(Refusal::Conflict("enforcement is off already; `jitctl status` shows it".to_owned()));
+            return Err(Conflict::EnforcementIsOff.into());
         }
         let edited = self.settings.with_mode(Mode::Observe)?;
         self.records.check_can_record()?;

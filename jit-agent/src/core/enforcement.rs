@@ -173,7 +173,7 @@ impl Enforcement {
     pub(super) fn connected(&self, ports: &[u16]) -> (Vec<(IpAddr, u16)>, Option<String>) {
         match (self.connected_to)(ports) {
             Ok(found) => (found, None),
-            Err(fault) => (Vec::new(), Some(fault)),
+            Err(error) => (Vec::new(), Some(error.to_string())),
         }
     }
 
@@ -200,7 +200,7 @@ impl Enforcement {
     /// Records the result of a trial that was over before this start, after the grants that the trial closed are back.
     pub(super) fn conclude(&mut self, settings: &Settings, records: &mut Records) {
         // Without a store the grants are not back and the result can't be recorded.
-        if records.store().is_none() {
+        if records.store().is_err() {
             return;
         }
         let Some(Over { record, confirmed }) = self.over.take() else { return };

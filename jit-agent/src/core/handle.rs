@@ -10,7 +10,7 @@ use super::{
     command::{Command, Reply, answered},
     peer::Peer,
     presence::Presence,
-    refusal::Refusal,
+    refusal::{Refusal, Unavailable},
 };
 
 /// A handle that sends commands to the core.
@@ -31,7 +31,7 @@ impl CoreHandle {
     /// Sends a command, and returns the answer.
     pub(super) async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let stopped = || Refusal::Unavailable("the agent is stopping; try again when it runs".to_owned());
+        let stopped = || Refusal::from(Unavailable::Stopping);
         self.commands.send(command(reply)).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }

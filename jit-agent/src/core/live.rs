@@ -21,7 +21,10 @@ pub(super) use self::{
     fates::{LESS_TIME, latest_end},
     held::Held,
 };
-use super::{refusal::Refusal, times::Times};
+use super::{
+    refusal::{NoRoom, Refusal, Unavailable},
+    times::Times,
+};
 use crate::{
     datapath::{Datapath, DatapathError},
     store::{Connections, Deadline, EndedGrant, NewGrantRow},
@@ -144,15 +147,14 @@ impl LiveGrants {
         let before = self.book.occupancy();
         let grant = LiveGrant { id, port: row.port, source: row.source, end: row.end_boot };
         let inserted = self.book.insert(grant);
-        let changes = inserted.map_err(|error| Refusal::Unavailable(format!("nothing was opened: {error}")))?;
+        let changes = inserted.map_err(Unavailable::NotInBook)?;
         self.held.add(particulars.uid, row.port);
         self.particulars.insert(id, Particulars { end: row.end_wall, ..particulars.clone() });
         if let Some((table, share)) = self.book.occupancy().reserve_used(&before).filter(|_| !is_admin) {
-            let full = format!("the table {table} has {share} entries for all, the rest is kept for admins");
-            return Err(Refusal::Full(full));
+            return Err(Refusal::Full(NoRoom::Reserve { table, share }));
         }
         for change in &changes {
-            self.entries.apply(change).map_err(|error| no_room_or_broken(&error))?;
+            self.entries.apply(change).map_err(no_room_or_broken)?;
         }
         Ok(())
     }
@@ -182,7 +184,7 @@ impl LiveGrants {
     /// The kernel refuses.
     pub(super) fn extend(&mut self, id: GrantId, end: Deadline) -> Result<(), Refusal> {
         for change in self.book.set_end(id, end.boot).unwrap_or_default() {
-            self.entries.apply(&change).map_err(|error| no_room_or_broken(&error))?;
+            self.entries.apply(&change).map_err(no_room_or_broken)?;
         }
         if let Some(particulars) = self.particulars.get_mut(&id) {
             particulars.end = end.wall;
@@ -318,9 +320,9 @@ impl LiveGrants {
     }
 }
 
-fn no_room_or_broken(error: &DatapathError) -> Refusal {
+fn no_room_or_broken(error: DatapathError) -> Refusal {
     match error {
-        DatapathError::Full { .. } => Refusal::Full(error.to_string()),
-        _ => Refusal::Unavailable(format!("nothing was opened: {error}")),
+        DatapathError::Full { .. } => Refusal::Full(NoRoom::Table(error.into())),
+        _ => Unavailable::NotOpened(error.into()).into(),
     }
 }

@@ -42,8 +42,16 @@ use jit_policy::audit::Attempt;
 use tokio::sync::mpsc;
 
 use self::{
-    enforcement::Enforcement, live::LiveGrants, opening::Openings, peer::Peer, records::Records, refusal::Refusal,
-    settings::Settings, times::Times, upkeep::Upkeep, waiting::WaitingRequests,
+    enforcement::Enforcement,
+    live::LiveGrants,
+    opening::Openings,
+    peer::Peer,
+    records::Records,
+    refusal::{Refusal, StoreFault},
+    settings::Settings,
+    times::Times,
+    upkeep::Upkeep,
+    waiting::WaitingRequests,
 };
 use crate::{clock::Clock, config::Config, datapath::Datapath, events::EventHub, store::Store, warnings::Warn};
 
@@ -77,7 +85,7 @@ pub struct Parts {
     pub events: EventHub,
     /// The store, or why the store can't be used. Without a store nothing is opened, but grants in the kernel end as
     /// they should.
-    pub store: Result<Store, String>,
+    pub store: Result<Store, StoreFault>,
     /// What else is broken at the start.
     pub faults: Vec<String>,
     /// The source of the configuration.

@@ -17,7 +17,7 @@ use super::{
     peer::Peer,
     planning::{Plan, Planner},
     records::{Records, not_recorded},
-    refusal::Refusal,
+    refusal::{Refusal, Unavailable},
     report::request_view,
     settings::Settings,
     times::Times,
@@ -99,7 +99,7 @@ impl Openings<'_> {
     pub(super) fn open<T>(&mut self, opening: impl FnOnce(Reply<T>) -> Opening) -> Result<T, Refusal> {
         let (reply, mut answer) = oneshot::channel();
         self.open_all(vec![opening(reply)]);
-        answer.try_recv().unwrap_or_else(|_| Err(Refusal::Unavailable("the request was not answered".to_owned())))
+        answer.try_recv().unwrap_or_else(|_| Err(Unavailable::NotAnswered.into()))
     }
 
     /// Checks and records a batch. Everything that is recorded is durable.
@@ -183,8 +183,9 @@ impl Openings<'_> {
         }
         let marked = self
             .records
-            .working_store()
-            .and_then(|store| store.mark_live(&requests, &grants).map_err(|error| not_recorded(&error)));
+            .store_mut()
+            .map_err(Refusal::from)
+            .and_then(|store| store.mark_live(&requests, &grants).map_err(not_recorded));
         let Err(refusal) = marked else { return };
         for done in done {
             match done {

@@ -13,7 +13,7 @@ use super::{
     live::{Held, LiveGrants, Particulars},
     peer::Peer,
     records::not_recorded,
-    refusal::Refusal,
+    refusal::{Conflict, Refusal},
     settings::Settings,
     times::Times,
     waiting::{Waiting, WaitingRequests, count},
@@ -81,7 +81,7 @@ impl<'a> Planner<'a> {
             self.settings.check(peer, Right::Delegate)?;
         }
         if let Some(key) = key
-            && let Some((id, body)) = batch.made_by_key(peer.uid, &key.key).map_err(|error| not_recorded(&error))?
+            && let Some((id, body)) = batch.made_by_key(peer.uid, &key.key).map_err(not_recorded)?
         {
             return if body == key.body { Ok(Plan::Replay(id)) } else { Err(Refusal::KeyReused(key.key.clone())) };
         }
@@ -104,7 +104,7 @@ impl<'a> Planner<'a> {
         }
         let rows = rows(&approved, &clocks);
         let new = new(NewOutcome::Grants(rows.clone()));
-        let (id, ids) = batch.begin_request(&new).map_err(|error| not_recorded(&error))?;
+        let (id, ids) = batch.begin_request(&new).map_err(not_recorded)?;
         self.add(peer.uid, &count(&approved));
         let particulars = new_particulars(id, &requestor, &clocks);
         Ok(Plan::Open { request: view(id, &new), particulars, ids, rows })
@@ -112,7 +112,7 @@ impl<'a> Planner<'a> {
 
     fn plan_approval(&mut self, batch: &mut Batch<'_>, peer: &Peer, id: RequestId) -> Result<Plan, Refusal> {
         self.settings.check(peer, Right::Decide)?;
-        let found = batch.request(id).map_err(|error| not_recorded(&error))?;
+        let found = batch.request(id).map_err(not_recorded)?;
         let row = found.ok_or(Refusal::NotFound { what: "request", id: id.0 })?;
         let pending = self.waiting.check(&row)?;
         // The two-person rule does not apply to root and admins. The audit log shows who they are.
@@ -132,12 +132,12 @@ impl<'a> Planner<'a> {
         let plan = if let Some(grant) = pending.extends {
             let (before, row_now) = self.extension(grant, &approved, &clocks)?;
             let extension = Extension { grant, requestor: &row.identity, row: &row_now, before };
-            batch.approve_extension(&row, &by, &clocks, &extension).map_err(|error| not_recorded(&error))?;
+            batch.approve_extension(&row, &by, &clocks, &extension).map_err(not_recorded)?;
             self.extended.insert(grant);
             Plan::Extend { request: Some(approved_view(row, peer)), grant, end: deadline(&row_now), before }
         } else {
             let rows = rows(&approved, &clocks);
-            let ids = batch.approve(&row, &by, &clocks, &rows).map_err(|error| not_recorded(&error))?;
+            let ids = batch.approve(&row, &by, &clocks, &rows).map_err(not_recorded)?;
             self.add(uid, &count(&approved));
             let particulars = new_particulars(id, &row.requestor, &clocks);
             Plan::Open { request: approved_view(row, peer), particulars, ids, rows }
@@ -160,7 +160,7 @@ impl<'a> Planner<'a> {
         if !is_theirs || grant.end <= self.times.now() {
             return Err(not_found);
         }
-        let origin = batch.request(particulars.request).map_err(|error| not_recorded(&error))?;
+        let origin = batch.request(particulars.request).map_err(not_recorded)?;
         let port = RequestedPort {
             number: grant.port.number.into(),
             protocol: Some(grant.port.protocol),
@@ -179,7 +179,7 @@ impl<'a> Planner<'a> {
         let by = peer.person();
         if let Some(timeout) = self.approval_timeout(&approved) {
             if self.waiting.extends(id) {
-                return Err(Refusal::Conflict(format!("an extension of grant {id} waits for approval already")));
+                return Err(Conflict::ExtensionWaits(id).into());
             }
             let requestor = Requestor { sender: by, named: None };
             let new = |outcome| NewRequestRow {
@@ -196,7 +196,7 @@ impl<'a> Planner<'a> {
             return self.wait(batch, new, waiting, timeout, &clocks);
         }
         let extension = Extension { grant: id, requestor: &particulars.requestor, row: &row, before };
-        batch.extend(&by, &clocks, &extension).map_err(|error| not_recorded(&error))?;
+        batch.extend(&by, &clocks, &extension).map_err(not_recorded)?;
         self.extended.insert(id);
         Ok(Plan::Extend { request: None, grant: id, end: deadline(&row), before })
     }
@@ -229,11 +229,11 @@ impl<'a> Planner<'a> {
         approved: &[ApprovedPort],
         clocks: &Checkpoint,
     ) -> Result<(Deadline, NewGrantRow), Refusal> {
-        let ended = || Refusal::Conflict(format!("grant {id} has ended; make a new request"));
+        let ended = || Refusal::from(Conflict::GrantEnded(id));
         let found = self.live.get(id).filter(|(grant, _)| grant.end > clocks.boot);
         let (grant, particulars) = found.ok_or_else(ended)?;
         if self.extended.contains(&id) {
-            return Err(Refusal::Conflict(format!("grant {id} is being extended by another command; see what it has")));
+            return Err(Conflict::ExtensionRuns(id).into());
         }
         let before = Deadline { boot: grant.end, wall: particulars.end };
         let mut row = rows(approved, clocks).into_iter().next().ok_or_else(ended)?;
@@ -254,13 +254,9 @@ impl<'a> Planner<'a> {
         let rights = [Some(Right::Request), named.is_some().then_some(Right::Delegate)];
         match rights.into_iter().flatten().find(|right| !self.settings.access().user_has(sender.uid, *right)) {
             None => Ok(()),
-            Some(right) => Err(Refusal::Conflict(format!(
-                "{} (uid {}) is no longer a {}, so request {} can't be approved; deny it",
-                sender.name,
-                sender.uid,
-                right.meant_for(),
-                row.id
-            ))),
+            Some(right) => {
+                Err(Conflict::RoleLost { name: sender.name.clone(), uid: sender.uid, right, id: row.id }.into())
+            }
         }
     }
 
@@ -276,7 +272,7 @@ impl<'a> Planner<'a> {
         let wall = clocks.wall.saturating_add(timeout).unwrap_or(jiff::Timestamp::MAX);
         let until = Deadline { boot: waiting.until, wall };
         let new = new(NewOutcome::Pending { until, extends: waiting.extends });
-        let (id, _) = batch.begin_request(&new).map_err(|error| not_recorded(&error))?;
+        let (id, _) = batch.begin_request(&new).map_err(not_recorded)?;
         self.add(waiting.uid, &waiting.ports);
         Ok(Plan::Wait(view(id, &new), waiting))
     }

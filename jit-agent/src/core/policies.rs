@@ -14,8 +14,8 @@ use super::{
     peer::Peer,
     reconfigure::{Opened, effects, opened},
     records::Records,
-    refusal::{ChangeRefusal, Refusal},
-    settings::{Edited, not_changed},
+    refusal::{ChangeRefusal, Refusal, Unavailable},
+    settings::Edited,
     trial::not_confirmed,
     usage::port_views,
 };
@@ -119,12 +119,12 @@ impl Core {
 
     fn load_again_from_files(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
         self.enforcement.check_no_trial()?;
-        let loaded = files::load(self.settings.path()).map_err(|error| ChangeRefusal::Invalid(error.to_string()))?;
+        let loaded = files::load(self.settings.path()).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
         // A signal does not say who sent it or whose session would be cut off.
         if peer.is_none()
             && let Some(problem) = not_confirmed(&loaded, &self.settings)
         {
-            return Err(ChangeRefusal::Edited(problem).into());
+            return Err(ChangeRefusal::from(problem).into());
         }
         let new = &loaded.config;
         let fixed = changed_fixed_keys(self.settings.config(), new);
@@ -174,13 +174,13 @@ impl Core {
     pub(super) fn write_and_adopt(&mut self, edited: Edited, by: &Actor) -> Result<(Effects, bool), Refusal> {
         let change = edited.change();
         if let Some((path, text)) = &change {
-            files::replace(path, text).map_err(|error| not_changed(&error))?;
+            files::replace(path, text)?;
         }
         self.adopt_files(edited.loaded, by).map_err(|refusal| {
             let restored = change.map_or(Ok(()), |(path, _)| files::replace(&path, &edited.former));
             restored.err().map_or(refusal.clone(), |error| {
                 tracing::error!(%error, "a change is not in force, but stays in the file");
-                Refusal::Unavailable(format!("{refusal}; {error}, so it still has the change"))
+                Unavailable::StaysInFile { refusal: Box::new(refusal), error: error.into() }.into()
             })
         })
     }
@@ -190,9 +190,7 @@ impl Core {
     fn adopt_files(&mut self, loaded: Loaded, by: &Actor) -> Result<(Effects, bool), Refusal> {
         let Loaded { config, origin, text } = loaded;
         let now = self.enforcement.protection(self.settings.config());
-        let done = self
-            .reconfigure(&now, config, by)
-            .map_err(|error| Refusal::Unavailable(format!("{error}; the policy before stays in force")))?;
+        let done = self.reconfigure(&now, config, by).map_err(Unavailable::NotReconfigured)?;
         self.settings.are_of_files(origin);
         self.enforcement.forget_unconfirmed_files();
         self.settings.keep(&text);

@@ -4,7 +4,7 @@ use jit_api::wire::Effects;
 use jit_common::abi::{Mode, Transport};
 use jit_policy::{Actor, PortId, ProtectedPort, Protection, Protocol, Scope};
 
-use super::{Core, live::LiveGrants, settings::Settings};
+use super::{Core, live::LiveGrants, refusal::NotReconfigured, settings::Settings};
 use crate::config::Config;
 
 /// The name of the mode in the list of what a change opens.
@@ -95,11 +95,17 @@ impl Core {
     /// # Errors
     /// The kernel refuses the configuration. Then the present configuration stays in force. Grants that were already
     /// ended stay ended, and the text says how many.
-    pub(super) fn reconfigure(&mut self, now: &Protection, new: Config, by: &Actor) -> Result<(Effects, bool), String> {
+    pub(super) fn reconfigure(
+        &mut self,
+        now: &Protection,
+        new: Config,
+        by: &Actor,
+    ) -> Result<(Effects, bool), NotReconfigured> {
         let Self { settings, live, records, enforcement, .. } = self;
         let (wanted, interfaces) = (new.protection(), &settings.config().interfaces);
         if let Err(error) = live.datapath_mut().configure(&strictest(now, &wanted)) {
-            return Err(enforcement.go_back(live, records, (now, interfaces), &error));
+            enforcement.go_back(live, records, (now, interfaces));
+            return Err(NotReconfigured { error: error.into(), hit: 0 });
         }
         if new.interfaces != *interfaces {
             enforcement.cover(live, records, &interfaces.or(&new.interfaces));
@@ -107,13 +113,8 @@ impl Core {
         let opened = opened(settings, live, &new).into_iter().map(|opened| opened.name).collect();
         let (ended, shortened) = live.apply_policies(&new.ports, by, records);
         if let Err(error) = live.datapath_mut().configure(&wanted) {
-            let error = enforcement.go_back(live, records, (now, interfaces), &error);
-            let hit = ended.len() + shortened.len();
-            return Err(if hit == 0 {
-                error
-            } else {
-                format!("{error}; grants that were ended or shortened already: {hit}")
-            });
+            enforcement.go_back(live, records, (now, interfaces));
+            return Err(NotReconfigured { error: error.into(), hit: ended.len() + shortened.len() });
         }
         if new.interfaces != *interfaces {
             enforcement.cover(live, records, &new.interfaces);

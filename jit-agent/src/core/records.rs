@@ -13,7 +13,11 @@ use jit_policy::{
 
 use self::backlog::Backlog;
 pub(super) use self::trail::Trail;
-use super::{peer::Peer, refusal::Refusal, times::Times};
+use super::{
+    peer::Peer,
+    refusal::{Refusal, StoreFault, Unavailable},
+    times::Times,
+};
 use crate::store::{Batch, RequestRow, Store, StoreError};
 
 /// The records.
@@ -21,47 +25,40 @@ pub(super) struct Records {
     times: Times,
     /// The store, or why the store can't be used. Without a store nothing is opened, but grants in the kernel end as
     /// they should.
-    store: Result<Store, String>,
+    store: Result<Store, StoreFault>,
     backlog: Backlog,
     trail: Trail,
 }
 
 impl Records {
-    pub(super) fn new(times: Times, store: Result<Store, String>) -> Self {
+    pub(super) fn new(times: Times, store: Result<Store, StoreFault>) -> Self {
         Self { times, store, backlog: Backlog::default(), trail: Trail::default() }
-    }
-
-    /// The store, if the store works.
-    pub(super) fn store(&self) -> Option<&Store> {
-        self.store.as_ref().ok()
-    }
-
-    /// The store, if the store works.
-    pub(super) fn store_mut(&mut self) -> Option<&mut Store> {
-        self.store.as_mut().ok()
     }
 
     /// The store.
     ///
     /// # Errors
     /// The store does not work.
-    pub(super) fn working_store(&mut self) -> Result<&mut Store, Refusal> {
-        self.store.as_mut().map_err(|problem| Refusal::Unavailable(problem.clone()))
+    pub(super) fn store(&self) -> Result<&Store, StoreFault> {
+        self.store.as_ref().map_err(|fault| fault.clone())
+    }
+
+    /// The store.
+    ///
+    /// # Errors
+    /// The store does not work.
+    pub(super) fn store_mut(&mut self) -> Result<&mut Store, StoreFault> {
+        self.store.as_mut().map_err(|fault| fault.clone())
     }
 
     /// Returns a refusal if the store does not work. Every opening must be in the audit log.
-    pub(super) fn check_can_record(&mut self) -> Result<(), Refusal> {
-        self.working_store().map(drop)
-    }
-
-    /// Why the store does not work.
-    pub(super) fn problem(&self) -> Option<&str> {
-        self.store.as_ref().err().map(String::as_str)
+    pub(super) fn check_can_record(&self) -> Result<(), Refusal> {
+        Ok(self.store().map(drop)?)
     }
 
     /// Uses the store no more, for this reason.
-    pub(super) fn give_up(&mut self, problem: String) {
-        self.store = Err(problem);
+    pub(super) fn give_up(&mut self, fault: StoreFault) {
+        self.store = Err(fault);
     }
 
     /// Whether everything so far is written.
@@ -71,15 +68,16 @@ impl Records {
 
     /// Returns the faults that the status shows.
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
-        self.problem().map(str::to_owned).into_iter().chain(self.backlog.fault()).chain(self.trail.fault())
+        let store = self.store().err().map(|fault| fault.to_string());
+        store.into_iter().chain(self.backlog.fault()).chain(self.trail.fault())
     }
 
     /// Returns a stored request.
     ///
     /// # Errors
     /// There is no such request, or the store does not work.
-    pub(super) fn request(&mut self, id: RequestId) -> Result<RequestRow, Refusal> {
-        let row = self.working_store()?.request(id).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    pub(super) fn request(&self, id: RequestId) -> Result<RequestRow, Refusal> {
+        let row = self.store()?.request(id).map_err(|error| Unavailable::StoreFailed(error.into()))?;
         row.ok_or(Refusal::NotFound { what: "request", id: id.0 })
     }
 
@@ -92,25 +90,22 @@ impl Records {
         work: impl FnOnce(&mut Batch<'_>, &mut Trail, Result<(), Refusal>) -> T,
     ) -> Result<T, Refusal> {
         let Self { store, trail, .. } = self;
-        let store = store.as_mut().map_err(|problem| Refusal::Unavailable(problem.clone()))?;
-        let reserve = store.check_reserve().map_err(|error| not_recorded(&error));
-        store.batch(|batch| work(batch, trail, reserve)).map_err(|error| not_recorded(&error))
+        let store = store.as_mut().map_err(|fault| fault.clone())?;
+        let reserve = store.check_reserve().map_err(not_recorded);
+        store.batch(|batch| work(batch, trail, reserve)).map_err(not_recorded)
     }
 
     /// Adds an event to the audit log. Returns whether the event is written.
     pub(super) fn note(&mut self, event: &AuditEvent) -> bool {
         let wall = self.times.wall();
-        let noted = match &mut self.store {
-            Ok(store) => store.note(wall, event).map_err(|error| error.to_string()),
-            Err(problem) => Err(problem.clone()),
-        };
+        let noted = self.write(|store| store.note(wall, event));
         self.trail.count(event.name(), &noted)
     }
 
     /// Counts events that were recorded in a transaction that failed.
     pub(super) fn lose(&mut self, event: &str, count: usize, problem: &Refusal) {
         for _ in 0..count {
-            self.trail.count(event, &Err(problem.to_string()));
+            self.trail.count(event, &Err(problem));
         }
     }
 
@@ -130,21 +125,20 @@ impl Records {
 
     /// Records a connection of a break-glass source.
     pub(super) fn note_break_glass(&mut self, source: &IpNet, last: BootTime, time: jiff::Timestamp) {
-        let wall = self.times.wall();
-        let noted = match &mut self.store {
-            Ok(store) => store
-                .break_glass_used(wall, &source.to_string(), (&self.times.boot().boot_id, last), time)
-                .map_err(|error| error.to_string()),
-            Err(problem) => Err(problem.clone()),
-        };
+        let (wall, boot_id) = (self.times.wall(), self.times.boot().boot_id.clone());
+        let noted = self.write(|store| store.break_glass_used(wall, &source.to_string(), (&boot_id, last), time));
         tracing::warn!(%source, %time, "a break-glass source was let in");
         self.trail.count("break_glass_used", &noted);
     }
 
     /// Returns the last connection of a break-glass source that a predecessor recorded in this boot.
     pub(super) fn break_glass_noted(&self, source: &IpNet) -> BootTime {
-        let noted = self.store().map(|store| store.break_glass_noted(&source.to_string(), &self.times.boot().boot_id));
-        noted.and_then(|noted| noted.ok().flatten()).unwrap_or_default()
+        let Ok(store) = self.store() else { return BootTime::default() };
+        store.break_glass_noted(&source.to_string(), &self.times.boot().boot_id).ok().flatten().unwrap_or_default()
+    }
+
+    fn write(&mut self, operation: impl FnOnce(&mut Store) -> Result<(), StoreError>) -> Result<(), Unavailable> {
+        operation(self.store_mut()?).map_err(|error| Unavailable::StoreFailed(error.into()))
     }
 
     /// The moment at which the next counted refusals are due.
@@ -153,6 +147,6 @@ impl Records {
     }
 }
 
-pub(super) fn not_recorded(error: &StoreError) -> Refusal {
-    Refusal::Unavailable(format!("nothing was opened: {error}"))
+pub(super) fn not_recorded(error: StoreError) -> Refusal {
+    Unavailable::NotRecorded(error.into()).into()
 }

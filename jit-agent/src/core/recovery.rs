@@ -14,6 +14,7 @@ use super::{
     enforcement::Enforcement,
     live::{LESS_TIME, LiveGrants, Particulars, latest_end},
     records::Records,
+    refusal::{NotAdopted, StoreFault},
     settings::Settings,
     times::Times,
     waiting::{Waiting, WaitingRequests},
@@ -55,21 +56,21 @@ impl Core {
     /// grant's closing was in force, and only the record of the closing was lost.
     pub fn recover(&mut self, adopted: bool) {
         let Self { times, settings, live, waiting, records, enforcement, upkeep, .. } = self;
-        if records.store().is_some()
+        if records.store().is_ok()
             && let Err(problem) = (Recovery { times, settings, live, waiting, records, enforcement }).adopt(adopted)
         {
-            tracing::error!(problem, "the grants can't be taken over: no new ones; those in the kernel end on time");
+            tracing::error!(%problem, "the grants can't be taken over: no new ones; those in the kernel end on time");
             // A part of the grants must not look like all grants.
             live.forget_all();
             waiting.clear();
-            records.give_up(format!("{problem}; nothing can be opened until that is mended and the agent restarted"));
+            records.give_up(StoreFault::NotAdopted(problem));
         }
         // A trial that goes on closes its grants again.
         if let Some(trial) = enforcement.trial() {
             live.close_entries(&trial.record.shut);
         }
         // Without a store the tables lack the store's grants, and a successor must not consider these grants closed.
-        if records.store().is_some()
+        if records.store().is_ok()
             && let Err(error) = live.datapath_mut().keep()
         {
             tracing::error!(%error, "a successor can't take over the kernel's tables and will start from the store");
@@ -92,13 +93,13 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    fn adopt(&mut self, adopted: bool) -> Result<(), String> {
-        let Some(store) = self.records.store() else { return Ok(()) };
-        let broken = |error: StoreError| error.to_string();
+    fn adopt(&mut self, adopted: bool) -> Result<(), NotAdopted> {
+        let Ok(store) = self.records.store() else { return Ok(()) };
+        let broken = |error: StoreError| NotAdopted::Store(error.into());
         let rows = store.open_grants().map_err(broken)?;
         let checkpoint = store.last_checkpoint().map_err(broken)?;
         let entries: HashMap<EntryKey, BootTime> =
-            self.live.datapath().entries().map_err(|error| error.to_string())?.into_iter().collect();
+            self.live.datapath().entries().map_err(|error| NotAdopted::Kernel(error.into()))?.into_iter().collect();
 
         let mut plan = Plan::default();
         for row in rows {
@@ -184,7 +185,7 @@ impl Recovery<'_> {
         match latest_end(ports, row.port, &row.source, now) {
             Ok(latest) if latest < end => Fate::Live { end: latest, shortened: Some(LESS_TIME) },
             Ok(_) => Fate::Live { end, shortened },
-            Err(reason) => Fate::Ends(GrantEnd::Ended, reason),
+            Err(reason) => Fate::Ends(GrantEnd::Ended, reason.to_string()),
         }
     }
 
@@ -212,7 +213,7 @@ impl Recovery<'_> {
             return;
         }
         let clocks = self.times.both();
-        let Some(store) = self.records.store_mut() else { return };
+        let Ok(store) = self.records.store_mut() else { return };
         if let Err(error) = store.rebase(&ends, &clocks) {
             tracing::error!(%error, grants = ends.len(), "grants of before the reboot end, since they can't be written");
             plan.live.retain(|(row, _)| row.boot_id == clocks.boot_id);
@@ -222,7 +223,7 @@ impl Recovery<'_> {
     }
 
     /// Adds grants to the book.
-    fn take_up(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<(), String> {
+    fn take_up(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<(), NotAdopted> {
         for (row, end) in live {
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
             let opened = self.made_at(&row);
@@ -230,7 +231,7 @@ impl Recovery<'_> {
             let GrantRow { request, requestor, uid, start, end_wall, prior_end, .. } = row;
             let end = prior_end.map_or(end_wall, |prior| prior.wall);
             let particulars = Particulars { request, requestor, uid, start, end, opened, connected };
-            self.live.adopt(grant, particulars).map_err(|error| error.to_string())?;
+            self.live.adopt(grant, particulars)?;
         }
         Ok(())
     }
@@ -247,9 +248,9 @@ impl Recovery<'_> {
     }
 
     /// Adopts the requests that wait for approval, with the time that each has left.
-    fn take_up_waiting(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), String> {
-        let Some(store) = self.records.store() else { return Ok(()) };
-        let rows = store.pending_requests().map_err(|error| error.to_string())?;
+    fn take_up_waiting(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), NotAdopted> {
+        let Ok(store) = self.records.store() else { return Ok(()) };
+        let rows = store.pending_requests().map_err(|error| NotAdopted::Store(error.into()))?;
         for row in rows {
             let Some(pending) = row.pending else { continue };
             let until = if pending.boot_id == self.times.boot().boot_id {

@@ -1,8 +1,24 @@
 //! Why a command was not carried out.
 
+mod conflict;
+mod shared;
+mod unavailable;
+
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
 use jit_api::wire::Effects;
 use jit_policy::{PortId, Violation};
+
+pub use self::{
+    conflict::Conflict,
+    shared::Shared,
+    unavailable::{GrantStays, NotAdopted, NotEdited, NotReconfigured, StoreFault, Unavailable},
+};
+use crate::{
+    config::{ConfigError, files::ChangeError},
+    datapath::DatapathError,
+};
 
 /// Why a command was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +48,8 @@ pub enum Refusal {
         id: i64,
     },
     /// The command conflicts with the present state.
-    #[error("{0}")]
-    Conflict(String),
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
     /// The idempotency key belongs to another request.
     #[error("the idempotency key `{0}` was used for another request; use a new key for each request")]
     KeyReused(String),
@@ -50,10 +66,55 @@ pub enum Refusal {
     Change(#[from] ChangeRefusal),
     /// The kernel's tables have no room. Nothing was opened.
     #[error("no room for more grants: {0}; revoke some, or wait until some end")]
-    Full(String),
+    Full(NoRoom),
     /// Something that the agent needs is broken. Nothing was opened.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The room that an opening lacks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// A table of the kernel is full.
     #[error("{0}")]
-    Unavailable(String),
+    Table(Shared<DatapathError>),
+    /// Only the room that is kept for admins is left.
+    #[error("the table {table} has {share} entries for all, the rest is kept for admins")]
+    Reserve {
+        /// The name of the table.
+        table: &'static str,
+        /// The number of entries for all.
+        share: usize,
+    },
+}
+
+/// Why the files on disk are not those that a change could begin with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtherFiles {
+    /// The files on disk are not in force.
+    #[error("{} is not what is in force; correct it, and run `jitctl reload` first", .0.display())]
+    NotInForce(PathBuf),
+    /// A file was edited or can't be read.
+    #[error("{0}")]
+    Changed(Shared<ChangeError>),
+    /// The files were tried and not confirmed.
+    #[error("{}", unconfirmed_files(.0))]
+    Unconfirmed(PathBuf),
+    /// The record of the last trial can't be read.
+    #[error(
+        "what is said of a trial can't be used, so it is not known whether these files were tried and not confirmed: \
+         {0}; remove that first"
+    )]
+    Doubtful(Shared<anyhow::Error>),
+}
+
+/// Says that files were tried and are not in force.
+pub(super) fn unconfirmed_files(path: &Path) -> String {
+    format!(
+        "{}: these files were tried and not confirmed, so the configuration before them is in force; edit them, or \
+         take them over from the console with `jitctl reload`, then `jit-agent confirm` where it asks for that",
+        path.display()
+    )
 }
 
 /// Why a change was refused.
@@ -77,11 +138,11 @@ pub enum ChangeRefusal {
     #[error("there is no policy of port {0}")]
     NoPort(PortId),
     /// The files on disk differ from the configuration in force.
-    #[error("{0}")]
-    Edited(String),
+    #[error(transparent)]
+    Edited(#[from] OtherFiles),
     /// The files can't be used.
     #[error("{0}; the policy loaded before stays in force")]
-    Invalid(String),
+    Invalid(Shared<ConfigError>),
     /// The files change keys that need a restart of the agent.
     #[error("restart the agent to change {}; nothing of this reload was applied", .0.join(", "))]
     Restart(Vec<&'static str>),
@@ -106,4 +167,21 @@ fn needs_confirmation(unnamed: &[String]) -> String {
         "this would leave unprotected what was not named as to be opened: {}; name it, if that is wanted",
         unnamed.join(", ")
     )
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Edited(_) | ChangeError::Read(_) => {
+                ChangeRefusal::from(OtherFiles::Changed(error.into())).into()
+            }
+            ChangeError::Write { .. } => Unavailable::File(error.into()).into(),
+        }
+    }
+}
+
+impl From<StoreFault> for Refusal {
+    fn from(fault: StoreFault) -> Self {
+        Unavailable::from(fault).into()
+    }
 }

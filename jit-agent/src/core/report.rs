@@ -4,7 +4,13 @@ use jit_api::wire::{Counter, Grant, GrantCounts, Interface, Pending, PendingPort
 use jit_policy::{BootTime, GrantFilter, GrantId, Page, RequestFilter, RequestId, Right};
 
 use super::{
-    Core, answer::Whole, handle::CoreHandle, live::LiveGrants, peer::Peer, refusal::Refusal, waiting::WaitingRequests,
+    Core,
+    answer::Whole,
+    handle::CoreHandle,
+    live::LiveGrants,
+    peer::Peer,
+    refusal::{Refusal, Unavailable},
+    waiting::WaitingRequests,
 };
 use crate::{
     datapath::{self, InterfaceView, UncoveredView},
@@ -112,8 +118,8 @@ impl Core {
         let RequestFilter { pending, before, limit } = filter;
         // The query asks for one more row than is shown, to learn whether more rows exist.
         let page = RequestPage { of, pending, before, limit: limit + 1, grants: LISTED_GRANTS };
-        let rows = self.records.working_store()?.requests(&page);
-        let mut rows = rows.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let rows = self.records.store()?.requests(&page);
+        let mut rows = rows.map_err(|error| Unavailable::StoreFailed(error.into()))?;
         let grants: usize = rows.iter().map(|row| row.grants.len()).sum();
         let more = rows.len() > limit || grants >= LISTED_GRANTS;
         rows.truncate(limit);
@@ -137,7 +143,7 @@ impl Core {
 
     pub(super) fn audit(&mut self, peer: &Peer) -> Result<AuditReader, Refusal> {
         self.settings.check(peer, Right::ReadAll)?;
-        Ok(self.records.working_store()?.audit_reader())
+        Ok(self.records.store()?.audit_reader())
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     live::{Ended, LiveGrants},
     peer::Peer,
     records::Records,
-    refusal::Refusal,
+    refusal::{Refusal, Unavailable},
 };
 use crate::store::GrantEnd;
 
@@ -80,13 +80,7 @@ fn selected(
     if *selection == Selection::All {
         return Ok(live.iter().map(|(grant, _)| grant.id).collect());
     }
-    let store = records.store().ok_or_else(|| {
-        Refusal::Unavailable(format!(
-            "without the store nobody can tell which of the kernel's entries belong to which grant or user; \
-             `jitctl revoke --all` closes every one: {}",
-            records.problem().unwrap_or_default()
-        ))
-    })?;
+    let store = records.store().map_err(Unavailable::UnknownGrants)?;
     match selection {
         Selection::Ids(ids) => {
             let is_theirs = |uid: u32| of.is_none_or(|of| uid == of);
@@ -116,13 +110,10 @@ fn close_other_entries(live: &mut LiveGrants, records: &Records) -> Result<usize
     match live.close_unknown() {
         Ok(open) => Ok(open),
         // The book has all grants, so no other entries are expected.
-        Err(error) if records.store().is_some() => {
+        Err(error) if records.store().is_ok() => {
             tracing::error!(%error, "the kernel's tables can't be searched for entries without a grant");
             Ok(0)
         }
-        Err(error) => Err(Refusal::Unavailable(format!(
-            "what is open can't be told, since neither the kernel's tables nor the store can be read: {error}; every \
-             entry ends on time"
-        ))),
+        Err(error) => Err(Unavailable::UnknownEntries(error.into()).into()),
     }
 }

@@ -9,13 +9,13 @@ use super::{
     access::Access,
     origin::Origin,
     peer::Peer,
-    refusal::{ChangeRefusal, Refusal},
+    refusal::{ChangeRefusal, NotEdited, OtherFiles, Refusal, Unavailable},
 };
 use crate::{
     config::{
         Config, accepted,
         edit::{Edit, edit, set_mode},
-        files::{self, ChangeError, Loaded, Part},
+        files::{self, Loaded, Part},
     },
     warnings::Warn,
 };
@@ -145,11 +145,10 @@ impl Settings {
     pub(super) fn edited(&self, change: &Edit) -> Result<Edited, Refusal> {
         self.check_edit(change)?;
         let parts = self.unchanged_files()?;
-        let by_hand = |problem: String| Refusal::Unavailable(format!("{problem}; edit the file by hand"));
-        let edit = edit(&parts, &self.config.ports, change).map_err(|error| by_hand(error.to_string()))?;
-        let edited = with_text(parts, edit).map_err(by_hand)?;
+        let edited = edit(&parts, &self.config.ports, change).map_err(NotEdited::Text);
+        let edited = edited.and_then(|edit| with_text(parts, edit)).map_err(Unavailable::NotEdited)?;
         if edited.loaded.config != (Config { ports: self.with_change(change)?, ..self.config.clone() }) {
-            return Err(by_hand(format!("{} can't be changed as asked", edited.path.display())));
+            return Err(Unavailable::NotEdited(NotEdited::Otherwise(edited.path)).into());
         }
         Ok(edited)
     }
@@ -160,27 +159,18 @@ impl Settings {
     /// A file was edited since it was loaded, or can't be changed so.
     pub(super) fn with_mode(&self, mode: Mode) -> Result<Edited, Refusal> {
         let parts = self.unchanged_files()?;
-        let by_hand = |problem: String| {
-            Refusal::Unavailable(format!(
-                "{problem}; set mode = \"{}\" in the file by hand, and run `jitctl reload`",
-                mode.name()
-            ))
-        };
-        let edit = set_mode(&parts, mode).map_err(|error| by_hand(error.to_string()))?;
-        let edited = with_text(parts, edit).map_err(by_hand)?;
+        let by_hand = |problem| Unavailable::ModeNotSet(problem, mode);
+        let edited = set_mode(&parts, mode).map_err(NotEdited::Text);
+        let edited = edited.and_then(|edit| with_text(parts, edit)).map_err(by_hand)?;
         if edited.loaded.config != (Config { mode, ..self.config.clone() }) {
-            return Err(by_hand("the files can't be changed to another mode alone".to_owned()));
+            return Err(by_hand(NotEdited::NotTheModeAlone).into());
         }
         Ok(edited)
     }
 
     fn unchanged_files(&self) -> Result<Vec<Part>, Refusal> {
-        let Some(origin) = &self.origin.files else {
-            let path = self.origin.path.display();
-            let text = format!("{path} is not what is in force; correct it, and run `jitctl reload` first");
-            return Err(ChangeRefusal::Edited(text).into());
-        };
-        origin.unchanged().map_err(|error| not_changed(&error))
+        let not_in_force = || ChangeRefusal::from(OtherFiles::NotInForce(self.origin.path.clone()));
+        Ok(self.origin.files.as_ref().ok_or_else(not_in_force)?.unchanged()?)
     }
 
     /// Checks a change against the present policies.
@@ -202,7 +192,7 @@ impl Settings {
             Edit::Remove(_) => None,
         };
         let others = self.config.ports.iter().filter(|policy| policy.id != change.port()).cloned();
-        PortPolicies::new(others.chain(new).collect()).map_err(|error| Refusal::Unavailable(error.to_string()))
+        Ok(PortPolicies::new(others.chain(new).collect()).map_err(Unavailable::Policies)?)
     }
 
     /// Replaces the configuration in force. Returns the former configuration.
@@ -240,18 +230,10 @@ impl Settings {
 }
 
 /// Returns the parts with a new text for the part at this place.
-fn with_text(mut parts: Vec<Part>, (place, text): (usize, String)) -> Result<Edited, String> {
-    let Some(part) = parts.get_mut(place) else { return Err("there is no file to change".to_owned()) };
+fn with_text(mut parts: Vec<Part>, (place, text): (usize, String)) -> Result<Edited, NotEdited> {
+    let part = parts.get_mut(place).ok_or(NotEdited::NoFile)?;
     let path = part.path.clone();
     let former = std::mem::replace(&mut part.text, text.clone());
-    let loaded = files::parse(&parts).map_err(|error| error.to_string())?;
+    let loaded = files::parse(&parts).map_err(|error| NotEdited::Config(error.into()))?;
     Ok(Edited { loaded, path, text, former })
-}
-
-/// Returns the refusal for a file that can't be changed.
-pub(super) fn not_changed(error: &ChangeError) -> Refusal {
-    match error {
-        ChangeError::Edited(_) | ChangeError::Read(_) => ChangeRefusal::Edited(error.to_string()).into(),
-        ChangeError::Write { .. } => Refusal::Unavailable(error.to_string()),
-    }
 }

@@ -7,18 +7,22 @@ use std::{
 
 use procfs::net::{TcpNetEntry, TcpState};
 
+/// The kernel's list of connections can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the list of connections can't be read: {0}")]
+pub struct Unreadable(#[from] procfs::ProcError);
+
 /// A function that finds the sources that are connected to ports, each with the port.
-pub type ConnectedTo = fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, String>;
+pub type ConnectedTo = fn(&[u16]) -> Result<Vec<(IpAddr, u16)>, Unreadable>;
 
 /// Returns the TCP connections from other hosts to these ports of this host. Each pair of source and port appears once,
 /// ordered by port and source.
 ///
 /// # Errors
 /// The kernel's lists can't be read.
-pub fn connected_to(ports: &[u16]) -> Result<Vec<(IpAddr, u16)>, String> {
-    let unreadable = |error: procfs::ProcError| format!("the list of connections can't be read: {error}");
+pub fn connected_to(ports: &[u16]) -> Result<Vec<(IpAddr, u16)>, Unreadable> {
     // A kernel without IPv6 has no second list.
-    let lists = [procfs::net::tcp().map_err(unreadable)?, procfs::net::tcp6().unwrap_or_default()];
+    let lists = [procfs::net::tcp()?, procfs::net::tcp6().unwrap_or_default()];
     Ok(of_entries(lists.iter().flatten(), ports))
 }
 

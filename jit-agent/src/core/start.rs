@@ -7,7 +7,7 @@ use jit_policy::{BootTime, LONGEST_TRIAL, Span, TrialKind};
 
 use super::{
     origin::{Origin, Over, Trial},
-    trial::unconfirmed_files,
+    refusal::unconfirmed_files,
 };
 use crate::{
     config::{Config, accepted, files, trial, unloaded},

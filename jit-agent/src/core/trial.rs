@@ -3,10 +3,7 @@
 //!
 //! The trial is recorded on disk before the kernel is changed, and the kernel itself knows when the trial ends.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use jit_api::wire::EnforcementChange;
 use jit_common::abi::{Mode, Transport};
@@ -25,8 +22,8 @@ use super::{
     peer::Peer,
     reconfigure::strictest,
     records::Records,
-    refusal::{ChangeRefusal, Refusal},
-    settings::{Settings, not_changed},
+    refusal::{ChangeRefusal, Conflict, OtherFiles, Refusal, Unavailable, unconfirmed_files},
+    settings::Settings,
 };
 use crate::config::{
     Config, accepted,
@@ -66,7 +63,7 @@ impl Core {
         let Self { times, settings, live, records, enforcement, .. } = self;
         let in_force = || settings.files().cloned();
         let Some(files) = (if kind == TrialKind::Reload { Some(loaded.origin) } else { in_force() }) else {
-            return Err(Refusal::Unavailable("there are no files that a trial could begin with".to_owned()));
+            return Err(Unavailable::NoFiles.into());
         };
         let unloaded = enforcement.unloaded().map(str::to_owned);
         let mode = if unloaded.is_some() { Mode::Observe } else { settings.config().mode };
@@ -81,18 +78,17 @@ impl Core {
             unloaded,
         };
         let trial = Trial { record, before: Config { mode, ..settings.config().clone() } };
-        trial::keep(settings.state(), &trial.record)
-            .map_err(|error| Refusal::Unavailable(format!("{error:#}; nothing was changed")))?;
+        trial::keep(settings.state(), &trial.record).map_err(|error| Unavailable::TrialNotRecorded(error.into()))?;
         let (now, wanted) = (enforcement.protection(settings.config()), trial.protection(&loaded.config));
         let done = live.datapath_mut().configure(&strictest(&now, &wanted)).and_then(|()| {
             live.close_entries(&trial.record.shut);
             live.datapath_mut().configure(&wanted)
         });
         if let Err(error) = done {
-            let error = enforcement.go_back(live, records, (&now, &settings.config().interfaces), &error);
+            enforcement.go_back(live, records, (&now, &settings.config().interfaces));
             live.open_entries(&trial.record.shut);
             enforcement.forget(&trial.record, settings.files());
-            return Err(Refusal::Unavailable(format!("{error}; the configuration before stays in force")));
+            return Err(Unavailable::NotTried(error.into()).into());
         }
         settings.replace(loaded.config);
         enforcement.begin(trial);
@@ -103,35 +99,27 @@ impl Core {
     pub(super) fn confirm_trial(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementChange, Refusal> {
         self.settings.check(peer, Right::Administer)?;
         self.end_trial_in_time();
-        let Some(trial) = self.enforcement.trial().cloned() else {
-            let text = "no trial runs, so there is nothing to confirm; `jit-agent enable` starts one";
-            return Err(Refusal::Conflict(text.to_owned()));
-        };
+        let trial = self.enforcement.trial().cloned().ok_or(Conflict::NoTrial)?;
         let record = &trial.record;
         let state = self.settings.state().to_owned();
         let mark = unloaded::marked(&state);
         if let Some(by) = mark.as_ref().filter(|_| mark != record.unloaded) {
-            let text = format!(
-                "enforcement was unloaded {by}, after the trial had begun; `jit-agent disable` ends the trial, then \
-                 `jit-agent enable` starts another one"
-            );
-            return Err(Refusal::Conflict(text));
+            return Err(Conflict::Unloaded(by.clone()).into());
         }
-        let mut parts = record.files.unchanged().map_err(|error| not_changed(&error))?;
+        let mut parts = record.files.unchanged()?;
         let mut before = None;
         if let Some((path, text)) = &record.change {
-            let Some(part) = parts.iter_mut().find(|part| part.path == *path) else {
-                return Err(Refusal::Unavailable(format!("{} is not there any more", path.display())));
-            };
+            let part = parts.iter_mut().find(|part| part.path == *path);
+            let part = part.ok_or_else(|| Unavailable::FileIsGone(path.clone()))?;
             before = Some(std::mem::replace(&mut part.text, text.clone()));
         }
-        let loaded = files::parse(&parts).map_err(|error| ChangeRefusal::Invalid(error.to_string()))?;
+        let loaded = files::parse(&parts).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
         if let Some((path, text)) = &record.change {
-            files::replace(path, text).map_err(|error| not_changed(&error))?;
+            files::replace(path, text)?;
         }
         // The configuration for the next start is changed first, and the kernel and the grants follow. If the agent is
         // killed in between, its successor considers the trial confirmed.
-        let unmarked = unloaded::clear(&state).map_err(|error| format!("{error:#}"));
+        let unmarked = unloaded::clear(&state).map_err(|error| Unavailable::StaysMarked(error.into()));
         let accepted = accepted::text(&state);
         if unmarked.is_ok() {
             self.settings.keep(&loaded.text);
@@ -139,7 +127,10 @@ impl Core {
         // From here on no trial runs, unless the kernel refuses.
         self.enforcement.take_trial();
         let tried = self.settings.config().clone();
-        let done = unmarked.and_then(|()| self.reconfigure(&trial.protection(&tried), tried, &peer.actor()));
+        let done = unmarked.and_then(|()| {
+            let done = self.reconfigure(&trial.protection(&tried), tried, &peer.actor());
+            done.map_err(Unavailable::NotConfirmed)
+        });
         let (_, mut durable) = match done {
             Ok(done) => done,
             Err(error) => {
@@ -157,7 +148,7 @@ impl Core {
                     tracing::error!(%error, "a trial is not confirmed, but the file has what it tries");
                 }
                 self.enforcement.begin(trial);
-                return Err(Refusal::Unavailable(format!("{error}; the trial goes on")));
+                return Err(error.into());
             }
         };
         self.enforcement.is_loaded();
@@ -191,10 +182,10 @@ impl Core {
             live.datapath_mut().configure(&wanted)
         });
         if let Err(error) = done {
-            let error = enforcement.go_back(live, records, (&now, &settings.config().interfaces), &error);
+            enforcement.go_back(live, records, (&now, &settings.config().interfaces));
             live.close_entries(&trial.record.shut);
             enforcement.begin(trial);
-            return Err(Refusal::Unavailable(format!("the trial can't be ended: {error}; it ends by itself")));
+            return Err(Unavailable::TrialNotEnded(error.into()).into());
         }
         let Trial { record, before } = trial;
         settings.replace(before);
@@ -214,25 +205,13 @@ impl Core {
 
 /// Why these files can't be considered intended: they were tried and not confirmed, or the record of the trial can't be
 /// read.
-pub(super) fn not_confirmed(loaded: &Loaded, settings: &Settings) -> Option<String> {
+pub(super) fn not_confirmed(loaded: &Loaded, settings: &Settings) -> Option<OtherFiles> {
     match trial::recall(settings.state()) {
         Ok(record) => record
             .filter(|record| record.kind == TrialKind::Reload && record.began_with(loaded))
-            .map(|_| unconfirmed_files(settings.path())),
-        Err(error) => Some(format!(
-            "what is said of a trial can't be used, so it is not known whether these files were tried and not \
-             confirmed: {error:#}; remove that first"
-        )),
+            .map(|_| OtherFiles::Unconfirmed(settings.path().to_owned())),
+        Err(error) => Some(OtherFiles::Doubtful(error.into())),
     }
-}
-
-/// Returns why files that were tried are not in force.
-pub(super) fn unconfirmed_files(path: &Path) -> String {
-    format!(
-        "{}: these files were tried and not confirmed, so the configuration before them is in force; edit them, or \
-         take them over from the console with `jitctl reload`, then `jit-agent confirm` where it asks for that",
-        path.display()
-    )
 }
 
 impl Enforcement {

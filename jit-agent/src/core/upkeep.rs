@@ -109,7 +109,7 @@ impl Upkeep {
     /// Records the clocks, so that a reboot doesn't lengthen grants.
     pub(super) fn checkpoint(&mut self, records: &mut Records) {
         self.next_checkpoint = self.times.after(CHECKPOINT_INTERVAL);
-        let Some(store) = records.store_mut() else { return };
+        let Ok(store) = records.store_mut() else { return };
         match store.audit_head() {
             Ok(AuditHead { seq, hash }) if seq > self.announced_head => {
                 journal::announce_head(seq, &hash);
@@ -134,7 +134,7 @@ impl Upkeep {
         let wall = self.times.wall();
         let keys_before = wall.saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
         let records_before = wall.saturating_sub(retention).unwrap_or(Timestamp::MIN);
-        let Some(store) = records.store_mut() else { return };
+        let Ok(store) = records.store_mut() else { return };
         let cleaned = store.forget_keys(keys_before).and_then(|()| {
             let requests = store.prune_requests(records_before, PRUNED_AT_ONCE)?;
             Ok(requests.max(store.prune_audit(wall, records_before, PRUNED_AT_ONCE)?))
@@ -185,7 +185,7 @@ fn note_first_connections(live: &mut LiveGrants, records: &mut Records, wall: Ti
     if seen.is_empty() {
         return;
     }
-    let Some(store) = records.store_mut() else { return };
+    let Ok(store) = records.store_mut() else { return };
     match store.first_connections(wall, &seen) {
         Ok(()) => live.connections_recorded(&seen),
         // Nothing is lost, because the kernel keeps the connections.

@@ -16,7 +16,7 @@ use super::{
     live::{LiveGrants, Particulars},
     peer::Peer,
     records::Records,
-    refusal::Refusal,
+    refusal::{Refusal, Unavailable},
     times::Times,
 };
 use crate::{datapath::PortCounts, events::News};
@@ -45,21 +45,21 @@ impl CoreHandle {
 impl Core {
     pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {
         self.settings.check(peer, Right::ReadAll)?;
-        self.events.subscribe().map_err(|error| Refusal::Unavailable(error.to_owned()))
+        Ok(self.events.subscribe().map_err(Unavailable::Watch)?)
     }
 
     pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<Metrics, Refusal> {
         if let Some(peer) = peer {
             self.settings.check(peer, Right::ReadAll)?;
         }
-        let ports = self.live.datapath().port_counts().map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let ports = self.live.datapath().port_counts().map_err(|error| Unavailable::Kernel(error.into()))?;
         let policies = self.settings.ports().iter();
         Ok(Metrics {
             whole: self.whole(),
             ports,
             live_grants: policies.map(|policy| (policy.id, self.live.under(policy).count())).collect(),
             events: self.events.totals(),
-            store_works: self.records.store().is_some(),
+            store_works: self.records.store().is_ok(),
         })
     }
 }
@@ -99,7 +99,7 @@ fn port_view(
     let used = theirs().filter_map(|(grant, particulars)| {
         Some((live.used(grant, particulars.opened).last_connection?, particulars.requestor.clone()))
     });
-    let recorded = records.store().filter(|_| of.is_none());
+    let recorded = records.store().ok().filter(|_| of.is_none());
     let recorded = recorded.and_then(|store| store.port_use(policy.id, since).ok());
     let past = recorded.as_ref().and_then(|recorded| recorded.last_connection.clone());
     let last = used.chain(past).max();

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use jit_policy::{ApprovedPort, BootTime, GrantId, PortId, PortPolicy, RequestId};
 
-use super::{refusal::Refusal, times::Times};
-use crate::store::{PendingRow, RequestRow, RequestState};
+use super::{
+    refusal::{Conflict, Refusal},
+    times::Times,
+};
+use crate::store::{PendingRow, RequestRow};
 
 /// A request that waits for approval.
 #[derive(Clone, Debug)]
@@ -84,15 +87,8 @@ impl WaitingRequests {
     /// The request no longer waits.
     pub(super) fn check<'row>(&self, row: &'row RequestRow) -> Result<&'row PendingRow, Refusal> {
         let over = || {
-            let by = row.decided_by.as_ref().map(|(_, name)| format!(" by {name}")).unwrap_or_default();
-            let status = match row.status {
-                RequestState::Pending | RequestState::TimedOut => "was not decided in time",
-                RequestState::Approved => "is approved",
-                RequestState::Denied => "was denied",
-                RequestState::Cancelled => "was cancelled",
-                RequestState::Failed => "failed",
-            };
-            Refusal::Conflict(format!("request {} {status}{by}; see `jitctl requests`", row.id))
+            let by = row.decided_by.as_ref().map(|(_, name)| name.clone());
+            Refusal::from(Conflict::Decided { id: row.id, state: row.status, by })
         };
         let pending = row.pending.as_ref().ok_or_else(over)?;
         if self.is_over(row.id) { Err(over()) } else { Ok(pending) }

@@ -8,7 +8,14 @@ use jit_common::{
 };
 use jit_policy::{Packet, Protocol, Right};
 
-use super::{Core, handle::CoreHandle, live::LiveGrants, peer::Peer, refusal::Refusal, settings::Settings};
+use super::{
+    Core,
+    handle::CoreHandle,
+    live::LiveGrants,
+    peer::Peer,
+    refusal::{Refusal, Unavailable},
+    settings::Settings,
+};
 use crate::datapath::{Datapath, Trace};
 
 impl CoreHandle {
@@ -29,7 +36,7 @@ impl Core {
             let decision = (Verdict::Pass, None, self.settings.config().mode);
             return Ok(answer(packet, decision, explanation, advice, Vec::new()));
         }
-        let trace = self.live.datapath().trace(packet).map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let trace = self.live.datapath().trace(packet).map_err(|error| Unavailable::Kernel(error.into()))?;
         let grants = deciding(packet, &trace, &self.live);
         let observed = trace.mode == Mode::Observe && trace.reason.verdict() == Verdict::Drop;
         let mut explanation = explanation(packet, &trace, &grants);

@@ -20,7 +20,7 @@ pub use self::{arguments::command, main::main};
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, accepted, files, unloaded},
-    core::{Access, Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to},
+    core::{Access, Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to, refusal::StoreFault},
     datapath::{
         Datapath as _, DatapathError,
         xdp::{EventSource, Incomplete, LinkWatch, XdpDatapath, probe, unload},
@@ -61,8 +61,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     }
     let (access, unknown) = Access::resolve(&config.roles);
     origin.unknown = unknown;
-    let store = Store::open(&config.places.state)
-        .map_err(|error| format!("{error}; until then nothing can be opened, and grants end on time"));
+    let store = Store::open(&config.places.state).map_err(|error| StoreFault::NotOpened(error.into()));
     let socket = config.places.socket.clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = config.metrics_listen.and_then(|address| {

@@ -13,10 +13,10 @@ use super::{ManualClock, MemoryDatapath, packet::syn, people::people};
 use crate::{
     clock::Clock as _,
     config::{Config, accepted, files},
-    core::{Access, Boot, ConnectedTo, Core, Origin, Parts, configuration_at},
+    core::{Access, Boot, ConnectedTo, Core, Origin, Parts, configuration_at, refusal::StoreFault},
     datapath::{Datapath, InterfaceView},
     events::EventHub,
-    store::Store,
+    store::{Store, StoreError},
     warnings,
 };
 
@@ -24,6 +24,12 @@ use crate::{
 const FILE: &str = "jit-agent.sqlite";
 /// The number of entries that fit into the tables.
 const CAPACITY: usize = 20_000;
+
+/// Returns the fault of a store on a full disk.
+#[must_use]
+pub fn full_disk() -> StoreFault {
+    StoreFault::NotOpened(StoreError::Full { action: "opening the store", path: FILE.into() }.into())
+}
 
 /// The machine. The parts of a core can be changed before the core starts.
 pub struct Machine {
@@ -48,7 +54,7 @@ pub struct Machine {
     /// The function that finds who is connected. At first it finds nobody.
     pub connected_to: ConnectedTo,
     /// Why the store can't be opened. `None`: the store can be opened.
-    pub store_problem: Option<String>,
+    pub store_fault: Option<StoreFault>,
     /// What else is broken at the start.
     pub faults: Vec<String>,
 }
@@ -125,7 +131,7 @@ impl Machine {
             origin: Origin::loaded(&file, loaded.origin),
             hub: EventHub::new(Arc::new(clock.clone())),
             connected_to: |_| Ok(Vec::new()),
-            store_problem: None,
+            store_fault: None,
             faults: Vec::new(),
             dir,
             file,
@@ -162,9 +168,9 @@ impl Machine {
         let tried = self.origin.trial.as_ref().map(|trial| trial.protection(&self.config));
         datapath.configure(&tried.unwrap_or_else(|| self.config.protection())).unwrap();
         self.hub = EventHub::new(Arc::new(self.clock.clone()));
-        let store = match &self.store_problem {
-            Some(problem) => Err(problem.clone()),
-            None => Store::open(self.dir.path()).map_err(|error| error.to_string()),
+        let store = match &self.store_fault {
+            Some(fault) => Err(fault.clone()),
+            None => Store::open(self.dir.path()).map_err(|error| StoreFault::NotOpened(error.into())),
         };
         let mut core = Core::new(Parts {
             config: self.config.clone(),

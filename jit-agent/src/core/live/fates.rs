@@ -18,8 +18,17 @@ pub(in super::super) const LESS_TIME: &str = "the configuration allows less time
 /// The live grants that end or that end earlier under other policies.
 #[derive(Default)]
 struct Fates {
-    ended: Vec<(GrantId, String)>,
+    ended: Vec<(GrantId, Disallowed)>,
     shortened: Vec<(GrantId, BootTime)>,
+}
+
+/// Why policies don't allow a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub(in super::super) enum Disallowed {
+    #[error("port {0} is no longer in the configuration")]
+    NoPolicy(PortId),
+    #[error("{0} is no longer an allowed source of port {1}")]
+    Source(IpNet, PortId),
 }
 
 /// Returns the latest end that the policies allow for a grant, or why they don't allow the grant.
@@ -28,10 +37,10 @@ pub(in super::super) fn latest_end(
     port: PortId,
     source: &IpNet,
     now: BootTime,
-) -> Result<BootTime, String> {
-    let policy = ports.for_port(port).ok_or_else(|| format!("port {port} is no longer in the configuration"))?;
+) -> Result<BootTime, Disallowed> {
+    let policy = ports.for_port(port).ok_or(Disallowed::NoPolicy(port))?;
     if !policy.allows_source(source) {
-        return Err(format!("{source} is no longer an allowed source of port {}", policy.id));
+        return Err(Disallowed::Source(*source, policy.id));
     }
     Ok(now.after(policy.max_duration))
 }
@@ -74,18 +83,18 @@ impl LiveGrants {
         fates
     }
 
-    fn end_for_policies(&mut self, fates: Vec<(GrantId, String)>, by: &Actor, records: &mut Records) -> Vec<Grant> {
+    fn end_for_policies(&mut self, fates: Vec<(GrantId, Disallowed)>, by: &Actor, records: &mut Records) -> Vec<Grant> {
         let mut views = Vec::new();
-        let mut by_reason: BTreeMap<String, Vec<EndedGrant>> = BTreeMap::new();
+        let mut by_reason: BTreeMap<Disallowed, Vec<EndedGrant>> = BTreeMap::new();
         for (id, reason) in fates {
             let Some(Ended { grant, particulars, connections }) = self.end(id) else { continue };
             let view = self.view(&grant, &particulars);
-            views.push(view.over(GrantState::Ended, Some(reason.clone()), self.times.wall()));
+            views.push(view.over(GrantState::Ended, Some(reason.to_string()), self.times.wall()));
             by_reason.entry(reason).or_default().push((id, connections));
         }
         self.settle();
         for (reason, ids) in by_reason {
-            records.end_grants(ids, GrantEnd::Ended, Some(by.clone()), &reason);
+            records.end_grants(ids, GrantEnd::Ended, Some(by.clone()), &reason.to_string());
         }
         views
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jit_policy::{Actor, BootTime, RequestId};
 
 use super::Records;
+use crate::core::refusal::Unavailable;
 use crate::store::{EndedGrant, Ending, GrantEnd, RequestEnd, ShortenedGrant, Shortening, StoreError};
 
 /// How long to wait before a write that the store refused is tried again.
@@ -28,7 +29,7 @@ enum Closing {
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     closings: VecDeque<Closing>,
-    problem: Option<String>,
+    problem: Option<Unavailable>,
     next_retry: BootTime,
 }
 
@@ -47,7 +48,7 @@ impl Backlog {
         ))
     }
 
-    fn postpone(&mut self, closing: Closing, problem: String, now: BootTime) {
+    fn postpone(&mut self, closing: Closing, problem: Unavailable, now: BootTime) {
         self.closings.push_back(closing);
         self.problem = Some(problem);
         self.next_retry = now.after(RETRY_INTERVAL);
@@ -104,7 +105,7 @@ impl Records {
     /// Writes the closings of the backlog, up to the first that still fails.
     pub(in super::super) fn write_backlog(&mut self) {
         while let Some(closing) = self.backlog.closings.pop_front() {
-            if let Err(problem) = self.write(&closing) {
+            if let Err(problem) = self.write_closing(&closing) {
                 // The closing goes to the end of the backlog. A closing that can never be written must not block the
                 // others.
                 self.backlog.postpone(closing, problem, self.times.now());
@@ -125,10 +126,10 @@ impl Records {
 
     /// Writes a closing. Returns whether the closing is written. If not, the write is retried later.
     fn record(&mut self, closing: Closing) -> bool {
-        match self.write(&closing) {
+        match self.write_closing(&closing) {
             Ok(()) => true,
             Err(problem) => {
-                tracing::error!(problem, "a closing is in force but could not be written");
+                tracing::error!(%problem, "a closing is in force but could not be written");
                 self.backlog.postpone(closing, problem, self.times.now());
                 false
             }
@@ -144,10 +145,9 @@ impl Records {
         }
     }
 
-    fn write(&mut self, closing: &Closing) -> Result<(), String> {
+    fn write_closing(&mut self, closing: &Closing) -> Result<(), Unavailable> {
         let clocks = self.times.both();
-        let store = self.store.as_mut().map_err(|problem| problem.clone())?;
-        let written = match closing {
+        self.write(|store| match closing {
             Closing::Ended(ids, ending) => store.end_grants(ids, ending),
             Closing::Requests(ids, ending) => store.close_requests(ids, ending),
             Closing::Failed { request, wall, reason } => match store.fail_request(*request, *wall, reason) {
@@ -156,7 +156,6 @@ impl Records {
                 other => other,
             },
             Closing::Shortened(grants, shortening) => store.shorten(grants, shortening, &clocks),
-        };
-        written.map_err(|error| error.to_string())
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! The events of the audit log on their way into the store.
 
+use std::fmt::Display;
+
 use jit_policy::{
     BootTime,
     audit::{Attempt, AuditEvent},
@@ -41,7 +43,7 @@ impl Trail {
         times: &Times,
     ) -> bool {
         let Some(event) = self.event_of(peer, attempt, refusal, times) else { return false };
-        let noted = batch.note(times.wall(), &event).map_err(|error| error.to_string());
+        let noted = batch.note(times.wall(), &event);
         self.count(event.name(), &noted)
     }
 
@@ -56,9 +58,9 @@ impl Trail {
     }
 
     /// Counts an event that is missing in the audit log. Returns whether the event is written.
-    pub(super) fn count(&mut self, event: &str, noted: &Result<(), String>) -> bool {
+    pub(super) fn count(&mut self, event: &str, noted: &Result<(), impl Display>) -> bool {
         if let Err(problem) = noted {
-            tracing::error!(problem, event, "an event could not be written to the audit log");
+            tracing::error!(%problem, event, "an event could not be written to the audit log");
             self.lost += 1;
         }
         noted.is_ok()

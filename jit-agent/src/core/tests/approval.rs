@@ -169,8 +169,8 @@ fn a_requestor_who_lost_the_role_meanwhile_gets_nothing() {
     let id = world.wait();
     world.access = Access::of_users(&[(Role::Approver, CAROL)]);
     world.restart();
-    let Err(Refusal::Conflict(text)) = world.approve(&carol(), id) else { panic!("opened") };
-    assert!(text.contains("is no longer a requester"), "{text}");
+    let Err(Refusal::Conflict(conflict)) = world.approve(&carol(), id) else { panic!("opened") };
+    assert!(conflict.to_string().contains("is no longer a requester"), "{conflict}");
     assert_eq!(world.entries(), []);
 }
 

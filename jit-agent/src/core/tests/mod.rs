@@ -39,7 +39,7 @@ use tokio::sync::oneshot;
 use super::{answer::Extended, command::Opening, *};
 use crate::testing::{
     MemoryDatapath, asking,
-    machine::Machine,
+    machine::{Machine, full_disk},
     people::{ALICE, BOB, CAROL, PUSHER, VIEWER, alice, bob, carol, peer, root},
 };
 

@@ -8,10 +8,13 @@ use serde_json::json;
 
 use super::{
     host::{Host, LENGTH, OPERATOR, SSH, asked, is_open, is_shut, passes, session},
-    refusal::ChangeRefusal,
+    refusal::{ChangeRefusal, Unavailable},
     *,
 };
-use crate::config::{accepted, edit::Edit, unloaded};
+use crate::{
+    config::{accepted, edit::Edit, unloaded},
+    datapath::DatapathError,
+};
 
 #[test]
 fn a_trial_shuts_the_ports_for_all_but_the_operator_and_opens_them_again_at_its_end() {
@@ -188,13 +191,13 @@ fn nothing_is_opened_that_could_not_be_audited_and_a_trial_ends_all_the_same() {
     let mut host = Host::observing();
     host.enable(asked()).unwrap();
     host.confirm().unwrap();
-    host.world.core().records.give_up("broken".to_owned());
+    host.world.core().records.give_up(full_disk());
     assert!(matches!(host.disable(), Err(Refusal::Unavailable(_))));
     assert!(is_shut(&host) && host.text().contains("enforce"));
 
     let mut host = Host::observing();
     host.enable(asked()).unwrap();
-    host.world.core().records.give_up("broken".to_owned());
+    host.world.core().records.give_up(full_disk());
     host.world.pass(LENGTH);
     assert!(is_open(&host) && host.status().mode == Mode::Observe);
 }
@@ -263,9 +266,10 @@ fn a_failed_enable_takes_the_operators_own_grant_back_unless_the_trial_goes_on()
 
     // If the trial continues nevertheless, the grant may be what admits the operator.
     let enabled = host.enable(asked()).unwrap();
-    let failed = Refusal::Unavailable("no interface".to_owned());
+    let kernel = DatapathError::Full { table: "MEMORY", capacity: 0 };
+    let failed = Unavailable::NotLoaded(kernel.into()).into();
     let refusal = host.world.core().without_own_grant(&root(), enabled.grant.as_ref(), failed);
-    assert!(refusal.to_string().contains("no interface; grant 2 of 192.0.2.7/32"), "{refusal}");
+    assert!(refusal.to_string().contains("nothing was enabled; grant 2 of 192.0.2.7/32"), "{refusal}");
     assert!(refusal.to_string().contains("`jitctl revoke 2` ends it"), "{refusal}");
     assert_eq!(host.world.live(), [2]);
 }

@@ -1,6 +1,11 @@
 //! Refusals, with their statuses, codes and words.
 
 use super::*;
+use crate::{
+    config::Config,
+    core::refusal::{Conflict, NoRoom, OtherFiles},
+    testing::machine::full_disk,
+};
 
 const TOO_LONG: &str = r#"{"ports":[{"number":22,"allowedSourceAddressPrefix":"192.0.2.1","duration":"PT9H"}]}"#;
 
@@ -30,14 +35,19 @@ fn full_tables_and_a_broken_store_have_statuses_of_their_own() {
     let agent = Agent::start(Machine { kernel, ..machine });
     let full = post_as(&agent, &alice(), "/v1/requests", SSH);
     assert!(full.problem(507, "table_full").contains("no room for more grants: the table MEMORY holds 0 entries"));
-    let agent = Agent::start(Machine { store_problem: Some("the disk is full".to_owned()), ..Machine::usual() });
+    let agent = Agent::start(Machine { store_fault: Some(full_disk()), ..Machine::usual() });
     for path in ["/v1/requests", "/v1/requests/9", "/v1/audit"] {
-        assert_eq!(get(&agent, path).problem(503, "unavailable"), "the disk is full", "{path}");
+        assert_eq!(get(&agent, path).problem(503, "unavailable"), full_disk().to_string(), "{path}");
     }
     for (path, body) in [("/v1/requests", SSH), ("/v1/grants/revoke", r#"{"ids":[17]}"#)] {
-        assert!(post(&agent, path, body).problem(503, "unavailable").contains("the disk is full"), "{path}");
+        assert!(
+            post(&agent, path, body)
+                .problem(503, "unavailable")
+                .contains("there is no space left for jit-agent.sqlite; free some"),
+            "{path}"
+        );
     }
-    assert_eq!(get(&agent, "/v1/status").body["faults"][0], "the disk is full");
+    assert_eq!(get(&agent, "/v1/status").body["faults"][0], full_disk().to_string());
 }
 
 #[test]
@@ -45,21 +55,22 @@ fn every_refusal_has_its_status_and_code_and_keeps_its_words() {
     let id = |protocol| PortId { number: 22, protocol };
     let not_permitted = Refusal::NotPermitted { name: "bob".to_owned(), uid: 1001, role: "viewer" };
     let unconfirmed = || ChangeRefusal::Unconfirmed { effects: Box::new(Effects::default()), unnamed: Vec::new() };
+    let invalid = Config::parse("bad", "config.toml").unwrap_err();
     let table = [
         (not_permitted, 403, "not_permitted"),
         (Refusal::Violations(Vec::new()), 422, "policy_violation"),
         (Refusal::OwnRequest { id: 9 }, 403, "own_request"),
-        (Refusal::Conflict("request 9 is approved".to_owned()), 409, "conflict"),
+        (Conflict::NoTrial.into(), 409, "conflict"),
         (Refusal::KeyReused("k".to_owned()), 422, "key_reused"),
         (Refusal::NotFound { what: "request", id: 9 }, 404, "not_found"),
-        (Refusal::Full("16384 of 16384 slots".to_owned()), 507, "table_full"),
-        (Refusal::Unavailable("the disk is full".to_owned()), 503, "unavailable"),
+        (Refusal::Full(NoRoom::Reserve { table: "HOSTS", share: 16_384 }), 507, "table_full"),
+        (full_disk().into(), 503, "unavailable"),
         (ChangeRefusal::OtherVersion.into(), 412, "precondition_failed"),
         (unconfirmed().into(), 409, "needs_confirmation"),
         (ChangeRefusal::Overlap(id(Protocol::Any), id(Protocol::Tcp)).into(), 422, "invalid_value"),
         (ChangeRefusal::NoPort(id(Protocol::Tcp)).into(), 404, "not_found"),
-        (ChangeRefusal::Edited("edited".to_owned()).into(), 409, "edited_since_loaded"),
-        (ChangeRefusal::Invalid("bad".to_owned()).into(), 422, "invalid_configuration"),
+        (ChangeRefusal::from(OtherFiles::NotInForce("config.toml".into())).into(), 409, "edited_since_loaded"),
+        (ChangeRefusal::Invalid(invalid.into()).into(), 422, "invalid_configuration"),
         (ChangeRefusal::Restart(vec!["socket"]).into(), 409, "restart_required"),
         (ChangeRefusal::TrialRuns(jiff::Timestamp::UNIX_EPOCH).into(), 409, "trial_runs"),
         (ChangeRefusal::NoWayBack.into(), 409, "no_way_back"),
