@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 
 use crate::{exec, paths, setup, summary::Summary};
 
-/// The client with all that it stands on.
+/// The client, and the packages that it depends on.
 const PACKAGES: [&str; 3] = ["jit-policy", "jit-api", "jitctl"];
 /// 64-bit Arm Linux, Windows and macOS.
 const TARGETS: [&str; 3] = ["aarch64-unknown-linux-gnu", "x86_64-pc-windows-msvc", "aarch64-apple-darwin"];
-/// What a build or the user has set for the Rust of the workspace, and what does not fit another one.
+/// The variables that a build or the user has set for the Rust of the workspace. They do not fit another Rust.
 const OF_ANOTHER_RUST: [&str; 8] = [
     "RUSTUP_TOOLCHAIN",
     "RUSTFLAGS",
@@ -36,11 +36,11 @@ pub(crate) fn run(summary: &mut Summary) {
     }
 }
 
-/// Why it can't be checked here, if it can't.
+/// Runs the checks. Returns why this machine can't check the other systems; `None`: all checks passed.
 fn check() -> Result<Option<String>> {
     let rust = setup::toolchain()?;
     let sysroot = exec::output(Command::new(&rust.rustc).args(["--print", "sysroot"]))?;
-    // That of `core` alone is enough for BPF.
+    // BPF needs only the source of `core`, so the source of `std` may be missing.
     let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
     if !library.join("std/Cargo.toml").is_file() || !library.join("Cargo.lock").is_file() {
         return Ok(Some(format!(

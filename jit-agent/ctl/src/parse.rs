@@ -23,10 +23,10 @@ pub(crate) enum ParseError {
     /// The source can't be used.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// A packet has one protocol, and one of three.
+    /// The text is not a protocol that a packet can have: tcp, udp or sctp.
     #[error("`{0}` is not the protocol of a packet to a port; use tcp, udp or sctp")]
     PacketProtocol(String),
-    /// A packet has one source.
+    /// The text is a prefix, but a packet has exactly one source address.
     #[error("`{0}` is a prefix; a packet comes from one address, so write one")]
     Prefix(String),
     /// A zone was given.

@@ -186,10 +186,10 @@ macro_rules! words {
         )+}
 
         impl $name {
-            /// All of them.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word for it.
+            /// The value's word.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {$(

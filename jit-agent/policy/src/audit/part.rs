@@ -157,7 +157,7 @@ impl Field for Attempt {
 /// Why somebody was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grounds {
-    /// A rule forbids it.
+    /// A rule forbids what was asked for. The text names the rule.
     Reason(String),
     /// The request asks for more than is allowed.
     Violations {
@@ -169,7 +169,7 @@ pub enum Grounds {
 }
 
 impl Grounds {
-    /// What a request asks for beyond what is allowed.
+    /// The grounds of a request that asks for more than is allowed.
     #[must_use]
     pub fn violations(violations: &[Violation]) -> Self {
         let first = violations.iter().take(LISTED_VIOLATIONS).cloned().collect();

@@ -20,10 +20,10 @@ use super::{
 };
 use crate::datapath::{Coverage, CoverageChange, DatapathError, InterfaceView, UncoveredView, error::with_causes};
 
-/// How often the program is moved back to the head of the programs that see packets first, before it gives way to
-/// somebody who insists.
+/// The largest number of times in a row that the program is moved back in front of another program. After that, the
+/// other program stays first.
 const MOST_MOVES: u32 = 3;
-/// After this time at the head, the program is moved again when another program overtakes it.
+/// The time since the last move after which earlier moves no longer count.
 const MOVES_RESET_AFTER: Duration = Duration::from_secs(60);
 
 /// The interfaces that are to be covered, and the state of each.

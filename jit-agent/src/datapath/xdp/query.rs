@@ -1,13 +1,14 @@
 //! The ids of the TCX programs on an interface. aya asks for more than ids, which takes CAP_SYS_ADMIN for programs of
 //! others.
 
-#![expect(unsafe_code, reason = "a system call that nobody wraps so")]
+#![expect(unsafe_code, reason = "no crate wraps this form of the system call")]
 
 use std::{io, mem};
 
 use aya_obj::generated::{bpf_attach_type::BPF_TCX_INGRESS, bpf_attr, bpf_cmd::BPF_PROG_QUERY};
 
-/// The most programs on one interface that are looked at: ours is to be the first.
+/// The largest number of programs on one interface that are read. Our program should be the first, so further programs
+/// do not matter.
 const MOST_PROGRAMS: usize = 64;
 
 /// The ids of the programs in the order in which they see incoming packets.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::datapath::error::{DatapathError, PinError, PinProblem};
 
-/// The errors of an unload that was incomplete, and what was removed all the same.
+/// The errors of an incomplete unload, and what was removed nevertheless.
 #[derive(Debug)]
 pub struct Incomplete {
     /// What was removed.
@@ -18,8 +18,8 @@ pub struct Incomplete {
     pub errors: Vec<DatapathError>,
 }
 
-/// Removes all enforcement whose pins are in `directory`: the interfaces are as if there were no agent. Tells what was
-/// removed. Works without configuration, store or daemon; a running daemon notices and reports it.
+/// Removes all enforcement whose pins are in `directory`. The interfaces are then as without an agent. Returns what was
+/// removed. This works without configuration, store and daemon. A running daemon notices the removal and reports it.
 ///
 /// # Errors
 /// Something could not be removed; the rest is removed all the same.
@@ -72,7 +72,7 @@ fn unpin_links(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<Datapath
     }
 }
 
-/// Takes the program off the interfaces where no pin tells of it.
+/// Detaches the program from the interfaces on which it is attached without a pin.
 fn detach_unpinned(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
     let interfaces = match netlink::interfaces() {
         Ok(interfaces) => interfaces,
