@@ -18,24 +18,41 @@ pub enum Pattern {
     Glob(glob::Pattern),
 }
 
-impl FromStr for Pattern {
-    type Err = String;
+/// Why a text is no list of interfaces.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    /// No interface can have this name.
+    #[error("`{}` is not the name of an interface", .0.escape_default())]
+    Name(String),
+    /// The wildcards have no meaning.
+    #[error("`{text}` is no pattern: {source}; write one like \"eth*\" or \"eth[0-3]\"")]
+    Glob {
+        /// The text.
+        text: String,
+        /// What is wrong with the text.
+        source: glob::PatternError,
+    },
+    /// An entry occurs twice.
+    #[error("`{0}` is listed twice")]
+    Twice(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
         if text == "auto" {
             return Ok(Self::Auto);
         }
         let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
         let is_glob = text.contains(['*', '?', '[']);
         if text.is_empty() || !printable || (!is_glob && text.len() > LONGEST_NAME) {
-            return Err(format!("`{}` is not the name of an interface", text.escape_default()));
+            return Err(PatternError::Name(text.to_owned()));
         }
         if !is_glob {
             return Ok(Self::Name(text.to_owned()));
         }
-        glob::Pattern::new(text)
-            .map(Self::Glob)
-            .map_err(|error| format!("`{text}` is no pattern: {error}; write one like \"eth*\" or \"eth[0-3]\""))
+        glob::Pattern::new(text).map(Self::Glob).map_err(|source| PatternError::Glob { text: text.to_owned(), source })
     }
 }
 
@@ -69,12 +86,12 @@ impl Interfaces {
     ///
     /// # Errors
     /// An entry is not a name or pattern, or occurs twice.
-    pub fn parse(texts: &[impl AsRef<str>]) -> Result<Self, String> {
+    pub fn parse(texts: &[impl AsRef<str>]) -> Result<Self, PatternError> {
         let mut patterns = Vec::new();
         for text in texts.iter().map(AsRef::as_ref) {
             let pattern = text.parse()?;
             if patterns.contains(&pattern) {
-                return Err(format!("`{text}` is listed twice"));
+                return Err(PatternError::Twice(text.to_owned()));
             }
             patterns.push(pattern);
         }

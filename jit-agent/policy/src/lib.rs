@@ -36,7 +36,7 @@ pub use boot_time::BootTime;
 pub use coverage::{Layer, Way};
 pub use enforcement::{CHANGE_TRIAL, EnableAsked, LONGEST_TRIAL, Reload, SHORTEST_TRIAL, Session, TrialKind};
 pub use grant::{Change, EntryKey, GrantId, GrantState, LiveGrant};
-pub use interfaces::{Interfaces, Pattern};
+pub use interfaces::{Interfaces, Pattern, PatternError};
 pub use occupancy::Occupancy;
 pub use packet::Packet;
 pub use person::{Actor, Person, Requestor, is_of};
