@@ -27,21 +27,7 @@ use crate::schema;
 pub use jit_policy::{GrantState, PortPatch, RequestState};
 
 pub use self::{
-    audit::{AuditEntry, AuditFormat, AuditHead, AuditPage, AuditQuery, AuditQuestion, AuditVerification, VerifyQuery},
-    body::{
-        LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT, MOST_IDS, MOST_PORTS, MOST_SOURCES, NewRequest, RequestedPort,
-        Revoke,
-    },
-    decision::{Extend, Nothing, Reason},
-    enforcement::{
-        Connected, Enable, Enforcement, EnforcementChange, SESSION_HEADER, Session, SessionHeader, Trial, WaysBack,
-    },
-    packet::{NotShown, PacketEvent, Why, WhyQuery},
-    port::{Port, PortActivity},
-    ports::{Confirmation, Effects, PortChange, PortPath, Reload, Reloaded, port_of_path},
-    query::{GrantQuery, RequestQuery},
-    request::{Pending, PendingPort, Request},
-    status::{Counter, GrantCounts, Interface, Status, Uncovered},
+    audit::*, body::*, decision::*, enforcement::*, packet::*, port::*, ports::*, query::*, request::*, status::*,
 };
 
 /// A list, or a part of one.
