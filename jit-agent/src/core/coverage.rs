@@ -13,14 +13,14 @@ impl Enforcement {
     /// notified a change.
     pub(super) fn keep_covered(&mut self, live: &mut LiveGrants, records: &mut Records, notified: Option<Instant>) {
         // The datapath already knows that enforcement was unloaded, but the status does not.
-        self.stays_unloaded(records);
+        self.check_unloaded(records);
         note_coverage(live.datapath_mut().reconcile(notified), records);
     }
 
     /// Covers these interfaces. An interface that can't be covered doesn't stop the others: the status shows its fault,
     /// and covering it is retried.
     pub(super) fn cover(&mut self, live: &mut LiveGrants, records: &mut Records, interfaces: &Interfaces) {
-        if self.stays_unloaded(records) {
+        if self.check_unloaded(records) {
             return;
         }
         for error in live.datapath_mut().cover(interfaces).err().into_iter().flatten() {
@@ -32,7 +32,7 @@ impl Enforcement {
     ///
     /// # Errors
     /// No interface could be covered. The first error says why.
-    pub(super) fn load_again(&self, live: &mut LiveGrants, interfaces: &Interfaces) -> Result<(), DatapathError> {
+    pub(super) fn attach_again(&self, live: &mut LiveGrants, interfaces: &Interfaces) -> Result<(), DatapathError> {
         let errors = live.datapath_mut().cover(interfaces).err().unwrap_or_default();
         for error in &errors {
             tracing::error!(%error, "not covered");
@@ -42,7 +42,7 @@ impl Enforcement {
     }
 
     /// Puts a former protection in force again, because the kernel refused another one.
-    pub(super) fn go_back(
+    pub(super) fn restore(
         &mut self,
         live: &mut LiveGrants,
         records: &mut Records,

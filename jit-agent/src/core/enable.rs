@@ -64,7 +64,7 @@ impl Core {
     /// that are connected to the socket.
     pub(super) fn enforcement(&mut self, peer: &Peer, connected: &[Peer]) -> Result<wire::Enforcement, Refusal> {
         self.settings.check(peer, Right::ReadAll)?;
-        let is_unloaded = self.enforcement.stays_unloaded(&mut self.records);
+        let is_unloaded = self.enforcement.check_unloaded(&mut self.records);
         let unloaded = self.enforcement.unloaded().filter(|_| is_unloaded).map(str::to_owned);
         let config = self.settings.config();
         let protected = config.protection().ports.into_iter();
@@ -100,9 +100,9 @@ impl Core {
         connected: &[Peer],
     ) -> Result<EnforcementChange, Refusal> {
         self.settings.check(peer, Right::Administer)?;
-        self.end_trial_in_time();
+        self.end_due_trial();
         self.enforcement.check_no_trial()?;
-        let unloaded = self.enforcement.stays_unloaded(&mut self.records);
+        let unloaded = self.enforcement.check_unloaded(&mut self.records);
         if self.settings.config().mode == Mode::Enforce && !unloaded {
             return Err(Conflict::EnforcementIsOn.into());
         }
@@ -117,17 +117,17 @@ impl Core {
             None => None,
         };
         let change = edited.change();
-        let begun = self.try_out(edited.loaded, TrialKind::Enable, change, asked.trial);
+        let begun = self.begin_trial(edited.loaded, TrialKind::Enable, change, asked.trial);
         let begun = begun.and_then(|()| {
             let interfaces = &self.settings.config().interfaces;
-            let loaded = if unloaded { self.enforcement.load_again(&mut self.live, interfaces) } else { Ok(()) };
+            let loaded = if unloaded { self.enforcement.attach_again(&mut self.live, interfaces) } else { Ok(()) };
             loaded.or_else(|error| {
                 self.end_trial(None)?;
                 Err(Unavailable::NotLoaded(error.into()).into())
             })
         });
         if let Err(refusal) = begun {
-            return Err(self.without_own_grant(peer, own.as_ref(), refusal));
+            return Err(self.undo_own_grant(peer, own.as_ref(), refusal));
         }
         let durable = self.records.note(&AuditEvent::Enabled {
             by: peer.person(),
@@ -142,7 +142,7 @@ impl Core {
 
     /// Undoes the operator's own grant, because enforcement was not enabled. If the grant can't be revoked, the refusal
     /// names the grant.
-    pub(super) fn without_own_grant(&mut self, peer: &Peer, own: Option<&Grant>, refusal: Refusal) -> Refusal {
+    pub(super) fn undo_own_grant(&mut self, peer: &Peer, own: Option<&Grant>, refusal: Refusal) -> Refusal {
         let Some(grant) = own else { return refusal };
         let id = grant.id;
         let port = self.live.get(id).map_or_else(|| grant.number.to_string(), |(live, _)| live.port.to_string());

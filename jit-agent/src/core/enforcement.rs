@@ -15,7 +15,7 @@ use jit_policy::{
 
 use super::{
     access::uid_of,
-    origin::{Over, Trial},
+    origin::{EndedTrial, Trial},
     records::Records,
     refusal::{ChangeRefusal, Refusal},
     settings::Settings,
@@ -39,7 +39,7 @@ pub(super) struct Enforcement {
     /// The trial that runs.
     trial: Option<Trial>,
     /// A trial that was over before this start.
-    over: Option<Over>,
+    ended_trial: Option<EndedTrial>,
     /// When ending the trial is retried.
     next_try: BootTime,
     /// Who unloaded enforcement by hand, and when.
@@ -54,14 +54,14 @@ impl Enforcement {
     pub(super) fn new(
         times: Times,
         state: &Path,
-        (trial, over): (Option<Trial>, Option<Over>),
+        (trial, ended_trial): (Option<Trial>, Option<EndedTrial>),
         connected_to: ConnectedTo,
     ) -> Self {
         Self {
             times,
             state: state.to_owned(),
             trial,
-            over,
+            ended_trial,
             next_try: BootTime::default(),
             unloaded: None,
             fault: None,
@@ -116,7 +116,7 @@ impl Enforcement {
     }
 
     /// Looks whether nothing may be attached, because someone unloaded enforcement by hand.
-    pub(super) fn stays_unloaded(&mut self, records: &mut Records) -> bool {
+    pub(super) fn check_unloaded(&mut self, records: &mut Records) -> bool {
         let marked = unloaded::marked(&self.state);
         // A trial of enforcement may begin while the mark of an unload exists, and then the mark stays for the end of
         // the trial. A later mark is an intended unload.
@@ -132,7 +132,7 @@ impl Enforcement {
     }
 
     /// Notes that enforcement is loaded for good.
-    pub(super) fn is_loaded(&mut self) {
+    pub(super) fn clear_unloaded(&mut self) {
         self.unloaded = None;
     }
 
@@ -148,8 +148,8 @@ impl Enforcement {
 
     /// Whether the kernel lacks a grant because of a trial, even of a trial that is over.
     pub(super) fn was_closed(&self, grant: GrantId) -> bool {
-        let over = self.over.iter().map(|over| &over.record);
-        let mut records = self.trial.iter().map(|trial| &trial.record).chain(over);
+        let ended = self.ended_trial.iter().map(|ended| &ended.record);
+        let mut records = self.trial.iter().map(|trial| &trial.record).chain(ended);
         records.any(|record| record.shut.contains(&grant.0))
     }
 
@@ -165,7 +165,7 @@ impl Enforcement {
     }
 
     /// Retries to end the trial later.
-    pub(super) fn end_later(&mut self) {
+    pub(super) fn retry_later(&mut self) {
         self.next_try = self.times.after(RETRY_INTERVAL);
     }
 
@@ -203,7 +203,7 @@ impl Enforcement {
         if records.store().is_err() {
             return;
         }
-        let Some(Over { record, confirmed }) = self.over.take() else { return };
+        let Some(EndedTrial { record, confirmed }) = self.ended_trial.take() else { return };
         let (by, tried, mode) = (None, record.kind, settings.config().mode);
         if confirmed {
             tracing::warn!("a trial was confirmed just before the agent stopped: what it tried is in force for good");

@@ -216,9 +216,9 @@ impl LiveGrants {
 
     /// Removes the grants whose time is over, at most `limit`. The kernel admits nothing by them any more.
     pub(super) fn expire(&mut self, limit: usize) -> Vec<EndedGrant> {
-        let mut over = self.book.ended(self.times.now());
-        over.truncate(limit);
-        over.into_iter().filter_map(|id| self.end(id).map(|ended| (id, ended.connections))).collect()
+        let mut ended = self.book.ended(self.times.now());
+        ended.truncate(limit);
+        ended.into_iter().filter_map(|id| self.end(id).map(|ended| (id, ended.connections))).collect()
     }
 
     /// The moment at which the next grant ends.

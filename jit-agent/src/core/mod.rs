@@ -59,7 +59,7 @@ pub use self::{
     access::Access,
     command::Command,
     handle::CoreHandle,
-    origin::{Origin, Over, Trial},
+    origin::{EndedTrial, Origin, Trial},
     sockets::{ConnectedTo, connected_to},
     start::{Start, configuration_at},
     times::Boot,
@@ -115,7 +115,7 @@ impl Core {
         let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin, connected_to, warnings } =
             parts;
         let times = Times::new(clock, boot);
-        let trials = (origin.trial.take(), origin.over.take());
+        let trials = (origin.trial.take(), origin.ended_trial.take());
         Self {
             live: LiveGrants::new(times.clone(), datapath),
             waiting: WaitingRequests::new(times.clone()),
@@ -185,7 +185,7 @@ impl Core {
 
     /// Reconciles the attachments with the interfaces. `notified` is when netlink notified a change.
     fn keep_covered(&mut self, notified: Option<Instant>) {
-        self.upkeep.looks_at_coverage();
+        self.upkeep.note_coverage_check();
         self.enforcement.keep_covered(&mut self.live, &mut self.records, notified);
     }
 }

@@ -119,7 +119,7 @@ impl Openings<'_> {
             openings.iter().map(plan).collect::<Vec<_>>()
         });
         recorded.unwrap_or_else(|refusal| {
-            records.lose("denied", denied, &refusal);
+            records.count_lost("denied", denied, &refusal);
             let permitted = |opening: &Opening| settings.check(opening.peer(), opening.right());
             openings.iter().map(|opening| permitted(opening).and(Err(refusal.clone()))).collect()
         })
@@ -139,7 +139,7 @@ impl Openings<'_> {
                 match self.open_grants(&particulars, &ids, &rows, is_admin) {
                     Ok(()) => Ok(Done::Opened { request, ids }),
                     Err(refusal) => {
-                        self.take_back(request.id, &ids, &refusal);
+                        self.undo_opening(request.id, &ids, &refusal);
                         Err(refusal)
                     }
                 }
@@ -150,7 +150,7 @@ impl Openings<'_> {
                 match self.live.extend(grant, end) {
                     Ok(()) => Ok(Done::Extended { request, grant, before }),
                     Err(refusal) => {
-                        self.shorten_back(id, grant, before, &refusal);
+                        self.undo_extension(id, grant, before, &refusal);
                         Err(refusal)
                     }
                 }
@@ -189,10 +189,10 @@ impl Openings<'_> {
         let Err(refusal) = marked else { return };
         for done in done {
             match done {
-                Ok(Done::Opened { request, ids }) => self.take_back(request.id, ids, &refusal),
+                Ok(Done::Opened { request, ids }) => self.undo_opening(request.id, ids, &refusal),
                 Ok(Done::Extended { request, grant, before }) => {
                     let request = request.as_ref().map(|request| request.id);
-                    self.shorten_back(request, *grant, *before, &refusal);
+                    self.undo_extension(request, *grant, *before, &refusal);
                 }
                 _ => continue,
             }
@@ -201,7 +201,7 @@ impl Openings<'_> {
     }
 
     /// Undoes the grants that a request opened before the request failed.
-    fn take_back(&mut self, request: RequestId, ids: &[GrantId], why: &Refusal) {
+    fn undo_opening(&mut self, request: RequestId, ids: &[GrantId], why: &Refusal) {
         for id in ids {
             self.live.end(*id);
         }
@@ -210,7 +210,7 @@ impl Openings<'_> {
     }
 
     /// Restores the former end of a grant.
-    fn shorten_back(&mut self, request: Option<RequestId>, id: GrantId, before: Deadline, why: &Refusal) {
+    fn undo_extension(&mut self, request: Option<RequestId>, id: GrantId, before: Deadline, why: &Refusal) {
         self.live.shorten(id, before);
         self.live.settle();
         self.records.shorten_grants(vec![(id, before)], None, &why.to_string());

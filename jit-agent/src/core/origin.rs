@@ -26,7 +26,7 @@ pub struct Origin {
     /// The trial of the configuration in force.
     pub trial: Option<Trial>,
     /// A trial that is over but still recorded.
-    pub over: Option<Over>,
+    pub ended_trial: Option<EndedTrial>,
     /// Who unloaded enforcement by hand, and when.
     pub unloaded: Option<String>,
 }
@@ -56,7 +56,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// A trial that was over before the agent started but is still recorded.
 #[derive(Clone, Debug)]
-pub struct Over {
+pub struct EndedTrial {
     /// The record of the trial on disk.
     pub record: Record,
     /// Whether the files already have what was tried. The person who confirmed the trial may have got no answer.

@@ -87,12 +87,12 @@ impl Core {
             self.records.check_can_record()?;
         }
         let before = self.settings.config().clone();
-        let on_trial = session
-            .as_ref()
-            .is_some_and(|session| self.enforcement.would_cut(session, (&before, new), &self.live, &mut self.records));
+        let on_trial = session.as_ref().is_some_and(|session| {
+            self.enforcement.would_cut_off(session, (&before, new), &self.live, &mut self.records)
+        });
         let (effects, durable) = if on_trial {
             let change = Some((edited.path, edited.text));
-            self.try_out(edited.loaded, TrialKind::Ports, change, CHANGE_TRIAL)?;
+            self.begin_trial(edited.loaded, TrialKind::Ports, change, CHANGE_TRIAL)?;
             (effects, true)
         } else {
             self.write_and_adopt(edited, &peer.actor())?
@@ -106,18 +106,18 @@ impl Core {
         if let Some(peer) = peer {
             self.settings.check(peer, Right::Administer)?;
         }
-        let done = self.load_again_from_files(peer, asked);
+        let done = self.reload_files(peer, asked);
         if let Err(refusal) = &done {
             let is_broken = matches!(refusal, Refusal::Unavailable(_) | Refusal::Change(ChangeRefusal::Invalid(_)));
             // The sender of a signal gets no answer, so the status shows the fault.
             if is_broken || peer.is_none() {
-                self.settings.show_fault(format!("the configuration files are not in force: {refusal}"));
+                self.settings.set_fault(format!("the configuration files are not in force: {refusal}"));
             }
         }
         done
     }
 
-    fn load_again_from_files(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
+    fn reload_files(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
         self.enforcement.check_no_trial()?;
         let loaded = files::load(self.settings.path()).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
         // A signal does not say who sent it or whose session would be cut off.
@@ -143,12 +143,11 @@ impl Core {
             self.records.check_can_record()?;
         }
         let before = self.settings.config().clone();
-        let on_trial = asked
-            .session
-            .as_ref()
-            .is_some_and(|session| self.enforcement.would_cut(session, (&before, new), &self.live, &mut self.records));
+        let on_trial = asked.session.as_ref().is_some_and(|session| {
+            self.enforcement.would_cut_off(session, (&before, new), &self.live, &mut self.records)
+        });
         let (effects, durable) = if on_trial {
-            self.try_out(loaded, TrialKind::Reload, None, CHANGE_TRIAL)?;
+            self.begin_trial(loaded, TrialKind::Reload, None, CHANGE_TRIAL)?;
             (effects, true)
         } else {
             let roles = Access::resolve(&new.roles);
@@ -191,7 +190,7 @@ impl Core {
         let Loaded { config, origin, text } = loaded;
         let now = self.enforcement.protection(self.settings.config());
         let done = self.reconfigure(&now, config, by).map_err(Unavailable::NotReconfigured)?;
-        self.settings.are_of_files(origin);
+        self.settings.set_files(origin);
         self.enforcement.forget_unconfirmed_files();
         self.settings.keep(&text);
         Ok(done)

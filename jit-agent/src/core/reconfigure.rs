@@ -104,7 +104,7 @@ impl Core {
         let Self { settings, live, records, enforcement, .. } = self;
         let (wanted, interfaces) = (new.protection(), &settings.config().interfaces);
         if let Err(error) = live.datapath_mut().configure(&strictest(now, &wanted)) {
-            enforcement.go_back(live, records, (now, interfaces));
+            enforcement.restore(live, records, (now, interfaces));
             return Err(NotReconfigured { error: error.into(), hit: 0 });
         }
         if new.interfaces != *interfaces {
@@ -113,7 +113,7 @@ impl Core {
         let opened = opened(settings, live, &new).into_iter().map(|opened| opened.name).collect();
         let (ended, shortened) = live.apply_policies(&new.ports, by, records);
         if let Err(error) = live.datapath_mut().configure(&wanted) {
-            enforcement.go_back(live, records, (now, interfaces));
+            enforcement.restore(live, records, (now, interfaces));
             return Err(NotReconfigured { error: error.into(), hit: ended.len() + shortened.len() });
         }
         if new.interfaces != *interfaces {

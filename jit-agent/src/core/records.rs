@@ -57,7 +57,7 @@ impl Records {
     }
 
     /// Uses the store no more, for this reason.
-    pub(super) fn give_up(&mut self, fault: StoreFault) {
+    pub(super) fn set_fault(&mut self, fault: StoreFault) {
         self.store = Err(fault);
     }
 
@@ -103,7 +103,7 @@ impl Records {
     }
 
     /// Counts events that were recorded in a transaction that failed.
-    pub(super) fn lose(&mut self, event: &str, count: usize, problem: &Refusal) {
+    pub(super) fn count_lost(&mut self, event: &str, count: usize, problem: &Refusal) {
         for _ in 0..count {
             self.trail.count(event, &Err(problem));
         }

@@ -63,7 +63,7 @@ impl Core {
             // A part of the grants must not look like all grants.
             live.forget_all();
             waiting.clear();
-            records.give_up(StoreFault::NotAdopted(problem));
+            records.set_fault(StoreFault::NotAdopted(problem));
         }
         // A trial that goes on closes its grants again.
         if let Some(trial) = enforcement.trial() {
@@ -77,7 +77,7 @@ impl Core {
         }
         records.note(&AuditEvent::Started {});
         enforcement.conclude(settings, records);
-        enforcement.stays_unloaded(records);
+        enforcement.check_unloaded(records);
         upkeep.checkpoint(records);
     }
 }
@@ -115,14 +115,14 @@ impl Recovery<'_> {
                 }
                 Fate::Ends(state, reason) => {
                     let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end: row.end_boot };
-                    let connections = self.live.connections(&grant, self.made_at(&row));
+                    let connections = self.live.connections(&grant, self.opened_at(&row));
                     plan.endings.entry((state, reason)).or_default().push((row.id, connections));
                 }
             }
         }
         self.rebase(&mut plan);
-        self.take_up(plan.live)?;
-        self.take_up_waiting(checkpoint.as_ref())?;
+        self.adopt_grants(plan.live)?;
+        self.adopt_waiting(checkpoint.as_ref())?;
         self.live.reconcile(&entries);
 
         for request in plan.unanswered {
@@ -223,10 +223,10 @@ impl Recovery<'_> {
     }
 
     /// Adds grants to the book.
-    fn take_up(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<(), NotAdopted> {
+    fn adopt_grants(&mut self, live: Vec<(GrantRow, BootTime)>) -> Result<(), NotAdopted> {
         for (row, end) in live {
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
-            let opened = self.made_at(&row);
+            let opened = self.opened_at(&row);
             let connected = row.first_connection.is_some();
             let GrantRow { request, requestor, uid, start, end_wall, prior_end, .. } = row;
             let end = prior_end.map_or(end_wall, |prior| prior.wall);
@@ -238,7 +238,7 @@ impl Recovery<'_> {
 
     /// Returns when a grant was made, in this boot's time. For a grant of an earlier boot that is the start of this
     /// boot. The grant's ends in both clocks were computed from the same moment.
-    fn made_at(&self, row: &GrantRow) -> BootTime {
+    fn opened_at(&self, row: &GrantRow) -> BootTime {
         if row.boot_id != self.times.boot().boot_id {
             return BootTime::default();
         }
@@ -248,7 +248,7 @@ impl Recovery<'_> {
     }
 
     /// Adopts the requests that wait for approval, with the time that each has left.
-    fn take_up_waiting(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), NotAdopted> {
+    fn adopt_waiting(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), NotAdopted> {
         let Ok(store) = self.records.store() else { return Ok(()) };
         let rows = store.pending_requests().map_err(|error| NotAdopted::Store(error.into()))?;
         for row in rows {

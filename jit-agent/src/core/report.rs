@@ -162,7 +162,7 @@ pub(super) fn request_view(row: RequestRow, live: &LiveGrants, waiting: &Waiting
         grants,
     } = row;
     let grants = grants.into_iter().map(|grant| live.stored_view(grant, &identity)).collect();
-    if status == RequestState::Pending && waiting.is_over(id) {
+    if status == RequestState::Pending && waiting.is_timed_out(id) {
         // The time-out is not written yet.
         status = RequestState::TimedOut;
     }

@@ -56,7 +56,7 @@ impl Core {
         }
         self.live.settle();
         let other_entries =
-            if *selection == Selection::All { close_other_entries(&mut self.live, &self.records)? } else { 0 };
+            if *selection == Selection::All { close_unknown_entries(&mut self.live, &self.records)? } else { 0 };
 
         if !revoked.is_empty() {
             self.records.end_grants(ended, GrantEnd::Revoked, Some(peer.actor()), reason);
@@ -106,7 +106,7 @@ fn selected(
 
 /// Closes the kernel's entries that are not in the book, mostly grants of a store that can't be read. Returns how many
 /// of the entries were still open.
-fn close_other_entries(live: &mut LiveGrants, records: &Records) -> Result<usize, Refusal> {
+fn close_unknown_entries(live: &mut LiveGrants, records: &Records) -> Result<usize, Refusal> {
     match live.close_unknown() {
         Ok(open) => Ok(open),
         // The book has all grants, so no other entries are expected.

@@ -201,7 +201,7 @@ impl Settings {
     }
 
     /// Notes that the configuration in force is that of these files.
-    pub(super) fn are_of_files(&mut self, origin: files::Origin) {
+    pub(super) fn set_files(&mut self, origin: files::Origin) {
         self.origin.files = Some(origin);
         self.origin.fault = None;
     }
@@ -213,13 +213,13 @@ impl Settings {
     }
 
     /// Notes that the files on disk are not in force, for this reason.
-    pub(super) fn are_not_of_files(&mut self, reason: String) {
+    pub(super) fn unset_files(&mut self, reason: String) {
         self.origin.files = None;
         self.origin.fault = Some(reason);
     }
 
     /// Shows a fault of the files on disk, while the files that were loaded before stay in force.
-    pub(super) fn show_fault(&mut self, fault: String) {
+    pub(super) fn set_fault(&mut self, fault: String) {
         self.origin.fault = Some(fault);
     }
 

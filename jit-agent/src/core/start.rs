@@ -6,7 +6,7 @@ use std::path::Path;
 use jit_policy::{BootTime, LONGEST_TRIAL, Span, TrialKind};
 
 use super::{
-    origin::{Origin, Over, Trial},
+    origin::{EndedTrial, Origin, Trial},
     refusal::unconfirmed_files,
 };
 use crate::{
@@ -110,7 +110,7 @@ fn go_on(start: &mut Start, record: trial::Record, (boot_id, now): (&str, BootTi
                 "the configuration files were changed during a trial, so it is over, and they are in force".to_owned(),
             );
         }
-        start.origin.over = Some(Over { record, confirmed });
+        start.origin.ended_trial = Some(EndedTrial { record, confirmed });
         return;
     }
     let before = std::mem::replace(&mut start.config, tried);

@@ -16,12 +16,12 @@ pub(super) const SWEEP_BATCH: usize = 256;
 impl Core {
     /// Ends grants whose time is over, retries what failed before, and records the clocks.
     pub fn sweep(&mut self) {
-        self.end_trial_in_time();
+        self.end_due_trial();
         let expired = self.live.expire(SWEEP_BATCH);
         if !expired.is_empty() {
             self.records.expire_grants(expired);
         }
-        let undecided = self.waiting.remove_over();
+        let undecided = self.waiting.remove_timed_out();
         if !undecided.is_empty() {
             self.records.time_out_requests(undecided, UNDECIDED);
         }
@@ -33,7 +33,7 @@ impl Core {
             self.keep_covered(None);
         }
         let retention = self.settings.config().retention;
-        self.upkeep.do_what_is_due(&mut self.live, &mut self.records, &self.events, retention);
+        self.upkeep.run_due(&mut self.live, &mut self.records, &self.events, retention);
     }
 
     /// How long the core may wait for commands until the next sweep is due.

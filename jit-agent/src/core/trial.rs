@@ -53,7 +53,7 @@ impl Core {
     ///
     /// # Errors
     /// The trial can't be recorded, or the kernel refuses the configuration. In both cases everything is as before.
-    pub(super) fn try_out(
+    pub(super) fn begin_trial(
         &mut self,
         loaded: Loaded,
         kind: TrialKind,
@@ -85,7 +85,7 @@ impl Core {
             live.datapath_mut().configure(&wanted)
         });
         if let Err(error) = done {
-            enforcement.go_back(live, records, (&now, &settings.config().interfaces));
+            enforcement.restore(live, records, (&now, &settings.config().interfaces));
             live.open_entries(&trial.record.shut);
             enforcement.forget(&trial.record, settings.files());
             return Err(Unavailable::NotTried(error.into()).into());
@@ -98,7 +98,7 @@ impl Core {
     /// Makes the trial permanent.
     pub(super) fn confirm_trial(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementChange, Refusal> {
         self.settings.check(peer, Right::Administer)?;
-        self.end_trial_in_time();
+        self.end_due_trial();
         let trial = self.enforcement.trial().cloned().ok_or(Conflict::NoTrial)?;
         let record = &trial.record;
         let state = self.settings.state().to_owned();
@@ -151,10 +151,10 @@ impl Core {
                 return Err(error.into());
             }
         };
-        self.enforcement.is_loaded();
+        self.enforcement.clear_unloaded();
         let Loaded { config, origin, text: _ } = loaded;
         self.settings.set_roles(Access::resolve(&config.roles));
-        self.settings.are_of_files(origin);
+        self.settings.set_files(origin);
         let (by, mode) = (Some(peer.person()), self.settings.config().mode);
         durable &= self.records.note(&AuditEvent::Confirmed { by, tried: record.kind, mode });
         durable &= self.enforcement.forget(record, self.settings.files());
@@ -163,12 +163,12 @@ impl Core {
 
     /// Ends a trial whose time is over. If the kernel refuses, the end is retried later. The program lets all packets
     /// pass from that moment on anyway.
-    pub(super) fn end_trial_in_time(&mut self) {
+    pub(super) fn end_due_trial(&mut self) {
         if self.enforcement.is_due()
             && let Err(refusal) = self.end_trial(None)
         {
             tracing::error!(%refusal, "the configuration from before the trial can't be put in force; tried again later");
-            self.enforcement.end_later();
+            self.enforcement.retry_later();
         }
     }
 
@@ -182,7 +182,7 @@ impl Core {
             live.datapath_mut().configure(&wanted)
         });
         if let Err(error) = done {
-            enforcement.go_back(live, records, (&now, &settings.config().interfaces));
+            enforcement.restore(live, records, (&now, &settings.config().interfaces));
             live.close_entries(&trial.record.shut);
             enforcement.begin(trial);
             return Err(Unavailable::TrialNotEnded(error.into()).into());
@@ -190,7 +190,7 @@ impl Core {
         let Trial { record, before } = trial;
         settings.replace(before);
         if record.kind == TrialKind::Reload {
-            settings.are_not_of_files(unconfirmed_files(settings.path()));
+            settings.unset_files(unconfirmed_files(settings.path()));
         }
         let forgotten = enforcement.forget(&record, settings.files());
         let ended = AuditEvent::TrialEnded {
@@ -216,7 +216,7 @@ pub(super) fn not_confirmed(loaded: &Loaded, settings: &Settings) -> Option<Othe
 
 impl Enforcement {
     /// Whether a configuration would cut off a session that is admitted now.
-    pub(super) fn would_cut(
+    pub(super) fn would_cut_off(
         &mut self,
         session: &Session,
         (now, new): (&Config, &Config),
@@ -224,7 +224,7 @@ impl Enforcement {
         records: &mut Records,
     ) -> bool {
         // Unloaded enforcement admits everybody, and a change of the configuration does not load it.
-        !self.stays_unloaded(records) && admits(now, live, session) && !admits(new, live, session)
+        !self.check_unloaded(records) && admits(now, live, session) && !admits(new, live, session)
     }
 }
 

@@ -61,7 +61,7 @@ impl Upkeep {
     }
 
     /// Does all work that is due, except for the look at the interfaces.
-    pub(super) fn do_what_is_due(
+    pub(super) fn run_due(
         &mut self,
         live: &mut LiveGrants,
         records: &mut Records,
@@ -97,7 +97,7 @@ impl Upkeep {
     }
 
     /// Notes that the interfaces are looked at now.
-    pub(super) fn looks_at_coverage(&mut self) {
+    pub(super) fn note_coverage_check(&mut self) {
         self.next_coverage = self.times.after(COVERAGE_INTERVAL);
     }
 

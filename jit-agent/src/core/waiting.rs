@@ -65,7 +65,7 @@ impl WaitingRequests {
     }
 
     /// Whether a request has timed out or does not wait at all.
-    pub(super) fn is_over(&self, id: RequestId) -> bool {
+    pub(super) fn is_timed_out(&self, id: RequestId) -> bool {
         let now = self.times.now();
         self.requests.get(&id).is_none_or(|waiting| waiting.until <= now)
     }
@@ -76,7 +76,7 @@ impl WaitingRequests {
     }
 
     /// Removes the requests that have timed out.
-    pub(super) fn remove_over(&mut self) -> Vec<RequestId> {
+    pub(super) fn remove_timed_out(&mut self) -> Vec<RequestId> {
         let now = self.times.now();
         self.requests.extract_if(.., |_, waiting| waiting.until <= now).map(|(id, _)| id).collect()
     }
@@ -86,11 +86,11 @@ impl WaitingRequests {
     /// # Errors
     /// The request no longer waits.
     pub(super) fn check<'row>(&self, row: &'row RequestRow) -> Result<&'row PendingRow, Refusal> {
-        let over = || {
+        let decided = || {
             let by = row.decided_by.as_ref().map(|(_, name)| name.clone());
             Refusal::from(Conflict::Decided { id: row.id, state: row.status, by })
         };
-        let pending = row.pending.as_ref().ok_or_else(over)?;
-        if self.is_over(row.id) { Err(over()) } else { Ok(pending) }
+        let pending = row.pending.as_ref().ok_or_else(decided)?;
+        if self.is_timed_out(row.id) { Err(decided()) } else { Ok(pending) }
     }
 }

@@ -63,7 +63,7 @@ impl Host {
     /// Whether the agent knows that someone unloaded enforcement by hand.
     pub(super) fn unloaded(&mut self) -> bool {
         let Core { enforcement, records, .. } = self.world.core();
-        enforcement.stays_unloaded(records)
+        enforcement.check_unloaded(records)
     }
 
     pub(super) fn policy(&mut self, id: PortId) -> PortPolicy {

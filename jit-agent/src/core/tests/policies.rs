@@ -179,7 +179,7 @@ fn a_signal_that_changes_nothing_leaves_a_fault() {
 #[test]
 fn what_opens_a_port_is_refused_without_an_audit_log_and_what_locks_one_is_not() {
     let mut host = Host::new();
-    host.world.core().records.give_up(full_disk());
+    host.world.core().records.set_fault(full_disk());
     assert!(matches!(host.change(Edit::Remove(SSH), true), Err(Refusal::Unavailable(_))));
     let web = PortPolicy::new(PortId { number: 80, protocol: Protocol::Tcp });
     let done = host.change(Edit::Set(web), true).unwrap();

@@ -191,13 +191,13 @@ fn nothing_is_opened_that_could_not_be_audited_and_a_trial_ends_all_the_same() {
     let mut host = Host::observing();
     host.enable(asked()).unwrap();
     host.confirm().unwrap();
-    host.world.core().records.give_up(full_disk());
+    host.world.core().records.set_fault(full_disk());
     assert!(matches!(host.disable(), Err(Refusal::Unavailable(_))));
     assert!(is_shut(&host) && host.text().contains("enforce"));
 
     let mut host = Host::observing();
     host.enable(asked()).unwrap();
-    host.world.core().records.give_up(full_disk());
+    host.world.core().records.set_fault(full_disk());
     host.world.pass(LENGTH);
     assert!(is_open(&host) && host.status().mode == Mode::Observe);
 }
@@ -268,7 +268,7 @@ fn a_failed_enable_takes_the_operators_own_grant_back_unless_the_trial_goes_on()
     let enabled = host.enable(asked()).unwrap();
     let kernel = DatapathError::Full { table: "MEMORY", capacity: 0 };
     let failed = Unavailable::NotLoaded(kernel.into()).into();
-    let refusal = host.world.core().without_own_grant(&root(), enabled.grant.as_ref(), failed);
+    let refusal = host.world.core().undo_own_grant(&root(), enabled.grant.as_ref(), failed);
     assert!(refusal.to_string().contains("nothing was enabled; grant 2 of 192.0.2.7/32"), "{refusal}");
     assert!(refusal.to_string().contains("`jitctl revoke 2` ends it"), "{refusal}");
     assert_eq!(host.world.live(), [2]);
