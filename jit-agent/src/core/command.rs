@@ -14,10 +14,10 @@ use super::{
 };
 
 /// The channel for the answer.
-pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// Work for the core. The channel for the answer is inside.
-pub type Work = Box<dyn FnOnce(&mut Core) + Send>;
+pub(super) type Work = Box<dyn FnOnce(&mut Core) + Send>;
 
 /// A command to the core.
 pub enum Command {

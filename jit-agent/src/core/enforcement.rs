@@ -20,16 +20,13 @@ use super::{
     refusal::{ChangeRefusal, Refusal},
     settings::Settings,
     sockets::ConnectedTo,
-    times::Times,
+    times::{RETRY_INTERVAL, Times},
 };
 use crate::config::{
     Config, files,
     trial::{self, Record},
     unloaded::{self, Remover},
 };
-
-/// How long to wait before ending a trial is tried again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The state of enforcement.
 pub(super) struct Enforcement {

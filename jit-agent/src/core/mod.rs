@@ -6,7 +6,7 @@
 mod access;
 pub mod answer;
 pub mod change;
-pub mod command;
+mod command;
 mod coverage;
 mod deciding;
 mod enable;
@@ -153,7 +153,7 @@ impl Core {
     }
 
     /// Carries out and answers commands that came in together: closings first, and openings as one batch.
-    pub fn carry_out(&mut self, mut batch: Vec<Command>) {
+    pub(crate) fn carry_out(&mut self, mut batch: Vec<Command>) {
         batch.sort_by_key(|command| !matches!(command, Command::Close(_)));
         let mut openings = Vec::new();
         for command in batch {

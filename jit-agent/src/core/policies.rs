@@ -1,5 +1,7 @@
 //! Changes of port policies, and reloads of the files.
 
+use std::iter::once;
+
 use jit_api::wire::Effects;
 use jit_policy::{
     Actor, CHANGE_TRIAL, PortId, PortPolicies, Reload, Right, TrialKind,
@@ -20,7 +22,7 @@ use super::{
     usage::port_views,
 };
 use crate::config::{
-    Config,
+    Config, accepted,
     files::{self, Loaded},
 };
 
@@ -192,14 +194,15 @@ impl Core {
         let done = self.reconfigure(&now, config, by).map_err(Unavailable::NotReconfigured)?;
         self.settings.set_files(origin);
         self.enforcement.forget_unconfirmed_files();
-        self.settings.keep(&text);
+        self.settings.set_kept(accepted::remember(self.settings.state(), &text));
         Ok(done)
     }
 
     fn changed(&self, port: Option<PortId>, changed: &[PortId], effects: Effects, durable: bool) -> Changed {
         let changed = changed.iter().map(ToString::to_string).collect();
-        let policy = self.settings.ports().iter().filter(|policy| Some(policy.id) == port);
-        let port = port_views(policy, None, &self.live, &self.records, &self.times).pop();
+        let policy = self.settings.ports().iter().find(|policy| Some(policy.id) == port);
+        let view = |policy| port_views(once(policy), None, &self.live, &self.records, &self.times).pop();
+        let port = policy.and_then(view);
         let (version, trial) = (self.settings.version(), self.enforcement.view());
         Changed { port, changed, effects, durable, version, trial }
     }

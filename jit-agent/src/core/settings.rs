@@ -206,9 +206,9 @@ impl Settings {
         self.origin.fault = None;
     }
 
-    /// Keeps the text of the configuration in force as the fallback for a start with broken files.
-    pub(super) fn keep(&mut self, text: &str) {
-        let kept = accepted::remember(&self.config.places.state, text);
+    /// Notes whether the text of the configuration in force could be kept as the fallback for a start with broken
+    /// files.
+    pub(super) fn set_kept(&mut self, kept: anyhow::Result<()>) {
         self.origin.not_kept = kept.err().map(|error| accepted::not_kept(&error));
     }
 

@@ -26,6 +26,7 @@ impl Core {
             self.records.time_out_requests(undecided, UNDECIDED);
         }
         self.records.write_refusals(false);
+        self.upkeep.settle_if_due(&mut self.live);
         if self.records.next_retry().is_some_and(|moment| moment <= self.times.now()) {
             self.records.write_backlog();
         }

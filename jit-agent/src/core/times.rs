@@ -7,6 +7,9 @@ use jit_policy::BootTime;
 
 use crate::{clock::Clock, store::Checkpoint};
 
+/// How long to wait before work that the store or the kernel refused is tried again.
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The boot and the machine on which the agent runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {

@@ -41,7 +41,8 @@ impl CoreHandle {
     pub async fn confirm(&self, peer: Peer) -> Result<EnforcementChange, Refusal> {
         let connected = self.presence().peers();
         let confirm = move |core: &mut Core| {
-            core.noting_refusal(&peer, Attempt::Confirm, |core| core.confirm_trial(&peer, &connected))
+            let durable = core.noting_refusal(&peer, Attempt::Confirm, |core| core.confirm_trial(&peer))?;
+            Ok(EnforcementChange { enforcement: core.enforcement(&peer, &connected)?, grant: None, durable })
         };
         self.ask(confirm).await
     }
@@ -95,8 +96,8 @@ impl Core {
         Ok(())
     }
 
-    /// Makes the trial permanent.
-    pub(super) fn confirm_trial(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementChange, Refusal> {
+    /// Makes the trial permanent. Returns whether all of that is written.
+    pub(super) fn confirm_trial(&mut self, peer: &Peer) -> Result<bool, Refusal> {
         self.settings.check(peer, Right::Administer)?;
         self.end_due_trial();
         let trial = self.enforcement.trial().cloned().ok_or(Conflict::NoTrial)?;
@@ -121,9 +122,7 @@ impl Core {
         // killed in between, its successor considers the trial confirmed.
         let unmarked = unloaded::clear(&state).map_err(|error| Unavailable::StaysMarked(error.into()));
         let accepted = accepted::text(&state);
-        if unmarked.is_ok() {
-            self.settings.keep(&loaded.text);
-        }
+        let kept = unmarked.is_ok().then(|| accepted::remember(&state, &loaded.text));
         // From here on no trial runs, unless the kernel refuses.
         self.enforcement.take_trial();
         let tried = self.settings.config().clone();
@@ -139,8 +138,10 @@ impl Core {
                 {
                     tracing::error!(%error, "a trial is not confirmed, but the mark of the removal by hand is gone");
                 }
-                if let Ok(text) = accepted {
-                    self.settings.keep(&text);
+                if let Ok(text) = accepted
+                    && let Err(error) = accepted::remember(&state, &text)
+                {
+                    tracing::error!(%error, "a trial is not confirmed, but what it tries is kept for broken files");
                 }
                 if let Some(((path, _), text)) = record.change.as_ref().zip(before)
                     && let Err(error) = files::replace(path, &text)
@@ -155,10 +156,10 @@ impl Core {
         let Loaded { config, origin, text: _ } = loaded;
         self.settings.set_roles(Access::resolve(&config.roles));
         self.settings.set_files(origin);
+        self.settings.set_kept(kept.unwrap_or(Ok(())));
         let (by, mode) = (Some(peer.person()), self.settings.config().mode);
         durable &= self.records.note(&AuditEvent::Confirmed { by, tried: record.kind, mode });
-        durable &= self.enforcement.forget(record, self.settings.files());
-        Ok(EnforcementChange { enforcement: self.enforcement(peer, connected)?, grant: None, durable })
+        Ok(self.enforcement.forget(record, self.settings.files()) && durable)
     }
 
     /// Ends a trial whose time is over. If the kernel refuses, the end is retried later. The program lets all packets

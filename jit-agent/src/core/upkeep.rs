@@ -7,7 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use jit_common::reason::Verdict;
 use jit_policy::BootTime;
 
-use super::{live::LiveGrants, records::Records, times::Times};
+use super::{
+    live::LiveGrants,
+    records::Records,
+    times::{RETRY_INTERVAL, Times},
+};
 use crate::{datapath::DatapathError, events::EventHub, journal, store::AuditHead};
 
 /// How often the clocks are written to the store, so that a reboot doesn't lengthen grants.
@@ -18,8 +22,6 @@ const TENDING_INTERVAL: Duration = Duration::from_secs(1);
 const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
 /// How often the core checks that the interfaces are still covered, even if netlink notified no change.
 const COVERAGE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long to wait before changes that the kernel refused are tried again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the idempotency key of a request is kept.
 const KEYS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// How long further connections of a break-glass source count as the same use.
@@ -60,7 +62,15 @@ impl Upkeep {
         }
     }
 
-    /// Does all work that is due, except for the look at the interfaces.
+    /// Retries the changes that the kernel refused, if that is due.
+    pub(super) fn settle_if_due(&mut self, live: &mut LiveGrants) {
+        if live.has_refused() && self.times.now() >= self.next_retry {
+            self.next_retry = self.times.after(RETRY_INTERVAL);
+            live.settle();
+        }
+    }
+
+    /// Does all other work that is due, except for the look at the interfaces.
     pub(super) fn run_due(
         &mut self,
         live: &mut LiveGrants,
@@ -69,10 +79,6 @@ impl Upkeep {
         retention: Duration,
     ) {
         let now = self.times.now();
-        if live.has_refused() && now >= self.next_retry {
-            self.next_retry = now.after(RETRY_INTERVAL);
-            live.settle();
-        }
         if now >= self.next_checkpoint {
             self.checkpoint(records);
         }

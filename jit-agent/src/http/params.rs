@@ -15,7 +15,7 @@ use super::failure::Failure;
 /// The answer of most routes.
 pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
-/// Returns the failure for a query that can't be read. `example` is a query that can.
+/// Returns the failure for a query that can't be read. `example` is a query that can be read.
 pub(super) fn bad_query(error: &QueryRejection, example: &str) -> Failure {
     Failure::new(Code::InvalidField, format!("{}; write it like `{example}`", excerpt(&error.body_text())))
 }

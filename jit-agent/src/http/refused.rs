@@ -35,8 +35,8 @@ impl<T> Refused<T> {
 }
 
 impl<T> Refused<T> {
-    /// Fails a write if the client has taken no bytes for [`STALL_TIMEOUT`]. A client that does not read holds a connection,
-    /// and perhaps a permit for the audit log.
+    /// Fails a write if the client has taken no bytes for [`STALL_TIMEOUT`]. A client that does not read holds a
+    /// connection, and perhaps a permit for the audit log.
     fn fail_if_stalled(
         &mut self,
         context: &mut Context<'_>,

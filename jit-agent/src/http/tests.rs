@@ -17,11 +17,12 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Method;
 use jit_api::wire::Effects;
 use jit_policy::{PortId, Protocol, Role};
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::{document::NoQuery, failure::Failure, routes};
 use crate::{
     core::{
         Access,
@@ -321,6 +322,30 @@ fn a_revocation_names_grants_a_user_or_all() {
 }
 
 #[test]
+fn an_operation_takes_a_query_if_and_only_if_the_document_says_so() {
+    let agent = agent();
+    let document = get(&agent, "/v1/openapi.json").body;
+    let takes_query = |operation: &Value| {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        parameters.into_iter().any(|parameter| parameter["in"] == "query")
+    };
+    let (mut with, mut without) = (0, 0);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let place = path.replace("{id}", "1").replace("{number}", "22").replace("{protocol}", "tcp") + "?nonsense=1";
+        for (method, operation) in item.as_object().unwrap() {
+            let answer = send(&agent, &method.to_uppercase(), &place, "", b"");
+            let refused = answer.body["detail"].as_str().is_some_and(|detail| detail.contains("takes no query"));
+            assert_eq!(refused, !takes_query(operation), "{method} {place}: {}", answer.body);
+            *(if refused { &mut without } else { &mut with }) += 1;
+        }
+    }
+    assert!(with >= 7 && without >= 10, "{with} {without}");
+    let no_query = NoQuery::of(routes::documented().get_openapi());
+    let refuses_head = |path| no_query.has(&Method::HEAD, path);
+    assert!(refuses_head("/v1/status") && !refuses_head("/v1/grants"));
+}
+
+#[test]
 fn a_path_a_method_or_a_query_that_does_not_exist_is_named() {
     let agent = agent();
     assert!(get(&agent, "/v2/status").problem(404, "not_found").contains("`/v2/status`"));
@@ -333,6 +358,7 @@ fn a_path_a_method_or_a_query_that_does_not_exist_is_named() {
         ("DELETE", "/v1/requests", "GET,HEAD,POST"),
         ("GET", "/v1/grants/revoke", "POST"),
         ("POST", "/v1/status", "GET,HEAD"),
+        ("PUT", "/v1/status?live=1", "GET,HEAD"),
     ] {
         let answer = send(&agent, method, path, "", b"");
         assert!(answer.problem(405, "method_not_allowed").contains(method));

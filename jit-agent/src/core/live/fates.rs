@@ -23,7 +23,7 @@ struct Fates {
 }
 
 /// Why policies don't allow a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in super::super) enum Disallowed {
     #[error("port {0} is no longer in the configuration")]
     NoPolicy(PortId),
@@ -85,16 +85,17 @@ impl LiveGrants {
 
     fn end_for_policies(&mut self, fates: Vec<(GrantId, Disallowed)>, by: &Actor, records: &mut Records) -> Vec<Grant> {
         let mut views = Vec::new();
-        let mut by_reason: BTreeMap<Disallowed, Vec<EndedGrant>> = BTreeMap::new();
+        let mut by_reason: BTreeMap<String, Vec<EndedGrant>> = BTreeMap::new();
         for (id, reason) in fates {
             let Some(Ended { grant, particulars, connections }) = self.end(id) else { continue };
             let view = self.view(&grant, &particulars);
-            views.push(view.over(GrantState::Ended, Some(reason.to_string()), self.times.wall()));
+            let reason = reason.to_string();
+            views.push(view.over(GrantState::Ended, Some(reason.clone()), self.times.wall()));
             by_reason.entry(reason).or_default().push((id, connections));
         }
         self.settle();
         for (reason, ids) in by_reason {
-            records.end_grants(ids, GrantEnd::Ended, Some(by.clone()), &reason.to_string());
+            records.end_grants(ids, GrantEnd::Ended, Some(by.clone()), &reason);
         }
         views
     }
@@ -111,7 +112,7 @@ impl LiveGrants {
             let end = Deadline { boot: end, wall: self.times.wall_at(end) };
             if self.shorten(id, end) {
                 shortened.push((id, end));
-                views.extend(self.view_of(id));
+                views.extend(self.view_of(id).map(|view| Grant { end_time_utc: end.wall, ..view }));
             }
         }
         self.settle();

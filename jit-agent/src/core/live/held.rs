@@ -1,4 +1,4 @@
-//! The numbers of live grants that each user has.
+//! Numbers of grants by user and port. Quotas count these.
 
 use std::collections::HashMap;
 

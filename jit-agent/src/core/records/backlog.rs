@@ -1,16 +1,13 @@
 //! Closings that are in force but could not be written yet.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use jit_policy::{Actor, BootTime, RequestId};
 
 use super::Records;
-use crate::core::refusal::Unavailable;
+use crate::core::{refusal::Unavailable, times::RETRY_INTERVAL};
 use crate::store::{EndedGrant, Ending, GrantEnd, RequestEnd, ShortenedGrant, Shortening, StoreError};
-
-/// How long to wait before a write that the store refused is tried again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A closing, as the store records it.
 #[derive(Clone, Debug)]

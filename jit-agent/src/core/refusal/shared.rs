@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-/// An error of a lower layer, which several refusals may share. Two are equal if their texts are. The text has all
+/// An error of a lower layer, which several refusals may share. Two errors are equal if their texts are equal. The text has all
 /// causes in it.
 #[derive(Debug)]
 pub struct Shared<E>(Arc<E>);

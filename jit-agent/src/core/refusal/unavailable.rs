@@ -14,7 +14,7 @@ use crate::{
     store::StoreError,
 };
 
-/// What the agent needs and can't use. What it says was not done was not done.
+/// What the agent needs and can't use. If the text says that something was not done, then that was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The agent ends.

@@ -48,14 +48,7 @@ async fn a_peer_whom_the_kernel_does_not_name_may_do_nothing() {
     let (_stop, stopping) = tokio::sync::watch::channel(());
     let unknown = Err(std::io::Error::other("no credentials"));
     let admission = super::super::decide_admission(&super::super::limit::ConnectionLimits::default(), &unknown);
-    let served = super::super::admit(
-        ours,
-        unknown,
-        admission,
-        super::super::routes::router(core),
-        Presence::default(),
-        stopping,
-    );
+    let served = super::super::admit(ours, unknown, admission, routes::router(core), Presence::default(), stopping);
     let client = tokio::task::spawn_blocking(move || {
         let mut stream = theirs.into_std().unwrap();
         stream.set_nonblocking(false).unwrap();
