@@ -70,16 +70,17 @@ impl Default for Places {
     }
 }
 
-/// A configuration that can't be used.
+/// A configuration that can't be used. The texts include the cause, so no field is an error's `source`: a report of all
+/// causes would say each cause twice.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {error}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A key that can have only one value is set in two files.
     #[error("`{key}` is set in {first} and in {second}; keep one of them")]
@@ -92,20 +93,20 @@ pub enum ConfigError {
         second: String,
     },
     /// The text is not TOML, a key is unknown, or a key does not take the given value.
-    #[error("{origin}: {source}")]
+    #[error("{origin}: {error}")]
     Syntax {
         /// The source of the text.
         origin: String,
         /// The place and the problem.
-        source: Box<toml::de::Error>,
+        error: Box<toml::de::Error>,
     },
     /// The port policies contradict each other, or a policy is not possible.
-    #[error("{origin}: {source}")]
+    #[error("{origin}: {error}")]
     Policy {
         /// The source of the text.
         origin: String,
         /// The problem.
-        source: PolicyError,
+        error: PolicyError,
     },
     /// A path that must be absolute is relative.
     #[error("{origin}: {key} = \"{value}\" is not an absolute path; start it with /", value = value.display())]
@@ -125,7 +126,7 @@ impl Config {
     /// # Errors
     /// The text is not a configuration. The error says where the problem is, and what to write instead.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        let syntax = |source| ConfigError::Syntax { origin: origin.to_owned(), source: Box::new(source) };
+        let syntax = |error| ConfigError::Syntax { origin: origin.to_owned(), error: Box::new(error) };
         let raw: RawConfig = toml::from_str(text).map_err(syntax)?;
         let RawConfig {
             mode,
@@ -143,7 +144,7 @@ impl Config {
         } = raw;
         let policies = port.unwrap_or_else(raw::default_policies);
         let ports =
-            PortPolicies::new(policies).map_err(|source| ConfigError::Policy { origin: origin.to_owned(), source })?;
+            PortPolicies::new(policies).map_err(|error| ConfigError::Policy { origin: origin.to_owned(), error })?;
         let places = Places { socket, state: state_dir, bpffs: bpffs_dir };
         places.check(origin)?;
         Ok(Self {
@@ -321,6 +322,18 @@ mod tests {
             for part in parts {
                 assert!(text.contains(part), "{part:?} is not in {text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_error_with_all_its_causes_says_each_thing_once() {
+        let missing = files::load(Path::new("/no-such-directory/config.toml")).unwrap_err();
+        let syntax = Config::parse("mode = 'enfore'", "config.toml").unwrap_err();
+        let policy = Config::parse("[[port]]\nnumber = 22\nprotocol = 'tcp'\nquota = 0", "config.toml").unwrap_err();
+        for error in [missing, syntax, policy] {
+            // `jit-agent check` prints errors in this form.
+            let text = error.to_string();
+            assert_eq!(format!("{:#}", anyhow::Error::from(error)), text);
         }
     }
 

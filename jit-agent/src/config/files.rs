@@ -98,7 +98,7 @@ pub fn parse(parts: &[Part]) -> Result<Loaded, ConfigError> {
     let mut setters: Vec<(String, &Part)> = Vec::new();
     for part in parts {
         Config::parse(&part.text, &part.name())?;
-        let syntax = |source| ConfigError::Syntax { origin: part.name(), source: Box::new(source) };
+        let syntax = |error| ConfigError::Syntax { origin: part.name(), error: Box::new(error) };
         let table: toml::Table = toml::from_str(&part.text).map_err(syntax)?;
         for (key, value) in table {
             if APPENDED.contains(&key.as_str()) {
@@ -196,10 +196,10 @@ pub fn salvage_places(main: &Path) -> Places {
 fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
     let part = |path: PathBuf| match fs::read_to_string(&path) {
         Ok(text) => Ok(Part { path, text }),
-        Err(source) => Err(ConfigError::Read { path, source }),
+        Err(error) => Err(ConfigError::Read { path, error }),
     };
     let directory = main.with_file_name(DIRECTORY);
-    let unreadable = |source| ConfigError::Read { path: directory.clone(), source };
+    let unreadable = |error| ConfigError::Read { path: directory.clone(), error };
     let mut paths = match fs::read_dir(&directory) {
         Ok(entries) => {
             entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, io::Error>>().map_err(unreadable)?

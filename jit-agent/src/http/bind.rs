@@ -46,14 +46,14 @@ pub enum BindError {
         longest: usize,
     },
     /// A system call failed.
-    #[error("can't {what} {path}: {source}; check that the directory exists and the agent may write there", path = .path.display())]
+    #[error("can't {what} {path}: {error}; check that the directory exists and the agent may write there", path = .path.display())]
     Io {
         /// The action that failed.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's error.
-        source: io::Error,
+        /// The system's error. It is no `source`, since the text includes it.
+        error: io::Error,
     },
 }
 
@@ -97,7 +97,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindError {
-    move |source| BindError::Io { what, path: path.to_owned(), source }
+    move |error| BindError::Io { what, path: path.to_owned(), error }
 }
 
 fn make_directory(directory: &Path) -> Result<(), BindError> {
@@ -202,6 +202,17 @@ mod tests {
         let _waiting = UnixStream::connect(&path).unwrap();
         assert_eq!(try_connect(&path), Err(Errno::AGAIN), "the queue is not full");
         assert!(matches!(bind(&path), Err(BindError::InUse(_))));
+    }
+
+    #[tokio::test]
+    async fn an_error_with_all_its_causes_says_each_thing_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = bind(&file.join("agent.sock")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("Not a directory"), "{text}");
+        assert_eq!(format!("{:#}", anyhow::Error::from(error)), text);
     }
 
     #[tokio::test]
