@@ -17,6 +17,9 @@ use crate::wire::{self, LONGEST_NAME, LONGEST_REQUESTOR, LONGEST_TEXT};
 /// The pattern of a text without control characters.
 const ONE_LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
+/// The pattern of a port number.
+const PORT: &str = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+
 macro_rules! schemas {
     ($($(#[doc = $text:literal])+ $name:ident: $schema:expr;)+) => {$(
         $(#[doc = $text])+
@@ -39,6 +42,8 @@ schemas! {
     Address: text("ip", "192.0.2.7");
     /// A source address and the port to which it is connected, with a blank between.
     Connection: text_like(connection(), "192.0.2.7 22");
+    /// What a reload may open: a port, all ports, an interface, or all ports for some packets.
+    Opening: text_like(opening(), "22/tcp");
     /// A time in RFC 3339.
     Time: text("date-time", "2030-01-31T17:30:00Z");
     /// Text on one line.
@@ -94,10 +99,9 @@ pub(crate) fn merged(description: &str, parts: impl IntoIterator<Item = RefOr<Sc
     RefOr::T(merged.into())
 }
 
-/// The pattern of the texts that [`Session::of_header`](crate::wire::Session::of_header) reads, and of no others.
-fn connection() -> String {
+/// The patterns of IPv4 and of IPv6 addresses.
+fn addresses() -> (String, String) {
     const BYTE: &str = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
-    const PORT: &str = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
     const GROUP: &str = "[0-9A-Fa-f]{1,4}";
     let v4 = format!(r"{BYTE}(\.{BYTE}){{3}}");
     // The alternatives differ in how many groups come before `::`; each may end in an IPv4 address, in place of two
@@ -118,7 +122,22 @@ fn connection() -> String {
         }
         v6.push(if ends.is_empty() { head } else { format!("{head}({})?", ends.join("|")) });
     }
-    format!("^({v4}|{}) {PORT}$", v6.join("|"))
+    (v4, v6.join("|"))
+}
+
+/// The pattern of the texts that [`Session::of_header`](crate::wire::Session::of_header) reads, and of no others.
+fn connection() -> String {
+    let (v4, v6) = addresses();
+    format!("^({v4}|{v6}) {PORT}$")
+}
+
+/// The pattern of the names that [`Reload::check`](crate::wire::Reload::check) accepts, and of no others.
+fn opening() -> String {
+    let protocol = r"([Tt][Cc][Pp]|[Uu][Dd][Pp]|[Aa][Nn][Yy]|\*|sctp)";
+    let (v4, v6) = addresses();
+    let prefix = format!("({v4}(/(3[0-2]|[12]?[0-9]))?|({v6})(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)");
+    let interface = r"interface=[^/\x00-\x20\x7f]{1,15}";
+    format!("^({PORT}(/{protocol})?|mode=observe|scope=local|fragments=pass|{interface}|break_glass={prefix})$")
 }
 
 fn line() -> ObjectBuilder {

@@ -1,5 +1,9 @@
 //! Changes of port policies, and the reload of the configuration.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jit_common::abi::Transport;
 use jit_policy::{PortId, Protocol, Reload as Asked, Violation};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,6 +13,9 @@ use crate::schema;
 
 /// Most ports that a reload may name.
 const MOST_NAMES: usize = 1024;
+
+/// The length of the longest name that Linux gives an interface.
+const LONGEST_INTERFACE: usize = 15;
 
 /// What may follow a path of a port.
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
@@ -58,9 +65,10 @@ pub fn port_of_path(number: &str, protocol: &str) -> Result<PortId, Vec<Violatio
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reload {
-    /// What may be left unprotected by it: ports like `22/tcp`, or `mode=observe`.
+    /// What the reload may open: ports like `22/tcp`, `mode=observe`, `interface=eth1`, `break_glass=192.0.2.7`,
+    /// `scope=local`, `fragments=pass`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1024)]
+    #[schema(value_type = Vec<schema::Opening>, max_items = 1024)]
     pub allow_open: Vec<String>,
     /// Whether grants may end or be shortened by it.
     #[serde(default)]
@@ -78,9 +86,32 @@ impl Reload {
         if allow_open.len() > MOST_NAMES {
             let given = format!("{} ports", allow_open.len());
             faults.add("", "allowOpen", given, format!("at most {MOST_NAMES} ports"));
+        } else {
+            // A misspelt name would silently allow nothing.
+            for name in allow_open.iter().filter(|name| !is_opening(name)) {
+                let allowed = "a port like 22 or 22/tcp, mode=observe, scope=local, fragments=pass, interface= with the \
+                               name of an interface, or break_glass= with a prefix";
+                faults.add("", "allowOpen", name, allowed);
+            }
         }
         faults.into_result(Asked { allow_open, confirm, session: None })
     }
+}
+
+/// Whether a reload can open something of this name.
+fn is_opening(name: &str) -> bool {
+    if let Some(interface) = name.strip_prefix("interface=") {
+        let is_printable = |c: char| c > ' ' && c != '\x7f' && c != '/';
+        return (1..=LONGEST_INTERFACE).contains(&interface.chars().count()) && interface.chars().all(is_printable);
+    }
+    let (number, protocol) = name.split_once('/').map_or((name, None), |(number, protocol)| (number, Some(protocol)));
+    // `parse` would also read a sign and leading zeros.
+    let is_number = number.starts_with(|c: char| c.is_ascii_digit() && c != '0') && number.parse::<u16>().is_ok();
+    let is_protocol = |protocol: &str| protocol == Transport::Sctp.name() || protocol.parse::<Protocol>().is_ok();
+    if let Some(prefix) = name.strip_prefix("break_glass=") {
+        return prefix.parse::<IpNet>().is_ok() || prefix.parse::<IpAddr>().is_ok();
+    }
+    ["mode=observe", "scope=local", "fragments=pass"].contains(&name) || (is_number && protocol.is_none_or(is_protocol))
 }
 
 /// What a change does beyond new requests.

@@ -245,7 +245,7 @@ fn roles_and_the_other_keys_change_with_a_reload() {
     assert!(host.world.core().port_list(&daemon).is_err());
     host.rewrite("mode = 'enforce'", "mode = 'enforce'\nbreak_glass = ['192.0.2.99']\nretention = '30d'");
     fs::write(&host.world.file, format!("{}\n[roles]\nviewer = ['daemon', 'no-such-user']\n", host.text())).unwrap();
-    host.reload(&[], false).unwrap();
+    host.reload(&["break_glass=192.0.2.99"], false).unwrap();
     assert!(host.world.core().port_list(&daemon).is_ok());
     assert!(host.world.admits(22, "192.0.2.99"));
     assert!(host.world.faults()[0].contains("no-such-user"));
@@ -269,4 +269,44 @@ fn a_reload_is_found_in_the_audit_log_by_each_port_that_it_changes() {
         let filter = AuditFilter { port: Some(port), ..AuditFilter::default() };
         assert_eq!(reader.rows(&filter, 0).unwrap().next(100).unwrap().len(), rows, "{port}");
     }
+}
+
+#[test]
+fn what_admits_packets_without_a_grant_must_be_named_and_audited() {
+    let loosened = [
+        ("break_glass = ['10.0.0.0/8', '0.0.0.0/0']\nfragments = 'drop'", "break_glass=0.0.0.0/0"),
+        ("break_glass = ['10.0.0.0/8']\nfragments = 'drop'\nscope = 'local'", "scope=local"),
+        ("break_glass = ['10.0.0.0/8']", "fragments=pass"),
+    ];
+    for (keys, name) in loosened {
+        let mut host = Host::new();
+        host.rewrite("mode = 'enforce'", "mode = 'enforce'\nbreak_glass = ['10.0.0.0/8']\nfragments = 'drop'");
+        host.begin(true);
+        host.rewrite("break_glass = ['10.0.0.0/8']\nfragments = 'drop'", keys);
+        let by_signal = host.world.core().reload(None, &Reload::default());
+        let Err(Refusal::Change(ChangeRefusal::Unconfirmed { unnamed, .. })) = by_signal else { panic!("{name}") };
+        assert_eq!(unnamed, [name]);
+        assert!(host.reload(&["22/tcp", "mode=observe", "interface=eth0"], true).is_err(), "{name}");
+        assert!(!host.world.admits(22, "198.51.100.9"));
+        host.reload(&[name], true).unwrap();
+
+        let mut host = Host::new();
+        host.rewrite("mode = 'enforce'", "mode = 'enforce'\nbreak_glass = ['10.0.0.0/8']\nfragments = 'drop'");
+        host.begin(true);
+        host.rewrite("break_glass = ['10.0.0.0/8']\nfragments = 'drop'", keys);
+        host.world.core().records.set_fault(full_disk());
+        assert!(matches!(host.reload(&[name], true), Err(Refusal::Unavailable(_))), "{name} without an audit log");
+    }
+}
+
+#[test]
+fn what_only_narrows_or_what_an_observing_host_changes_needs_no_name() {
+    let mut host = Host::new();
+    host.rewrite("mode = 'enforce'", "mode = 'enforce'\nbreak_glass = ['10.0.0.0/8']");
+    host.begin(true);
+    host.rewrite("['10.0.0.0/8']", "['10.1.0.0/16']\nfragments = 'drop'");
+    host.reload(&[], false).unwrap();
+    let mut host = Host::observing();
+    host.rewrite("mode =", "break_glass = ['192.0.2.99']\nscope = 'local'\nmode =");
+    host.reload(&[], false).unwrap();
 }

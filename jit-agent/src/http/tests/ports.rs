@@ -185,3 +185,43 @@ fn what_a_reload_would_open_without_its_having_been_named_is_in_a_field_of_its_o
     answer.problem(409, "no_way_back");
     assert_eq!(answer.body.get("unnamed"), None);
 }
+
+#[test]
+fn a_name_of_nothing_that_a_reload_can_open_is_refused() {
+    let agent = agent();
+    let refused = [
+        "22/tpc",
+        "foo",
+        "",
+        "0",
+        "022",
+        "65536/tcp",
+        "22/",
+        "22/SCTP",
+        "mode=enforce",
+        "interface=",
+        "interface=a/b",
+        "interface=sixteen-letters-",
+        "scope=all",
+        "break_glass=",
+        "break_glass=192.0.2.0/33",
+    ];
+    let known = [
+        "22",
+        "22/tcp",
+        "22/UDP",
+        "65535/sctp",
+        "3389/*",
+        "mode=observe",
+        "interface=eth0.5",
+        "break_glass=::/0",
+        "scope=local",
+    ];
+    let names: Vec<&str> = known.iter().chain(&refused).copied().collect();
+    let answer = post(&agent, "/v1/reload", json!({"allowOpen": names}).to_string());
+    answer.problem(422, "invalid_value");
+    let allowed = "a port like 22 or 22/tcp, mode=observe, scope=local, fragments=pass, interface= with the name of an \
+                   interface, or break_glass= with a prefix";
+    assert_eq!(answer.violations(), refused.map(|given| ["", "allowOpen", given, allowed]));
+    assert_eq!(post(&agent, "/v1/reload", json!({"allowOpen": known}).to_string()).status, 200);
+}
