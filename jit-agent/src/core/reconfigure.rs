@@ -155,18 +155,15 @@ impl Core {
             enforcement.restore(live, records, (now, interfaces));
             return Err(NotReconfigured { error: error.into(), hit: 0 });
         }
-        if new.interfaces != *interfaces {
-            enforcement.cover(live, records, &interfaces.or(&new.interfaces));
-        }
+        enforcement.cover(live, records, &interfaces.or(&new.interfaces));
         let opened = opened(settings, live, &new).into_iter().map(|opened| opened.name).collect();
-        let (ended, shortened) = live.apply_policies(&new.ports, by, records);
+        let (ended, shortened) = live.apply_policies(&new.ports, Some(by), records);
         if let Err(error) = live.datapath_mut().configure(&wanted) {
             enforcement.restore(live, records, (now, interfaces));
             return Err(NotReconfigured { error: error.into(), hit: ended.len() + shortened.len() });
         }
-        if new.interfaces != *interfaces {
-            enforcement.cover(live, records, &new.interfaces);
-        }
+        // A trial may cover more interfaces than the configuration in force.
+        enforcement.cover(live, records, &new.interfaces);
         settings.replace(new);
         self.keep_covered(None);
         self.records.write_backlog();

@@ -33,7 +33,9 @@ impl Core {
         if self.upkeep.coverage_is_due() {
             self.keep_covered(None);
         }
-        let retention = self.settings.config().retention;
+        // What is tried prunes nothing that the configuration before keeps.
+        let tried = self.enforcement.trial().map(|trial| trial.before.retention);
+        let retention = self.settings.config().retention.max(tried.unwrap_or_default());
         self.upkeep.run_due(&mut self.live, &mut self.records, &self.events, retention);
     }
 

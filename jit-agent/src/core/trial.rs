@@ -91,6 +91,8 @@ impl Core {
             enforcement.forget(&trial.record, settings.files());
             return Err(Unavailable::NotTried(error.into()).into());
         }
+        // Whatever becomes of the trial, an interface that one of the two configurations covers is covered.
+        enforcement.cover(live, records, &settings.config().interfaces.or(&loaded.config.interfaces));
         settings.replace(loaded.config);
         enforcement.begin(trial);
         Ok(())
@@ -189,6 +191,10 @@ impl Core {
             return Err(Unavailable::TrialNotEnded(error.into()).into());
         }
         let Trial { record, before } = trial;
+        enforcement.cover(live, records, &before.interfaces);
+        // A grant that was made under the tried policies may be one that the policies before forbid.
+        live.apply_policies(&before.ports, peer.map(Peer::actor).as_ref(), records);
+        settings.set_roles(Access::resolve(&before.roles));
         settings.replace(before);
         if record.kind == TrialKind::Reload {
             settings.unset_files(unconfirmed_files(settings.path()));

@@ -59,7 +59,9 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     {
         origin.not_kept = Some(accepted::not_kept(&error));
     }
-    let (access, unknown) = Access::resolve(&config.roles);
+    // Roles that are on trial give nobody a right.
+    let roles = origin.trial.as_ref().map_or(&config.roles, |trial| &trial.before.roles);
+    let (access, unknown) = Access::resolve(roles);
     origin.unknown = unknown;
     let store = Store::open(&config.places.state).map_err(|error| StoreFault::NotOpened(error.into()));
     let socket = config.places.socket.clone();
@@ -158,7 +160,11 @@ fn lock_ports(datapath: &mut XdpDatapath, config: &Config, origin: &Origin) -> a
     }
     // An interface that can't be covered now may be covered later, so the daemon goes on. `jitctl status` shows the
     // fault.
-    if let Err(errors) = datapath.attach(&config.interfaces) {
+    let interfaces = match &origin.trial {
+        Some(trial) => trial.before.interfaces.or(&config.interfaces),
+        None => config.interfaces.clone(),
+    };
+    if let Err(errors) = datapath.attach(&interfaces) {
         for error in &errors {
             tracing::error!(%error, "not covered");
         }

@@ -43,6 +43,8 @@ struct State {
     entries: BTreeMap<EntryKey, BootTime>,
     activity: BTreeMap<EntryKey, Activity>,
     break_glass: BTreeMap<IpNet, Activity>,
+    /// The interfaces that were selected last.
+    selected: Option<Interfaces>,
     interfaces: Vec<InterfaceView>,
     uncovered: Vec<UncoveredView>,
     changes: Vec<CoverageChange>,
@@ -58,6 +60,12 @@ impl MemoryDatapath {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, capacity: usize) -> Self {
         Self { clock, capacity, state: Arc::default() }
+    }
+
+    /// Returns the interfaces that were selected last. The text is empty if no interfaces were selected.
+    #[must_use]
+    pub fn selected(&self) -> String {
+        self.state().selected.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -244,7 +252,8 @@ impl Datapath for MemoryDatapath {
         Ok(())
     }
 
-    fn cover(&mut self, _: &Interfaces) -> Result<(), Vec<DatapathError>> {
+    fn cover(&mut self, interfaces: &Interfaces) -> Result<(), Vec<DatapathError>> {
+        self.state().selected = Some(interfaces.clone());
         Ok(())
     }
 

@@ -58,12 +58,13 @@ impl LiveGrants {
         (ended, shortened.iter().filter_map(|(id, end)| self.view_until(*id, *end)).collect())
     }
 
-    /// Ends and shortens grants on behalf of `by` until the policies allow all of them. Returns the grants that ended
+    /// Ends and shortens grants until the policies allow all of them. `by` is who changed the policies. `None`: the agent.
+    /// Returns the grants that ended
     /// and those that were shortened.
     pub(in super::super) fn apply_policies(
         &mut self,
         ports: &PortPolicies,
-        by: &Actor,
+        by: Option<&Actor>,
         records: &mut Records,
     ) -> (Vec<Grant>, Vec<Grant>) {
         let Fates { ended, shortened } = self.fates(ports);
@@ -83,7 +84,12 @@ impl LiveGrants {
         fates
     }
 
-    fn end_for_policies(&mut self, fates: Vec<(GrantId, Disallowed)>, by: &Actor, records: &mut Records) -> Vec<Grant> {
+    fn end_for_policies(
+        &mut self,
+        fates: Vec<(GrantId, Disallowed)>,
+        by: Option<&Actor>,
+        records: &mut Records,
+    ) -> Vec<Grant> {
         let mut views = Vec::new();
         let mut by_reason: BTreeMap<String, Vec<EndedGrant>> = BTreeMap::new();
         for (id, reason) in fates {
@@ -95,7 +101,7 @@ impl LiveGrants {
         }
         self.settle();
         for (reason, ids) in by_reason {
-            records.end_grants(ids, GrantEnd::Ended, Some(by.clone()), &reason);
+            records.end_grants(ids, GrantEnd::Ended, by.cloned(), &reason);
         }
         views
     }
@@ -103,7 +109,7 @@ impl LiveGrants {
     fn shorten_for_policies(
         &mut self,
         fates: Vec<(GrantId, BootTime)>,
-        by: &Actor,
+        by: Option<&Actor>,
         records: &mut Records,
     ) -> Vec<Grant> {
         let mut views = Vec::new();
@@ -116,7 +122,7 @@ impl LiveGrants {
             }
         }
         self.settle();
-        records.shorten_grants(shortened, Some(by.clone()), LESS_TIME);
+        records.shorten_grants(shortened, by.cloned(), LESS_TIME);
         views
     }
 }

@@ -128,3 +128,58 @@ fn a_change_of_what_is_unloaded_loads_nothing_and_needs_no_trial() {
     assert_eq!(host.change(edit, true).unwrap().trial, None);
     assert!(host.unloaded());
 }
+
+#[test]
+fn the_interfaces_of_both_configurations_are_covered_during_a_trial_and_those_in_force_after_it() {
+    for confirmed in [true, false] {
+        let mut host = Host::new();
+        host.session = Some(session(OPERATOR));
+        host.grant(22, OPERATOR, 7200);
+        host.rewrite("interfaces = ['eth0']", "interfaces = ['eth1']");
+        host.rewrite("'192.0.2.0/24', ", "");
+        let asked = ["interface=eth0"];
+        assert!(host.reload(&asked, true).unwrap().trial.is_some());
+        assert_eq!(host.world.kernel.selected(), "eth0, eth1");
+        if confirmed {
+            host.confirm().unwrap();
+        } else {
+            host.world.pass(CHANGE_TRIAL.as_secs());
+        }
+        assert_eq!(host.world.kernel.selected(), if confirmed { "eth1" } else { "eth0" });
+    }
+}
+
+#[test]
+fn a_grant_that_only_the_tried_policies_allow_ends_with_the_trial() {
+    let mut host = Host::new();
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    let wide = vec![parse_source("198.51.100.0/24").unwrap()];
+    let edit = Edit::Set(PortPolicy { allowed_sources: wide, ..host.policy(SSH) });
+    assert!(host.change(edit, true).unwrap().trial.is_some());
+    host.grant(22, "198.51.100.9", 7200);
+    assert!(passes(&host, 22, "198.51.100.9"));
+    host.world.pass(CHANGE_TRIAL.as_secs());
+    assert!(!passes(&host, 22, "198.51.100.9") && passes(&host, 22, OPERATOR));
+    assert_eq!((host.world.states(), host.world.live()), (vec!["live".to_owned(), "ended".to_owned()], vec![1]));
+}
+
+#[test]
+fn a_tried_retention_removes_nothing() {
+    let mut host = Host::new();
+    host.session = Some(session(OPERATOR));
+    host.grant(22, OPERATOR, 7200);
+    host.world.pass(2 * 86_400);
+    host.grant(22, OPERATOR, 7200);
+    // Old rows are removed every 10 minutes.
+    host.world.pass(300);
+    let before = host.world.events();
+    host.rewrite("mode = 'enforce'", "mode = 'enforce'\nretention = '1d'");
+    host.rewrite("'192.0.2.0/24', ", "");
+    assert!(host.reload(&[], true).unwrap().trial.is_some());
+    host.world.pass(400);
+    assert_eq!(host.world.events()[..before.len()], before);
+    host.confirm().unwrap();
+    host.world.pass(600);
+    assert!(!host.world.events().starts_with(&before), "the retention is in force once it is confirmed");
+}
