@@ -18,7 +18,9 @@ use super::{
     times::Times,
     waiting::{Waiting, WaitingRequests, count},
 };
-use crate::store::{Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, RequestRow};
+use crate::store::{
+    Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, PendingRow, RequestRow,
+};
 
 /// The work that remains for a command that was allowed and recorded.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ impl<'a> Planner<'a> {
         let row = found.ok_or(Refusal::NotFound { what: "request", id: id.0 })?;
         let pending = self.waiting.check(&row)?;
         // The two-person rule does not apply to root and admins. The audit log shows who they are.
-        if !self.settings.has(peer, Right::Administer) && row.requestor.is(&peer.person()) {
+        if !self.settings.has(peer, Right::Administer) && self.is_own(batch, peer, &row, pending)? {
             return Err(Refusal::OwnRequest { id: id.0 });
         }
         self.requestor_may_still(&row)?;
@@ -167,6 +169,7 @@ impl<'a> Planner<'a> {
             sources: vec![grant.source],
             until: Until::For(duration),
         };
+        let named = origin.as_ref().and_then(|request| request.requestor.named.clone());
         let justification = origin.map(|request| request.justification).unwrap_or_default();
         let request = NewRequest { ports: vec![port], justification };
         let clocks = self.times.both();
@@ -181,7 +184,7 @@ impl<'a> Planner<'a> {
             if self.waiting.extends(id) {
                 return Err(Conflict::ExtensionWaits(id).into());
             }
-            let requestor = Requestor { sender: by, named: None };
+            let requestor = Requestor { sender: by, named };
             let new = |outcome| NewRequestRow {
                 requestor: requestor.clone(),
                 asked: request.clone(),
@@ -247,6 +250,15 @@ impl<'a> Planner<'a> {
     fn approval_timeout(&self, approved: &[ApprovedPort]) -> Option<Duration> {
         let policies = approved.iter().filter_map(|port| self.settings.ports().for_port(port.port));
         policies.filter(|policy| policy.approval == Approval::Required).map(|policy| policy.approval_timeout).min()
+    }
+
+    /// Whether a request is the peer's own. An extension is also the own request of whoever requested the grant.
+    fn is_own(&self, batch: &Batch<'_>, peer: &Peer, row: &RequestRow, pending: &PendingRow) -> Result<bool, Refusal> {
+        let grant = pending.extends.and_then(|grant| self.live.get(grant));
+        let origin = grant.map(|(_, particulars)| batch.request(particulars.request)).transpose();
+        let origin = origin.map_err(not_recorded)?.flatten();
+        let person = peer.person();
+        Ok(row.requestor.is(&person) || origin.is_some_and(|origin| origin.requestor.is(&person)))
     }
 
     fn requestor_may_still(&self, row: &RequestRow) -> Result<(), Refusal> {

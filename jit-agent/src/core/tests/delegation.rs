@@ -69,3 +69,18 @@ fn a_users_grants_are_revoked_whoever_pushed_them() {
     assert_eq!(world.revoke(&Selection::User("alice".to_owned())).revoked.len(), 2);
     assert_eq!(world.states(), ["revoked", "revoked", "live"]);
 }
+
+#[test]
+fn an_extension_keeps_in_whose_name_the_grant_was_made_and_that_person_does_not_approve() {
+    let mut world = World::new();
+    let made = push(&mut world, &pusher(), "bob", 5986).unwrap();
+    world.approve(&carol(), made.id).unwrap();
+    world.pass(30);
+    for peer in [pusher(), root()] {
+        let Ok(Extended::Waits(extension)) = world.extend(&peer, 1, 60) else { panic!("no second person was needed") };
+        assert_eq!(world.approve(&bob(), extension.id), Err(Refusal::OwnRequest { id: extension.id.0 }), "{peer:?}");
+        let requestor = world.core().request(&root(), extension.id).unwrap().requestor;
+        assert_eq!(requestor, format!("bob via {}", peer.name));
+        world.ask(async |core| core.cancel(root(), extension.id, String::new()).await).unwrap();
+    }
+}
