@@ -14,6 +14,8 @@ pub struct Peer {
     /// User id and name of the person who logged in, even if that person has become another user since (`sudo`).
     /// `None`: nobody logged in, as for services, or the kernel does not tell.
     pub login: Option<(u32, String)>,
+    /// Whether the kernel tells who logged in. If not, nobody knows whether the peer is the same person as another one.
+    pub login_is_known: bool,
 }
 
 impl Peer {

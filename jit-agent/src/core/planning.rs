@@ -118,8 +118,13 @@ impl<'a> Planner<'a> {
         let row = found.ok_or(Refusal::NotFound { what: "request", id: id.0 })?;
         let pending = self.waiting.check(&row)?;
         // The two-person rule does not apply to root and admins. The audit log shows who they are.
-        if !self.settings.has(peer, Right::Administer) && self.is_own(batch, peer, &row, pending)? {
-            return Err(Refusal::OwnRequest { id: id.0 });
+        if !self.settings.has(peer, Right::Administer) {
+            if self.is_own(batch, peer, &row, pending)? {
+                return Err(Refusal::OwnRequest { id: id.0 });
+            }
+            if !peer.login_is_known {
+                return Err(Refusal::LoginUnknown { name: peer.name.clone(), uid: peer.uid, id: id.0 });
+            }
         }
         self.requestor_may_still(&row)?;
         let request = NewRequest { ports: pending.ports.clone(), justification: row.justification.clone() };

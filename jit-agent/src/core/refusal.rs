@@ -47,6 +47,20 @@ pub enum Refusal {
         /// The id of the request.
         id: i64,
     },
+    /// The peer would approve a request that may be their own, because the kernel does not tell who logged in.
+    #[error(
+        "{name} (uid {uid}): the kernel does not tell who logged in, so request {id} may be your own; the program that \
+         connected must stay until the answer, and /proc must show its processes to the agent (see `hidepid` in proc(5)); \
+         or have an admin approve it"
+    )]
+    LoginUnknown {
+        /// User name.
+        name: String,
+        /// User id.
+        uid: u32,
+        /// The id of the request.
+        id: i64,
+    },
     /// The command conflicts with the present state.
     #[error(transparent)]
     Conflict(#[from] Conflict),

@@ -1,14 +1,15 @@
 //! The user at the other end of a connection, as the kernel reports.
 
-#![expect(unsafe_code, reason = "no safe wrapper has getsockopt(SO_PEERGROUPS)")]
+#![expect(unsafe_code, reason = "no safe wrapper has getsockopt(SO_PEERGROUPS) or (SO_PEERPIDFD)")]
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
     sync::Arc,
 };
 
 use nix::unistd::{Uid, User};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{net::UnixStream, sync::OnceCell, task::spawn_blocking};
 
 use crate::core::peer::Peer;
@@ -21,7 +22,7 @@ const MOST_GROUPS: usize = 65_536;
 pub(super) struct Identity {
     uid: u32,
     groups: Vec<u32>,
-    login: Option<u32>,
+    login: Login,
     names: Arc<OnceCell<(String, Option<String>)>>,
 }
 
@@ -34,15 +35,16 @@ impl Identity {
         let credentials = stream.peer_cred()?;
         let mut groups = vec![credentials.gid()];
         groups.extend(supplementary_groups(stream.as_fd())?.into_iter().filter(|group| *group != credentials.gid()));
-        let login = credentials.pid().and_then(login_uid);
+        let login = login_of(credentials.pid(), peer_pidfd(stream.as_fd())?);
         Ok(Self { uid: credentials.uid(), groups, login, names: Arc::default() })
     }
 
     /// The identity of a known user, for tests.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn known(peer: &Peer) -> Self {
-        let Peer { uid, groups, name, login } = peer.clone();
+        let Peer { uid, groups, name, login, login_is_known } = peer.clone();
         let (login, login_name) = login.unzip();
+        let login = if login_is_known { Login::Known(login) } else { Login::Unknown };
         let names = Arc::new(OnceCell::new_with(Some((name, login_name))));
         Self { uid, groups, login, names }
     }
@@ -54,22 +56,98 @@ impl Identity {
 
     /// The user with the name, which is looked up once for each connection. Roles never depend on the name.
     pub(super) async fn peer(&self) -> Peer {
-        let (uid, login) = (self.uid, self.login);
+        let (uid, login) = (self.uid, self.login.uid());
         let names = self.names.get_or_init(|| async move {
             // A name service may be slow. Other connections do not wait for the look-up.
             let found = spawn_blocking(move || (user_name(uid), login.map(user_name))).await;
             found.unwrap_or_else(|_| (uid.to_string(), login.map(|login| login.to_string())))
         });
         let (name, login_name) = names.await.clone();
-        Peer { uid, groups: self.groups.clone(), name, login: login.zip(login_name) }
+        let login_is_known = self.login != Login::Unknown;
+        Peer { uid, groups: self.groups.clone(), name, login: login.zip(login_name), login_is_known }
     }
 }
 
-/// The id of the login user of a process, from the kernel's audit system; `None`: the process does not belong to a
-/// login. The id is read when the connection is accepted, because the process most likely still exists then.
-fn login_uid(pid: i32) -> Option<u32> {
-    let uid = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?.trim().parse().ok()?;
-    (uid != u32::MAX).then_some(uid)
+/// The id of the login user of a process, from the kernel's audit system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    /// The id. `None`: the process does not belong to a login, or this kernel has no login ids.
+    Known(Option<u32>),
+    /// The process has ended, or `/proc` hides it from the agent.
+    Unknown,
+}
+
+impl Login {
+    const fn uid(self) -> Option<u32> {
+        match self {
+            Self::Known(uid) => uid,
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// The process that opened a connection, as far as the kernel has a handle for it.
+enum PidFd {
+    Of(OwnedFd),
+    /// The process has ended.
+    Ended,
+    /// Kernels before 6.5 have no SO_PEERPIDFD.
+    Unsupported,
+}
+
+/// Returns the login user of the process that opened a connection. The id is read when the connection is accepted,
+/// because the process most likely still exists then. The handle shows whether it was this process that `/proc` showed:
+/// another process may get the number of a process that has ended.
+fn login_of(pid: Option<i32>, process: PidFd) -> Login {
+    let login = pid.map_or(Login::Unknown, login_uid);
+    match process {
+        PidFd::Unsupported => login,
+        PidFd::Of(process) if is_running(&process) => login,
+        PidFd::Of(_) | PidFd::Ended => Login::Unknown,
+    }
+}
+
+fn login_uid(pid: i32) -> Login {
+    let read = |process: &str| std::fs::read_to_string(format!("/proc/{process}/loginuid"));
+    match read(&pid.to_string()).ok().and_then(|text| text.trim().parse().ok()) {
+        Some(u32::MAX) => Login::Known(None),
+        Some(uid) => Login::Known(Some(uid)),
+        // A kernel without audit has this file for no process.
+        None if read("self").is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => Login::Known(None),
+        None => Login::Unknown,
+    }
+}
+
+/// Whether a process has not ended: the handle of a process that has ended can be read.
+fn is_running(process: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())) == Ok(0)
+}
+
+/// Returns the kernel's handle of the process that opened a connection.
+fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<PidFd> {
+    let mut descriptor: libc::c_int = -1;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(io::Error::other)?;
+    // SAFETY: `descriptor` has room for `length` bytes, and both pointers are valid for the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERPIDFD,
+            (&raw mut descriptor).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
+        return Ok(PidFd::Of(unsafe { OwnedFd::from_raw_fd(descriptor) }));
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(PidFd::Unsupported),
+        // Kernels differ in what they answer for a process that has ended and was waited for.
+        error if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENODATA)) => Ok(PidFd::Ended),
+        error => Err(error),
+    }
 }
 
 fn user_name(uid: u32) -> String {
@@ -127,6 +205,30 @@ mod tests {
         let mut groups = peer.groups;
         groups.sort_unstable();
         assert_eq!(groups, expected);
+    }
+
+    #[test]
+    fn the_login_of_a_process_that_has_ended_is_not_known_whoever_has_its_number_now() {
+        let ours = i32::try_from(std::process::id()).unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        child.wait().unwrap();
+        assert_eq!(login_of(Some(pid.as_raw_pid()), PidFd::Unsupported), Login::Unknown);
+        assert_eq!(
+            login_of(Some(ours), PidFd::Of(process)),
+            Login::Unknown,
+            "its number is that of a process that runs"
+        );
+        assert_eq!(login_of(Some(ours), PidFd::Ended), Login::Unknown);
+        assert_ne!(login_of(Some(ours), PidFd::Unsupported), Login::Unknown);
+        assert_eq!(login_of(None, PidFd::Unsupported), Login::Unknown);
+    }
+
+    #[tokio::test]
+    async fn the_login_of_a_process_that_runs_is_known() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(Identity::of(&ours).unwrap().peer().await.login_is_known);
     }
 
     #[test]

@@ -27,7 +27,9 @@ impl Denial {
     /// decision about a person's rights.
     pub(super) fn of(peer: &Peer, attempt: Attempt, refusal: &Refusal) -> Option<Self> {
         let grounds = match refusal {
-            Refusal::NotPermitted { .. } | Refusal::OwnRequest { .. } => Grounds::Reason(refusal.to_string()),
+            Refusal::NotPermitted { .. } | Refusal::OwnRequest { .. } | Refusal::LoginUnknown { .. } => {
+                Grounds::Reason(refusal.to_string())
+            }
             Refusal::Violations(violations) => Grounds::violations(violations),
             Refusal::Change(_)
             | Refusal::NotFound { .. }

@@ -259,3 +259,17 @@ fn a_requester_ends_their_own_grants_and_knows_of_no_others() {
     assert_eq!(revoke(Selection::Ids(vec![GrantId(1)])).unwrap().revoked.len(), 1);
     assert_eq!(world.states(), ["revoked", "live"]);
 }
+
+#[test]
+fn who_can_not_be_told_is_no_second_person_unless_they_may_change_the_rules() {
+    let mut world = World::new();
+    let id = world.wait();
+    let hidden = |peer: Peer| Peer { login_is_known: false, ..peer };
+    let refusal = world.approve(&hidden(carol()), id).unwrap_err();
+    assert_eq!(refusal, Refusal::LoginUnknown { name: "carol".to_owned(), uid: CAROL, id: id.0 });
+    assert!(world.last("denied")["reason"].as_str().unwrap().contains("does not tell who logged in"));
+    assert!(!world.admits(5986, "192.0.2.7"));
+    deny(&mut world, &hidden(carol()), id).unwrap();
+    let id = world.wait();
+    world.approve(&hidden(root()), id).unwrap();
+}
