@@ -180,9 +180,16 @@ impl Recovery<'_> {
                 }
             }
         };
-        // A trial ends no grant for good, so the policies from before the trial decide.
-        let ports = self.enforcement.trial().map_or(self.settings.ports(), |trial| &trial.before.ports);
-        match latest_end(ports, row.port, &row.source, now) {
+        // A trial ends no grant for good, so the policies from before the trial count. The tried policies count too: the
+        // end of the trial ends the grants that only these allow.
+        let before = self.enforcement.trial().map(|trial| &trial.before.ports);
+        let latest = |ports| latest_end(ports, row.port, &row.source, now);
+        let allowed = match (latest(self.settings.ports()), before.map(latest)) {
+            (Ok(tried), Some(Ok(before))) => Ok(tried.max(before)),
+            (Err(_), Some(before)) => before,
+            (tried, _) => tried,
+        };
+        match allowed {
             Ok(latest) if latest < end => Fate::Live { end: latest, shortened: Some(LESS_TIME) },
             Ok(_) => Fate::Live { end, shortened },
             Err(reason) => Fate::Ends(GrantEnd::Ended, reason.to_string()),

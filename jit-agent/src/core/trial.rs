@@ -150,7 +150,9 @@ impl Core {
                 {
                     tracing::error!(%error, "a trial is not confirmed, but the file has what it tries");
                 }
+                let interfaces = trial.before.interfaces.or(&self.settings.config().interfaces);
                 self.enforcement.begin(trial);
+                self.enforcement.cover(&mut self.live, &mut self.records, &interfaces);
                 return Err(error.into());
             }
         };
@@ -185,7 +187,8 @@ impl Core {
             live.datapath_mut().configure(&wanted)
         });
         if let Err(error) = done {
-            enforcement.restore(live, records, (&now, &settings.config().interfaces));
+            let interfaces = trial.before.interfaces.or(&settings.config().interfaces);
+            enforcement.restore(live, records, (&now, &interfaces));
             live.close_entries(&trial.record.shut);
             enforcement.begin(trial);
             return Err(Unavailable::TrialNotEnded(error.into()).into());
@@ -194,7 +197,6 @@ impl Core {
         enforcement.cover(live, records, &before.interfaces);
         // A grant that was made under the tried policies may be one that the policies before forbid.
         live.apply_policies(&before.ports, peer.map(Peer::actor).as_ref(), records);
-        settings.set_roles(Access::resolve(&before.roles));
         settings.replace(before);
         if record.kind == TrialKind::Reload {
             settings.unset_files(unconfirmed_files(settings.path()));
@@ -206,7 +208,7 @@ impl Core {
             mode: settings.config().mode,
             grants: IfAny(Some(record.shut.into_iter().map(GrantId).collect())),
         };
-        Ok(records.note(&ended) && forgotten)
+        Ok(records.note(&ended) && forgotten && records.are_written())
     }
 }
 

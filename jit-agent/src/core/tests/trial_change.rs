@@ -140,6 +140,14 @@ fn the_interfaces_of_both_configurations_are_covered_during_a_trial_and_those_in
         let asked = ["interface=eth0"];
         assert!(host.reload(&asked, true).unwrap().trial.is_some());
         assert_eq!(host.world.kernel.selected(), "eth0, eth1");
+        host.world.kernel.fail(0..1);
+        if confirmed {
+            assert!(host.confirm().unwrap_err().to_string().contains("the trial goes on"));
+        } else {
+            assert!(host.disable().unwrap_err().to_string().contains("the trial can't be ended"));
+        }
+        assert_eq!(host.world.kernel.selected(), "eth0, eth1", "as long as the trial runs");
+        host.world.kernel.fail(0..0);
         if confirmed {
             host.confirm().unwrap();
         } else {
@@ -159,6 +167,8 @@ fn a_grant_that_only_the_tried_policies_allow_ends_with_the_trial() {
     assert!(host.change(edit, true).unwrap().trial.is_some());
     host.grant(22, "198.51.100.9", 7200);
     assert!(passes(&host, 22, "198.51.100.9"));
+    host.begin(true);
+    assert!(passes(&host, 22, "198.51.100.9"), "also after a restart during the trial");
     host.world.pass(CHANGE_TRIAL.as_secs());
     assert!(!passes(&host, 22, "198.51.100.9") && passes(&host, 22, OPERATOR));
     assert_eq!((host.world.states(), host.world.live()), (vec!["live".to_owned(), "ended".to_owned()], vec![1]));
