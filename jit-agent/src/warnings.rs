@@ -1,8 +1,9 @@
 //! Settings that are valid but probably unintended.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use jit_common::abi::{Mode, Transport};
+use jit_policy::Approval;
 use procfs::net::{TcpNetEntry, TcpState};
 
 use crate::config::Config;
@@ -20,6 +21,8 @@ struct Host {
     listening: BTreeSet<u16>,
     /// The first and the last port that the host picks for its own connections.
     ephemeral: Option<(u16, u16)>,
+    /// Whether `/proc` hides processes of other users from the agent.
+    hides_processes: bool,
 }
 
 impl Host {
@@ -31,7 +34,10 @@ impl Host {
         let sockets = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten();
         let listening = sockets.filter(listens).map(|entry| entry.local_address.port()).collect();
         let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-        Self { listening, ephemeral: port_range(&range) }
+        let has_login = |process: &str| Path::new("/proc").join(process).join("loginuid").exists();
+        // A kernel without audit has this file for no process.
+        let hides_processes = has_login("self") && !has_login("1");
+        Self { listening, ephemeral: port_range(&range), hides_processes }
     }
 }
 
@@ -85,6 +91,13 @@ fn warnings(config: &Config, host: &Host) -> Vec<String> {
             ));
         }
     }
+    if host.hides_processes && config.ports.iter().any(|policy| policy.approval == Approval::Required) {
+        warnings.push(
+            "approval = \"required\": /proc hides processes from the agent, so it is not known who logged in, and only \
+             admins can approve; mount /proc without hidepid, or with gid= of the group jit-agent"
+                .to_owned(),
+        );
+    }
     warnings
 }
 
@@ -94,7 +107,7 @@ mod tests {
 
     fn warned(text: &str, listening: &[u16], ephemeral: Option<(u16, u16)>) -> Vec<String> {
         let config = Config::parse(&format!("interfaces = ['eth0']\n{text}"), "").unwrap();
-        warnings(&config, &Host { listening: listening.iter().copied().collect(), ephemeral })
+        warnings(&config, &Host { listening: listening.iter().copied().collect(), ephemeral, hides_processes: false })
     }
 
     const SSH: &str = "mode = 'enforce'\n[[port]]\nnumber = 22\nprotocol = 'tcp'\nallowed_sources = ['10.0.0.0/8']\n";
@@ -126,6 +139,18 @@ mod tests {
         assert!(warnings[0].contains("40000/tcp") && warnings[0].contains("32768 to 60999"), "{warnings:?}");
         assert_eq!(port_range("32768\t60999\n"), Some((32_768, 60_999)));
         assert_eq!(port_range(""), None);
+    }
+
+    #[test]
+    fn a_proc_that_hides_processes_is_warned_of_where_a_second_person_must_approve() {
+        let hiding = Host { hides_processes: true, ..Host::default() };
+        let warned = |text: &str| {
+            let config = Config::parse(&format!("interfaces = ['eth0']\n{text}"), "").unwrap();
+            warnings(&config, &hiding)
+        };
+        assert_eq!(warned(SSH), Vec::<String>::new());
+        assert!(warned(&format!("{SSH}approval = 'required'\n"))[0].contains("only admins can approve"));
+        assert!(!Host::read().hides_processes, "this machine shows them");
     }
 
     #[test]

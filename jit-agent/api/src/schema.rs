@@ -131,7 +131,7 @@ fn connection() -> String {
     format!("^({v4}|{v6}) {PORT}$")
 }
 
-/// The pattern of the names that [`Reload::check`](crate::wire::Reload::check) accepts, and of no others.
+/// The pattern of the names that [`Reload::check`](crate::wire::Reload::check) accepts, and of hardly any others.
 fn opening() -> String {
     let protocol = r"([Tt][Cc][Pp]|[Uu][Dd][Pp]|[Aa][Nn][Yy]|\*|sctp)";
     let (v4, v6) = addresses();

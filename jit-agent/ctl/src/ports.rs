@@ -80,8 +80,8 @@ where
 /// Arguments of `reload`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ReloadArguments {
-    /// What may be left unprotected by it: a port like 22/tcp, or mode=observe
-    #[arg(long = "allow-open", value_name = "PORT", num_args = 1..)]
+    /// What it may open: a port like 22/tcp, mode=observe, interface=NAME, break_glass=PREFIX, scope=local, fragments=pass
+    #[arg(long = "allow-open", value_name = "NAME", num_args = 1..)]
     allow_open: Vec<String>,
     /// Do it even if it ends or shortens live grants
     #[arg(long)]

@@ -62,7 +62,7 @@ impl Access {
     /// Whether a user who is not connected now would have a right, by the host's users and groups.
     pub(super) fn user_has(&self, uid: u32, right: Right) -> bool {
         let groups = groups_of(uid);
-        self.has(&Peer { uid, groups, name: String::new(), login: None, login_is_known: true }, right)
+        self.has(&Peer { uid, groups, name: String::new(), login: None, login_unknown: None }, right)
     }
 
     /// Whether the peer has a role. Root is always an admin.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn peer(uid: u32, groups: &[u32]) -> Peer {
-        Peer { uid, groups: groups.to_vec(), name: "someone".to_owned(), login: None, login_is_known: true }
+        Peer { uid, groups: groups.to_vec(), name: "someone".to_owned(), login: None, login_unknown: None }
     }
 
     /// Gives each role to the user 1000 + the role's index, and to the group 2000 + the role's index.

@@ -52,7 +52,7 @@ impl CoreHandle {
     /// Approves a request. On return, the request's grants are in force.
     ///
     /// # Errors
-    /// The peer is not permitted or is the requestor, the request does not exist or is already decided, or one of the
+    /// The peer is not permitted, is the requestor, or can't be told from the requestor; the request does not exist or is already decided, or one of the
     /// conditions of [`submit`](Self::submit) holds.
     pub async fn approve(&self, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
         self.send(|reply| Command::Open(Box::new(Opening::Approve(peer, id, reply)))).await

@@ -14,8 +14,17 @@ pub struct Peer {
     /// User id and name of the person who logged in, even if that person has become another user since (`sudo`).
     /// `None`: nobody logged in, as for services, or the kernel does not tell.
     pub login: Option<(u32, String)>,
-    /// Whether the kernel tells who logged in. If not, nobody knows whether the peer is the same person as another one.
-    pub login_is_known: bool,
+    /// Why it is not known who logged in. Then nobody knows whether the peer is the same person as another peer.
+    pub login_unknown: Option<LoginUnknown>,
+}
+
+/// Why it is not known who logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginUnknown {
+    /// The process that connected has ended. Whoever starts a process can bring this about.
+    Ended,
+    /// `/proc` hides the process from the agent, for instance by `hidepid`.
+    Hidden,
 }
 
 impl Peer {

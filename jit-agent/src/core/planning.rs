@@ -11,7 +11,7 @@ use jit_policy::{
 use super::{
     command::Opening,
     live::{Held, LiveGrants, Particulars},
-    peer::Peer,
+    peer::{LoginUnknown, Peer},
     records::not_recorded,
     refusal::{Conflict, Refusal},
     settings::Settings,
@@ -100,6 +100,7 @@ impl<'a> Planner<'a> {
             outcome,
         };
         if let Some(timeout) = self.approval_timeout(&approved) {
+            self.check_login(peer)?;
             let waiting =
                 Waiting { uid: peer.uid, until: clocks.boot.after(timeout), extends: None, ports: count(&approved) };
             return self.wait(batch, new, waiting, timeout, &clocks);
@@ -122,8 +123,8 @@ impl<'a> Planner<'a> {
             if self.is_own(batch, peer, &row, pending)? {
                 return Err(Refusal::OwnRequest { id: id.0 });
             }
-            if !peer.login_is_known {
-                return Err(Refusal::LoginUnknown { name: peer.name.clone(), uid: peer.uid, id: id.0 });
+            if peer.login_unknown.is_some() {
+                return Err(Refusal::LoginUnknown { name: peer.name.clone(), uid: peer.uid });
             }
         }
         self.requestor_may_still(&row)?;
@@ -175,6 +176,9 @@ impl<'a> Planner<'a> {
             until: Until::For(duration),
         };
         let named = origin.as_ref().and_then(|request| request.requestor.named.clone());
+        if named.is_some() {
+            self.settings.check(peer, Right::Delegate)?;
+        }
         let justification = origin.map(|request| request.justification).unwrap_or_default();
         let request = NewRequest { ports: vec![port], justification };
         let clocks = self.times.both();
@@ -186,6 +190,7 @@ impl<'a> Planner<'a> {
         let (before, row) = self.extension(id, &approved, &clocks)?;
         let by = peer.person();
         if let Some(timeout) = self.approval_timeout(&approved) {
+            self.check_login(peer)?;
             if self.waiting.extends(id) {
                 return Err(Conflict::ExtensionWaits(id).into());
             }
@@ -255,6 +260,15 @@ impl<'a> Planner<'a> {
     fn approval_timeout(&self, approved: &[ApprovedPort]) -> Option<Duration> {
         let policies = approved.iter().filter_map(|port| self.settings.ports().for_port(port.port));
         policies.filter(|policy| policy.approval == Approval::Required).map(|policy| policy.approval_timeout).min()
+    }
+
+    /// Refuses a request that needs a second person, if the requestor has made it unknown who logged in: then they could
+    /// approve under another account. Where `/proc` hides all processes, approvers are not known either.
+    fn check_login(&self, peer: &Peer) -> Result<(), Refusal> {
+        if peer.login_unknown != Some(LoginUnknown::Ended) || self.settings.has(peer, Right::Administer) {
+            return Ok(());
+        }
+        Err(Refusal::LoginUnknown { name: peer.name.clone(), uid: peer.uid })
     }
 
     /// Whether a request is the peer's own. An extension is also the own request of whoever requested the grant.

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_present_for_as_long_as_its_connection() {
-        let peer = |uid| Peer { uid, groups: vec![], name: uid.to_string(), login: None, login_is_known: true };
+        let peer = |uid| Peer { uid, groups: vec![], name: uid.to_string(), login: None, login_unknown: None };
         let list = Presence::default();
         let first = list.enter(peer(1));
         let second = list.enter(peer(2));

@@ -47,19 +47,17 @@ pub enum Refusal {
         /// The id of the request.
         id: i64,
     },
-    /// The peer would approve a request that may be their own, because the kernel does not tell who logged in.
+    /// The peer asks for an approval, or would approve, and it is not known who logged in.
     #[error(
-        "{name} (uid {uid}): the kernel does not tell who logged in, so request {id} may be your own; the program that \
-         connected must stay until the answer, and /proc must show its processes to the agent (see `hidepid` in proc(5)); \
-         or have an admin approve it"
+        "{name} (uid {uid}): the kernel does not tell who logged in, so nobody knows whether a second person approves; \
+         the program that connected must run until the answer, and /proc must show it to the agent (see `hidepid` in \
+         proc(5)); an admin may approve all the same"
     )]
     LoginUnknown {
         /// User name.
         name: String,
         /// User id.
         uid: u32,
-        /// The id of the request.
-        id: i64,
     },
     /// The command conflicts with the present state.
     #[error(transparent)]

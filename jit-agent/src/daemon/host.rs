@@ -1,6 +1,6 @@
 //! Facts about the host that the daemon needs before it serves requests.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use anyhow::{Context as _, bail};
 
@@ -54,17 +54,6 @@ pub(super) fn who_and_when() -> Remover {
     let login = login.filter(|uid| *uid != u32::MAX && *uid != own);
     let time = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
     Remover { name: name(own), login: login.map(name), time }
-}
-
-/// Returns the fault of a `/proc` that hides the processes of other users, so that nobody can tell who logged in.
-pub(super) fn hidden_logins() -> Option<String> {
-    let exists = |process: &str| Path::new(&format!("/proc/{process}/loginuid")).exists();
-    // A kernel without audit has this file for no process.
-    (exists("self") && !exists("1")).then(|| {
-        "/proc hides processes from the agent, so it can't be told who logged in, and only admins can approve; mount \
-         /proc without `hidepid`, or with `gid=` of the group jit-agent"
-            .to_owned()
-    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use nix::unistd::{Uid, User};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{net::UnixStream, sync::OnceCell, task::spawn_blocking};
 
-use crate::core::peer::Peer;
+use crate::core::peer::{LoginUnknown, Peer};
 
 /// The largest number of groups that a process may have (NGROUPS_MAX).
 const MOST_GROUPS: usize = 65_536;
@@ -35,16 +35,16 @@ impl Identity {
         let credentials = stream.peer_cred()?;
         let mut groups = vec![credentials.gid()];
         groups.extend(supplementary_groups(stream.as_fd())?.into_iter().filter(|group| *group != credentials.gid()));
-        let login = login_of(credentials.pid(), peer_pidfd(stream.as_fd())?);
+        let login = login_of(credentials.pid(), peer_pidfd(stream.as_fd()));
         Ok(Self { uid: credentials.uid(), groups, login, names: Arc::default() })
     }
 
     /// The identity of a known user, for tests.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn known(peer: &Peer) -> Self {
-        let Peer { uid, groups, name, login, login_is_known } = peer.clone();
+        let Peer { uid, groups, name, login, login_unknown } = peer.clone();
         let (login, login_name) = login.unzip();
-        let login = if login_is_known { Login::Known(login) } else { Login::Unknown };
+        let login = login_unknown.map_or(Login::Known(login), Login::Unknown);
         let names = Arc::new(OnceCell::new_with(Some((name, login_name))));
         Self { uid, groups, login, names }
     }
@@ -63,8 +63,8 @@ impl Identity {
             found.unwrap_or_else(|_| (uid.to_string(), login.map(|login| login.to_string())))
         });
         let (name, login_name) = names.await.clone();
-        let login_is_known = self.login != Login::Unknown;
-        Peer { uid, groups: self.groups.clone(), name, login: login.zip(login_name), login_is_known }
+        let login_unknown = self.login.unknown();
+        Peer { uid, groups: self.groups.clone(), name, login: login.zip(login_name), login_unknown }
     }
 }
 
@@ -73,15 +73,22 @@ impl Identity {
 enum Login {
     /// The id. `None`: the process does not belong to a login, or this kernel has no login ids.
     Known(Option<u32>),
-    /// The process has ended, or `/proc` hides it from the agent.
-    Unknown,
+    /// The id can't be told.
+    Unknown(LoginUnknown),
 }
 
 impl Login {
     const fn uid(self) -> Option<u32> {
         match self {
             Self::Known(uid) => uid,
-            Self::Unknown => None,
+            Self::Unknown(_) => None,
+        }
+    }
+
+    const fn unknown(self) -> Option<LoginUnknown> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(why) => Some(why),
         }
     }
 }
@@ -99,22 +106,23 @@ enum PidFd {
 /// because the process most likely still exists then. The handle shows whether it was this process that `/proc` showed:
 /// another process may get the number of a process that has ended.
 fn login_of(pid: Option<i32>, process: PidFd) -> Login {
-    let login = pid.map_or(Login::Unknown, login_uid);
+    let login = pid.and_then(login_uid);
     match process {
-        PidFd::Unsupported => login,
-        PidFd::Of(process) if is_running(&process) => login,
-        PidFd::Of(_) | PidFd::Ended => Login::Unknown,
+        PidFd::Of(process) if is_running(&process) => login.unwrap_or(Login::Unknown(LoginUnknown::Hidden)),
+        PidFd::Of(_) | PidFd::Ended => Login::Unknown(LoginUnknown::Ended),
+        // Before Linux 6.5 a process that has ended and one that is hidden look alike.
+        PidFd::Unsupported => login.unwrap_or(Login::Unknown(LoginUnknown::Ended)),
     }
 }
 
-fn login_uid(pid: i32) -> Login {
+/// Returns the login user of a process. `None`: `/proc` does not show the process.
+fn login_uid(pid: i32) -> Option<Login> {
     let read = |process: &str| std::fs::read_to_string(format!("/proc/{process}/loginuid"));
     match read(&pid.to_string()).ok().and_then(|text| text.trim().parse().ok()) {
-        Some(u32::MAX) => Login::Known(None),
-        Some(uid) => Login::Known(Some(uid)),
+        Some(u32::MAX) => Some(Login::Known(None)),
+        Some(uid) => Some(Login::Known(Some(uid))),
         // A kernel without audit has this file for no process.
-        None if read("self").is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => Login::Known(None),
-        None => Login::Unknown,
+        None => read("self").is_err_and(|error| error.kind() == io::ErrorKind::NotFound).then_some(Login::Known(None)),
     }
 }
 
@@ -125,9 +133,9 @@ fn is_running(process: &OwnedFd) -> bool {
 }
 
 /// Returns the kernel's handle of the process that opened a connection.
-fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<PidFd> {
-    let mut descriptor: libc::c_int = -1;
-    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(io::Error::other)?;
+fn peer_pidfd(socket: BorrowedFd<'_>) -> PidFd {
+    const SIZE: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
+    let (mut descriptor, mut length): (libc::c_int, _) = (-1, SIZE);
     // SAFETY: `descriptor` has room for `length` bytes, and both pointers are valid for the call.
     let result = unsafe {
         libc::getsockopt(
@@ -140,13 +148,13 @@ fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<PidFd> {
     };
     if result == 0 {
         // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
-        return Ok(PidFd::Of(unsafe { OwnedFd::from_raw_fd(descriptor) }));
+        return PidFd::Of(unsafe { OwnedFd::from_raw_fd(descriptor) });
     }
-    match io::Error::last_os_error() {
-        error if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(PidFd::Unsupported),
-        // Kernels differ in what they answer for a process that has ended and was waited for.
-        error if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL | libc::ENODATA)) => Ok(PidFd::Ended),
-        error => Err(error),
+    match io::Error::last_os_error().raw_os_error() {
+        Some(libc::ENOPROTOOPT) => PidFd::Unsupported,
+        // Kernels differ in what they answer for a process that has ended and was waited for. Any other error, such as a
+        // lack of descriptors, costs only the login: who connected is known without it.
+        _ => PidFd::Ended,
     }
 }
 
@@ -214,21 +222,21 @@ mod tests {
         let pid = rustix::process::Pid::from_child(&child);
         let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
         child.wait().unwrap();
-        assert_eq!(login_of(Some(pid.as_raw_pid()), PidFd::Unsupported), Login::Unknown);
+        assert_eq!(login_of(Some(pid.as_raw_pid()), PidFd::Unsupported), Login::Unknown(LoginUnknown::Ended));
         assert_eq!(
             login_of(Some(ours), PidFd::Of(process)),
-            Login::Unknown,
+            Login::Unknown(LoginUnknown::Ended),
             "its number is that of a process that runs"
         );
-        assert_eq!(login_of(Some(ours), PidFd::Ended), Login::Unknown);
-        assert_ne!(login_of(Some(ours), PidFd::Unsupported), Login::Unknown);
-        assert_eq!(login_of(None, PidFd::Unsupported), Login::Unknown);
+        assert_eq!(login_of(Some(ours), PidFd::Ended), Login::Unknown(LoginUnknown::Ended));
+        assert_eq!(login_of(Some(ours), PidFd::Unsupported).unknown(), None);
+        assert_eq!(login_of(None, PidFd::Unsupported), Login::Unknown(LoginUnknown::Ended));
     }
 
     #[tokio::test]
     async fn the_login_of_a_process_that_runs_is_known() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert!(Identity::of(&ours).unwrap().peer().await.login_is_known);
+        assert!(Identity::of(&ours).unwrap().peer().await.login_unknown.is_none());
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn people() -> Access {
 /// Makes a user who is in no group except the group with the user's own id.
 #[must_use]
 pub fn peer(uid: u32, name: &str) -> Peer {
-    Peer { uid, groups: vec![uid], name: name.to_owned(), login: None, login_is_known: true }
+    Peer { uid, groups: vec![uid], name: name.to_owned(), login: None, login_unknown: None }
 }
 
 /// Makes the user with all rights.

@@ -134,7 +134,7 @@ struct CoreKeeper {
 
 impl CoreKeeper {
     fn ask<T>(&mut self, ask: impl AsyncFnOnce(CoreHandle, Peer) -> Result<T, Refusal>) -> Result<T> {
-        let root = Peer { uid: 0, groups: vec![0], name: "root".to_owned(), login: None, login_is_known: true };
+        let root = Peer { uid: 0, groups: vec![0], name: "root".to_owned(), login: None, login_unknown: None };
         let core = self.core.as_mut().context("no core")?;
         Ok(asking::ask(core, async |core| ask(core, root).await)?)
     }

@@ -1,6 +1,6 @@
 //! Tests of requests that need a second person.
 
-use super::*;
+use super::{peer::LoginUnknown, *};
 
 fn deny(world: &mut World, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
     let peer = peer.clone();
@@ -260,16 +260,38 @@ fn a_requester_ends_their_own_grants_and_knows_of_no_others() {
     assert_eq!(world.states(), ["revoked", "live"]);
 }
 
+fn unknown(peer: Peer, why: LoginUnknown) -> Peer {
+    Peer { login_unknown: Some(why), ..peer }
+}
+
 #[test]
 fn who_can_not_be_told_is_no_second_person_unless_they_may_change_the_rules() {
+    for why in [LoginUnknown::Ended, LoginUnknown::Hidden] {
+        let mut world = World::new();
+        let id = world.wait();
+        let refusal = world.approve(&unknown(carol(), why), id).unwrap_err();
+        assert_eq!(refusal, Refusal::LoginUnknown { name: "carol".to_owned(), uid: CAROL });
+        assert!(world.last("denied")["reason"].as_str().unwrap().contains("does not tell who logged in"));
+        assert!(!world.admits(5986, "192.0.2.7"));
+        deny(&mut world, &unknown(carol(), why), id).unwrap();
+        let id = world.wait();
+        world.approve(&unknown(root(), why), id).unwrap();
+    }
+}
+
+#[test]
+fn who_hides_their_login_gets_no_request_that_they_could_approve_under_another_account() {
     let mut world = World::new();
+    let hiding = unknown(alice(), LoginUnknown::Ended);
+    let asked = || request(vec![port(5986, &["192.0.2.7"], 3600)]);
+    let refused = Refusal::LoginUnknown { name: "alice".to_owned(), uid: ALICE };
+    assert_eq!(world.submit_as(&hiding, asked()).unwrap_err(), refused);
     let id = world.wait();
-    let hidden = |peer: Peer| Peer { login_is_known: false, ..peer };
-    let refusal = world.approve(&hidden(carol()), id).unwrap_err();
-    assert_eq!(refusal, Refusal::LoginUnknown { name: "carol".to_owned(), uid: CAROL, id: id.0 });
-    assert!(world.last("denied")["reason"].as_str().unwrap().contains("does not tell who logged in"));
-    assert!(!world.admits(5986, "192.0.2.7"));
-    deny(&mut world, &hidden(carol()), id).unwrap();
-    let id = world.wait();
-    world.approve(&hidden(root()), id).unwrap();
+    world.approve(&carol(), id).unwrap();
+    world.pass(600);
+    assert_eq!(world.extend(&hiding, 1, 3600), Err(refused));
+    world.submit_as(&hiding, request(vec![port(22, &["192.0.2.7"], 60)])).unwrap();
+    // Where /proc hides all processes, approvers can't be told either, and admins approve.
+    world.submit_as(&unknown(bob(), LoginUnknown::Hidden), asked()).unwrap();
+    world.submit_as(&unknown(root(), LoginUnknown::Ended), asked()).unwrap();
 }

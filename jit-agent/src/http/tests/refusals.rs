@@ -60,7 +60,7 @@ fn every_refusal_has_its_status_and_code_and_keeps_its_words() {
         (not_permitted, 403, "not_permitted"),
         (Refusal::Violations(Vec::new()), 422, "policy_violation"),
         (Refusal::OwnRequest { id: 9 }, 403, "own_request"),
-        (Refusal::LoginUnknown { name: "bob".to_owned(), uid: 1001, id: 9 }, 403, "peer_unknown"),
+        (Refusal::LoginUnknown { name: "bob".to_owned(), uid: 1001 }, 403, "peer_unknown"),
         (Conflict::NoTrial.into(), 409, "conflict"),
         (Refusal::KeyReused("k".to_owned()), 422, "key_reused"),
         (Refusal::NotFound { what: "request", id: 9 }, 404, "not_found"),
