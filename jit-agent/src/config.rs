@@ -9,7 +9,7 @@ pub(crate) mod trial;
 pub(crate) mod unloaded;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -121,6 +121,12 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Whether a source is always admitted.
+    #[must_use]
+    pub fn is_break_glass(&self, source: IpAddr) -> bool {
+        self.break_glass.iter().any(|prefix| prefix.contains(&source))
+    }
+
     /// Checks the text of a configuration. `origin` is the source of the text, for errors.
     ///
     /// # Errors

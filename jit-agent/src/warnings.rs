@@ -72,10 +72,7 @@ fn warnings(config: &Config, host: &Host) -> Vec<String> {
     for policy in config.ports.iter().filter(|policy| policy.allows_any_source()) {
         warnings.push(format!("port {}: any source may be requested; set allowed_sources", policy.id));
     }
-    let is_protected = |number: u16| {
-        let mut policies = config.ports.for_number(number);
-        policies.any(|policy| policy.id.protocol.transports().contains(&Transport::Tcp))
-    };
+    let is_protected = |number| config.ports.for_transport(number, Transport::Tcp).is_some();
     for number in MANAGEMENT.into_iter().filter(|number| host.listening.contains(number) && !is_protected(*number)) {
         warnings.push(format!(
             "something listens on management port {number}/tcp, which no policy protects; `jitctl ports add {number}` \

@@ -1,5 +1,7 @@
 //! All port policies of a host.
 
+use jit_common::abi::Transport;
+
 use super::{
     port::{PolicyError, PortId},
     port_policy::PortPolicy,
@@ -46,5 +48,11 @@ impl PortPolicies {
     /// The policies for a port number: one, or one for TCP and one for UDP.
     pub fn for_number(&self, number: u16) -> impl Iterator<Item = &PortPolicy> {
         self.0.iter().filter(move |policy| policy.id.number == number)
+    }
+
+    /// The policy that protects a port number for a transport.
+    #[must_use]
+    pub fn for_transport(&self, number: u16, transport: Transport) -> Option<&PortPolicy> {
+        self.for_number(number).find(|policy| policy.id.protocol.transports().contains(&transport))
     }
 }

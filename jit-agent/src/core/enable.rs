@@ -6,8 +6,7 @@ use ipnet::IpNet;
 use jit_api::wire::{self, Connected, EnforcementChange, Grant, Request, WaysBack};
 use jit_common::abi::{Mode, Transport};
 use jit_policy::{
-    EnableAsked, NewRequest, PortPolicy, RequestedPort, Right, Selection, Session, Submission, TrialKind, Until,
-    Violation,
+    EnableAsked, NewRequest, RequestedPort, Right, Selection, Session, Submission, TrialKind, Until, Violation,
     audit::{Attempt, AuditEvent, WayBack},
 };
 
@@ -73,7 +72,7 @@ impl Core {
         numbers.dedup();
         let (sessions, sessions_fault) = self.enforcement.connected(&numbers);
         let connected_now = sessions.into_iter().map(|(source, port)| {
-            let break_glass = self.settings.is_break_glass(source);
+            let break_glass = config.is_break_glass(source);
             let grant = if break_glass { None } else { self.live.granted(&Session { source, port }) };
             Connected { source, port, break_glass, grant }
         });
@@ -187,9 +186,9 @@ impl Openings<'_> {
         length: Option<Duration>,
     ) -> Result<Option<Grant>, Refusal> {
         let Session { source, port } = session;
-        let tcp = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&Transport::Tcp);
-        let Some(policy) = self.settings.ports().for_number(*port).find(tcp).cloned() else { return Ok(None) };
-        if self.settings.is_break_glass(*source) {
+        let policy = self.settings.ports().for_transport(*port, Transport::Tcp);
+        let Some(policy) = policy.cloned() else { return Ok(None) };
+        if self.settings.config().is_break_glass(*source) {
             return Ok(None);
         }
         let prefix = IpNet::from(*source);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jit_common::abi::Mode;
-use jit_policy::Protection;
+use jit_policy::{Interfaces, Protection};
 
 use crate::config::{Config, files, trial::Record};
 
@@ -73,6 +73,12 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// Returns the interfaces to cover during the trial of a configuration: those of both configurations.
+    #[must_use]
+    pub fn interfaces(&self, tried: &Config) -> Interfaces {
+        self.before.interfaces.or(&tried.interfaces)
+    }
+
     /// Returns what the kernel is to enforce during the trial of a configuration.
     #[must_use]
     pub fn protection(&self, tried: &Config) -> Protection {

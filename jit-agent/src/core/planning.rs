@@ -14,6 +14,7 @@ use super::{
     peer::{LoginUnknown, Peer},
     records::not_recorded,
     refusal::{Conflict, Refusal},
+    report::request_view,
     settings::Settings,
     times::Times,
     waiting::{Waiting, WaitingRequests, count},
@@ -124,7 +125,7 @@ impl<'a> Planner<'a> {
                 return Err(Refusal::OwnRequest { id: id.0 });
             }
             if peer.login_unknown.is_some() {
-                return Err(Refusal::LoginUnknown { name: peer.name.clone(), uid: peer.uid });
+                return Err(login_unknown(peer));
             }
         }
         self.requestor_may_still(&row)?;
@@ -142,13 +143,13 @@ impl<'a> Planner<'a> {
             let extension = Extension { grant, requestor: &row.identity, row: &row_now, before };
             batch.approve_extension(&row, &by, &clocks, &extension).map_err(not_recorded)?;
             self.extended.insert(grant);
-            Plan::Extend { request: Some(approved_view(row, peer)), grant, end: deadline(&row_now), before }
+            Plan::Extend { request: Some(self.approved_view(row, peer)), grant, end: deadline(&row_now), before }
         } else {
             let rows = rows(&approved, &clocks);
             let ids = batch.approve(&row, &by, &clocks, &rows).map_err(not_recorded)?;
             self.add(uid, &count(&approved));
             let particulars = new_particulars(id, &row.requestor, &clocks);
-            Plan::Open { request: approved_view(row, peer), particulars, ids, rows }
+            Plan::Open { request: self.approved_view(row, peer), particulars, ids, rows }
         };
         Ok(plan)
     }
@@ -268,7 +269,7 @@ impl<'a> Planner<'a> {
         if peer.login_unknown != Some(LoginUnknown::Ended) || self.settings.has(peer, Right::Administer) {
             return Ok(());
         }
-        Err(Refusal::LoginUnknown { name: peer.name.clone(), uid: peer.uid })
+        Err(login_unknown(peer))
     }
 
     /// Whether a request is the peer's own. An extension is also the own request of whoever requested the grant.
@@ -308,11 +309,25 @@ impl<'a> Planner<'a> {
         Ok(Plan::Wait(view(id, &new), waiting))
     }
 
+    /// Returns the view of a request that was just approved, before the request's grants are open.
+    fn approved_view(&self, row: RequestRow, by: &Peer) -> Request {
+        let decided_by = Some((by.uid, by.name.clone()));
+        request_view(
+            RequestRow { status: RequestState::Approved, decided_by, pending: None, ..row },
+            self.live,
+            self.waiting,
+        )
+    }
+
     fn add(&mut self, uid: u32, ports: &[(PortId, usize)]) {
         for (port, count) in ports {
             (0..*count).for_each(|_| self.held.add(uid, *port));
         }
     }
+}
+
+fn login_unknown(peer: &Peer) -> Refusal {
+    Refusal::LoginUnknown { name: peer.name.clone(), uid: peer.uid }
 }
 
 fn new_particulars(request: RequestId, requestor: &Requestor, clocks: &Checkpoint) -> Particulars {
@@ -347,23 +362,6 @@ fn view(id: RequestId, new: &NewRequestRow) -> Request {
         status_reason: None,
         decided_by: None,
         pending,
-        grants: Vec::new(),
-    }
-}
-
-/// Returns the view of a request that was just approved, before the request's grants are open.
-fn approved_view(row: RequestRow, by: &Peer) -> Request {
-    let RequestRow { id, requestor, identity, justification, start, .. } = row;
-    Request {
-        id,
-        requestor: identity,
-        requestor_uid: requestor.sender.uid,
-        justification,
-        start_time_utc: start,
-        status: RequestState::Approved.into(),
-        status_reason: None,
-        decided_by: Some(by.name.clone()),
-        pending: None,
         grants: Vec::new(),
     }
 }

@@ -155,7 +155,9 @@ impl Core {
             enforcement.restore(live, records, (now, interfaces));
             return Err(NotReconfigured { error: error.into(), hit: 0 });
         }
-        enforcement.cover(live, records, &interfaces.or(&new.interfaces));
+        if new.interfaces != *interfaces {
+            enforcement.cover(live, records, &interfaces.or(&new.interfaces));
+        }
         let opened = opened(settings, live, &new).into_iter().map(|opened| opened.name).collect();
         let (ended, shortened) = live.apply_policies(&new.ports, Some(by), records);
         if let Err(error) = live.datapath_mut().configure(&wanted) {

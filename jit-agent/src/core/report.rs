@@ -113,7 +113,7 @@ impl Core {
         }
     }
 
-    pub(super) fn requests(&mut self, peer: &Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
+    pub(super) fn requests(&self, peer: &Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
         let of = self.settings.only_own(peer)?;
         let RequestFilter { pending, before, limit } = filter;
         // The query asks for one more row than is shown, to learn whether more rows exist.
@@ -128,7 +128,7 @@ impl Core {
         Ok(Page { value: rows.into_iter().map(view).collect(), next })
     }
 
-    pub(super) fn request(&mut self, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
+    pub(super) fn request(&self, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
         let of = self.settings.only_own(peer)?;
         let row = self.records.request(id)?;
         if of.is_some_and(|uid| row.requestor.sender.uid != uid) {
@@ -141,7 +141,7 @@ impl Core {
         Ok(self.live.page(filter, self.settings.only_own(peer)?))
     }
 
-    pub(super) fn audit(&mut self, peer: &Peer) -> Result<AuditReader, Refusal> {
+    pub(super) fn audit(&self, peer: &Peer) -> Result<AuditReader, Refusal> {
         self.settings.check(peer, Right::ReadAll)?;
         Ok(self.records.store()?.audit_reader())
     }

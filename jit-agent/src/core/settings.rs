@@ -129,13 +129,7 @@ impl Settings {
 
     /// Returns the policy that protects a packet's port.
     pub(super) fn policy_for(&self, packet: &Packet) -> Option<&PortPolicy> {
-        let covers = |policy: &&PortPolicy| policy.id.protocol.transports().contains(&packet.transport);
-        self.config.ports.for_number(packet.number).find(covers)
-    }
-
-    /// Whether a break-glass prefix contains a source.
-    pub(super) fn is_break_glass(&self, source: std::net::IpAddr) -> bool {
-        self.config.break_glass.iter().any(|prefix| prefix.contains(&source))
+        self.config.ports.for_transport(packet.number, packet.transport)
     }
 
     /// Returns the configuration of the files with one change of a port policy.
@@ -195,9 +189,9 @@ impl Settings {
         Ok(PortPolicies::new(others.chain(new).collect()).map_err(Unavailable::Policies)?)
     }
 
-    /// Replaces the configuration in force. Returns the former configuration.
-    pub(super) fn replace(&mut self, config: Config) -> Config {
-        std::mem::replace(&mut self.config, config)
+    /// Replaces the configuration in force.
+    pub(super) fn replace(&mut self, config: Config) {
+        self.config = config;
     }
 
     /// Notes that the configuration in force is that of these files.

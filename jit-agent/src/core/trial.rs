@@ -92,7 +92,7 @@ impl Core {
             return Err(Unavailable::NotTried(error.into()).into());
         }
         // Whatever becomes of the trial, an interface that one of the two configurations covers is covered.
-        enforcement.cover(live, records, &settings.config().interfaces.or(&loaded.config.interfaces));
+        enforcement.cover(live, records, &trial.interfaces(&loaded.config));
         settings.replace(loaded.config);
         enforcement.begin(trial);
         Ok(())
@@ -150,7 +150,7 @@ impl Core {
                 {
                     tracing::error!(%error, "a trial is not confirmed, but the file has what it tries");
                 }
-                let interfaces = trial.before.interfaces.or(&self.settings.config().interfaces);
+                let interfaces = trial.interfaces(self.settings.config());
                 self.enforcement.begin(trial);
                 self.enforcement.cover(&mut self.live, &mut self.records, &interfaces);
                 return Err(error.into());
@@ -187,7 +187,7 @@ impl Core {
             live.datapath_mut().configure(&wanted)
         });
         if let Err(error) = done {
-            let interfaces = trial.before.interfaces.or(&settings.config().interfaces);
+            let interfaces = trial.interfaces(settings.config());
             enforcement.restore(live, records, (&now, &interfaces));
             live.close_entries(&trial.record.shut);
             enforcement.begin(trial);
@@ -242,6 +242,6 @@ fn admits(config: &Config, live: &LiveGrants, session: &Session) -> bool {
     let Session { source, port } = session;
     config.mode == Mode::Observe
         || !config.protection().ports.contains(&ProtectedPort::new(*port, Transport::Tcp))
-        || config.break_glass.iter().any(|prefix| prefix.contains(source))
+        || config.is_break_glass(*source)
         || live.granted(session).is_some_and(|id| !live.ended_by(&config.ports).contains(&id))
 }

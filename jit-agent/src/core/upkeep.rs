@@ -47,16 +47,16 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     pub(super) fn new(times: Times) -> Self {
-        let never = BootTime::default();
+        let at_once = BootTime::default();
         Self {
             times,
-            next_checkpoint: never,
+            next_checkpoint: at_once,
             checkpoint_fault: None,
-            next_cleaning: never,
-            next_coverage: never,
-            next_tending: never,
+            next_cleaning: at_once,
+            next_coverage: at_once,
+            next_tending: at_once,
             tending_fault: None,
-            next_retry: never,
+            next_retry: at_once,
             announced_head: 0,
             break_glass: HashMap::new(),
         }

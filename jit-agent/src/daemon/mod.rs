@@ -160,10 +160,7 @@ fn lock_ports(datapath: &mut XdpDatapath, config: &Config, origin: &Origin) -> a
     }
     // An interface that can't be covered now may be covered later, so the daemon goes on. `jitctl status` shows the
     // fault.
-    let interfaces = match &origin.trial {
-        Some(trial) => trial.before.interfaces.or(&config.interfaces),
-        None => config.interfaces.clone(),
-    };
+    let interfaces = origin.trial.as_ref().map_or_else(|| config.interfaces.clone(), |trial| trial.interfaces(config));
     if let Err(errors) = datapath.attach(&interfaces) {
         for error in &errors {
             tracing::error!(%error, "not covered");

@@ -73,17 +73,21 @@ async fn identify(mut request: Request, next: Next) -> Response {
         return Failure::new(Code::TooManyRequests, detail).into_response();
     }
     let peer = identity.peer().await;
-    let takes_none = match (request.extensions().get::<MatchedPath>(), request.extensions().get::<NoQuery>()) {
-        (Some(path), Some(without)) => without.has(request.method(), path.as_str()),
-        _ => true,
-    };
-    if let Some(query) = request.uri().query().filter(|_| takes_none) {
+    if let Some(query) = request.uri().query().filter(|_| takes_no_query(&request)) {
         // Ignoring an unexpected query would answer another question than the client asked.
         let detail = format!("`{}` takes no query, but `?{}` was given; leave it out", path(&request), excerpt(query));
         return Failure::new(Code::UnexpectedQuery, detail).into_response();
     }
     request.extensions_mut().insert(peer);
     next.run(request).await
+}
+
+fn takes_no_query(request: &Request) -> bool {
+    let extensions = request.extensions();
+    match (extensions.get::<MatchedPath>(), extensions.get::<NoQuery>()) {
+        (Some(path), Some(without)) => without.has(request.method(), path.as_str()),
+        _ => true,
+    }
 }
 
 fn path(request: &Request) -> String {

@@ -58,9 +58,8 @@ impl LiveGrants {
         (ended, shortened.iter().filter_map(|(id, end)| self.view_until(*id, *end)).collect())
     }
 
-    /// Ends and shortens grants until the policies allow all of them. `by` is who changed the policies. `None`: the agent.
-    /// Returns the grants that ended
-    /// and those that were shortened.
+    /// Ends and shortens grants until the policies allow all of them. `by` is who changed the policies. `None`: the
+    /// agent. Returns the grants that ended and those that were shortened.
     pub(in super::super) fn apply_policies(
         &mut self,
         ports: &PortPolicies,
