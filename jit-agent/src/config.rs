@@ -4,13 +4,17 @@ pub(crate) mod accepted;
 mod checksummed;
 pub mod edit;
 pub mod files;
+pub(crate) mod mark;
+pub(crate) mod opening;
 mod raw;
+mod salvage;
 pub(crate) mod trial;
 pub(crate) mod unloaded;
+mod written;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -167,43 +171,6 @@ impl Config {
         })
     }
 
-    /// The usable part of a text that is not a valid configuration as a whole. Each key that is valid by itself is
-    /// used. The other keys get their defaults. The paths are always `places`.
-    #[must_use]
-    pub fn salvage(text: &str, places: Places) -> Self {
-        let table: toml::Table = toml::from_str(text).unwrap_or_default();
-        let is_usable = |key: &str, value: &toml::Value| {
-            let alone = toml::Table::from_iter([(key.to_owned(), value.clone())]);
-            alone.try_into::<RawConfig>().is_ok()
-        };
-        let mut usable: toml::Table = table.into_iter().filter(|(key, value)| is_usable(key, value)).collect();
-        let parsed = |table: &toml::Table| Self::parse(&table.to_string(), "").ok();
-        // If the keys are valid one by one but not together, the port policies are the usual cause.
-        let found = parsed(&usable).or_else(|| {
-            usable.remove("port");
-            parsed(&usable)
-        });
-        let found = found.unwrap_or_else(|| Self::defaults(Mode::Observe, places.clone()));
-        Self { places, ..found }
-    }
-
-    /// The configuration in force if no configuration can be read.
-    #[must_use]
-    fn defaults(mode: Mode, places: Places) -> Self {
-        Self {
-            mode,
-            interfaces: Interfaces::default(),
-            fragments: Fragments::default(),
-            scope: Scope::default(),
-            break_glass: Vec::new(),
-            places,
-            metrics_listen: None,
-            ports: PortPolicies::new(raw::default_policies()).unwrap_or_default(),
-            retention: raw::DEFAULT_RETENTION,
-            roles: Vec::new(),
-        }
-    }
-
     /// The protection that the datapath is to carry out.
     #[must_use]
     pub fn protection(&self) -> Protection {
@@ -223,23 +190,6 @@ impl Config {
 }
 
 impl Places {
-    /// The paths that a file names, even if the rest of the file is not a valid configuration. A path that the file
-    /// does not name gets the default.
-    #[must_use]
-    pub fn salvage(text: &str) -> Self {
-        let table: toml::Table = toml::from_str(text).unwrap_or_default();
-        let path = |key: &str, default: PathBuf| match table.get(key).and_then(toml::Value::as_str) {
-            Some(path) if Path::new(path).is_absolute() => path.into(),
-            _ => default,
-        };
-        let default = Self::default();
-        Self {
-            socket: path("socket", default.socket),
-            state: path("state_dir", default.state),
-            bpffs: path("bpffs_dir", default.bpffs),
-        }
-    }
-
     fn check(&self, origin: &str) -> Result<(), ConfigError> {
         for (key, value) in [("socket", &self.socket), ("state_dir", &self.state), ("bpffs_dir", &self.bpffs)] {
             if !value.is_absolute() {
@@ -252,6 +202,8 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn error(text: &str) -> String {
@@ -352,13 +304,5 @@ mod tests {
         for text in ["36h", "1 month", "23h", "400", ""] {
             assert!(error(&format!("retention = '{text}'")).contains("write days, \"1d\" to \"36500d\""), "{text}");
         }
-    }
-
-    #[test]
-    fn places_are_found_even_in_a_file_that_is_otherwise_refused() {
-        let places = Places::salvage("enforce = true\nstate_dir = '/srv/jit'\nsocket = 'relative'");
-        assert_eq!(places.state, Path::new("/srv/jit"));
-        assert_eq!(places.socket, Path::new(DEFAULT_SOCKET));
-        assert_eq!(Places::salvage("state_dir = "), Places::default());
     }
 }

@@ -194,6 +194,39 @@ fn a_revoked_grant_does_not_come_back_after_a_restart() -> Result<()> {
 }
 
 #[test]
+fn a_restart_opens_no_port_that_nobody_named() -> Result<()> {
+    let net = Topology::new()?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, ssh_only())?;
+    agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
+    let observing = ssh_only().set("mode", "observe");
+    for config in [observing.clone(), Config::enforcing("srv0").port(Port::tcp(443))] {
+        agent.configure(config)?;
+        agent.restart()?;
+        agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
+    }
+    let status = agent.status()?.to_string();
+    assert!(status.contains("jitctl reload --allow-open 22/tcp"), "{status}");
+
+    // The command of the fault opens, and so does root by hand while no agent runs.
+    agent.jitctl(&["reload", "--yes", "--allow-open", "22/tcp"])?.success()?;
+    assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Refused);
+    agent.configure(ssh_only())?;
+    agent.restart()?;
+    agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
+    agent.configure(observing)?;
+    let refused = agent.subcommand("accept")?;
+    assert!(refused.stderr.contains("an agent runs"), "{}", refused.stderr);
+    agent.stop()?;
+    let accepted = agent.subcommand("accept")?.success()?;
+    assert!(accepted.stdout.contains("mode=observe"), "{}", accepted.stdout);
+    agent.launch()?;
+    assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Refused);
+    let audit = agent.jitctl(&["--json", "audit", "--event", "accepted"])?.success()?;
+    assert!(audit.stdout.contains("\"root\""), "{}", audit.stdout);
+    Ok(())
+}
+
+#[test]
 fn a_restart_uncovers_the_interfaces_that_are_no_longer_configured() -> Result<()> {
     let net = Topology::new()?;
     Link::new(&net.server, "srv1", &net.client, "cli1")
@@ -207,6 +240,10 @@ fn a_restart_uncovers_the_interfaces_that_are_no_longer_configured() -> Result<(
     }
     agent.configure(ssh_only())?;
     agent.restart()?;
+    agent.expect_drop(&net.client, "198.51.100.10", "198.51.100.1:22", "no_grant")?;
+    agent.stop()?;
+    agent.subcommand("accept")?.success()?;
+    agent.launch()?;
     agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
     assert_eq!(
         tcp_connects(&net.client, "198.51.100.10", "198.51.100.1:22", PATIENCE)?,

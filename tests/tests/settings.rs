@@ -130,6 +130,7 @@ fn a_break_glass_source_is_admitted_to_every_protected_port_and_no_other_source_
     // The restarted agent adopts the maps, and entries disappear that the configuration no longer lists.
     agent.stop()?;
     agent.configure(config(&["192.0.2.11"]))?;
+    agent.subcommand("accept")?.success()?;
     agent.launch()?;
     agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
     assert_eq!(tcp_connects(&net.client, OTHER, SSH, PATIENCE)?, Reach::Refused);

@@ -147,7 +147,10 @@ impl<'policies> Check<'policies> {
     /// Checks the sources and the duration.
     fn limits(&mut self, port: PortId, policy: &PortPolicy, requested: &RequestedPort, duration: Option<Duration>) {
         for source in requested.sources.iter().filter(|source| !policy.allows_source(source)) {
-            let allowed = format!("within {}", listed(&policy.allowed_sources, " or "));
+            let allowed = match policy.allowed_sources.as_slice() {
+                [] => "nothing: the port's policy can't be read, see `jitctl status`".to_owned(),
+                sources => format!("within {}", listed(sources, " or ")),
+            };
             self.violate(port, "allowedSourceAddressPrefixes", source.to_string(), allowed);
         }
         if duration.is_some_and(|duration| duration > policy.max_duration) {

@@ -19,6 +19,8 @@ pub enum Actor {
     Person(Person),
     /// The signal of this name, from an unknown sender: the kernel does not say who sent it.
     Signal(&'static str),
+    /// The start of the agent: somebody changed the files while it did not run, or before a restart.
+    Start,
 }
 
 impl Actor {
@@ -27,7 +29,7 @@ impl Actor {
     pub const fn person(&self) -> Option<&Person> {
         match self {
             Self::Person(person) => Some(person),
-            Self::Signal(_) => None,
+            Self::Signal(_) | Self::Start => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use jit_common::abi::Transport;
 
 use super::{
-    port::{PolicyError, PortId},
+    port::{PolicyError, PortId, Protocol},
     port_policy::PortPolicy,
 };
 
@@ -32,6 +32,26 @@ impl PortPolicies {
             }
         }
         Ok(Self(policies))
+    }
+
+    /// Orders port policies that can't be refused any more: what is left of a broken file, or of two lists. A policy
+    /// that is not valid admits no source. Of policies that overlap, one for all protocols is left, and it admits no
+    /// source.
+    #[must_use]
+    pub fn salvaged(policies: Vec<PortPolicy>) -> Self {
+        let mut salvaged: Vec<PortPolicy> = Vec::new();
+        for policy in policies.into_iter().filter(|policy| policy.id.number > 0) {
+            let valid = if policy.check().is_ok() { policy } else { PortPolicy::locked(policy.id) };
+            let number = valid.id.number;
+            if salvaged.iter().any(|other| other.id.overlaps(valid.id)) {
+                salvaged.retain(|other| other.id.number != number);
+                salvaged.push(PortPolicy::locked(PortId { number, protocol: Protocol::Any }));
+            } else {
+                salvaged.push(valid);
+            }
+        }
+        salvaged.sort_by_key(|policy| policy.id);
+        Self(salvaged)
     }
 
     /// The policies in order of port.

@@ -87,6 +87,12 @@ macro_rules! port_policy {
                 Self { id, $($key: $default,)+ }
             }
 
+            /// The policy of a port of which nothing is known but that it must be shut: no source may be let in.
+            #[must_use]
+            pub fn locked(id: PortId) -> Self {
+                Self { allowed_sources: Vec::new(), ..Self::new(id) }
+            }
+
             /// The keys beside number and protocol, by their names in the file, as plain values.
             #[must_use]
             pub fn keys(&self) -> Vec<(&'static str, Plain)> {

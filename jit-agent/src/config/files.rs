@@ -2,23 +2,24 @@
 //! later whether a file was edited.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, fchown},
     path::{Path, PathBuf},
 };
 
-use jit_common::abi::Mode;
 use jit_policy::PortPolicies;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Config, ConfigError, Places};
+pub use super::salvage::{salvage, salvage_places};
+use super::{Config, ConfigError, accepted};
 
 /// The directory beside the main file.
-const DIRECTORY: &str = "conf.d";
+pub(super) const DIRECTORY: &str = "conf.d";
 /// The keys whose lists are joined from all files. All other keys can be set in one file only.
-const APPENDED: [&str; 2] = ["port", "roles"];
+pub(super) const APPENDED: [&str; 2] = ["port", "roles"];
 
 /// A file and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +37,10 @@ pub struct Loaded {
     pub config: Config,
     /// The files and their checksums.
     pub origin: Origin,
-    /// One text with the same content as all files, to be kept for a start with broken files.
-    pub text: String,
+    /// The keys that no file has.
+    pub absent: BTreeSet<String>,
+    /// Those of the absent keys that keep the default of an earlier version.
+    pub former_defaults: BTreeSet<String>,
 }
 
 /// The files that a configuration was read from, and their checksums. The main file is the first.
@@ -90,36 +93,38 @@ pub fn load(main: &Path) -> Result<Loaded, ConfigError> {
 /// A text is not a configuration, or the texts contradict each other. The error names the file.
 pub fn parse(parts: &[Part]) -> Result<Loaded, ConfigError> {
     let origin = Origin(parts.iter().map(|part| (part.path.clone(), hash(&part.text))).collect());
-    if let [part] = parts {
-        let config = Config::parse(&part.text, &part.name())?;
-        return Ok(Loaded { config, origin, text: part.text.clone() });
-    }
-    let mut merged = toml::Table::new();
+    let mut table = toml::Table::new();
     let mut setters: Vec<(String, &Part)> = Vec::new();
     for part in parts {
         Config::parse(&part.text, &part.name())?;
-        let syntax = |error| ConfigError::Syntax { origin: part.name(), error: Box::new(error) };
-        let table: toml::Table = toml::from_str(&part.text).map_err(syntax)?;
-        for (key, value) in table {
+        for (key, value) in part.table()? {
             if APPENDED.contains(&key.as_str()) {
-                append(&mut merged, key, value);
+                append(&mut table, key, value);
                 continue;
             }
             if let Some((_, first)) = setters.iter().find(|(known, _)| *known == key) {
                 return Err(ConfigError::Twice { key, first: first.name(), second: part.name() });
             }
             setters.push((key.clone(), part));
-            merged.insert(key, value);
+            table.insert(key, value);
         }
     }
-    let text = merged.to_string();
     let names: Vec<String> = parts.iter().map(Part::name).collect();
-    let config = Config::parse(&text, &names.join(", "))?;
-    Ok(Loaded { config, origin, text })
+    let parsed = |table: &toml::Table| Config::parse(&table.to_string(), &names.join(", "));
+    let config = parsed(&table)?;
+    let absent = accepted::absent(&table, &config);
+    // A record that can't be read is a fault of the start. It has no defaults to keep.
+    let Ok(Some(accepted)) = accepted::recall(&config.places.state) else {
+        return Ok(Loaded { config, origin, absent, former_defaults: BTreeSet::new() });
+    };
+    accepted::keep_defaults(&mut table, &accepted);
+    let kept = parsed(&table)?;
+    let former_defaults = accepted::differing(&kept, &config).intersection(&absent).cloned().collect();
+    Ok(Loaded { config: kept, origin, absent, former_defaults })
 }
 
 /// Adds a list to the present list of the same key. In a table, each list is added to the list of its key.
-fn append(table: &mut toml::Table, key: String, value: toml::Value) {
+pub(super) fn append(table: &mut toml::Table, key: String, value: toml::Value) {
     match (table.get_mut(&key), value) {
         (Some(toml::Value::Array(known)), toml::Value::Array(more)) => known.extend(more),
         (Some(toml::Value::Table(known)), toml::Value::Table(more)) => {
@@ -129,71 +134,7 @@ fn append(table: &mut toml::Table, key: String, value: toml::Value) {
     }
 }
 
-/// The usable part of files that are not a valid configuration, with defaults for the rest. The mode is `enforce` if
-/// any of the files says so.
-#[must_use]
-pub fn salvage(main: &Path) -> Config {
-    let places = salvage_places(main);
-    let says_enforce = |text: &str| {
-        let set = toml::from_str::<toml::Table>(text).ok().map(|table| table.get("mode") == Some(&"enforce".into()));
-        set.unwrap_or_else(|| text.lines().any(is_enforce_line))
-    };
-    let texts = texts(main);
-    let enforces = texts.iter().any(|text| says_enforce(text));
-    let mut config = Config::salvage(&merged(&texts), places);
-    if enforces {
-        config.mode = Mode::Enforce;
-    }
-    config
-}
-
-/// All texts that are TOML, joined into one text.
-fn merged(texts: &[String]) -> String {
-    let mut merged = toml::Table::new();
-    for table in texts.iter().filter_map(|text| toml::from_str::<toml::Table>(text).ok()) {
-        for (key, value) in table {
-            if APPENDED.contains(&key.as_str()) {
-                append(&mut merged, key, value);
-            } else {
-                merged.entry(key).or_insert(value);
-            }
-        }
-    }
-    merged.to_string()
-}
-
-/// Whether a line of a broken file sets the mode to `enforce`.
-fn is_enforce_line(line: &str) -> bool {
-    let set = line.trim_start().strip_prefix("mode").map(str::trim_start).and_then(|rest| rest.strip_prefix('='));
-    set.map(str::trim_start).is_some_and(|value| value.starts_with("\"enforce\"") || value.starts_with("'enforce'"))
-}
-
-/// The texts of the main file and of the files in `conf.d`. Unreadable files are skipped.
-fn texts(main: &Path) -> Vec<String> {
-    let more = fs::read_dir(main.with_file_name(DIRECTORY)).into_iter().flatten();
-    let more = more
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|end| end == "toml"));
-    let paths = std::iter::once(main.to_owned()).chain(more.filter(|path| !is_hidden(path)));
-    // A file that is not valid UTF-8 can still have a line that sets the mode.
-    paths.filter_map(|path| fs::read(path).ok()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
-}
-
-/// The paths that the files name, even if the files are not a valid configuration otherwise.
-#[must_use]
-pub fn salvage_places(main: &Path) -> Places {
-    let parts = read(main)
-        .unwrap_or_else(|_| vec![Part { path: main.to_owned(), text: fs::read_to_string(main).unwrap_or_default() }]);
-    // If several files set the same key, any of the values is fine: such files are not a valid configuration anyway.
-    let found = |parts: &[Part]| {
-        let tables = parts.iter().filter_map(|part| toml::from_str::<toml::Table>(&part.text).ok());
-        let table: toml::Table = tables.flatten().filter(|(key, _)| !APPENDED.contains(&key.as_str())).collect();
-        table.to_string()
-    };
-    Places::salvage(&found(&parts))
-}
-
-fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
+pub(super) fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
     let part = |path: PathBuf| match fs::read_to_string(&path) {
         Ok(text) => Ok(Part { path, text }),
         Err(error) => Err(ConfigError::Read { path, error }),
@@ -214,13 +155,17 @@ fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
     std::iter::once(main.to_owned()).chain(paths).map(part).collect()
 }
 
-fn is_hidden(path: &Path) -> bool {
+pub(super) fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 impl Part {
     fn name(&self) -> String {
         self.path.display().to_string()
+    }
+
+    fn table(&self) -> Result<toml::Table, ConfigError> {
+        toml::from_str(&self.text).map_err(|error| ConfigError::Syntax { origin: self.name(), error: Box::new(error) })
     }
 }
 

@@ -28,13 +28,13 @@ pub(crate) fn marked(state: &Path) -> Option<String> {
 
 /// The person who removed enforcement, according to the mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Remover {
+pub struct Remover {
     /// The user's name, or the user id if the user has no name.
-    pub(crate) name: String,
+    pub name: String,
     /// The name or id of the login user, if that is another user (for instance before `sudo`).
-    pub(crate) login: Option<String>,
+    pub login: Option<String>,
     /// The time of the removal.
-    pub(crate) time: Timestamp,
+    pub time: Timestamp,
 }
 
 /// The text of a mark.

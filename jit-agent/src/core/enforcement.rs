@@ -218,7 +218,15 @@ fn unloaded_by(mark: &str) -> AuditEvent {
     let Some(Remover { name, login, time }) = Remover::of_mark(mark) else {
         return AuditEvent::Unloaded { by: None, time: IfAny(None), reason: IfAny(Some(mark.to_owned())) };
     };
+    AuditEvent::Unloaded { by: Some(named(name, login)), time: IfAny(Some(time)), reason: IfAny(None) }
+}
+
+/// Notes that somebody accepted the files of this start by hand.
+pub(super) fn accepted_by(Remover { name, login, time }: Remover) -> AuditEvent {
+    AuditEvent::Accepted { by: named(name, login), time }
+}
+
+fn named(name: String, login: Option<String>) -> audit::Remover {
     let login = login.map(|name| (uid_of(&name), name));
-    let by = audit::Remover { uid: uid_of(&name), name, login };
-    AuditEvent::Unloaded { by: Some(by), time: IfAny(Some(time)), reason: IfAny(None) }
+    audit::Remover { uid: uid_of(&name), name, login }
 }

@@ -1,6 +1,7 @@
 //! The source of the configuration in force: files, a fallback, or a trial.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use jit_common::abi::Mode;
 use jit_policy::{Interfaces, Protection};
 
-use crate::config::{Config, files, trial::Record};
+use crate::config::{Config, files, trial::Record, unloaded::Remover};
 
 /// The source of the configuration in force, and the source's faults.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +22,7 @@ pub struct Origin {
     pub unknown: Vec<String>,
     /// Why the files on disk are not in force.
     pub fault: Option<String>,
-    /// Why a later start could not use the configuration in force as a fallback.
+    /// Why the configuration in force could not be kept for the next start.
     pub not_kept: Option<String>,
     /// The trial of the configuration in force.
     pub trial: Option<Trial>,
@@ -29,13 +30,33 @@ pub struct Origin {
     pub ended_trial: Option<EndedTrial>,
     /// Who unloaded enforcement by hand, and when.
     pub unloaded: Option<String>,
+    /// The keys that no file has and that keep the default of an earlier version.
+    pub former_defaults: BTreeSet<String>,
+    /// What changed since the agent ran before.
+    pub changed: Option<Changed>,
+}
+
+/// A change of the configuration while no agent ran, or by a restart.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// The configuration that was accepted last.
+    pub before: Config,
+    /// The configuration of this start, without what is on trial.
+    pub now: Config,
+    /// Who accepted by hand whatever the files open.
+    pub accepted_by: Option<Remover>,
 }
 
 impl Origin {
     /// Makes the origin of a configuration that was loaded from files.
     #[must_use]
-    pub fn loaded(path: &Path, files: files::Origin) -> Self {
-        Self { path: path.to_owned(), files: Some(files), ..Self::default() }
+    pub fn loaded(path: &Path, loaded: &files::Loaded) -> Self {
+        Self {
+            path: path.to_owned(),
+            files: Some(loaded.origin.clone()),
+            former_defaults: loaded.former_defaults.clone(),
+            ..Self::default()
+        }
     }
 
     /// Makes the origin of a configuration that is in force because the files can't be used.

@@ -12,18 +12,22 @@ use super::{
     Core,
     access::Access,
     change::{Changed, PortEdit, PortList},
+    enforcement,
     handle::CoreHandle,
+    origin,
     peer::Peer,
-    reconfigure::{Opened, effects, opened},
+    reconfigure::{effects, opened},
     records::Records,
     refusal::{ChangeRefusal, Refusal, Unavailable},
-    settings::Edited,
+    settings::{Edited, Settings},
     trial::not_confirmed,
     usage::port_views,
 };
 use crate::config::{
-    Config, accepted,
+    Config,
+    accepted::{self, Accepted},
     files::{self, Loaded},
+    opening::Opened,
 };
 
 impl CoreHandle {
@@ -99,7 +103,7 @@ impl Core {
         } else {
             self.write_and_adopt(edited, &peer.actor())?
         };
-        let (changed, noted) = note_changes(Some(peer), &before, self.settings.config(), &mut self.records);
+        let (changed, noted) = note_changes(&peer.actor(), &before, self.settings.config(), &mut self.records);
         Ok(self.changed(port, &changed, effects, durable && noted))
     }
 
@@ -157,16 +161,8 @@ impl Core {
             self.settings.set_roles(roles);
             done
         };
-        let now = self.settings.config();
-        let (changed, noted) = note_changes(peer, &before, now, &mut self.records);
-        let reloaded = AuditEvent::Reloaded {
-            by: who(peer),
-            files: FilesRead,
-            ports: changed.clone(),
-            before: other_keys(&before),
-            after: other_keys(now),
-        };
-        let durable = self.records.note(&reloaded) && noted && durable;
+        let (changed, noted) = note_reload(who(peer), &before, self.settings.config(), &mut self.records);
+        let durable = noted && durable;
         Ok(self.changed(None, &changed, effects, durable))
     }
 
@@ -186,15 +182,14 @@ impl Core {
         })
     }
 
-    /// Puts the loaded configuration in force on behalf of `by`, and keeps it as the fallback for a start with broken
-    /// files.
+    /// Puts the loaded configuration in force on behalf of `by`, and keeps it as the accepted configuration.
     fn adopt_files(&mut self, loaded: Loaded, by: &Actor) -> Result<(Effects, bool), Refusal> {
-        let Loaded { config, origin, text } = loaded;
+        let accepted = Accepted::of(&loaded);
         let now = self.enforcement.protection(self.settings.config());
-        let done = self.reconfigure(&now, config, by).map_err(Unavailable::NotReconfigured)?;
-        self.settings.set_files(origin);
+        let done = self.reconfigure(&now, loaded.config.clone(), by).map_err(Unavailable::NotReconfigured)?;
+        self.settings.set_files(loaded);
         self.enforcement.forget_unconfirmed_files();
-        self.settings.set_kept(accepted::remember(self.settings.state(), &text));
+        self.settings.set_kept(accepted::remember(self.settings.state(), &accepted));
         Ok(done)
     }
 
@@ -210,7 +205,7 @@ impl Core {
 
 /// Records the differences from `before` in the audit log, port by port. Returns the ports, and whether everything
 /// is written.
-fn note_changes(peer: Option<&Peer>, before: &Config, now: &Config, records: &mut Records) -> (Vec<PortId>, bool) {
+fn note_changes(by: &Actor, before: &Config, now: &Config, records: &mut Records) -> (Vec<PortId>, bool) {
     let exactly = |ports: &PortPolicies, id: PortId| ports.iter().find(|policy| policy.id == id).cloned();
     let mut ids: Vec<PortId> = before.ports.iter().chain(now.ports.iter()).map(|policy| policy.id).collect();
     ids.sort_unstable();
@@ -224,10 +219,35 @@ fn note_changes(peer: Option<&Peer>, before: &Config, now: &Config, records: &mu
             (Some(old), Some(new)) if old == new => continue,
             _ => PortChange::Changed,
         };
-        written &= records.note(&AuditEvent::PortChanged { by: who(peer), port: id, change, before: old, after: new });
+        written &= records.note(&AuditEvent::PortChanged { by: by.clone(), port: id, change, before: old, after: new });
         changed.push(id);
     }
     (changed, written)
+}
+
+/// Records in the audit log that the files were read again. Returns the ports whose policies differ from `before`, and
+/// whether everything is written.
+fn note_reload(by: Actor, before: &Config, now: &Config, records: &mut Records) -> (Vec<PortId>, bool) {
+    let (changed, noted) = note_changes(&by, before, now, records);
+    let reloaded = AuditEvent::Reloaded {
+        by,
+        files: FilesRead,
+        ports: changed.clone(),
+        before: other_keys(before),
+        after: other_keys(now),
+    };
+    let written = records.note(&reloaded);
+    (changed, written && noted)
+}
+
+/// Records in the audit log what this start changed.
+pub(super) fn note_start(settings: &mut Settings, records: &mut Records) {
+    if let Some(origin::Changed { before, now, accepted_by }) = settings.take_change() {
+        if let Some(by) = accepted_by {
+            records.note(&enforcement::accepted_by(by));
+        }
+        note_reload(Actor::Start, &before, &now, records);
+    }
 }
 
 /// Returns the changed keys whose new values need a restart of the agent.

@@ -13,6 +13,7 @@ use super::{
     Core,
     enforcement::Enforcement,
     live::{LESS_TIME, LiveGrants, Particulars, latest_end},
+    policies::note_start,
     records::Records,
     refusal::{NotAdopted, StoreFault},
     settings::Settings,
@@ -76,6 +77,7 @@ impl Core {
             tracing::error!(%error, "a successor can't take over the kernel's tables and will start from the store");
         }
         records.note(&AuditEvent::Started {});
+        note_start(settings, records);
         enforcement.conclude(settings, records);
         enforcement.check_unloaded(records);
         upkeep.checkpoint(records);

@@ -7,7 +7,7 @@ use jit_policy::{Packet, PortPolicies, PortPolicy, Right};
 
 use super::{
     access::Access,
-    origin::Origin,
+    origin::{Changed, Origin},
     peer::Peer,
     refusal::{ChangeRefusal, NotEdited, OtherFiles, Refusal, Unavailable},
 };
@@ -95,7 +95,15 @@ impl Settings {
 
     /// Returns what the configuration in force is warned about.
     pub(super) fn warnings(&self) -> Vec<String> {
-        (self.warnings)(&self.config)
+        let former_default = |key: &String| {
+            format!(
+                "`{key}` is in no file and keeps the default of the version that accepted it, because this version has \
+                 another default; write the key with the value that you want"
+            )
+        };
+        let mut warnings = (self.warnings)(&self.config);
+        warnings.extend(self.origin.former_defaults.iter().map(former_default));
+        warnings
     }
 
     pub(super) const fn access(&self) -> &Access {
@@ -195,13 +203,18 @@ impl Settings {
     }
 
     /// Notes that the configuration in force is that of these files.
-    pub(super) fn set_files(&mut self, origin: files::Origin) {
-        self.origin.files = Some(origin);
+    pub(super) fn set_files(&mut self, loaded: Loaded) {
+        self.origin.files = Some(loaded.origin);
+        self.origin.former_defaults = loaded.former_defaults;
         self.origin.fault = None;
     }
 
-    /// Notes whether the text of the configuration in force could be kept as the fallback for a start with broken
-    /// files.
+    /// Takes what the start changed: the configuration that was accepted before, and that of the start.
+    pub(super) const fn take_change(&mut self) -> Option<Changed> {
+        self.origin.changed.take()
+    }
+
+    /// Notes whether the configuration in force could be kept as the accepted configuration.
     pub(super) fn set_kept(&mut self, kept: anyhow::Result<()>) {
         self.origin.not_kept = kept.err().map(|error| accepted::not_kept(&error));
     }

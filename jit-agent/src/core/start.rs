@@ -1,16 +1,22 @@
 //! The configuration to start with: the files, or a fallback if the files can't be used. Ports are protected whatever
-//! is broken.
+//! is broken, and a start opens nothing that a reload would not open.
 
 use std::path::Path;
 
+use jit_common::abi::Mode;
 use jit_policy::{BootTime, LONGEST_TRIAL, Span, TrialKind};
 
 use super::{
-    origin::{EndedTrial, Origin, Trial},
+    origin::{Changed, EndedTrial, Origin, Trial},
     refusal::unconfirmed_files,
 };
 use crate::{
-    config::{Config, accepted, files, trial, unloaded},
+    config::{
+        Config,
+        accepted::{self, Accepted},
+        files::{self, Loaded},
+        mark, opening, trial, unloaded,
+    },
     datapath::xdp::pinned_enforces,
 };
 
@@ -19,12 +25,21 @@ use crate::{
 pub struct Start {
     /// The configuration.
     pub config: Config,
-    /// The configuration's text, if it is to be kept as the fallback for a start with broken files.
-    pub text: Option<String>,
+    /// What is to be kept as accepted. `None`: what was accepted before stays.
+    pub(crate) accepted: Option<Accepted>,
     /// The source of the configuration.
     pub origin: Origin,
     /// What else is broken at the start.
     pub faults: Vec<String>,
+}
+
+/// What earlier starts left in the state directory.
+struct Kept {
+    record: Option<trial::Record>,
+    /// Why the record of the trial can't be read.
+    doubt: Option<String>,
+    accepted: anyhow::Result<Option<Accepted>>,
+    mark: Option<mark::Mark>,
 }
 
 /// Returns the configuration for a start at a moment of a boot: that of the running trial, of the files, the last
@@ -37,28 +52,17 @@ pub fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
         Ok(loaded) => loaded.config.places.state.clone(),
         Err(_) => files::salvage_places(path).state,
     };
-    let (record, doubt) = match trial::recall(&state) {
-        Ok(record) => (record, None),
-        Err(error) => {
-            let doubt = format!("what is said of a trial can't be used, so none runs: {error:#}");
-            faults.push(format!("{doubt}; remove it, then restart the agent"));
-            (None, Some(doubt))
-        }
-    };
+    let kept = kept(&state, &mut faults);
+    let on_disk = loaded.as_ref().ok().map(|loaded| loaded.origin.clone());
     let mut start = match loaded {
-        Ok(loaded) => match not_wanted(path, &state, record.as_ref(), doubt, &loaded) {
-            Some(problem) => instead(path, &state, &problem, now, &mut faults),
-            None => Start {
-                config: loaded.config,
-                text: Some(loaded.text),
-                origin: Origin::loaded(path, loaded.origin),
-                faults: Vec::new(),
-            },
+        Ok(loaded) => match not_wanted(path, &kept, &loaded) {
+            Some(problem) => instead(path, kept.accepted, &problem, now, &mut faults),
+            None => taken(path, &loaded, &kept, (boot_id, now), &mut faults),
         },
-        Err(error) => instead(path, &state, &error.to_string(), now, &mut faults),
+        Err(error) => instead(path, kept.accepted, &error.to_string(), now, &mut faults),
     };
     start.origin.unloaded = unloaded::marked(&state);
-    if let Some(record) = record {
+    if let Some(record) = kept.record {
         if record.boot_id == boot_id && record.until > now.after(LONGEST_TRIAL).0 {
             faults.push(format!(
                 "{}: until = {} is {} from now, and no trial lasts longer than {}, so none runs; `jit-agent enable` \
@@ -69,40 +73,129 @@ pub fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
                 Span(LONGEST_TRIAL)
             ));
         }
-        go_on(&mut start, record, (boot_id, now), &mut faults);
+        go_on(&mut start, on_disk.as_ref(), record, (boot_id, now), &mut faults);
     }
     start.faults.extend(faults);
     start
 }
 
+fn kept(state: &Path, faults: &mut Vec<String>) -> Kept {
+    let (record, doubt) = match trial::recall(state) {
+        Ok(record) => (record, None),
+        Err(error) => {
+            let doubt = format!("what is said of a trial can't be used, so none runs: {error:#}");
+            faults.push(format!("{doubt}; remove it, then restart the agent"));
+            (None, Some(doubt))
+        }
+    };
+    let mark = mark::recall(state).unwrap_or_else(|error| {
+        faults.push(format!("what `jit-agent accept` noted can't be used: {error:#}; run it again"));
+        None
+    });
+    Kept { record, doubt, accepted: accepted::recall(state), mark }
+}
+
 /// Why valid files must not be in force: they are on trial, they were tried and not confirmed, or the record of the
 /// trial can't be read.
-fn not_wanted(
-    path: &Path,
-    state: &Path,
-    record: Option<&trial::Record>,
-    doubt: Option<String>,
-    loaded: &files::Loaded,
-) -> Option<String> {
-    let accepted = accepted::recall(state).ok();
-    if let Some(doubt) = doubt {
+fn not_wanted(path: &Path, kept: &Kept, loaded: &Loaded) -> Option<String> {
+    let accepted = kept.accepted.as_ref().ok().and_then(Option::as_ref).map(|accepted| &accepted.config);
+    if let Some(doubt) = &kept.doubt {
         let remedy = "so it is not known whether these files were tried and not confirmed";
-        let is_other = accepted.is_some_and(|accepted| accepted != loaded.config);
+        let is_other = accepted.is_some_and(|accepted| *accepted != loaded.config);
         return is_other.then(|| format!("{}: {doubt}, {remedy}; remove that", path.display()));
     }
-    let is_tried = record.is_some_and(|record| record.kind == TrialKind::Reload && record.began_with(loaded));
+    let is_tried = |record: &trial::Record| record.kind == TrialKind::Reload && record.began_with(loaded);
     // An agent that was killed while it confirmed the files had already accepted them.
-    (is_tried && accepted.as_ref() != Some(&loaded.config)).then(|| unconfirmed_files(path))
+    (kept.record.as_ref().is_some_and(is_tried) && accepted != Some(&loaded.config)).then(|| unconfirmed_files(path))
+}
+
+/// Returns the configuration of valid files, as far as they open nothing that was accepted as shut.
+fn taken(
+    path: &Path,
+    loaded: &Loaded,
+    kept: &Kept,
+    (boot_id, now): (&str, BootTime),
+    faults: &mut Vec<String>,
+) -> Start {
+    let files = || Start {
+        config: loaded.config.clone(),
+        accepted: Some(Accepted::of(loaded)),
+        origin: Origin::loaded(path, loaded),
+        faults: Vec::new(),
+    };
+    let record = kept.record.as_ref();
+    let former = match &kept.accepted {
+        Ok(Some(former)) => former,
+        Ok(None) | Err(_) => {
+            if let Err(error) = &kept.accepted {
+                faults.push(format!("what was accepted before can't be used: {error:#}"));
+            }
+            let is_trial = record.is_some_and(|record| record.runs(boot_id, now, LONGEST_TRIAL));
+            if loaded.config.mode == Mode::Enforce || is_trial || !pinned_enforces(&loaded.config.places.bpffs, now) {
+                return files();
+            }
+            let fault = refused(path, &["mode=observe".to_owned()], &[]);
+            let config = Config { mode: Mode::Enforce, ..loaded.config.clone() };
+            return Start { config, accepted: None, origin: Origin::broken(path, fault), faults: Vec::new() };
+        }
+    };
+    // Whoever confirms a trial has named what it opens. The agent may have been killed before it could note that.
+    let is_confirmed = record.is_some_and(|record| record.config().is_ok_and(|tried| tried == loaded.config));
+    let marked = kept.mark.as_ref().filter(|mark| mark.is_of(&loaded.config)).map(|mark| mark.by.clone());
+    let (named, patterns) = match former.config.mode {
+        Mode::Enforce if marked.is_none() && !is_confirmed => {
+            let opened = opening::opened(&former.config, &loaded.config).into_iter();
+            let patterns = opening::left_out(&former.config.interfaces, &loaded.config.interfaces);
+            (opened.map(|opened| opened.name).collect(), patterns)
+        }
+        _ => (Vec::new(), Vec::new()),
+    };
+    let mut start = files();
+    if !named.is_empty() || !patterns.is_empty() {
+        start.config = opening::stricter(&former.config, &loaded.config);
+        start.origin = Origin::broken(path, refused(path, &named, &patterns));
+        // A key that was written when it was accepted must not become a default by being removed.
+        let absent = loaded.absent.intersection(&former.absent).cloned().collect();
+        start.accepted = Some(Accepted { config: start.config.clone(), absent });
+        if kept.mark.is_some() {
+            faults
+                .push("the files were changed after `jit-agent accept`, so it does not count; run it again".to_owned());
+        }
+    }
+    if start.config != former.config && !is_confirmed {
+        let (before, now) = (former.config.clone(), start.config.clone());
+        start.origin.changed = Some(Changed { before, now, accepted_by: marked });
+    }
+    start
+}
+
+/// Says what valid files would open, and how to open it.
+fn refused(path: &Path, named: &[String], patterns: &[String]) -> String {
+    let interfaces = patterns.iter().map(|pattern| format!("interfaces = \"{pattern}\""));
+    let all: Vec<String> = named.iter().cloned().chain(interfaces).collect();
+    let allow = if named.is_empty() { String::new() } else { format!(" --allow-open {}", named.join(" ")) };
+    format!(
+        "{}: these files would leave unprotected what nobody named: {}; for that, what was accepted before stays in \
+         force; run `jitctl reload{allow}` if it is to be open, or `jit-agent accept` as root while no agent runs",
+        path.display(),
+        all.join(", ")
+    )
 }
 
 /// Continues a trial, unless the trial is over: its time is up, it was confirmed, or during it the files were changed
 /// or enforcement was unloaded.
-fn go_on(start: &mut Start, record: trial::Record, (boot_id, now): (&str, BootTime), faults: &mut Vec<String>) {
+fn go_on(
+    start: &mut Start,
+    on_disk: Option<&files::Origin>,
+    record: trial::Record,
+    (boot_id, now): (&str, BootTime),
+    faults: &mut Vec<String>,
+) {
     let Ok(tried) = record.config() else { return };
     // If the files have the tried configuration, an agent was killed while it confirmed the trial.
-    let confirmed = start.text.is_some() && start.origin.unloaded.is_none() && start.config == tried;
+    let confirmed = start.origin.files.is_some() && start.origin.unloaded.is_none() && start.config == tried;
     let runs = record.runs(boot_id, now, LONGEST_TRIAL);
-    let same_files = start.origin.files.as_ref().is_none_or(|files| *files == record.files);
+    let same_files = on_disk.is_none_or(|files| *files == record.files);
     let same_mark = start.origin.unloaded == record.unloaded;
     if confirmed || !runs || !same_files || !same_mark {
         if runs && !confirmed && same_mark {
@@ -115,7 +208,7 @@ fn go_on(start: &mut Start, record: trial::Record, (boot_id, now): (&str, BootTi
     }
     let before = std::mem::replace(&mut start.config, tried);
     let before = match start.origin.unloaded {
-        Some(_) => Config { mode: jit_common::abi::Mode::Observe, ..before },
+        Some(_) => Config { mode: Mode::Observe, ..before },
         None => before,
     };
     if record.kind == TrialKind::Reload {
@@ -126,25 +219,35 @@ fn go_on(start: &mut Start, record: trial::Record, (boot_id, now): (&str, BootTi
 }
 
 /// Returns the fallback for files that can't be used.
-fn instead(path: &Path, state: &Path, problem: &str, now: BootTime, faults: &mut Vec<String>) -> Start {
-    let (config, origin) = match accepted::recall(state) {
-        Ok(config) => {
+fn instead(
+    path: &Path,
+    accepted: anyhow::Result<Option<Accepted>>,
+    problem: &str,
+    now: BootTime,
+    faults: &mut Vec<String>,
+) -> Start {
+    let (config, origin) = match accepted {
+        Ok(Some(accepted)) => {
             let fault = format!("{problem}; the last accepted configuration stays in force");
-            (config, Origin::broken(path, fault))
+            (accepted.config, Origin::broken(path, fault))
         }
-        Err(missing) => {
+        missing => {
             let mut config = files::salvage(path);
             if pinned_enforces(&config.places.bpffs, now) {
-                config.mode = jit_common::abi::Mode::Enforce;
+                config.mode = Mode::Enforce;
             }
-            faults.push(format!("no configuration was accepted before: {missing:#}"));
+            faults.push(match missing {
+                Err(error) => format!("what was accepted before can't be used: {error:#}"),
+                Ok(_) => "no configuration was accepted before".to_owned(),
+            });
             let fault = format!(
-                "{problem}; what of it can be used is in force, and the defaults for the rest, mode \"{}\"; correct the \
-                 file, try it with `jit-agent check`, and run `jitctl reload`, or restart the agent",
+                "{problem}; what of it can be used is in force, mode \"{}\", and nobody is let in to a port whose policy \
+                 can't be read; correct the file, try it with `jit-agent check`, and run `jitctl reload`, or restart the \
+                 agent",
                 config.mode.name()
             );
             (config, Origin::broken(path, fault))
         }
     };
-    Start { config, text: None, origin, faults: Vec::new() }
+    Start { config, accepted: None, origin, faults: Vec::new() }
 }

@@ -26,7 +26,8 @@ use super::{
     settings::Settings,
 };
 use crate::config::{
-    Config, accepted,
+    Config,
+    accepted::{self, Accepted},
     files::{self, Loaded},
     trial::{self, Record},
     unloaded,
@@ -73,7 +74,7 @@ impl Core {
             boot_id: times.boot().boot_id.clone(),
             until: times.after(length).0,
             files,
-            tried: loaded.text,
+            tried: loaded.config.written().to_string(),
             change,
             shut: live.ended_by(&loaded.config.ports).iter().map(|id| id.0).collect(),
             unloaded,
@@ -123,8 +124,8 @@ impl Core {
         // The configuration for the next start is changed first, and the kernel and the grants follow. If the agent is
         // killed in between, its successor considers the trial confirmed.
         let unmarked = unloaded::clear(&state).map_err(|error| Unavailable::StaysMarked(error.into()));
-        let accepted = accepted::text(&state);
-        let kept = unmarked.is_ok().then(|| accepted::remember(&state, &loaded.text));
+        let accepted = accepted::recall(&state);
+        let kept = unmarked.is_ok().then(|| accepted::remember(&state, &Accepted::of(&loaded)));
         // From here on no trial runs, unless the kernel refuses.
         self.enforcement.take_trial();
         let tried = self.settings.config().clone();
@@ -140,10 +141,10 @@ impl Core {
                 {
                     tracing::error!(%error, "a trial is not confirmed, but the mark of the removal by hand is gone");
                 }
-                if let Ok(text) = accepted
-                    && let Err(error) = accepted::remember(&state, &text)
+                if let Ok(Some(accepted)) = accepted
+                    && let Err(error) = accepted::remember(&state, &accepted)
                 {
-                    tracing::error!(%error, "a trial is not confirmed, but what it tries is kept for broken files");
+                    tracing::error!(%error, "a trial is not confirmed, but what it tries is kept for the next start");
                 }
                 if let Some(((path, _), text)) = record.change.as_ref().zip(before)
                     && let Err(error) = files::replace(path, &text)
@@ -157,9 +158,8 @@ impl Core {
             }
         };
         self.enforcement.clear_unloaded();
-        let Loaded { config, origin, text: _ } = loaded;
-        self.settings.set_roles(Access::resolve(&config.roles));
-        self.settings.set_files(origin);
+        self.settings.set_roles(Access::resolve(&loaded.config.roles));
+        self.settings.set_files(loaded);
         self.settings.set_kept(kept.unwrap_or(Ok(())));
         let (by, mode) = (Some(peer.person()), self.settings.config().mode);
         durable &= self.records.note(&AuditEvent::Confirmed { by, tried: record.kind, mode });

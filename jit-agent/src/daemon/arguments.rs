@@ -28,6 +28,12 @@ pub(super) enum Command {
     Run(Location),
     /// Check the configuration, and whether this host can enforce it; change nothing
     Check(Location),
+    /// Take the configuration files as they are, whatever they open; for hosts whose agent does not run
+    ///
+    /// A start of the agent opens nothing that was not accepted before. `jitctl reload` accepts while the agent runs.
+    /// This command is for root at the console, in a chroot or in an image: it marks these very files, and the next
+    /// start takes them and removes the mark.
+    Accept(Location),
     /// Shut the ports on trial: unless `jit-agent confirm` comes in time, they open again by themselves
     ///
     /// Shows which ports will be shut and who is connected to them now, and insists on a way back: a break-glass

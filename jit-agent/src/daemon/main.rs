@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use super::{
+    accept::accept,
     arguments::{Arguments, Command, Disable, Enable, Location},
     check, remove_enforcement, run,
     switch::{EnableOptions, Switch, switch},
@@ -15,6 +16,7 @@ use crate::{config::files, journal};
 enum Local {
     Run(Location),
     Check(Location),
+    Accept(Location),
     Unload(Location),
 }
 
@@ -32,12 +34,14 @@ pub fn main() -> ExitCode {
         Command::Disable(Disable { location, yes }) => return at_agent(&location, Switch::Disable { yes }),
         Command::Run(location) => Local::Run(location),
         Command::Check(location) => Local::Check(location),
+        Command::Accept(location) => Local::Accept(location),
         Command::Unload(location) => Local::Unload(location),
     };
     journal::init();
     let result = match command {
         Local::Run(Location { config }) => run(&config),
         Local::Check(Location { config }) => check(&config).map(|report| println!("{}", report.join("\n"))),
+        Local::Accept(Location { config }) => accept(&config).map(|report| println!("{report}")),
         Local::Unload(Location { config }) => remove_enforcement(&config).map(|report| println!("{report}")),
     };
     match result {

@@ -1,5 +1,6 @@
 //! The daemon. It locks the ports first, then serves requests.
 
+mod accept;
 mod arguments;
 mod hangup;
 mod host;
@@ -39,7 +40,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     // Without a boot id, no recorded trial counts as a trial of this boot. An error here must not come before the ports
     // are locked.
     let boot_id = host::boot().map(|boot| boot.boot_id).unwrap_or_default();
-    let Start { config, text, mut origin, mut faults } = configuration_at(path, &boot_id, SystemClock.boot());
+    let Start { config, accepted, mut origin, mut faults } = configuration_at(path, &boot_id, SystemClock.boot());
     // The watch is opened before the interfaces are listed, so that no new interface is missed in between.
     let links = LinkWatch::open();
 
@@ -54,8 +55,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
 
     host::check_time_namespace()?;
     let boot = host::boot()?;
-    if let Some(text) = text
-        && let Err(error) = accepted::remember(&config.places.state, &text)
+    if let Some(accepted) = accepted
+        && let Err(error) = accepted::remember(&config.places.state, &accepted)
     {
         origin.not_kept = Some(accepted::not_kept(&error));
     }

@@ -126,9 +126,9 @@ impl Machine {
         Self {
             kernel: MemoryDatapath::new(Arc::new(clock.clone()), CAPACITY),
             boot: Boot { machine_id: "machine".to_owned(), boot_id: "boot-1".to_owned() },
+            origin: Origin::loaded(&file, &loaded),
             config: loaded.config,
             access: people(),
-            origin: Origin::loaded(&file, loaded.origin),
             hub: EventHub::new(Arc::new(clock.clone())),
             connected_to: |_| Ok(Vec::new()),
             store_fault: None,
@@ -149,9 +149,9 @@ impl Machine {
     /// Reads the configuration with which the daemon would start, and keeps it as a fallback as the daemon does.
     pub fn load(&mut self) {
         let start = configuration_at(&self.file, &self.boot.boot_id, self.clock.boot());
-        (self.config, self.origin) = (start.config, start.origin);
-        if let Some(text) = start.text {
-            accepted::remember(self.dir.path(), &text).unwrap();
+        (self.config, self.origin, self.faults) = (start.config, start.origin, start.faults);
+        if let Some(accepted) = start.accepted {
+            accepted::remember(self.dir.path(), &accepted).unwrap();
         }
     }
 

@@ -60,10 +60,10 @@ impl<'row> Detail<'row> {
         self.of_by("name")?.as_str()
     }
 
-    /// The person or signal that caused the event.
+    /// The person or signal that caused the event, or `start`.
     #[must_use]
     pub fn by(self) -> Option<&'row str> {
-        let signal = || self.of_by("signal")?.as_str();
+        let signal = || self.of_by("signal").or_else(|| self.of_by("at"))?.as_str();
         // Versions before schema 1.2 wrote who unloaded enforcement as a text.
         let of_text = || {
             let (who, time) = self.text("by")?.strip_prefix("by ")?.rsplit_once(" at ")?;

@@ -201,13 +201,18 @@ events! {
         before: Option<PortPolicy>,
         after: Option<PortPolicy>,
     }
-    /// The files were read again. `ports` are those whose policies differ; `before` and `after` have the other keys.
+    /// The files were read again, by a reload or a start. `ports` are those whose policies differ; `before` and `after` have the other keys.
     Reloaded "policy_changed" {
         by: Actor,
         files: FilesRead,
         ports: Vec<PortId>,
         before: SettingsInForce,
         after: SettingsInForce,
+    }
+    /// Somebody accepted the files by `jit-agent accept`, at `time`, and this start took them whatever they open.
+    Accepted "accepted" {
+        by: Remover,
+        time: Timestamp,
     }
     /// Somebody turned enforcement on, on trial for so many seconds. `source`, `number` and `grant` are those of the
     /// operator's own session.

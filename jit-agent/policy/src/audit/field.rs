@@ -102,6 +102,7 @@ fields! {
     Actor: actor => match actor {
         Actor::Person(person) => person.value(),
         Actor::Signal(name) => json!({ "signal": name }),
+        Actor::Start => json!({ "at": "start" }),
     };
     RequestedPort: port => {
         let RequestedPort { number, protocol, sources, until } = port;

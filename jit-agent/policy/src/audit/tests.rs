@@ -63,7 +63,11 @@ samples! {
     Person: turn => Self {
         uid: 1, name: DOER.to_owned(), login: is_even(turn).then(|| (2, "whoever logged in".to_owned())),
     };
-    Actor: turn => if is_even(turn) { Self::Person(Person::sample(turn / 2)) } else { Self::Signal("SIGHUP") };
+    Actor: turn => match turn % 3 {
+        0 => Self::Person(Person::sample(turn / 3)),
+        1 => Self::Signal("SIGHUP"),
+        _ => Self::Start,
+    };
     Remover: turn => Self {
         name: DOER.to_owned(), uid: Option::sample(turn), login: is_even(turn).then(|| (None, "whoever logged in".to_owned())),
     };

@@ -12,7 +12,11 @@ use super::{
     *,
 };
 use crate::{
-    config::{edit::Edit, unloaded},
+    config::{
+        edit::Edit,
+        files, mark,
+        unloaded::{self, Remover},
+    },
     datapath::InterfaceView,
     testing::machine::texts,
 };
@@ -186,6 +190,13 @@ fn of_enforcement() -> Vec<String> {
     host.world.submit_as(&alice(), request(vec![port(22, &["10.0.0.1"], 3600)])).unwrap();
     host.session = Some(session("10.0.0.1"));
     host.rewrite("mode = \"observe\"", "mode = 'enforce'");
+    host.begin(true);
+    host.rewrite("mode = 'enforce'", "mode = 'observe'");
+    let by = Remover { name: "root".to_owned(), login: None, time: wall(0) };
+    let config = files::load(&host.world.file).unwrap().config;
+    mark::set(host.world.dir.path(), &mark::Mark::new(by, &config)).unwrap();
+    host.begin(true);
+    host.rewrite("mode = 'observe'", "mode = 'enforce'");
     host.begin(true);
     let narrow = PortPolicy { allowed_sources: vec![parse_source(OPERATOR).unwrap()], ..host.policy(SSH) };
     assert!(host.change(Edit::Set(narrow), true).unwrap().trial.is_some());

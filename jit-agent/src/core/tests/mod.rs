@@ -15,6 +15,7 @@ mod permission;
 mod policies;
 mod recovery;
 mod shortening;
+mod start;
 mod traffic;
 mod trial;
 mod trial_change;

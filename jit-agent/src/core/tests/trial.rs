@@ -71,7 +71,7 @@ fn a_confirmed_trial_is_in_the_file_and_has_no_end() {
     assert_eq!((host.status().mode.text(), host.status().trial), ("enforce", None));
     assert_eq!((host.world.count("confirmed"), host.world.count("trial_ended")), (1, 0));
     let kept = accepted::recall(host.world.dir.path()).unwrap();
-    assert_eq!(kept.mode, Mode::Enforce, "a start with a broken file would enforce too");
+    assert_eq!(kept.unwrap().config.mode, Mode::Enforce, "a start with a broken file would enforce too");
     host.begin(true);
     assert!(is_shut(&host));
     let refusal = host.confirm().unwrap_err();
