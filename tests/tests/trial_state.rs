@@ -8,6 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use jit_agent::datapath::xdp::pinned_enforces;
+use jit_policy::BootTime;
 use jit_tests::{Agent, Config, Outcome, PATIENCE, Port, Program, Reach, SILENCE, TcpServer, Topology, tcp_connects};
 use serde_json::{Value, json};
 
@@ -171,6 +173,26 @@ fn a_record_that_can_not_be_used_opens_nothing_where_the_files_enforce() -> Resu
         assert_eq!(host.reach(OTHER)?, Reach::Silent, "{parts:?}");
         ensure!(host.agent.status()?["mode"] == "enforce", "{parts:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_change_on_trial_stays_in_force_without_an_agent_until_a_successor_ends_it() -> Result<()> {
+    let mut host = Host::new("enforce")?;
+    host.agent.grant(22, "TCP", OPERATOR, 600)?;
+    let done = host.run(host.agent.client(&["ports", "set", "22", "--allow", OTHER, "--yes"])?)?.success()?;
+    ensure!(done.stdout.contains("ON TRIAL"), "{done:?}");
+    assert_eq!((host.reach(OPERATOR)?, host.reach(OTHER)?), (Reach::Silent, Reach::Silent));
+    let mut over = record(&host.trial())?;
+    over["until"] = json!(1);
+    let in_the_far_future = BootTime(u64::MAX - 1);
+    host.agent.kill9();
+    ensure!(pinned_enforces(&host.agent.bpffs_dir(), in_the_far_future), "the kernel ends the trial by itself");
+    write_record(&host.trial(), &over.to_string())?;
+    host.agent.launch()?;
+    assert_eq!((host.reach(OPERATOR)?, host.reach(OTHER)?), (Reach::Open, Reach::Silent));
+    ensure!(host.agent.jitctl(&["audit", "--event", "trial_ended"])?.success()?.stdout.contains("trial_ended"));
+    ensure!(pinned_enforces(&host.agent.bpffs_dir(), in_the_far_future));
     Ok(())
 }
 

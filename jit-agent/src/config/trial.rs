@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use jit_common::abi::Mode;
 use jit_policy::{BootTime, TrialKind};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct Record {
     pub boot_id: String,
     /// The end of the trial, on CLOCK_BOOTTIME in nanoseconds.
     pub until: u64,
+    /// The mode that the end of the trial restores: observe, if enforcement was off or unloaded before. Version 0.1.0
+    /// did not write it.
+    pub mode_before: Option<Mode>,
     /// The files as they were when the trial began.
     pub files: Origin,
     /// The text of the configuration that is tried, of all files together.
@@ -112,6 +116,7 @@ mod tests {
             kind: TrialKind::Enable,
             boot_id: "boot-1".to_owned(),
             until: 100,
+            mode_before: Some(Mode::Observe),
             files: serde_json::from_str("[[\"/etc/x\", \"00\"]]").unwrap(),
             tried: "interfaces = ['eth0']\nmode = 'enforce'".to_owned(),
             change: None,
@@ -145,6 +150,15 @@ mod tests {
         assert!(recall(state.path()).is_err());
         checksummed::write(state.path(), NAME, "{\"kind\":\"enable\"}").unwrap();
         assert!(recall(state.path()).is_err());
+    }
+
+    #[test]
+    fn a_record_of_version_0_1_0_is_read() {
+        let state = tempfile::tempdir().unwrap();
+        let text = r#"{"kind":"enable","boot_id":"boot-1","until":100,"files":[["/etc/x","00"]],
+            "tried":"interfaces = ['eth0']\nmode = 'enforce'","change":null,"shut":[7],"unloaded":null}"#;
+        checksummed::write(state.path(), NAME, text).unwrap();
+        assert_eq!(recall(state.path()).unwrap(), Some(Record { mode_before: None, ..record() }));
     }
 
     #[test]

@@ -99,7 +99,6 @@ impl Core {
         connected: &[Peer],
     ) -> Result<EnforcementChange, Refusal> {
         self.settings.check(peer, Right::Administer)?;
-        self.end_due_trial();
         self.enforcement.check_no_trial()?;
         let unloaded = self.enforcement.check_unloaded(&mut self.records);
         if self.settings.config().mode == Mode::Enforce && !unloaded {

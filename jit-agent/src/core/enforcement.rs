@@ -161,9 +161,10 @@ impl Enforcement {
         Some(trial.record.end().max(self.next_try))
     }
 
-    /// Retries to end the trial later.
-    pub(super) fn retry_later(&mut self) {
+    /// Retries to end the trial later, and shows until then why it could not be ended.
+    pub(super) fn retry_later(&mut self, refusal: &Refusal) {
         self.next_try = self.times.after(RETRY_INTERVAL);
+        self.fault = Some(refusal.to_string());
     }
 
     /// Returns the sources that are connected to ports now, each with the port, and why the list may be incomplete.

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use jit_common::abi::Mode;
@@ -71,10 +70,6 @@ impl Origin {
     }
 }
 
-/// How much later than the agent the kernel ends a trial, if the configuration before also enforces. In this time a
-/// running agent restores that configuration without admitting everybody.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// A trial that was over before the agent started but is still recorded.
 #[derive(Clone, Debug)]
 pub struct EndedTrial {
@@ -101,9 +96,12 @@ impl Trial {
     }
 
     /// Returns what the kernel is to enforce during the trial of a configuration.
+    ///
+    /// All that the kernel can do by itself is to observe. So it ends only a trial that began from observing. Where
+    /// enforcement was on before, what is tried stays in force until an agent ends the trial.
     #[must_use]
     pub fn protection(&self, tried: &Config) -> Protection {
-        let grace = if self.before.mode == Mode::Enforce { GRACE } else { Duration::ZERO };
-        Protection { trial_until: Some(self.record.end().after(grace)), ..tried.protection() }
+        let ends_in_kernel = self.before.mode == Mode::Observe;
+        Protection { trial_until: ends_in_kernel.then(|| self.record.end()), ..tried.protection() }
     }
 }

@@ -207,10 +207,8 @@ fn go_on(
         return;
     }
     let before = std::mem::replace(&mut start.config, tried);
-    let before = match start.origin.unloaded {
-        Some(_) => Config { mode: Mode::Observe, ..before },
-        None => before,
-    };
+    let derived = if start.origin.unloaded.is_some() { Mode::Observe } else { before.mode };
+    let before = Config { mode: record.mode_before.unwrap_or(derived), ..before };
     if record.kind == TrialKind::Reload {
         start.origin.files = Some(record.files.clone());
         start.origin.fault = None;

@@ -1,7 +1,8 @@
-//! A configuration on trial: unless the trial is confirmed, the configuration before comes back, whether the agent is
-//! alive or not.
+//! A configuration on trial: unless the trial is confirmed, the configuration before comes back.
 //!
-//! The trial is recorded on disk before the kernel is changed, and the kernel itself knows when the trial ends.
+//! The trial is recorded on disk before the kernel is changed. The kernel itself knows when a trial ends that began from
+//! observing, whether an agent lives or not. Any other trial is ended by an agent: nothing opens because the agent is
+//! late or dead.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -73,6 +74,7 @@ impl Core {
             kind,
             boot_id: times.boot().boot_id.clone(),
             until: times.after(length).0,
+            mode_before: Some(mode),
             files,
             tried: loaded.config.written().to_string(),
             change,
@@ -102,7 +104,6 @@ impl Core {
     /// Makes the trial permanent. Returns whether all of that is written.
     pub(super) fn confirm_trial(&mut self, peer: &Peer) -> Result<bool, Refusal> {
         self.settings.check(peer, Right::Administer)?;
-        self.end_due_trial();
         let trial = self.enforcement.trial().cloned().ok_or(Conflict::NoTrial)?;
         let record = &trial.record;
         let state = self.settings.state().to_owned();
@@ -166,14 +167,13 @@ impl Core {
         Ok(self.enforcement.forget(record, self.settings.files()) && durable)
     }
 
-    /// Ends a trial whose time is over. If the kernel refuses, the end is retried later. The program lets all packets
-    /// pass from that moment on anyway.
+    /// Ends a trial whose time is over. If the kernel refuses, the end is retried later.
     pub(super) fn end_due_trial(&mut self) {
         if self.enforcement.is_due()
             && let Err(refusal) = self.end_trial(None)
         {
-            tracing::error!(%refusal, "the configuration from before the trial can't be put in force; tried again later");
-            self.enforcement.retry_later();
+            tracing::error!(%refusal, "the configuration from before the trial can't be put in force");
+            self.enforcement.retry_later(&refusal);
         }
     }
 

@@ -104,7 +104,7 @@ pub enum Unavailable {
     #[error("{0}; the trial goes on")]
     NotConfirmed(NotReconfigured),
     /// The kernel refuses the configuration before the trial.
-    #[error("the trial can't be ended: {0}; it ends by itself")]
+    #[error("the trial can't be ended: {0}; from its end on, the agent tries that again every few seconds")]
     TrialNotEnded(Shared<DatapathError>),
     /// The program can't be attached to any interface.
     #[error("no interface could be covered: {0}; nothing was enabled")]

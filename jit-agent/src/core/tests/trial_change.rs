@@ -3,7 +3,7 @@
 use jit_policy::{PortPolicy, Reload};
 
 use super::{
-    host::{Host, OPERATOR, SSH, passes, session},
+    host::{Host, OPERATOR, SSH, is_open, passes, session},
     *,
 };
 use crate::config::{edit::Edit, unloaded};
@@ -41,17 +41,115 @@ fn a_change_that_cuts_off_who_asks_for_it_is_undone_unless_it_is_confirmed() {
     assert_eq!(host.change(edit, true).unwrap().trial, None, "one that cuts off nobody is for good at once");
 }
 
-#[test]
-fn a_change_on_trial_lets_nobody_in_between_while_the_agent_lives() {
+/// By how many seconds the agent may be late.
+const LATE: [u64; 4] = [0, 5, 60, 5000];
+
+/// Makes a host on which 192.0.2.7 is the operator, with a grant.
+fn with_operator() -> Host {
     let mut host = Host::new();
+    host.begin(true);
     host.session = Some(session(OPERATOR));
-    host.grant(22, OPERATOR, 7200);
+    host.grant(22, OPERATOR, 10_800);
+    host
+}
+
+/// Begins a trial of another list of sources, which cuts off the operator, by a change of the port.
+fn try_a_port(host: &mut Host) {
     let edit = Edit::Set(PortPolicy { allowed_sources: vec![parse_source("10.0.0.0/8").unwrap()], ..host.policy(SSH) });
-    host.change(edit, true).unwrap();
+    assert!(host.change(edit, true).unwrap().trial.is_some());
+}
+
+/// The same, by edited files.
+fn try_files(host: &mut Host) {
+    host.rewrite("'192.0.2.0/24', ", "");
+    assert!(host.reload(&[], true).unwrap().trial.is_some());
+}
+
+/// Expects that the trial is in force: nobody gets in, not even the operator.
+#[track_caller]
+fn expect_tried(host: &Host) {
+    assert!(!passes(host, 22, "192.0.2.9") && !passes(host, 3389, "203.0.113.1"), "the ports are open");
+    assert!(!passes(host, 22, OPERATOR), "the trial has ended");
+}
+
+/// Expects that the configuration before the trial is in force.
+#[track_caller]
+fn expect_as_before(host: &Host) {
+    assert!(!passes(host, 22, "192.0.2.9") && !passes(host, 3389, "203.0.113.1"), "the ports are open");
+    assert!(passes(host, 22, OPERATOR), "the trial goes on");
+}
+
+#[test]
+fn a_change_on_trial_lets_nobody_in_however_late_the_agent_is() {
+    for (begin, late) in [try_a_port, try_files].into_iter().flat_map(|begin| LATE.map(|late| (begin, late))) {
+        let mut host = with_operator();
+        begin(&mut host);
+        host.world.clock.advance(CHANGE_TRIAL + secs(late));
+        expect_tried(&host);
+        host.world.core().sweep();
+        expect_as_before(&host);
+        assert_eq!((host.status().trial, host.world.count("trial_ended")), (None, 1));
+    }
+}
+
+#[test]
+fn a_change_on_trial_stays_in_force_without_an_agent_until_a_successor_ends_it_at_its_start() {
+    for (begin, late) in [try_a_port, try_files].into_iter().flat_map(|begin| LATE.map(|late| (begin, late))) {
+        let mut host = with_operator();
+        begin(&mut host);
+        drop(host.world.core.take());
+        host.world.clock.advance(CHANGE_TRIAL + secs(late));
+        expect_tried(&host);
+        host.begin(true);
+        expect_as_before(&host);
+        assert_eq!((host.status().trial, host.world.count("trial_ended")), (None, 1));
+    }
+}
+
+#[test]
+fn a_trial_whose_time_is_over_ends_before_any_command_that_waited() {
+    let mut host = with_operator();
+    try_a_port(&mut host);
     host.world.clock.advance(CHANGE_TRIAL);
-    assert!(!passes(&host, 22, "192.0.2.9"), "the agent comes first");
-    host.world.core().sweep();
-    assert!(!passes(&host, 22, "192.0.2.9") && passes(&host, 22, OPERATOR));
+    let refusal = host.confirm().unwrap_err();
+    assert!(refusal.to_string().contains("no trial runs"), "{refusal}");
+    expect_as_before(&host);
+}
+
+#[test]
+fn a_change_on_trial_stays_in_force_while_the_kernel_refuses_its_end_and_the_status_says_so() {
+    for begin in [try_a_port, try_files] {
+        let mut host = with_operator();
+        begin(&mut host);
+        host.world.kernel.fail(0..1000);
+        for late in LATE {
+            host.world.pass(CHANGE_TRIAL.as_secs() + late);
+            expect_tried(&host);
+            let faults = host.world.faults();
+            assert!(faults.iter().any(|fault| fault.contains("the trial can't be ended")), "{faults:?}");
+        }
+        host.world.kernel.fail(0..0);
+        host.world.pass(10);
+        expect_as_before(&host);
+        let faults = host.world.faults();
+        assert!(!faults.iter().any(|fault| fault.contains("the trial can't be ended")), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_trial_that_began_from_observing_ends_in_the_kernel_even_if_what_was_before_can_not_be_read_any_more() {
+    let mut host = with_operator();
+    host.rewrite("mode = 'enforce'", "mode = 'observe'");
+    host.begin(true);
+    host.rewrite("mode = 'observe'", "mode = 'enforce'");
+    host.rewrite("'192.0.2.0/24', ", "");
+    assert!(host.reload(&[], true).unwrap().trial.is_some());
+    expect_tried(&host);
+    std::fs::remove_file(host.world.dir.path().join("accepted-config.toml")).unwrap();
+    host.begin(true);
+    expect_tried(&host);
+    host.world.clock.advance(CHANGE_TRIAL);
+    assert!(is_open(&host), "without any act of the agent");
 }
 
 #[test]
