@@ -11,21 +11,34 @@ use super::{
     peer::Peer,
     presence::Presence,
     refusal::{Refusal, Unavailable},
+    shared_access::SharedAccess,
 };
 
 /// A handle that sends commands to the core.
 #[derive(Clone, Debug)]
 pub struct CoreHandle {
     commands: mpsc::Sender<Command>,
+    access: SharedAccess,
     presence: Presence,
 }
 
 impl CoreHandle {
-    /// Makes a handle, and the channel from which the core receives commands.
+    /// Makes a handle of a core, and the channel from which the core receives commands.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Command>) {
+    pub fn of(core: &Core) -> (Self, mpsc::Receiver<Command>) {
+        Self::new(core.settings.shared_access().clone())
+    }
+
+    /// Makes a handle for a core with these roles, and the channel from which the core receives commands.
+    #[must_use]
+    pub fn new(access: SharedAccess) -> (Self, mpsc::Receiver<Command>) {
         let (sender, receiver) = mpsc::channel(256);
-        (Self { commands: sender, presence: Presence::default() }, receiver)
+        (Self { commands: sender, access, presence: Presence::default() }, receiver)
+    }
+
+    /// The roles in force.
+    pub(super) const fn access(&self) -> &SharedAccess {
+        &self.access
     }
 
     /// Sends a command, and returns the answer.

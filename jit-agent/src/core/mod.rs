@@ -4,6 +4,7 @@
 //! the earlier steps are undone. A closing takes the order kernel, store, answer, and is never undone.
 
 mod access;
+mod admission;
 pub mod answer;
 pub mod change;
 mod command;
@@ -26,6 +27,7 @@ pub mod refusal;
 mod report;
 mod revoke;
 mod settings;
+mod shared_access;
 mod sockets;
 mod start;
 mod sweep;
@@ -38,7 +40,7 @@ mod why;
 
 use std::{sync::Arc, time::Instant};
 
-use jit_policy::audit::Attempt;
+use jit_policy::{Right, audit::Attempt};
 use tokio::sync::mpsc;
 
 use self::{
@@ -46,7 +48,7 @@ use self::{
     live::LiveGrants,
     opening::Openings,
     peer::Peer,
-    records::Records,
+    records::{Attempted, Records},
     refusal::{Refusal, StoreFault},
     settings::Settings,
     times::Times,
@@ -57,9 +59,11 @@ use crate::{clock::Clock, config::Config, datapath::Datapath, events::EventHub, 
 
 pub use self::{
     access::Access,
+    admission::Admitted,
     command::Command,
     handle::CoreHandle,
     origin::{EndedTrial, Origin, Trial},
+    shared_access::SharedAccess,
     sockets::{ConnectedTo, connected_to},
     start::{Start, configuration_at},
     times::Boot,
@@ -182,7 +186,10 @@ impl Core {
         attempt: Attempt,
         command: impl FnOnce(&mut Self) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        command(self).inspect_err(|refusal| self.records.note_refusal(peer, attempt, refusal))
+        command(self).inspect_err(|refusal| {
+            let attempted = Attempted::new(peer, self.settings.has(peer, Right::Look), attempt);
+            self.records.note_refusal(attempted, refusal);
+        })
     }
 
     /// Reconciles the attachments with the interfaces. `notified` is when netlink notified a change.

@@ -16,7 +16,7 @@ use super::{
     live::{LiveGrants, Particulars},
     peer::Peer,
     planning::{Plan, Planner},
-    records::{Records, not_recorded},
+    records::{Attempted, Records, not_recorded},
     refusal::{Refusal, Unavailable},
     report::request_view,
     settings::Settings,
@@ -111,8 +111,9 @@ impl Openings<'_> {
             let plan = |opening: &Opening| {
                 let plan = planner.plan(batch, opening);
                 if let Err(refusal) = &plan {
-                    let attempt = (opening.peer(), opening.attempt());
-                    denied += usize::from(trail.note_refusal(batch, attempt, refusal, times));
+                    let has_role = settings.has(opening.peer(), Right::Look);
+                    let attempted = Attempted::new(opening.peer(), has_role, opening.attempt());
+                    denied += usize::from(trail.note_refusal(batch, attempted, refusal, times));
                 }
                 plan
             };

@@ -6,15 +6,11 @@ mod denials;
 mod trail;
 
 use ipnet::IpNet;
-use jit_policy::{
-    BootTime, RequestId,
-    audit::{Attempt, AuditEvent},
-};
+use jit_policy::{BootTime, RequestId, audit::AuditEvent};
 
 use self::backlog::Backlog;
-pub(super) use self::trail::Trail;
+pub(super) use self::{denials::Attempted, trail::Trail};
 use super::{
-    peer::Peer,
     refusal::{Refusal, StoreFault, Unavailable},
     times::Times,
 };
@@ -110,8 +106,8 @@ impl Records {
     }
 
     /// Records a refused command in the audit log.
-    pub(super) fn note_refusal(&mut self, peer: &Peer, attempt: Attempt, refusal: &Refusal) {
-        if let Some(event) = self.trail.event_of(peer, attempt, refusal, &self.times) {
+    pub(super) fn note_refusal(&mut self, attempted: Attempted, refusal: &Refusal) {
+        if let Some(event) = self.trail.event_of(attempted, refusal, &self.times) {
             self.note(&event);
         }
     }

@@ -10,6 +10,7 @@ use super::{
     origin::{Changed, Origin},
     peer::Peer,
     refusal::{ChangeRefusal, NotEdited, OtherFiles, Refusal, Unavailable},
+    shared_access::SharedAccess,
 };
 use crate::{
     config::{
@@ -41,6 +42,8 @@ impl Edited {
 pub(super) struct Settings {
     config: Config,
     access: Access,
+    /// The same roles, for the server.
+    shared: SharedAccess,
     origin: Origin,
     /// What was broken at the start.
     faults: Vec<String>,
@@ -48,14 +51,9 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) const fn new(
-        config: Config,
-        access: Access,
-        origin: Origin,
-        faults: Vec<String>,
-        warnings: Warn,
-    ) -> Self {
-        Self { config, access, origin, faults, warnings }
+    pub(super) fn new(config: Config, access: Access, origin: Origin, faults: Vec<String>, warnings: Warn) -> Self {
+        let shared = SharedAccess::new(access.clone());
+        Self { config, access, shared, origin, faults, warnings }
     }
 
     /// The configuration in force.
@@ -108,6 +106,11 @@ impl Settings {
 
     pub(super) const fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// The roles, as the server sees them.
+    pub(super) const fn shared_access(&self) -> &SharedAccess {
+        &self.shared
     }
 
     /// Whether the peer has a right by any of its roles.
@@ -232,6 +235,7 @@ impl Settings {
 
     /// Puts roles in force. `unknown` are the faults of names that did not resolve.
     pub(super) fn set_roles(&mut self, (access, unknown): (Access, Vec<String>)) {
+        self.shared.set(access.clone());
         (self.access, self.origin.unknown) = (access, unknown);
     }
 }

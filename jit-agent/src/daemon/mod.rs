@@ -227,7 +227,7 @@ fn serve(
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
-        let (handle, commands) = CoreHandle::new();
+        let (handle, commands) = CoreHandle::of(&core);
         follow_links(links, &handle);
         // `running` is dropped when the core's thread ends, even by a panic. Without a core the daemon must stop.
         let (running, core_ended) = oneshot::channel::<()>();

@@ -44,7 +44,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_service_manager_hears_of_the_agent_only_while_the_core_answers() {
-        let (core, mut commands) = CoreHandle::new();
+        let (core, mut commands) = CoreHandle::new(crate::core::SharedAccess::default());
         let told = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&told);
         let alive = move || {

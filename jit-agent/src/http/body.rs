@@ -1,4 +1,5 @@
-//! Reading of a request's body. The body must be declared as JSON. Its size and its time are limited.
+//! Reading of a request's body. The body must be declared as JSON. Its size and its time are limited. Nobody's body is
+//! read who has no role that could allow the request.
 
 use std::{error::Error, time::Duration};
 
@@ -19,7 +20,7 @@ use jit_policy::Span;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::http::failure::Failure;
+use crate::{core::Admitted, http::failure::Failure};
 
 /// The size of the largest body that is accepted, in bytes.
 pub(super) const LIMIT: usize = 1024 * 1024;
@@ -32,7 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The content type is not JSON. The body is too large, too slow or not JSON. A field is unknown or has the wrong type.
-pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
+pub(super) async fn json<T: DeserializeOwned>(request: Request, _: Admitted) -> Result<T, Failure> {
     parse(&read_declared(request).await?)
 }
 
@@ -50,7 +51,10 @@ async fn read_declared(request: Request) -> Result<Vec<u8>, Failure> {
 ///
 /// # Errors
 /// The same conditions as for [`json`].
-pub(super) async fn json_or_default<T: DeserializeOwned + Default>(request: Request) -> Result<T, Failure> {
+pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
+    request: Request,
+    _: Admitted,
+) -> Result<T, Failure> {
     if request.body().is_end_stream() {
         return Ok(T::default());
     }

@@ -5,6 +5,7 @@ use axum::{
     extract::{Request, State},
 };
 use jit_api::{problem::Problem, wire};
+use jit_policy::{Right, audit::Attempt};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{body, params::Answer};
@@ -32,7 +33,8 @@ async fn enable(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<wire::EnforcementChange> {
-    let body: wire::Enable = body::json_or_default(request).await?;
+    let admitted = core.admit(&peer, &[Right::Administer], Some(Attempt::Enable)).await?;
+    let body: wire::Enable = body::json_or_default(request, admitted).await?;
     let asked = body.check().map_err(Problem::invalid_values)?;
     Ok(Json(core.enable(peer, asked).await?))
 }
@@ -47,7 +49,8 @@ async fn confirm(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<wire::EnforcementChange> {
-    let wire::Nothing {} = body::json_or_default(request).await?;
+    let admitted = core.admit(&peer, &[Right::Administer], Some(Attempt::Confirm)).await?;
+    let wire::Nothing {} = body::json_or_default(request, admitted).await?;
     Ok(Json(core.confirm(peer).await?))
 }
 
@@ -61,6 +64,7 @@ async fn disable(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<wire::EnforcementChange> {
-    let wire::Nothing {} = body::json_or_default(request).await?;
+    let admitted = core.admit(&peer, &[Right::Administer], Some(Attempt::Disable)).await?;
+    let wire::Nothing {} = body::json_or_default(request, admitted).await?;
     Ok(Json(core.disable(peer).await?))
 }

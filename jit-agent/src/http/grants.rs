@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jit_api::{problem::Problem, wire};
-use jit_policy::GrantId;
+use jit_policy::{GrantId, Right, audit::Attempt};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::params::{Answer, Number, bad_query, number_of};
@@ -52,10 +52,13 @@ async fn extend(
     uri: Uri,
     request: Request,
 ) -> Result<Response, Failure> {
-    let id = number_of("grant", number, &uri)?;
-    let body: wire::Extend = body::json(request).await?;
+    let id = number_of("grant", number, &uri).map(GrantId);
+    let attempt = Attempt::Extend(*id.as_ref().unwrap_or(&GrantId(0)));
+    let admitted = core.admit(&peer, &[Right::Request], Some(attempt)).await?;
+    let id = id?;
+    let body: wire::Extend = body::json(request, admitted).await?;
     let duration = body.check().map_err(Problem::invalid_values)?;
-    Ok(match core.extend(peer, GrantId(id), duration).await? {
+    Ok(match core.extend(peer, id, duration).await? {
         Extended::Grant(grant) => Json(grant).into_response(),
         Extended::Waits(request) => (StatusCode::ACCEPTED, Json(request)).into_response(),
     })
@@ -71,7 +74,9 @@ async fn revoke(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<wire::Revocation> {
-    let body: wire::Revoke = body::json(request).await?;
+    let attempt = Attempt::Revoke(GrantId(0));
+    let admitted = core.admit(&peer, &[Right::Request, Right::RevokeAny], Some(attempt)).await?;
+    let body: wire::Revoke = body::json(request, admitted).await?;
     let (selection, reason) = body.check().map_err(Problem::invalid_values)?;
     Ok(Json(core.revoke(peer, selection, reason).await?))
 }

@@ -60,18 +60,18 @@ impl TokenBucket {
     }
 }
 
-/// Counts the requests of each user, by user id.
+/// Counts the requests of each user, by user id. All users without a role are `None`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RateLimits(Arc<Mutex<HashMap<u32, [TokenBucket; 2]>>>);
+pub(super) struct RateLimits(Arc<Mutex<HashMap<Option<u32>, [TokenBucket; 2]>>>);
 
 impl RateLimits {
-    /// Whether a user may make a request now. If so, the request is counted.
-    pub(super) fn admit(&self, uid: u32, changes: bool, now: Instant) -> bool {
-        if uid == 0 {
+    /// Whether a user may make a request now. If so, the request is counted. `None`: a user without a role.
+    pub(super) fn admit(&self, user: Option<u32>, changes: bool, now: Instant) -> bool {
+        if user == Some(0) {
             return true;
         }
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.len() >= TRACKED_USERS && !users.contains_key(&uid) {
+        if users.len() >= TRACKED_USERS && !users.contains_key(&user) {
             users.retain(|_, [asked, changes]| {
                 asked.refill(REQUEST_RATE, now);
                 changes.refill(CHANGE_RATE, now);
@@ -79,7 +79,7 @@ impl RateLimits {
             });
         }
         let full = || [TokenBucket::full(REQUEST_RATE, now), TokenBucket::full(CHANGE_RATE, now)];
-        let [asked, changed] = users.entry(uid).or_insert_with(full);
+        let [asked, changed] = users.entry(user).or_insert_with(full);
         asked.take(REQUEST_RATE, now) && (!changes || changed.take(CHANGE_RATE, now))
     }
 }
@@ -159,19 +159,27 @@ mod tests {
         let rates = RateLimits::default();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let changes = |uid, now| (0..300).filter(|_| rates.admit(uid, true, now)).count();
+        let changes = |uid, now| (0..300).filter(|_| rates.admit(Some(uid), true, now)).count();
         assert_eq!((changes(1000, start), changes(1001, start), changes(0, start)), (200, 200, 300));
         assert_eq!(changes(1000, after(2)), 10);
-        let looks = (0..1000).filter(|_| rates.admit(1000, false, after(3600))).count();
+        let looks = (0..1000).filter(|_| rates.admit(Some(1000), false, after(3600))).count();
         assert_eq!(looks, 400);
+    }
+
+    #[test]
+    fn all_users_without_a_role_get_together_what_one_user_gets() {
+        let rates = RateLimits::default();
+        let now = Instant::now();
+        assert_eq!((0..1000).filter(|_| rates.admit(None, false, now)).count(), 400);
+        assert!(rates.admit(Some(1000), false, now));
     }
 
     #[test]
     fn users_who_were_quiet_for_long_are_forgotten() {
         let rates = RateLimits::default();
         let start = Instant::now();
-        (1..=2000).for_each(|uid| assert!(rates.admit(uid, true, start)));
-        assert!(rates.admit(5000, true, start + Duration::from_secs(3600)));
+        (1..=2000).for_each(|uid| assert!(rates.admit(Some(uid), true, start)));
+        assert!(rates.admit(Some(5000), true, start + Duration::from_secs(3600)));
         assert_eq!(rates.0.lock().unwrap().len(), 1);
     }
 

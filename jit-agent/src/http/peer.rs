@@ -54,6 +54,12 @@ impl Identity {
         self.uid
     }
 
+    /// The user without the name, which takes no time. It is enough to know the user's roles.
+    pub(super) fn nameless(&self) -> Peer {
+        let (uid, groups) = (self.uid, self.groups.clone());
+        Peer { uid, groups, name: String::new(), login: None, login_unknown: None }
+    }
+
     /// The user with the name, which is looked up once for each connection. Roles never depend on the name.
     pub(super) async fn peer(&self) -> Peer {
         let (uid, login) = (self.uid, self.login.uid());

@@ -17,13 +17,14 @@ use jit_api::{
     problem::{Code, Problem},
     wire,
 };
-use jit_policy::{PortId, Reload as ReloadAsked, Session};
+use jit_policy::{PortId, Reload as ReloadAsked, Right, Session, audit::Attempt};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::body;
 use crate::{
     config::edit::Edit,
     core::{
+        Admitted,
         change::{Changed, PortEdit},
         handle::CoreHandle,
         peer::Peer,
@@ -67,10 +68,12 @@ async fn put(
     query: Result<Query<wire::Confirmation>, QueryRejection>,
     request: Request,
 ) -> Versioned<wire::PortChange> {
-    let id = port(place)?;
+    let id = port(place);
+    let admitted = admit(&core, &peer, &id).await?;
+    let id = id?;
     let (version, confirm) = (version(request.headers())?, confirmed(query)?);
     let session = session(request.headers())?;
-    let body: wire::PortPatch = body::json(request).await?;
+    let body: wire::PortPatch = body::json(request, admitted).await?;
     let edit = Edit::Set(body.check(id).map_err(Problem::invalid_values)?);
     Ok(changed(core.change_port(peer, PortEdit { edit, version, confirm, session }).await?))
 }
@@ -94,7 +97,9 @@ async fn delete(
     query: Result<Query<wire::Confirmation>, QueryRejection>,
     headers: HeaderMap,
 ) -> Versioned<wire::PortChange> {
-    let id = port(place)?;
+    let id = port(place);
+    admit(&core, &peer, &id).await?;
+    let id = id?;
     let (version, confirm) = (version(&headers)?, confirmed(query)?);
     let session = session(&headers)?;
     Ok(changed(core.change_port(peer, PortEdit { edit: Edit::Remove(id), version, confirm, session }).await?))
@@ -113,11 +118,17 @@ async fn reload(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Versioned<wire::Reloaded> {
+    let admitted = core.admit(&peer, &[Right::Administer], None).await?;
     let session = session(request.headers())?;
-    let body: wire::Reload = body::json(request).await?;
+    let body: wire::Reload = body::json(request, admitted).await?;
     let asked = body.check().map_err(Problem::invalid_values)?;
     let done = core.reload(Some(peer), ReloadAsked { session, ..asked }).await?;
     Ok((etag(&done.version), Json(done.into())))
+}
+
+async fn admit(core: &CoreHandle, peer: &Peer, port: &Result<PortId, Failure>) -> Result<Admitted, Failure> {
+    let number = port.as_ref().map_or(0, |port| port.number);
+    Ok(core.admit(peer, &[Right::Administer], Some(Attempt::Change(number))).await?)
 }
 
 fn port(place: Result<Path<(String, String)>, PathRejection>) -> Result<PortId, Failure> {

@@ -6,14 +6,14 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
 };
 use jit_api::{excerpt, problem::Problem, wire};
-use jit_policy::{IdempotencyKey, RequestId, Violation};
+use jit_policy::{IdempotencyKey, RequestId, Right, Violation, audit::Attempt};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::params::{Answer, Number, bad_query, number_of};
 use crate::{
-    core::{answer::Submitted, handle::CoreHandle, peer::Peer},
+    core::{Admitted, answer::Submitted, handle::CoreHandle, peer::Peer},
     http::{body, failure::Failure},
 };
 
@@ -50,8 +50,9 @@ async fn submit(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<(StatusCode, Json<wire::Request>), Failure> {
+    let admitted = core.admit(&peer, &[Right::Request], Some(Attempt::request())).await?;
     let key = idempotency_key(request.headers())?;
-    let body: wire::NewRequest = body::json(request).await?;
+    let body: wire::NewRequest = body::json(request, admitted).await?;
     // The hash covers the meaning of the body, so spacing and spelling do not matter.
     let key = key.map(|key| IdempotencyKey { key, body: Sha256::digest(json_of(&body)).into() });
     let submission = body.check(key).map_err(Problem::invalid_values)?;
@@ -108,8 +109,8 @@ async fn one(
     number: Number,
     uri: Uri,
 ) -> Answer<wire::Request> {
-    let id = number_of("request", number, &uri)?;
-    Ok(Json(core.request(peer, RequestId(id)).await?))
+    let id = request_of(number, &uri)?;
+    Ok(Json(core.request(peer, id).await?))
 }
 
 /// Approves a request that waits; its time counts from now.
@@ -125,9 +126,12 @@ async fn approve(
     uri: Uri,
     request: Request,
 ) -> Answer<wire::Request> {
-    let id = number_of("request", number, &uri)?;
-    let _: wire::Nothing = body::json_or_default(request).await?;
-    Ok(Json(core.approve(peer, RequestId(id)).await?))
+    let id = request_of(number, &uri);
+    let attempt = Attempt::Approve(attempted(&id));
+    let admitted = core.admit(&peer, &[Right::Decide], Some(attempt)).await?;
+    let id = id?;
+    let _: wire::Nothing = body::json_or_default(request, admitted).await?;
+    Ok(Json(core.approve(peer, id).await?))
 }
 
 /// Refuses a request that waits.
@@ -143,7 +147,10 @@ async fn deny(
     uri: Uri,
     request: Request,
 ) -> Answer<wire::Request> {
-    let (id, reason) = id_and_reason(number, &uri, request).await?;
+    let id = request_of(number, &uri);
+    let attempt = Attempt::Deny(attempted(&id));
+    let admitted = core.admit(&peer, &[Right::Decide], Some(attempt)).await?;
+    let (id, reason) = (id?, reason_of(request, admitted).await?);
     Ok(Json(core.deny(peer, id, reason).await?))
 }
 
@@ -160,13 +167,24 @@ async fn cancel(
     uri: Uri,
     request: Request,
 ) -> Answer<wire::Request> {
-    let (id, reason) = id_and_reason(number, &uri, request).await?;
+    let id = request_of(number, &uri);
+    let attempt = Attempt::Cancel(attempted(&id));
+    let admitted = core.admit(&peer, &[Right::Request, Right::RevokeAny], Some(attempt)).await?;
+    let (id, reason) = (id?, reason_of(request, admitted).await?);
     Ok(Json(core.cancel(peer, id, reason).await?))
 }
 
-/// Reads which request is to be closed without approval, and the reason.
-async fn id_and_reason(number: Number, uri: &Uri, request: Request) -> Result<(RequestId, String), Failure> {
-    let id = number_of("request", number, uri)?;
-    let body: wire::Reason = body::json_or_default(request).await?;
-    Ok((RequestId(id), body.check().map_err(Problem::invalid_values)?))
+fn request_of(number: Number, uri: &Uri) -> Result<RequestId, Failure> {
+    number_of("request", number, uri).map(RequestId)
+}
+
+/// The request that an attempt is about; 0 if the path names no request.
+fn attempted(id: &Result<RequestId, Failure>) -> RequestId {
+    *id.as_ref().unwrap_or(&RequestId(0))
+}
+
+/// Reads why a request is to be closed without approval.
+async fn reason_of(request: Request, admitted: Admitted) -> Result<String, Failure> {
+    let body: wire::Reason = body::json_or_default(request, admitted).await?;
+    Ok(body.check().map_err(Problem::invalid_values)?)
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     Extension, Router,
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     http::Method,
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -31,7 +31,7 @@ pub(super) fn router(core: CoreHandle) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(Extension(Document::of(&derived)))
-        .layer(middleware::from_fn(identify))
+        .layer(middleware::from_fn_with_state(core.clone(), identify))
         .layer(Extension(NoQuery::of(&derived)))
         .layer(Extension(RateLimits::default()))
         .with_state(core)
@@ -60,19 +60,26 @@ pub(super) fn metrics_only(core: CoreHandle) -> Router {
         .with_state(core)
 }
 
-async fn identify(mut request: Request, next: Next) -> Response {
+async fn identify(State(core): State<CoreHandle>, mut request: Request, next: Next) -> Response {
     let Some(identity) = request.extensions().get::<Identity>() else {
         let detail =
             "the kernel does not tell who opened this connection, so nothing is permitted; see the agent's log";
         return Failure::new(Code::PeerUnknown, detail).into_response();
     };
+    // All users without a role share what one user gets. Nothing that takes time is done for them before.
+    let user = core.has_role(&identity.nameless()).then_some(identity.uid());
+    let changes = !request.method().is_safe();
     if let Some(rates) = request.extensions().get::<RateLimits>()
-        && !rates.admit(identity.uid(), !request.method().is_safe(), Instant::now())
+        && !rates.admit(user, changes, Instant::now())
     {
         let detail = "you ask more than is answered at a time; wait a second and try again";
         return Failure::new(Code::TooManyRequests, detail).into_response();
     }
     let peer = identity.peer().await;
+    // A request that changes something is refused by its route, which knows what was attempted.
+    if !changes && let Err(refusal) = core.check_any_role(&peer) {
+        return Failure::from(refusal).into_response();
+    }
     if let Some(query) = request.uri().query().filter(|_| takes_no_query(&request)) {
         // Ignoring an unexpected query would answer another question than the client asked.
         let detail = format!("`{}` takes no query, but `?{}` was given; leave it out", path(&request), excerpt(query));

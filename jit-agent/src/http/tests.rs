@@ -34,7 +34,7 @@ use crate::{
         MemoryDatapath,
         agent::Agent,
         machine::{Machine, USUAL},
-        people::{alice, bob, carol, mallory, pusher, root},
+        people::{alice, bob, carol, mallory, peer, pusher, root, viewer},
     },
 };
 

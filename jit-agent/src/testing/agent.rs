@@ -46,7 +46,7 @@ impl Agent {
     pub fn start(mut machine: Machine) -> Self {
         machine.load();
         let core = machine.start(false);
-        let (handle, commands) = CoreHandle::new();
+        let (handle, commands) = CoreHandle::of(&core);
         let running = thread::spawn(move || core.run(commands).unwrap());
         let agent = Self {
             machine,

@@ -12,7 +12,7 @@ use crate::core::{Core, CoreHandle, refusal::Refusal};
 /// # Errors
 /// The core refuses.
 pub fn ask<T>(core: &mut Core, ask: impl AsyncFnOnce(CoreHandle) -> Result<T, Refusal>) -> Result<T, Refusal> {
-    let (handle, mut commands) = CoreHandle::new();
+    let (handle, mut commands) = CoreHandle::of(core);
     let mut answer = pin!(ask(handle));
     let mut context = Context::from_waker(Waker::noop());
     assert!(answer.as_mut().poll(&mut context).is_pending(), "the core was not asked");

@@ -109,6 +109,21 @@ pub enum Attempt {
 }
 
 impl Attempt {
+    /// What was attempted, without what the person wrote.
+    #[must_use]
+    pub fn kind_only(self) -> Self {
+        match self {
+            Self::Request { .. } => Self::request(),
+            other => other,
+        }
+    }
+
+    /// A request for access of which nothing else is known.
+    #[must_use]
+    pub const fn request() -> Self {
+        Self::Request { justification: String::new(), ports: Vec::new(), named: None }
+    }
+
     const fn name(&self) -> &'static str {
         match self {
             Self::Request { .. } => "request",

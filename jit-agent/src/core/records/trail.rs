@@ -2,14 +2,11 @@
 
 use std::fmt::Display;
 
-use jit_policy::{
-    BootTime,
-    audit::{Attempt, AuditEvent},
-};
+use jit_policy::{BootTime, audit::AuditEvent};
 
-use super::denials::{Denial, Denials};
+use super::denials::{Attempted, Denial, Denials};
 use crate::{
-    core::{peer::Peer, refusal::Refusal, times::Times},
+    core::{refusal::Refusal, times::Times},
     store::Batch,
 };
 
@@ -23,14 +20,8 @@ pub(in super::super) struct Trail {
 impl Trail {
     /// Returns the event to write now for a refused command. `None`: the refusal is counted and written later, or it is
     /// no decision about a person's rights.
-    pub(super) fn event_of(
-        &mut self,
-        peer: &Peer,
-        attempt: Attempt,
-        refusal: &Refusal,
-        times: &Times,
-    ) -> Option<AuditEvent> {
-        let denial = Denial::of(peer, attempt, refusal)?;
+    pub(super) fn event_of(&mut self, attempted: Attempted, refusal: &Refusal, times: &Times) -> Option<AuditEvent> {
+        let denial = Denial::of(attempted, refusal)?;
         self.denials.fold(denial, (times.now(), times.wall()))
     }
 
@@ -38,11 +29,11 @@ impl Trail {
     pub(in super::super) fn note_refusal(
         &mut self,
         batch: &mut Batch<'_>,
-        (peer, attempt): (&Peer, Attempt),
+        attempted: Attempted,
         refusal: &Refusal,
         times: &Times,
     ) -> bool {
-        let Some(event) = self.event_of(peer, attempt, refusal, times) else { return false };
+        let Some(event) = self.event_of(attempted, refusal, times) else { return false };
         let noted = batch.note(times.wall(), &event);
         self.count(event.name(), &noted)
     }

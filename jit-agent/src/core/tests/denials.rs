@@ -34,6 +34,26 @@ fn repeated_refusals_of_a_person_are_counted_once_a_minute_and_others_are_not_lo
 }
 
 #[test]
+fn users_without_a_role_have_one_row_a_minute_together_and_write_nothing_of_their_own_into_it() {
+    let mut world = World::new();
+    let sources: Vec<String> = (0..256).map(|last| format!("10.9.8.{last}")).collect();
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+    let asked = NewRequest { ports: vec![port(22, &sources, 60); 64], justification: "x".repeat(1000) };
+    for uid in 100_000..100_400 {
+        world.submit_as(&peer(uid, "stranger"), asked.clone()).unwrap_err();
+        world.approve(&peer(uid, "stranger"), RequestId(1)).unwrap_err();
+    }
+    refused(&mut world, &alice());
+    assert_eq!(world.count("denied"), 2, "the first of all strangers, and alice");
+    world.pass(60);
+    let row = world.last("denied");
+    assert_eq!((world.count("denied"), row["count"].as_u64(), row["uid"].as_u64()), (3, Some(799), Some(100_399)));
+    let longest = "SELECT max(length(detail)) FROM audit WHERE detail LIKE '%stranger%'";
+    let longest: i64 = world.sql().query_row(longest, [], |row| row.get(0)).unwrap();
+    assert!(longest < 500, "{longest}");
+}
+
+#[test]
 fn refusals_that_are_only_counted_are_written_when_the_agent_stops() {
     let mut world = World::new();
     refused(&mut world, &alice());

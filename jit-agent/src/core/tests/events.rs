@@ -91,7 +91,11 @@ fn of_requests() -> Vec<String> {
 
 /// Returns the rows of refusals, single and repeated.
 fn of_refusals() -> Vec<String> {
-    let mut world = World::new();
+    let mut world = World { machine: Machine::new(CONFIG, wall(0)), core: None };
+    let viewers = (4_000_000_101..=4_000_000_111).map(|uid| (Role::Viewer, uid));
+    let others = [(Role::Requester, ALICE), (Role::Requester, BOB), (Role::Approver, BOB), (Role::Approver, CAROL)];
+    world.access = Access::of_users(&viewers.chain(others).collect::<Vec<_>>());
+    world.start(false);
     let id = world.wait();
     world.submit_as(&carol(), request(vec![port(22, &["192.0.2.7"], 60)])).unwrap_err();
     let many: Vec<String> = (1..=17).map(|last| format!("192.0.2.{last}")).collect();
@@ -103,7 +107,7 @@ fn of_refusals() -> Vec<String> {
     world.submit_as(&bob(), request(vec![port(80, &["192.0.2.7"], 60)])).unwrap_err();
     world.pass(60);
     let named = Submission { request: request(Vec::new()), named: Some("root".to_owned()), key: None };
-    // Each refusal has another user, so that no refusal is only counted.
+    // Each refusal has another user with a role, so that no refusal is only counted.
     let mut number = 4_000_000_100;
     let mut mallory = || {
         number += 1;

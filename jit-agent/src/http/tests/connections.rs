@@ -43,7 +43,7 @@ fn stopping_does_not_wait_for_idle_connections() {
 
 #[tokio::test]
 async fn a_peer_whom_the_kernel_does_not_name_may_do_nothing() {
-    let (core, _commands) = crate::core::handle::CoreHandle::new();
+    let (core, _commands) = crate::core::handle::CoreHandle::new(crate::core::SharedAccess::default());
     let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
     let (_stop, stopping) = tokio::sync::watch::channel(());
     let unknown = Err(std::io::Error::other("no credentials"));

@@ -29,6 +29,53 @@ fn what_the_core_refuses_keeps_its_words() {
 }
 
 #[test]
+fn nobody_has_a_body_read_whom_no_role_lets_ask_for_that() {
+    let agent = granted();
+    let changes = changes();
+    assert!(changes.len() >= 11, "{changes:?}");
+    for person in [mallory(), viewer()] {
+        for (method, path) in &changes {
+            // The body is announced, and never sent.
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n");
+            let answer = raw(&agent.socket_of(&person), head.as_bytes());
+            assert!(answer.problem(403, "not_permitted").contains(&person.name), "{method} {path}");
+        }
+    }
+    for path in ["/v1/requests", "/v1/grants/revoke", "/v1/requests/x/approve", "/v1/ports/x/y"] {
+        let method = if path.contains("ports") { "PUT" } else { "POST" };
+        let answer = send_to(&agent.socket_of(&mallory()), method, path, "", b"x");
+        answer.problem(403, "not_permitted");
+    }
+    assert_eq!(agent.machine.count("denied"), 2, "the first of each");
+    assert_eq!((agent.machine.states(), agent.machine.statuses()), (vec!["live".into()], vec!["approved".into()]));
+}
+
+/// All operations that change something, as the document has them.
+fn changes() -> Vec<(String, String)> {
+    let document = serde_json::to_value(routes::documented().into_openapi()).unwrap();
+    let paths = document["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (method, path)));
+    let named = |path: &str| path.replace("{id}", "17").replace("{number}", "22").replace("{protocol}", "tcp");
+    operations
+        .filter(|(method, _)| *method != "get")
+        .map(|(method, path)| (method.to_uppercase(), named(path)))
+        .collect()
+}
+
+#[test]
+fn a_user_who_gets_a_role_is_admitted_without_a_new_connection() {
+    let agent = granted();
+    post_as(&agent, &mallory(), "/v1/requests", SSH).problem(403, "not_permitted");
+    agent
+        .machine
+        .rewrite("[[port]]\n    number = 22", "[roles]\n    requester = ['bin']\n    [[port]]\n    number = 22");
+    let bin = peer(nix::unistd::User::from_name("bin").unwrap().unwrap().uid.as_raw(), "bin");
+    post_as(&agent, &bin, "/v1/requests", SSH).problem(403, "not_permitted");
+    assert_eq!(post(&agent, "/v1/reload", "{}").status, 200);
+    assert_eq!(post_as(&agent, &bin, "/v1/requests", SSH).status, 201);
+}
+
+#[test]
 fn full_tables_and_a_broken_store_have_statuses_of_their_own() {
     let machine = Machine::usual();
     let kernel = MemoryDatapath::new(Arc::new(machine.clock.clone()), 0);

@@ -1,0 +1,44 @@
+//! The check of a peer's roles before anything else of a request is read.
+
+use jit_policy::{Right, audit::Attempt};
+
+use super::{handle::CoreHandle, peer::Peer, records::Attempted, refusal::Refusal};
+
+/// Shows that a role of the peer could allow the request, so that the body may be read. The core checks the role again
+/// when it carries the request out.
+#[derive(Debug)]
+pub struct Admitted(());
+
+impl CoreHandle {
+    /// Whether the peer has a role, whichever it is. Does not wait for the core.
+    #[must_use]
+    pub fn has_role(&self, peer: &Peer) -> bool {
+        self.access().has_role(peer)
+    }
+
+    /// Returns a refusal if the peer has no role at all. Does not wait for the core.
+    ///
+    /// # Errors
+    /// The peer has no role.
+    pub fn check_any_role(&self, peer: &Peer) -> Result<(), Refusal> {
+        self.access().check(peer, &[Right::Look])
+    }
+
+    /// Checks that the peer has one of these rights, before more of the request is read. A refusal is recorded as this
+    /// attempt, of which only the kind is known yet.
+    ///
+    /// # Errors
+    /// The peer is not permitted.
+    pub async fn admit(&self, peer: &Peer, rights: &[Right], attempt: Option<Attempt>) -> Result<Admitted, Refusal> {
+        let Err(refusal) = self.access().check(peer, rights) else { return Ok(Admitted(())) };
+        if let Some(attempt) = attempt {
+            let (attempted, refused) = (Attempted::new(peer, self.has_role(peer), attempt), refusal.clone());
+            self.ask(move |core| {
+                core.records.note_refusal(attempted, &refused);
+                Ok(())
+            })
+            .await?;
+        }
+        Err(refusal)
+    }
+}

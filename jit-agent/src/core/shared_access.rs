@@ -1,0 +1,35 @@
+//! The roles in force, as the server sees them. So the server knows whether a role could allow something before it reads
+//! more of a request, and without waiting for the core.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jit_policy::Right;
+
+use super::{access::Access, peer::Peer, refusal::Refusal};
+
+/// The roles in force, which the core and its handles share. Only the core sets them.
+#[derive(Clone, Debug, Default)]
+pub struct SharedAccess(Arc<RwLock<Access>>);
+
+impl SharedAccess {
+    pub(super) fn new(access: Access) -> Self {
+        Self(Arc::new(RwLock::new(access)))
+    }
+
+    pub(super) fn set(&self, access: Access) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = access;
+    }
+
+    /// Whether the peer has a role, whichever it is.
+    pub(super) fn has_role(&self, peer: &Peer) -> bool {
+        self.check(peer, &[Right::Look]).is_ok()
+    }
+
+    /// Returns a refusal if the peer has not even one of these rights. The refusal names the role for the first right.
+    pub(super) fn check(&self, peer: &Peer, rights: &[Right]) -> Result<(), Refusal> {
+        let access = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut checked = rights.iter().map(|right| access.check(peer, *right));
+        let first = checked.next().unwrap_or(Ok(()));
+        if first.is_ok() || checked.any(|checked| checked.is_ok()) { Ok(()) } else { first }
+    }
+}
