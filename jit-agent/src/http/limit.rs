@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
@@ -13,8 +14,12 @@ use tokio::{
 
 /// The number of connections that one user may hold.
 const PER_USER: usize = 32;
-/// The number of connections that all users except root may hold together. Root always has its own share.
+/// The number of connections that all users with a role may hold together. Root always has its own share.
 const OTHERS: usize = 256;
+/// The number of connections that all users without a role may hold together.
+const STRANGERS: usize = 16;
+/// The shortest time between two lines of the log about refused connections.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The number of excess connections that may be answered with a refusal at the same time.
 const REFUSED: usize = 32;
@@ -84,16 +89,52 @@ impl RateLimits {
     }
 }
 
-/// Counts open connections by user id.
+/// A user, as connections are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum User {
+    /// A user without a role, or one whom the kernel does not name.
+    Stranger(u32),
+    /// A user with a role.
+    Known(u32),
+}
+
+impl User {
+    /// Whether a user counts towards the share of this user. Root has a share of its own.
+    const fn shares(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Known(0), _) | (_, Self::Known(0)) => false,
+            (Self::Known(_), Self::Known(_)) | (Self::Stranger(_), Self::Stranger(_)) => true,
+            (Self::Known(_), Self::Stranger(_)) | (Self::Stranger(_), Self::Known(_)) => false,
+        }
+    }
+
+    /// The number of connections that all users of the share may hold together.
+    const fn share(self) -> usize {
+        match self {
+            Self::Stranger(_) => STRANGERS,
+            Self::Known(_) => OTHERS,
+        }
+    }
+}
+
+/// Counts open connections by user.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionLimits {
-    open: Arc<Mutex<HashMap<u32, usize>>>,
+    open: Arc<Mutex<HashMap<User, usize>>>,
     refused: Arc<Semaphore>,
+    unlogged: Arc<Mutex<Unlogged>>,
+}
+
+/// The refusals of connections that the agent's log does not have yet.
+#[derive(Debug, Default)]
+struct Unlogged {
+    count: u64,
+    logged: Option<Instant>,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { open: Arc::default(), refused: Arc::new(Semaphore::new(REFUSED)) }
+        Self { open: Arc::default(), refused: Arc::new(Semaphore::new(REFUSED)), unlogged: Arc::default() }
     }
 }
 
@@ -103,17 +144,30 @@ impl ConnectionLimits {
         Arc::clone(&self.refused).try_acquire_owned().ok()
     }
 
-    /// Counts one more connection of `uid` for as long as the permit lives; `None`: `uid` has too many connections.
-    pub(super) fn admit(&self, uid: u32) -> Option<Permit> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: usize = open.iter().filter(|(uid, _)| **uid != 0).map(|(_, count)| count).sum();
-        let own = open.get(&uid).copied().unwrap_or(0);
-        if own >= PER_USER || (uid != 0 && others >= OTHERS) {
+    /// Returns how many connections were refused since the last line of the log, if it is time for another line: any
+    /// user can cause refusals, as often as they like.
+    pub(super) fn refusals_to_log(&self, now: Instant) -> Option<u64> {
+        let mut unlogged = self.unlogged.lock().unwrap_or_else(PoisonError::into_inner);
+        unlogged.count += 1;
+        if unlogged.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
             return None;
         }
-        open.insert(uid, own + 1);
+        unlogged.logged = Some(now);
+        Some(std::mem::take(&mut unlogged.count))
+    }
+
+    /// Counts one more connection of a user for as long as the permit lives; `None`: the user has too many connections,
+    /// or all users of the same share have.
+    pub(super) fn admit(&self, user: User) -> Option<Permit> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let share: usize = open.iter().filter(|(other, _)| user.shares(**other)).map(|(_, count)| count).sum();
+        let own = open.get(&user).copied().unwrap_or(0);
+        if own >= PER_USER || share >= user.share() {
+            return None;
+        }
+        open.insert(user, own + 1);
         drop(open);
-        Some(Permit { limits: self.clone(), uid })
+        Some(Permit { limits: self.clone(), user })
     }
 }
 
@@ -121,16 +175,22 @@ impl ConnectionLimits {
 #[derive(Debug)]
 pub(super) struct Permit {
     limits: ConnectionLimits,
-    uid: u32,
+    user: User,
+}
+
+impl Permit {
+    pub(super) const fn user(&self) -> User {
+        self.user
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.limits.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.uid) {
+        if let Some(count) = open.get_mut(&self.user) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.uid);
+                open.remove(&self.user);
             }
         }
     }
@@ -138,18 +198,16 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_user_at_the_limit_gets_in_again_when_a_connection_ends() {
         let limits = ConnectionLimits::default();
-        let mut permits: Vec<_> = (0..PER_USER).map(|_| limits.admit(1000).unwrap()).collect();
-        assert!(limits.admit(1000).is_none());
-        assert!(limits.admit(1001).is_some());
+        let mut permits: Vec<_> = (0..PER_USER).map(|_| limits.admit(User::Known(1000)).unwrap()).collect();
+        assert!(limits.admit(User::Known(1000)).is_none());
+        assert!(limits.admit(User::Known(1001)).is_some());
         permits.pop();
-        assert!(limits.admit(1000).is_some());
+        assert!(limits.admit(User::Known(1000)).is_some());
         drop(permits);
         assert!(limits.open.lock().unwrap().is_empty());
     }
@@ -184,10 +242,24 @@ mod tests {
     }
 
     #[test]
-    fn many_users_together_do_not_keep_root_out() {
+    fn users_with_a_role_strangers_and_root_do_not_keep_each_other_out() {
         let limits = ConnectionLimits::default();
-        let _permits: Vec<_> = (0..OTHERS).map(|index| limits.admit(1000 + index as u32).unwrap()).collect();
-        assert!(limits.admit(5000).is_none());
-        assert!(limits.admit(0).is_some());
+        let strangers: Vec<_> = (0..1000).filter_map(|uid| limits.admit(User::Stranger(100_000 + uid))).collect();
+        assert_eq!(strangers.len(), STRANGERS);
+        let known: Vec<_> = (0..1000).filter_map(|uid| limits.admit(User::Known(1000 + uid))).collect();
+        assert_eq!(known.len(), OTHERS);
+        assert!(limits.admit(User::Known(0)).is_some());
+        drop(strangers);
+        assert!(limits.admit(User::Stranger(5)).is_some());
+        assert!(limits.admit(User::Known(5)).is_none());
+    }
+
+    #[test]
+    fn the_log_has_one_line_about_many_refusals() {
+        let limits = ConnectionLimits::default();
+        let start = Instant::now();
+        let lines: Vec<u64> = (0..30_000).filter_map(|_| limits.refusals_to_log(start)).collect();
+        assert_eq!(lines, [1]);
+        assert_eq!(limits.refusals_to_log(start + LOG_INTERVAL), Some(30_000));
     }
 }

@@ -14,6 +14,7 @@ mod failure;
 mod grants;
 mod limit;
 mod metrics;
+mod names;
 mod packets;
 mod params;
 mod peer;
@@ -52,11 +53,12 @@ use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch as flag},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use self::{
-    limit::{ConnectionLimits, Permit},
+    limit::{ConnectionLimits, Permit, User},
+    names::Names,
     peer::Identity,
     refused::Refused,
 };
@@ -109,7 +111,8 @@ async fn serve_identified(
     identify: impl Fn(&UnixStream) -> io::Result<Identity>,
 ) -> io::Result<()> {
     let presence = core.presence().clone();
-    let router = routes::router(core);
+    let names = Names::default();
+    let router = routes::router(core.clone(), names.clone());
     let limits = ConnectionLimits::default();
     let (stop, stopping) = flag::channel(());
     let mut connections = JoinSet::new();
@@ -123,8 +126,9 @@ async fn serve_identified(
                     let identity = identify(&stream);
                     // Connections are counted here, and not in the spawned task, so that they are counted in order of
                     // arrival.
-                    let admission = decide_admission(&limits, &identity);
-                    connections.spawn(admit(stream, identity, admission, router.clone(), presence.clone(), stopping.clone()));
+                    let admission = decide_admission(&limits, &identity, &core);
+                    let serving = Serving { router: router.clone(), names: names.clone(), presence: presence.clone() };
+                    connections.spawn(admit(stream, identity, admission, serving, stopping.clone()));
                 }
                 Err(error) if is_transient(&error) => {
                     tracing::warn!(%error, "can't accept a connection; trying again");
@@ -186,6 +190,13 @@ fn is_transient(error: &io::Error) -> bool {
     )
 }
 
+/// What a connection is served with.
+struct Serving {
+    router: Router,
+    names: Names,
+    presence: Presence,
+}
+
 /// What happens to a new connection.
 enum Admission {
     Serve(Permit),
@@ -195,13 +206,19 @@ enum Admission {
     Close,
 }
 
-fn decide_admission(limits: &ConnectionLimits, identity: &io::Result<Identity>) -> Admission {
-    // Peers that the kernel does not identify share the connections of one user.
-    let uid = identity.as_ref().map_or(u32::MAX, Identity::uid);
-    if let Some(permit) = limits.admit(uid) {
+fn decide_admission(limits: &ConnectionLimits, identity: &io::Result<Identity>, core: &CoreHandle) -> Admission {
+    let user = match identity {
+        Ok(identity) if core.has_role(&identity.nameless()) => User::Known(identity.uid()),
+        Ok(identity) => User::Stranger(identity.uid()),
+        // Peers that the kernel does not identify share the connections of one user.
+        Err(_) => User::Stranger(u32::MAX),
+    };
+    if let Some(permit) = limits.admit(user) {
         return Admission::Serve(permit);
     }
-    tracing::warn!(uid, "too many connections; refusing one more");
+    if let Some(count) = limits.refusals_to_log(Instant::now()) {
+        tracing::warn!(last = ?user, count, "too many connections; some were refused");
+    }
     limits.admit_for_refusal().map_or(Admission::Close, Admission::Refuse)
 }
 
@@ -210,8 +227,7 @@ async fn admit(
     stream: UnixStream,
     identity: io::Result<Identity>,
     admission: Admission,
-    router: Router,
-    presence: Presence,
+    serving: Serving,
     stopping: flag::Receiver<()>,
 ) {
     let identity = match identity {
@@ -222,13 +238,15 @@ async fn admit(
         }
     };
     match admission {
-        Admission::Serve(_permit) => {
+        Admission::Serve(permit) => {
+            let is_known = matches!(permit.user(), User::Known(_));
+            let Serving { router, names, presence } = serving;
             let present = match &identity {
-                Some(identity) => Some(presence.enter(identity.peer().await)),
-                None => None,
+                Some(identity) if is_known => Some(presence.enter(identity.peer(&names).await)),
+                _ => None,
             };
             connection(stream, identity, router, stopping).await;
-            drop(present);
+            drop((present, permit));
         }
         // A client that is slow to send or to read gets no refusal.
         Admission::Refuse(_permit) => drop(timeout(REFUSAL_TIMEOUT, refuse(stream)).await),

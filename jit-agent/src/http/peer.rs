@@ -8,10 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use nix::unistd::{Uid, User};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::{net::UnixStream, sync::OnceCell, task::spawn_blocking};
+use tokio::{net::UnixStream, sync::OnceCell};
 
+use super::names::{Name, Names};
 use crate::core::peer::{LoginUnknown, Peer};
 
 /// The largest number of groups that a process may have (NGROUPS_MAX).
@@ -23,7 +23,7 @@ pub(super) struct Identity {
     uid: u32,
     groups: Vec<u32>,
     login: Login,
-    names: Arc<OnceCell<(String, Option<String>)>>,
+    names: Arc<OnceCell<(Name, Option<Name>)>>,
 }
 
 impl Identity {
@@ -45,7 +45,8 @@ impl Identity {
         let Peer { uid, groups, name, login, login_unknown } = peer.clone();
         let (login, login_name) = login.unzip();
         let login = login_unknown.map_or(Login::Known(login), Login::Unknown);
-        let names = Arc::new(OnceCell::new_with(Some((name, login_name))));
+        let names = (Name::Known(name), login_name.map(Name::Known));
+        let names = Arc::new(OnceCell::new_with(Some(names)));
         Self { uid, groups, login, names }
     }
 
@@ -61,16 +62,22 @@ impl Identity {
     }
 
     /// The user with the name, which is looked up once for each connection. Roles never depend on the name.
-    pub(super) async fn peer(&self) -> Peer {
-        let (uid, login) = (self.uid, self.login.uid());
-        let names = self.names.get_or_init(|| async move {
-            // A name service may be slow. Other connections do not wait for the look-up.
-            let found = spawn_blocking(move || (user_name(uid), login.map(user_name))).await;
-            found.unwrap_or_else(|_| (uid.to_string(), login.map(|login| login.to_string())))
-        });
-        let (name, login_name) = names.await.clone();
-        let login_unknown = self.login.unknown();
-        Peer { uid, groups: self.groups.clone(), name, login: login.zip(login_name), login_unknown }
+    pub(super) async fn peer(&self, names: &Names) -> Peer {
+        let login = self.login.uid();
+        let look_up = async {
+            let name = names.of(self.uid).await;
+            match login {
+                Some(login) if login == self.uid => (name.clone(), Some(name)),
+                Some(login) => (name, Some(names.of(login).await)),
+                None => (name, None),
+            }
+        };
+        let (name, login_name) = self.names.get_or_init(|| look_up).await.clone();
+        // Whoever has no name can't be told from whom a delegate names.
+        let is_late = name.is_late() || login_name.as_ref().is_some_and(Name::is_late);
+        let login_unknown = self.login.unknown().or(is_late.then_some(LoginUnknown::Hidden));
+        let login = login.zip(login_name.map(Name::text));
+        Peer { uid: self.uid, groups: self.groups.clone(), name: name.text(), login, login_unknown }
     }
 }
 
@@ -164,13 +171,6 @@ fn peer_pidfd(socket: BorrowedFd<'_>) -> PidFd {
     }
 }
 
-fn user_name(uid: u32) -> String {
-    match User::from_uid(Uid::from_raw(uid)) {
-        Ok(Some(user)) => user.name,
-        Ok(None) | Err(_) => uid.to_string(),
-    }
-}
-
 fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut groups: Vec<libc::gid_t> = vec![0; 64];
     loop {
@@ -205,11 +205,12 @@ mod tests {
     use nix::unistd::{getegid, geteuid, getgroups};
 
     use super::*;
+    use crate::http::names::user_name;
 
     #[tokio::test]
     async fn the_peer_is_who_opened_the_socket() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let peer = Identity::of(&ours).unwrap().peer().await;
+        let peer = Identity::of(&ours).unwrap().peer(&Names::default()).await;
         assert_eq!(peer.uid, geteuid().as_raw());
         assert_eq!(peer.name, user_name(peer.uid));
         let mut expected: Vec<u32> = getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
@@ -242,13 +243,7 @@ mod tests {
     #[tokio::test]
     async fn the_login_of_a_process_that_runs_is_known() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert!(Identity::of(&ours).unwrap().peer().await.login_unknown.is_none());
-    }
-
-    #[test]
-    fn a_user_without_a_name_goes_by_its_number() {
-        assert_eq!(user_name(4_000_000_017), "4000000017");
-        assert_eq!(user_name(0), "root");
+        assert!(Identity::of(&ours).unwrap().peer(&Names::default()).await.login_unknown.is_none());
     }
 
     #[tokio::test]

@@ -18,20 +18,25 @@ use super::{
     document::{self, Document, NoQuery},
     enforcement, grants,
     limit::RateLimits,
-    metrics, packets,
+    metrics,
+    names::Names,
+    packets,
     peer::Identity,
     ports, requests, status,
 };
 use crate::{core::handle::CoreHandle, http::failure::Failure};
 
 /// The router with all routes. A request without an [`Identity`] is refused, whatever the request is.
-pub(super) fn router(core: CoreHandle) -> Router {
+pub(super) fn router(core: CoreHandle, names: Names) -> Router {
     let (router, derived) = documented().split_for_parts();
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(Extension(Document::of(&derived)))
-        .layer(middleware::from_fn_with_state(core.clone(), identify))
+        .layer(middleware::from_fn_with_state(
+            (core.clone(), BothNames { known: names, strangers: Names::default() }),
+            identify,
+        ))
         .layer(Extension(NoQuery::of(&derived)))
         .layer(Extension(RateLimits::default()))
         .with_state(core)
@@ -60,7 +65,14 @@ pub(super) fn metrics_only(core: CoreHandle) -> Router {
         .with_state(core)
 }
 
-async fn identify(State(core): State<CoreHandle>, mut request: Request, next: Next) -> Response {
+/// The names of users with a role, and of strangers. So look-ups for strangers hold nobody else up.
+#[derive(Clone)]
+struct BothNames {
+    known: Names,
+    strangers: Names,
+}
+
+async fn identify(State((core, names)): State<(CoreHandle, BothNames)>, mut request: Request, next: Next) -> Response {
     let Some(identity) = request.extensions().get::<Identity>() else {
         let detail =
             "the kernel does not tell who opened this connection, so nothing is permitted; see the agent's log";
@@ -75,7 +87,7 @@ async fn identify(State(core): State<CoreHandle>, mut request: Request, next: Ne
         let detail = "you ask more than is answered at a time; wait a second and try again";
         return Failure::new(Code::TooManyRequests, detail).into_response();
     }
-    let peer = identity.peer().await;
+    let peer = identity.peer(if user.is_some() { &names.known } else { &names.strangers }).await;
     // A request that changes something is refused by its route, which knows what was attempted.
     if !changes && let Err(refusal) = core.check_any_role(&peer) {
         return Failure::from(refusal).into_response();

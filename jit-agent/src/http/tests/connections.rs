@@ -1,6 +1,9 @@
 //! Connections: many requests on one connection, and too many connections.
 
-use super::*;
+use super::{
+    super::{Serving, names::Names},
+    *,
+};
 
 #[test]
 fn one_connection_carries_many_requests() {
@@ -47,8 +50,10 @@ async fn a_peer_whom_the_kernel_does_not_name_may_do_nothing() {
     let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
     let (_stop, stopping) = tokio::sync::watch::channel(());
     let unknown = Err(std::io::Error::other("no credentials"));
-    let admission = super::super::decide_admission(&super::super::limit::ConnectionLimits::default(), &unknown);
-    let served = super::super::admit(ours, unknown, admission, routes::router(core), Presence::default(), stopping);
+    let admission = super::super::decide_admission(&super::super::limit::ConnectionLimits::default(), &unknown, &core);
+    let (names, presence) = (Names::default(), Presence::default());
+    let serving = Serving { router: routes::router(core, names.clone()), names, presence };
+    let served = super::super::admit(ours, unknown, admission, serving, stopping);
     let client = tokio::task::spawn_blocking(move || {
         let mut stream = theirs.into_std().unwrap();
         stream.set_nonblocking(false).unwrap();

@@ -1,0 +1,146 @@
+//! Names of users. A name service may be slow or hang, and then nobody waits for it for long.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nix::unistd::{Uid, User};
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+
+/// How long a request waits for a name. After that, the user goes by the user id.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a name is known without another look-up.
+const KEPT: Duration = Duration::from_secs(10);
+/// The number of names that are known at a time.
+const MOST_KEPT: usize = 1024;
+/// The number of look-ups at a time. Each may hold a thread for as long as a name service hangs.
+const LOOK_UPS: usize = 8;
+
+/// A user's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// The name, or the user id of a user without a name.
+    Known(String),
+    /// The user id, because the name service did not answer in time.
+    TooLate(String),
+}
+
+impl Name {
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::TooLate(_))
+    }
+
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Known(name) | Self::TooLate(name) => name,
+        }
+    }
+}
+
+/// The names that were looked up lately. All connections share them.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    known: Arc<Mutex<HashMap<u32, (String, Instant)>>>,
+    look_ups: Arc<Semaphore>,
+    look_up: fn(u32) -> String,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::found_by(user_name)
+    }
+}
+
+impl Names {
+    fn found_by(look_up: fn(u32) -> String) -> Self {
+        Self { known: Arc::default(), look_ups: Arc::new(Semaphore::new(LOOK_UPS)), look_up }
+    }
+
+    /// Returns the name of a user.
+    pub(super) async fn of(&self, uid: u32) -> Name {
+        if let Some(name) = self.known_name(uid) {
+            return Name::Known(name);
+        }
+        let look_up = async {
+            let permit = Arc::clone(&self.look_ups).acquire_owned().await.ok()?;
+            let find = self.look_up;
+            // The permit is held until the look-up is done, even if nobody waits for it any more.
+            let found = spawn_blocking(move || (find(uid), permit)).await;
+            found.ok().map(|(name, _)| name)
+        };
+        match timeout(TIMEOUT, look_up).await {
+            Ok(Some(name)) => {
+                self.keep(uid, name.clone());
+                Name::Known(name)
+            }
+            Ok(None) | Err(_) => Name::TooLate(uid.to_string()),
+        }
+    }
+
+    fn known_name(&self, uid: u32) -> Option<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&uid).filter(|(_, since)| since.elapsed() < KEPT).map(|(name, _)| name.clone())
+    }
+
+    fn keep(&self, uid: u32, name: String) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KEPT {
+            known.clear();
+        }
+        known.insert(uid, (name, Instant::now()));
+    }
+}
+
+pub(super) fn user_name(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => uid.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[test]
+    fn a_user_without_a_name_goes_by_its_number() {
+        assert_eq!(user_name(4_000_000_017), "4000000017");
+        assert_eq!(user_name(0), "root");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_once_for_many_connections() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let names = Names::found_by(|uid| format!("{uid} {}", ASKED.fetch_add(1, Ordering::Relaxed)));
+        assert_eq!([names.of(7).await, names.of(7).await].map(Name::text), ["7 0", "7 0"]);
+        assert_eq!(names.of(8).await, Name::Known("8 1".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_service_that_hangs_keeps_nobody_and_holds_few_threads() {
+        static HANGS: Mutex<()> = Mutex::new(());
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let hangs = HANGS.lock().unwrap();
+        let names = Names::found_by(|uid| {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+            drop(HANGS.lock());
+            uid.to_string()
+        });
+        let all = join_all((0..100).map(|uid| names.of(uid)));
+        let (found, ()) = tokio::join!(all, tokio::time::advance(TIMEOUT));
+        let late: Vec<_> = (0..100).map(|uid| Name::TooLate(uid.to_string())).collect();
+        assert_eq!(found, late);
+        assert!(ASKED.load(Ordering::Relaxed) <= LOOK_UPS);
+        drop(hangs);
+    }
+}
