@@ -9,6 +9,7 @@ pub(crate) mod opening;
 mod raw;
 mod salvage;
 pub(crate) mod trial;
+pub(crate) mod trust;
 pub(crate) mod unloaded;
 mod written;
 

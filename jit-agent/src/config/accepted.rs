@@ -141,11 +141,10 @@ pub(crate) fn not_kept(error: &anyhow::Error) -> String {
 
 /// The configuration that was kept last; `None`: this is the first start.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Accepted>> {
-    let path = state.join(NAME);
-    if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+    if !checksummed::exists(state, NAME)? {
         return Ok(None);
     }
-    let shown = || path.display().to_string();
+    let shown = || state.join(NAME).display().to_string();
     let mut table: Table = toml::from_str(&checksummed::read(state, NAME)?).with_context(shown)?;
     let about: Option<About> = table.remove(ABOUT).map(Value::try_into).transpose().with_context(shown)?;
     let absent = match about {

@@ -1,93 +1,115 @@
 //! Files of the state directory. Each file is written as a whole. The checksum in the first line detects a damaged
-//! file.
+//! file. Links in the directory are not followed, and root acts there as the directory's owner.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::Path,
+use std::{ffi::OsStr, fs, io, io::Write as _, os::unix::fs::DirBuilderExt as _, path::Path};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::{
+    fd::{AsFd as _, OwnedFd},
+    fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat},
+    io::Errno,
 };
 
-use anyhow::{Context as _, bail};
-
-use super::files::hash;
-
-/// The largest file that is read, in bytes. Larger files were not written by this program.
-const LARGEST: u64 = 64 << 20;
+use super::{files::hash, trust};
 
 /// Writes a file atomically: a reader finds the old file or the new file, also after a loss of power.
 pub(super) fn write(state: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     #[cfg(test)]
     crate::crash::step();
-    let path = state.join(name);
     let content = format!("{}\n{text}", checksum_line(text));
-    if fs::read_to_string(&path).is_ok_and(|old| old == content) {
-        return Ok(());
-    }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state)
-        .with_context(|| format!("making {}", state.display()))?;
-    let new = path.with_extension("new");
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .with_context(|| format!("making {}", new.display()))?;
-    file.write_all(content.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&new, &path))
-        .and_then(|()| fs::File::open(state)?.sync_all())
-        .with_context(|| format!("writing {}", path.display()))
+    trust::with_rights_at(state, || -> anyhow::Result<_> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state)
+            .with_context(|| format!("making {}", state.display()))?;
+        let directory = open(state).with_context(|| state.display().to_string())?;
+        if trust::read_at(&directory, OsStr::new(name)).is_ok_and(|(old, _)| old == content.as_bytes()) {
+            return Ok(());
+        }
+        replace(&directory, name, &content).with_context(|| format!("writing {}", state.join(name).display()))
+    })?
+}
+
+fn replace(directory: &OwnedFd, name: &str, content: &str) -> anyhow::Result<()> {
+    let new = format!("{}.new", name.split_once('.').map_or(name, |(stem, _)| stem));
+    // A killed predecessor may have left a file of this name.
+    unlink(directory, &new).with_context(|| format!("removing {new}"))?;
+    let how = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file =
+        fs::File::from(openat(directory, &new, how, Mode::RUSR | Mode::WUSR).with_context(|| format!("making {new}"))?);
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    renameat(directory, &new, directory, name)?;
+    sync(directory)
 }
 
 /// The text of a file that [`write`] wrote.
 pub(super) fn read(state: &Path, name: &str) -> anyhow::Result<String> {
-    let path = state.join(name);
-    let shown = || path.display().to_string();
-    let metadata = fs::symlink_metadata(&path).with_context(shown)?;
-    // Reading a pipe could block for ever.
-    if !metadata.is_file() {
-        bail!("{} is no file, but {}", path.display(), kind(metadata.file_type()));
-    }
-    if metadata.len() > LARGEST {
-        bail!("{} has {} bytes, more than anything that is kept there", path.display(), metadata.len());
-    }
-    let content = fs::read_to_string(&path).with_context(shown)?;
-    let Some((checksum, text)) = content.split_once('\n') else { bail!("{} is cut short", path.display()) };
-    if checksum != checksum_line(text) {
-        bail!("{} does not match its checksum", path.display());
-    }
-    Ok(text.to_owned())
+    trust::with_rights_at(state, || -> anyhow::Result<_> {
+        let path = state.join(name);
+        let shown = || path.display().to_string();
+        let content = match open(state).and_then(|directory| trust::read_at(directory, OsStr::new(name))) {
+            Ok((content, stat)) => {
+                ensure!(stat.st_mode & 0o022 == 0, "{} has mode {:04o}", shown(), stat.st_mode & 0o7777);
+                content
+            }
+            Err(error) => return Err(error).with_context(shown),
+        };
+        let content = trust::text(content).with_context(shown)?;
+        let Some((checksum, text)) = content.split_once('\n') else { bail!("{} is cut short", shown()) };
+        if checksum != checksum_line(text) {
+            bail!("{} does not match its checksum", shown());
+        }
+        Ok(text.to_owned())
+    })?
+}
+
+/// Whether there is anything of this name.
+pub(super) fn exists(state: &Path, name: &str) -> anyhow::Result<bool> {
+    trust::with_rights_at(state, || match fs::symlink_metadata(state.join(name)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| state.join(name).display().to_string()),
+    })?
 }
 
 /// Removes a file if it exists. The removal survives loss of power.
 pub(super) fn remove(state: &Path, name: &str) -> anyhow::Result<()> {
     #[cfg(test)]
     crate::crash::step();
-    let path = state.join(name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        done => done
-            .and_then(|()| fs::File::open(state)?.sync_all())
-            .with_context(|| format!("removing {}", path.display())),
+    trust::with_rights_at(state, || -> anyhow::Result<_> {
+        let removing = || format!("removing {}", state.join(name).display());
+        if !fs::exists(state).with_context(removing)? {
+            return Ok(());
+        }
+        let directory = open(state).with_context(removing)?;
+        if unlink(&directory, name).with_context(removing)? {
+            sync(&directory).with_context(removing)?;
+        }
+        Ok(())
+    })?
+}
+
+fn open(state: &Path) -> io::Result<OwnedFd> {
+    trust::find(state, trust::own())?.as_directory()
+}
+
+/// Returns whether there was a file.
+fn unlink(directory: &OwnedFd, name: &str) -> io::Result<bool> {
+    match unlinkat(directory, name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(false),
+        done => Ok(done.map(|()| true)?),
     }
 }
 
-fn kind(found: fs::FileType) -> &'static str {
-    if found.is_dir() {
-        "a directory"
-    } else if found.is_symlink() {
-        "a symbolic link"
-    } else {
-        "a pipe, a socket or a device"
-    }
+fn sync(directory: &OwnedFd) -> anyhow::Result<()> {
+    Ok(rustix::fs::fsync(directory.as_fd())?)
 }
 
 fn checksum_line(text: &str) -> String {
     format!("# sha256 {}", hash(text))
 }
+
+#[cfg(test)]
+mod tests;

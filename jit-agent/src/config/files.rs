@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use super::salvage::{salvage, salvage_places};
-use super::{Config, ConfigError, accepted};
+use super::{
+    Config, ConfigError, accepted,
+    trust::{self, Doubt},
+};
 
 /// The directory beside the main file.
 pub(super) const DIRECTORY: &str = "conf.d";
@@ -134,11 +137,16 @@ pub(super) fn append(table: &mut toml::Table, key: String, value: toml::Value) {
     }
 }
 
-pub(super) fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
-    let part = |path: PathBuf| match fs::read_to_string(&path) {
+fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
+    let part = |path: PathBuf| match trust::read(&path, trust::own()).and_then(|(content, _)| trust::text(content)) {
         Ok(text) => Ok(Part { path, text }),
         Err(error) => Err(ConfigError::Read { path, error }),
     };
+    paths(main)?.into_iter().map(part).collect()
+}
+
+/// The main file and the files of `conf.d`, in the order in which they are read.
+fn paths(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let directory = main.with_file_name(DIRECTORY);
     let unreadable = |error| ConfigError::Read { path: directory.clone(), error };
     let mut paths = match fs::read_dir(&directory) {
@@ -152,7 +160,15 @@ pub(super) fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
     // ending.
     paths.retain(|path| path.extension().is_some_and(|end| end == "toml") && !is_hidden(path));
     paths.sort();
-    std::iter::once(main.to_owned()).chain(paths).map(part).collect()
+    Ok(std::iter::once(main.to_owned()).chain(paths).collect())
+}
+
+/// Why the files can't be trusted: somebody who is neither root nor the user of this process could change them.
+#[must_use]
+pub(crate) fn doubt(main: &Path) -> Option<Doubt> {
+    let files = paths(main).unwrap_or_else(|_| vec![main.to_owned()]);
+    let places = files.into_iter().chain([main.with_file_name(DIRECTORY)]);
+    places.filter_map(|path| trust::find(&path, trust::own()).ok()?.doubt().cloned()).next()
 }
 
 pub(super) fn is_hidden(path: &Path) -> bool {

@@ -40,14 +40,13 @@ pub(crate) fn set(state: &Path, mark: &Mark) -> anyhow::Result<()> {
 /// # Errors
 /// There is a mark that can't be read.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Mark>> {
-    let path = state.join(NAME);
-    if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+    if !checksummed::exists(state, NAME)? {
         return Ok(None);
     }
     let text = checksummed::read(state, NAME)?;
     let mark =
         text.split_once('\n').and_then(|(by, text)| Some(Mark { by: Remover::of_mark(by)?, text: text.to_owned() }));
-    mark.map(Some).with_context(|| format!("{} does not say who accepted what", path.display()))
+    mark.map(Some).with_context(|| format!("{} does not say who accepted what", state.join(NAME).display()))
 }
 
 /// Removes the mark.

@@ -12,8 +12,9 @@ use toml::{Table, Value};
 
 use super::{
     Config, Places,
-    files::{APPENDED, DIRECTORY, Part, append, is_hidden, read},
+    files::{APPENDED, DIRECTORY, append, is_hidden},
     raw::{self, RawConfig},
+    trust,
 };
 
 /// The usable part of files that are not a valid configuration. A key that no file has gets its default.
@@ -172,18 +173,21 @@ fn texts(main: &Path) -> Vec<String> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "toml"));
     let paths = std::iter::once(main.to_owned()).chain(more.filter(|path| !is_hidden(path)));
-    // A file that is not valid UTF-8 can still have a line that sets the mode.
-    paths.filter_map(|path| fs::read(path).ok()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+    paths.filter_map(|path| as_text(&path)).collect()
+}
+
+/// The text of a file. A file that is not valid UTF-8 can still have a line that sets the mode.
+fn as_text(path: &Path) -> Option<String> {
+    let (content, _) = trust::read(path, trust::own()).ok()?;
+    Some(String::from_utf8_lossy(&content).into_owned())
 }
 
 /// The paths that the files name, even if the files are not a valid configuration otherwise. A path that no file names
 /// gets the default.
 #[must_use]
 pub fn salvage_places(main: &Path) -> Places {
-    let parts = read(main)
-        .unwrap_or_else(|_| vec![Part { path: main.to_owned(), text: fs::read_to_string(main).unwrap_or_default() }]);
     // If several files set the same key, any of the values is fine: such files are not a valid configuration anyway.
-    let tables = parts.iter().filter_map(|part| toml::from_str::<Table>(&part.text).ok());
+    let tables = texts(main).into_iter().filter_map(|text| toml::from_str::<Table>(&text).ok());
     let table: Table = tables.flatten().filter(|(key, _)| !APPENDED.contains(&key.as_str())).collect();
     let path = |key: &str, default: PathBuf| match table.get(key).and_then(Value::as_str) {
         Some(path) if Path::new(path).is_absolute() => path.into(),

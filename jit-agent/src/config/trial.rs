@@ -89,7 +89,7 @@ pub(crate) fn keep(state: &Path, record: &Record) -> anyhow::Result<()> {
 /// The record that was written last.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Record>> {
     let path = path(state);
-    if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+    if !checksummed::exists(state, NAME)? {
         return Ok(None);
     }
     let record: Record =

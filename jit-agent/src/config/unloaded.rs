@@ -1,6 +1,6 @@
 //! The mark that all enforcement was removed by hand. The mark holds until enforcement is enabled again.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, path::Path};
 
 use jiff::Timestamp;
 
@@ -14,16 +14,16 @@ pub(crate) fn mark(state: &Path, by: &str) -> anyhow::Result<()> {
 }
 
 /// The person who removed enforcement, and when; `None`: nobody removed enforcement. An unreadable mark still counts:
-/// an unwanted load of the program can lock its owner out.
+/// an unwanted load of the program can lock its owner out. A mark that anybody could have placed does not count.
 #[must_use]
 pub(crate) fn marked(state: &Path) -> Option<String> {
-    match fs::symlink_metadata(state.join(NAME)) {
-        Err(_) => None,
-        Ok(_) => Some(checksummed::read(state, NAME).map_or_else(
+    let is_marked = checksummed::exists(state, NAME).unwrap_or(false);
+    is_marked.then(|| {
+        checksummed::read(state, NAME).map_or_else(
             |_| "by somebody, at a time that is not known".to_owned(),
             |by| by.chars().filter(|c| !c.is_control()).take(200).collect(),
-        )),
-    }
+        )
+    })
 }
 
 /// The person who removed enforcement, according to the mark.
@@ -65,6 +65,8 @@ pub(crate) fn clear(state: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

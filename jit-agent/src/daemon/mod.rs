@@ -6,6 +6,7 @@ mod hangup;
 mod host;
 mod main;
 mod switch;
+mod unload;
 mod watchdog;
 
 use std::{io, net::TcpListener, path::Path, sync::Arc};
@@ -17,14 +18,14 @@ use tokio::{
     sync::oneshot,
 };
 
-pub use self::{arguments::command, main::main};
+pub use self::{arguments::command, main::main, unload::remove_enforcement};
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, accepted, files, unloaded},
+    config::{Config, accepted, files},
     core::{Access, Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to, refusal::StoreFault},
     datapath::{
-        Datapath as _, DatapathError,
-        xdp::{EventSource, Incomplete, LinkWatch, XdpDatapath, probe, unload},
+        Datapath as _,
+        xdp::{EventSource, LinkWatch, XdpDatapath, probe},
     },
     events::EventHub,
     http,
@@ -113,45 +114,6 @@ pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
     bail!("this host can't enforce it:\n  {}", problems.join("\n  "))
 }
 
-/// Removes all enforcement, with or without a daemon. Enforcement stays removed until it is enabled again. Returns a
-/// report of what was done and what is left to do by hand.
-///
-/// # Errors
-/// A part of the enforcement can't be removed. The error names it.
-pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
-    // The removal must work with any broken configuration. Only the paths of the pins and of the state directory are
-    // read from the configuration.
-    let places = files::salvage_places(config);
-    let mark_before = unloaded::marked(&places.state);
-    // The mark is set first, so that a running agent does not load the program again.
-    let marked = unloaded::mark(&places.state, &host::who_and_when().to_string());
-    let done = unload(&places.bpffs);
-    if let Err(Incomplete { removed, errors }) = &done
-        && removed.is_empty()
-    {
-        let unmarked = match mark_before {
-            Some(by) => unloaded::mark(&places.state, &by),
-            None => unloaded::clear(&places.state),
-        };
-        let also = unmarked.err().map(|error| format!("\n  {error:#}, so an agent that is started loads nothing"));
-        bail!("nothing was removed:\n  {}{}", join(errors), also.unwrap_or_default());
-    }
-    let warning = match marked {
-        Ok(()) => "this holds until `jit-agent enable`, over restarts and reboots".to_owned(),
-        Err(error) => format!(
-            "warning: this could not be noted ({error:#}), so an agent that runs or is started loads the program again: \
-             `systemctl disable --now jit-agent`"
-        ),
-    };
-    match done {
-        Ok(removed) if removed.is_empty() => Ok(format!("nothing is loaded in {}\n{warning}", places.bpffs.display())),
-        Ok(removed) => Ok(format!("removed:\n  {}\nthe ports are open\n{warning}", removed.join("\n  "))),
-        Err(Incomplete { removed, errors }) => {
-            bail!("not removed:\n  {}\nremoved:\n  {}\n{warning}", join(&errors), removed.join("\n  "))
-        }
-    }
-}
-
 fn lock_ports(datapath: &mut XdpDatapath, config: &Config, origin: &Origin) -> anyhow::Result<()> {
     let tried = origin.trial.as_ref().map(|trial| trial.protection(config));
     datapath.configure(&tried.unwrap_or_else(|| config.protection()))?;
@@ -168,10 +130,6 @@ fn lock_ports(datapath: &mut XdpDatapath, config: &Config, origin: &Origin) -> a
         }
     }
     Ok(())
-}
-
-fn join(errors: &[DatapathError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
 /// Hands the packets that the BPF program reports to the hub. This runs on a separate thread for as long as the process

@@ -109,6 +109,9 @@ pub(super) enum PinProblem {
     NotBpffs,
     #[error("is not on a BPF file system, so no jit-agent has its pins there; nothing was removed")]
     NobodysPins,
+    /// Somebody else could change what stands there.
+    #[error("can't be trusted: {0}")]
+    Distrusted(String),
     #[error(
         "belongs to another jit-agent that is running; stop that one first (`systemctl stop jit-agent`), or give this \
          one its own bpffs_dir, state_dir, socket and interfaces"

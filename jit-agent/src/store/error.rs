@@ -19,6 +19,9 @@ pub enum StoreError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// Others could change the store's directory, and so what the store says. The text includes the cause.
+    #[error("the store can't be trusted: {0:#}")]
+    Distrusted(anyhow::Error),
     /// This program did not write the file.
     #[error(
         "{path} is not a store of jit-agent: {found}; it was left as it is. Move it away, or set another state_dir",

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use rustix::fs::OFlags;
 
 use super::error::{Failure, StoreError};
+use crate::config::trust;
 
 const FILE_NAME: &str = "jit-agent.sqlite";
 /// The application id in SQLite's header that marks a database as ours: "JITA".
@@ -108,7 +109,8 @@ pub(super) fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(connection)
     };
-    attempt().map_err(|failure: Failure| failure.report(path, "opening the store for reading"))
+    let opened = trust::with_rights_at(path.parent().unwrap_or(path), attempt).map_err(StoreError::Distrusted)?;
+    opened.map_err(|failure: Failure| failure.report(path, "opening the store for reading"))
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {

@@ -23,7 +23,7 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use self::{error::Failure, reserve::Reserve};
-use crate::journal;
+use crate::{config::trust, journal};
 
 pub use self::{
     audit::{AuditHead, AuditReader, AuditRow, AuditRows, ChainFault, Verification},
@@ -71,8 +71,12 @@ impl Store {
     ///
     /// # Errors
     /// This program did not write the file, or the file has a version that this program does not read; the file is not
-    /// touched. The file is damaged. The file system refuses an operation.
+    /// touched. The file is damaged. The file system refuses an operation. Others could change the directory.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        trust::with_rights_at(dir, || Self::open_in(dir)).unwrap_or_else(|doubt| Err(StoreError::Distrusted(doubt)))
+    }
+
+    fn open_in(dir: &Path) -> Result<Self, StoreError> {
         let path = file::prepare(dir)?;
         let connection = file::connect(&path)?;
         let mut reserve = Reserve::new(dir);

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{fs::FallocateFlags, io::Errno};
+use rustix::{
+    fs::{FallocateFlags, OFlags},
+    io::Errno,
+};
 
 const FILE_NAME: &str = "jit-agent.reserve";
 /// The size of the reserve in bytes. It is enough to record the end of some 20,000 grants at once.
@@ -38,7 +41,10 @@ impl Reserve {
 
     fn allocate_file(&self) -> io::Result<()> {
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
+        // A link, which somebody else may have placed, is not followed.
+        let how = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        let options = options.write(true).create(true).truncate(false).mode(0o600).custom_flags(how);
+        let mut file = options.open(&self.path)?;
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, SIZE) {
             Err(Errno::OPNOTSUPP) => fill(&mut file),
             other => Ok(other?),

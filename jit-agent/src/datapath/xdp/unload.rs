@@ -7,7 +7,10 @@ use super::{
     pins::{Pins, is_on_bpffs, remove_tree},
     ways,
 };
-use crate::datapath::error::{DatapathError, PinError, PinProblem};
+use crate::{
+    config::trust,
+    datapath::error::{DatapathError, PinError, PinProblem},
+};
 
 /// The errors of an incomplete unload, and what was removed nevertheless.
 #[derive(Debug)]
@@ -24,36 +27,48 @@ pub struct Incomplete {
 /// # Errors
 /// Something could not be removed; the rest is removed all the same.
 pub fn unload(directory: &Path) -> Result<Vec<String>, Incomplete> {
-    let (mut removed, mut errors) = (Vec::new(), Vec::new());
-    let pins = Pins::unlocked(directory);
+    // What stands in the directory is removed without following links. So it matters only who could have put something
+    // else in the directory's place.
+    let done = trust::with_rights_to(directory, || {
+        let pins = Pins::unlocked(directory);
+        let (mut removed, mut errors) = (Vec::new(), Vec::new());
+        remove_all(&pins, &mut removed, &mut errors);
+        (removed, errors)
+    });
+    let (removed, errors) = done.unwrap_or_else(|error| {
+        let error = PinError::new(directory, PinProblem::Distrusted(format!("{error:#}")));
+        (Vec::new(), vec![error.into()])
+    });
+    if errors.is_empty() { Ok(removed) } else { Err(Incomplete { removed, errors }) }
+}
+
+fn remove_all(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
+    let directory = pins.directory();
     let exists = directory.exists();
     if exists {
         match is_on_bpffs(directory) {
             Ok(true) => {}
-            Ok(false) => {
-                let error = PinError::new(directory, PinProblem::NobodysPins);
-                return Err(Incomplete { removed, errors: vec![error.into()] });
-            }
-            Err(error) => return Err(Incomplete { removed, errors: vec![error.into()] }),
+            Ok(false) => return errors.push(PinError::new(directory, PinProblem::NobodysPins).into()),
+            Err(error) => return errors.push(error.into()),
         }
-        unpin_links(&pins, &mut removed, &mut errors);
+        unpin_links(pins, removed, errors);
     }
     // Programs without pins outlive the directory.
-    detach_unpinned(&pins, &mut removed, &mut errors);
-    if exists {
-        for tree in [pins.maps(), pins.new_maps()] {
-            let existed = tree.exists();
-            match remove_tree(&tree) {
-                Ok(()) if existed => removed.push(tree.display().to_string()),
-                Ok(()) => {}
-                Err(error) => errors.push(error.into()),
-            }
-        }
-        if let Err(error) = fs::remove_dir(directory) {
-            errors.push(PinError::new(directory, PinProblem::file("removed", error)).into());
+    detach_unpinned(pins, removed, errors);
+    if !exists {
+        return;
+    }
+    for tree in [pins.maps(), pins.new_maps()] {
+        let existed = tree.exists();
+        match remove_tree(&tree) {
+            Ok(()) if existed => removed.push(tree.display().to_string()),
+            Ok(()) => {}
+            Err(error) => errors.push(error.into()),
         }
     }
-    if errors.is_empty() { Ok(removed) } else { Err(Incomplete { removed, errors }) }
+    if let Err(error) = fs::remove_dir(directory) {
+        errors.push(PinError::new(directory, PinProblem::file("removed", error)).into());
+    }
 }
 
 fn unpin_links(pins: &Pins, removed: &mut Vec<String>, errors: &mut Vec<DatapathError>) {
