@@ -59,7 +59,7 @@ fn only_regular_files_are_read_and_a_pipe_blocks_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let (pipe, big) = (directory.path().join("pipe"), directory.path().join("big"));
     rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    fs::File::create(&big).unwrap().set_len(1 << 40).unwrap();
+    File::create(&big).unwrap().set_len(1 << 40).unwrap();
     for (path, words) in [
         (pipe.as_path(), "it is no file, but a pipe"),
         (directory.path(), "it is no file, but a directory"),

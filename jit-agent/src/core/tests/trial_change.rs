@@ -140,7 +140,7 @@ fn a_change_on_trial_stays_in_force_while_the_kernel_refuses_its_end_and_the_sta
 fn a_trial_that_began_from_observing_ends_in_the_kernel_even_if_what_was_before_can_not_be_read_any_more() {
     let mut host = with_operator();
     host.rewrite("mode = 'enforce'", "mode = 'observe'");
-    host.begin(true);
+    host.reload(&["mode=observe"], true).unwrap();
     host.rewrite("mode = 'observe'", "mode = 'enforce'");
     host.rewrite("'192.0.2.0/24', ", "");
     assert!(host.reload(&[], true).unwrap().trial.is_some());
