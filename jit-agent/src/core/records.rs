@@ -65,7 +65,8 @@ impl Records {
     /// Returns the faults that the status shows.
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
         let store = self.store().err().map(|fault| fault.to_string());
-        store.into_iter().chain(self.backlog.fault()).chain(self.trail.fault())
+        let foreign = self.store.as_ref().ok().and_then(Store::fault);
+        store.into_iter().chain(foreign).chain(self.backlog.fault()).chain(self.trail.fault())
     }
 
     /// Returns a stored request.

@@ -180,9 +180,14 @@ impl<'transaction> AuditWriter<'transaction> {
         }
         let detail = detail.to_string();
         let hash = hash(seq, self.wall, event, &detail, &previous);
-        self.transaction
+        let added = self
+            .transaction
             .prepare_cached("INSERT INTO audit (seq, wall, event, detail, previous, hash) VALUES (?, ?, ?, ?, ?, ?)")?
             .execute(params![seq, self.wall, event, detail, previous, hash])?;
+        // A trigger that somebody added could silence the row.
+        if added != 1 {
+            return Err(StoreError::Silenced { seq }.into());
+        }
         self.head = AuditHead { seq, hash };
         Ok(())
     }

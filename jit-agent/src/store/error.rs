@@ -87,6 +87,15 @@ pub enum StoreError {
     /// The audit chain is broken.
     #[error("{0}; from there on the log proves nothing, so compare it with a backup and with the heads in the journal")]
     Audit(ChainFault),
+    /// A row of the audit log was not added, although SQLite reports no error.
+    #[error(
+        "audit row {seq} was not added: somebody added a trigger to the store; restore the store from a backup, or move \
+         it and the files beside it away to start afresh"
+    )]
+    Silenced {
+        /// The row.
+        seq: i64,
+    },
     /// The disk is full.
     #[error("{action}: there is no space left for {path}; free some on its file system", path = path.display())]
     Full {

@@ -23,7 +23,7 @@ const SCHEMA_MAJOR: i32 = 1;
 const SCHEMA_MINOR: i32 = 2;
 /// The factor of the major version in `user_version`, which is major times this factor, plus minor.
 const MAJOR: i32 = 1000;
-const VERSION: i32 = SCHEMA_MAJOR * MAJOR + SCHEMA_MINOR;
+pub(super) const VERSION: i32 = SCHEMA_MAJOR * MAJOR + SCHEMA_MINOR;
 /// The additions of each minor version, from 1 on. The additions leave existing parts alone.
 const ADDITIONS: [&str; SCHEMA_MINOR as usize] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 /// The time to wait for another process that reads or backs up the file.
@@ -71,6 +71,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         migrate(&connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -211,13 +212,17 @@ fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
     made
 }
 
+/// The statements that make all parts of a store.
+pub(super) fn schema() -> String {
+    [include_str!("schema.sql"), &ADDITIONS.concat()].concat()
+}
+
 fn write_schema(path: &Path) -> Result<(), Failure> {
     let connection = open(path)?;
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
-         {} {} COMMIT; PRAGMA journal_mode = WAL;",
-        include_str!("schema.sql"),
-        ADDITIONS.concat()
+         {} COMMIT; PRAGMA journal_mode = WAL;",
+        schema()
     ))?;
     connection.close().map_err(|(_, error)| error)?;
     Ok(())

@@ -12,6 +12,7 @@ mod read;
 mod requested_ports;
 mod reserve;
 mod rows;
+mod schema;
 mod states;
 mod write;
 
@@ -45,6 +46,8 @@ pub struct Store {
     reserve: Reserve,
     /// The number of the last audit row that was written to the journal.
     announced: i64,
+    /// The triggers and views that no agent made.
+    foreign: Option<String>,
 }
 
 /// The events that a committed transaction survives.
@@ -84,13 +87,25 @@ impl Store {
             tracing::warn!(%error, dir = %dir.display(), "no space can be kept for closings, so nothing can be opened");
         }
         let head = audit::head(&connection).map_err(|failure| failure.report(&path, "reading the audit log"))?;
-        Ok(Self { connection, path, reserve, announced: head.seq })
+        let foreign =
+            schema::foreign_parts(&connection).map_err(|failure| failure.report(&path, "opening the store"))?;
+        Ok(Self { connection, path, reserve, announced: head.seq, foreign })
     }
 
     /// The path of the store's file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What in the store could change what is recorded, although no agent made it.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let foreign = self.foreign.as_ref()?;
+        Some(format!(
+            "{}: these parts are not as jit-agent makes them, so the audit log may lack rows: {foreign}; restore a \
+             backup, or move the file and those beside it away to start afresh",
+            self.path.display()
+        ))
     }
 
     /// Carries out all of `work` in one transaction, or nothing.

@@ -109,3 +109,32 @@ fn a_cut_tail_shows_after_new_rows_too() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_trigger_that_silences_rows_is_told_and_lets_no_row_pass_as_recorded() {
+    let (dir, mut store) = store();
+    store.record_event(wall(0), "started", &json!({})).unwrap();
+    assert_eq!(store.fault(), None);
+    let foreign =
+        "CREATE TRIGGER quiet BEFORE INSERT ON audit WHEN NEW.event = 'granted' BEGIN SELECT RAISE(IGNORE); END";
+    store.connection.execute_batch(foreign).unwrap();
+    let error = store.record_event(wall(1), "granted", &json!({})).unwrap_err();
+    assert!(matches!(error, StoreError::Silenced { seq: 2 }), "{error}");
+    store.record_event(wall(2), "stopped", &json!({})).unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let fault = store.fault().unwrap();
+    assert!(fault.contains("trigger quiet"), "{fault}");
+    store.connection.execute_batch("DROP TRIGGER quiet; DROP TRIGGER audit_terms_added").unwrap();
+    drop(store);
+    let fault = Store::open(dir.path()).unwrap().fault().unwrap();
+    assert!(fault.contains("trigger audit_terms_added") && !fault.contains("quiet"), "{fault}");
+}
+
+#[test]
+fn parts_that_a_newer_agent_added_are_no_fault() {
+    let (dir, store) = store();
+    store.connection.execute_batch("CREATE VIEW more AS SELECT 1; PRAGMA user_version = 1900").unwrap();
+    drop(store);
+    assert_eq!(Store::open(dir.path()).unwrap().fault(), None);
+}
