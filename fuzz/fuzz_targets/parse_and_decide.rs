@@ -2,7 +2,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use jit_common::abi::{PortEntry, Settings, Slot};
+use jit_common::abi::{EnforceUntil, PortEntry, Settings, Slot};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/src/verdicts/invariants.rs"]
@@ -17,7 +17,7 @@ struct Input<'a> {
     forwards: bool,
     now: u64,
     flags: u32,
-    trial_until: u64,
+    enforce_until: u64,
     cut: u16,
     frame: &'a [u8],
 }
@@ -38,7 +38,8 @@ impl From<SlotFields> for Slot {
 }
 
 fuzz_target!(|input: Input<'_>| {
-    let settings = Settings { flags: input.flags, trial_until: input.trial_until, ..Settings::STRICT };
+    let enforce_until = EnforceUntil(input.enforce_until);
+    let settings = Settings { flags: input.flags, enforce_until, ..Settings::STRICT };
     let answers = invariants::Answers {
         port: PortEntry(input.port),
         host: input.host.map(Slot::from),

@@ -181,11 +181,10 @@ impl Config {
         };
         Protection {
             ports: self.ports.iter().flat_map(transports).collect(),
-            mode: self.mode,
+            enforce_until: self.mode.into(),
             drop_fragments: self.fragments == Fragments::Drop,
             scope: self.scope,
             break_glass: self.break_glass.clone(),
-            trial_until: None,
         }
     }
 }

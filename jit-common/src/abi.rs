@@ -6,7 +6,7 @@ pub use self::traffic::{Activity, COUNTER_INDICES, Counters, Event, counter_inde
 
 /// Version of the maps. It is raised with every change to a map's layout or meaning, so that an agent never adopts maps
 /// that it would misread.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps, as the object declares them and as they are pinned.
 pub mod map {
@@ -196,10 +196,10 @@ impl PortEntry {
 pub struct Settings {
     /// [`ABI_VERSION`] of the agent that wrote the maps.
     pub abi_version: u32,
-    /// Union of the flags [`Settings::OBSERVE`] to [`Settings::TRIAL`]. 0: enforce, and look for nothing else.
+    /// Union of the flags [`Settings::DROP_FRAGMENTS`] to [`Settings::LOCAL_SCOPE`]. 0: look for nothing else.
     pub flags: u32,
-    /// CLOCK_BOOTTIME in nanoseconds from which the program observes, if [`Settings::TRIAL`] is set.
-    pub trial_until: u64,
+    /// Until when drops are carried out.
+    pub enforce_until: EnforceUntil,
     /// How many events each CPU may report of each port, counted from when the maps were made. The agent raises the
     /// number as time passes; see [`Counters::admit_event`].
     pub event_allowance: u64,
@@ -207,6 +207,36 @@ pub struct Settings {
     /// that finds no live entry searches once more if the number has changed: during the search, an entry may have been
     /// opened while another entry ended.
     pub openings: u64,
+}
+
+/// Until when drops are carried out, on CLOCK_BOOTTIME in nanoseconds. The later of two is the stricter.
+///
+/// Mode and end are one word, so that a program reads both at once, in whatever order it reads the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct EnforceUntil(pub u64);
+
+impl EnforceUntil {
+    /// Drops are not carried out.
+    pub const OBSERVE: Self = Self(0);
+    /// Drops are carried out for good.
+    pub const ENFORCE: Self = Self(u64::MAX);
+
+    /// The mode in force. `now` reads the clock and is called only if enforcement has an end.
+    #[inline(always)]
+    #[must_use]
+    pub fn mode(self, now: impl FnOnce() -> u64) -> Mode {
+        if self == Self::ENFORCE || (self != Self::OBSERVE && now() < self.0) { Mode::Enforce } else { Mode::Observe }
+    }
+}
+
+impl From<Mode> for EnforceUntil {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Observe => Self::OBSERVE,
+            Mode::Enforce => Self::ENFORCE,
+        }
+    }
 }
 
 /// Whether drops are carried out.
@@ -233,37 +263,27 @@ impl Mode {
 }
 
 impl Settings {
-    /// Drops are not carried out.
-    pub const OBSERVE: u32 = 1;
     /// All fragments but atomic ones are dropped.
-    pub const DROP_FRAGMENTS: u32 = 1 << 1;
+    pub const DROP_FRAGMENTS: u32 = 1;
     /// Some sources are break-glass sources, which are always admitted.
-    pub const BREAK_GLASS: u32 = 1 << 2;
+    pub const BREAK_GLASS: u32 = 1 << 1;
     /// Some interfaces have local scope.
-    pub const LOCAL_SCOPE: u32 = 1 << 3;
-    /// Drops are carried out only until `trial_until`.
-    pub const TRIAL: u32 = 1 << 4;
+    pub const LOCAL_SCOPE: u32 = 1 << 2;
 
     /// The settings that the program assumes if it can't read the map.
-    pub const STRICT: Self =
-        Self { abi_version: ABI_VERSION, flags: Self::DROP_FRAGMENTS, trial_until: 0, event_allowance: 0, openings: 0 };
+    pub const STRICT: Self = Self {
+        abi_version: ABI_VERSION,
+        flags: Self::DROP_FRAGMENTS,
+        enforce_until: EnforceUntil::ENFORCE,
+        event_allowance: 0,
+        openings: 0,
+    };
 
     /// Whether any of `bits` is set in the flags.
     #[inline(always)]
     #[must_use]
     pub const fn has(&self, bits: u32) -> bool {
         self.flags & bits != 0
-    }
-
-    /// The mode in force. `now` reads the clock and is called only during a trial.
-    #[inline(always)]
-    #[must_use]
-    pub fn mode(&self, now: impl FnOnce() -> u64) -> Mode {
-        if self.has(Self::OBSERVE | Self::TRIAL) && (self.has(Self::OBSERVE) || now() >= self.trial_until) {
-            Mode::Observe
-        } else {
-            Mode::Enforce
-        }
     }
 }
 
@@ -350,3 +370,17 @@ const _: () = {
     assert!(size_of::<Slot>() == 32);
     assert!(core::mem::offset_of!(Slot, deadline) == 0);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_read_only_if_enforcement_has_an_end() {
+        let unread = || panic!("the clock was read");
+        assert_eq!(EnforceUntil::OBSERVE.mode(unread), Mode::Observe);
+        assert_eq!(EnforceUntil::ENFORCE.mode(unread), Mode::Enforce);
+        let end = EnforceUntil(100);
+        assert_eq!([99, 100, u64::MAX].map(|now| end.mode(|| now)), [Mode::Enforce, Mode::Observe, Mode::Observe]);
+    }
+}

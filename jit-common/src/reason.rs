@@ -148,7 +148,7 @@ mod tests {
 
     /// The reasons by their numbers, as in the maps that an agent of this version pins.
     const PINNED: (u32, [(u8, &str); 23]) = (
-        2,
+        3,
         [
             (0, "not_ip"),
             (1, "other_protocol"),

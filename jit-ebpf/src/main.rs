@@ -128,7 +128,7 @@ fn finish<F: PacketFrame>(
     add_flow: impl FnOnce(&mut Event),
 ) -> u32 {
     let tables = KernelTables::new(frame);
-    let mode = decision.settings.mode(|| tables.now());
+    let mode = decision.settings.enforce_until.mode(|| tables.now());
     let is_drop = matches!(decision.reason.verdict(), Verdict::Drop);
     if maps::count(decision, mode, is_drop || opens_connection) {
         let mut event = Event::new(tables.now(), frame.interface(), mode as u8, decision.reason as u8);

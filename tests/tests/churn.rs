@@ -13,7 +13,7 @@ use jit_agent::{
     datapath::{Datapath, xdp::XdpDatapath},
 };
 use jit_common::{
-    abi::{ENTRIES, Mode, SLOTS, Transport},
+    abi::{ENTRIES, EnforceUntil, SLOTS, Transport},
     reason::Reason,
 };
 use jit_policy::{BootTime, EntryKey, ProtectedPort, Protection};
@@ -47,7 +47,7 @@ fn ahead() -> BootTime {
 fn datapath(sandbox: &Sandbox) -> Result<XdpDatapath> {
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
     let ports = vec![ProtectedPort::new(PORT, Transport::Tcp)];
-    datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
+    datapath.configure(&Protection { ports, enforce_until: EnforceUntil::ENFORCE, ..Protection::default() })?;
     Ok(datapath)
 }
 

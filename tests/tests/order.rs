@@ -11,7 +11,7 @@ use jit_agent::{
     datapath::{Datapath as _, xdp::XdpDatapath},
 };
 use jit_common::{
-    abi::{Mode, Transport},
+    abi::{EnforceUntil, Transport},
     reason::Reason,
 };
 use jit_policy::{Book, BootTime, Change, GrantId, LiveGrant, PortId, ProtectedPort, Protection, Protocol};
@@ -225,7 +225,7 @@ fn check_scenarios(scenarios: &[Scenario], reasons: &[Reason]) -> Result<()> {
     let sandbox = Sandbox::new()?;
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
     let ports = vec![ProtectedPort::new(PORT, Transport::Tcp)];
-    datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
+    datapath.configure(&Protection { ports, enforce_until: EnforceUntil::ENFORCE, ..Protection::default() })?;
     let mut wrong = Vec::new();
     for (scenario, family) in scenarios.iter().flat_map(|scenario| [(scenario, Family::V4), (scenario, Family::V6)]) {
         let watched: IpAddr = Watched.text(family).parse::<IpNet>()?.addr();

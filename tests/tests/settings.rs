@@ -3,15 +3,16 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Result, ensure};
+use aya::maps::{Array, Map, MapData};
 use jit_agent::{
     clock::{Clock, SystemClock},
     datapath::{Datapath, xdp::XdpDatapath},
 };
 use jit_common::{
-    abi::{Mode, Transport},
+    abi::{EnforceUntil, Mode, Settings, Transport, map},
     reason::Reason,
 };
-use jit_policy::{BootTime, Interfaces, Packet, ProtectedPort, Protection, Way};
+use jit_policy::{BootTime, EntryKey, Interfaces, Packet, ProtectedPort, Protection, Way, parse_source};
 use jit_tests::{
     Agent, Config, FrameSender, Link, Namespace, PATIENCE, Port, Reach, SILENCE, Sandbox, Topology, Tun, UdpServer,
     datagram, tcp_connects, udp_echoes,
@@ -25,7 +26,7 @@ const RDP: &str = "192.0.2.1:3389";
 
 fn enforcing() -> Protection {
     let ports = vec![ProtectedPort::new(22, Transport::Tcp), ProtectedPort::new(3389, Transport::Udp)];
-    Protection { ports, mode: Mode::Enforce, ..Protection::default() }
+    Protection { ports, enforce_until: EnforceUntil::ENFORCE, ..Protection::default() }
 }
 
 /// Attaches the program to devices of a namespace.
@@ -50,7 +51,7 @@ fn the_mode_changes_for_the_next_packet() -> Result<()> {
     let net = Topology::new()?;
     let _echo = UdpServer::echo(&net.server, RDP)?;
     let mut datapath = on(&net.sandbox, &net.server, &["srv0"], &enforcing())?;
-    let observing = Protection { mode: Mode::Observe, ..enforcing() };
+    let observing = Protection { enforce_until: EnforceUntil::OBSERVE, ..enforcing() };
     for _ in 0..3 {
         assert_eq!(udp_echoes(&net.client, ALICE, RDP, SILENCE)?, Reach::Silent);
         net.server.enter(|| datapath.configure(&observing))??;
@@ -67,7 +68,7 @@ fn the_mode_changes_for_the_next_packet() -> Result<()> {
 fn a_trial_ends_by_itself_and_lets_everything_pass_from_then_on() -> Result<()> {
     let net = Topology::new()?;
     let _echo = UdpServer::echo(&net.server, RDP)?;
-    let until = |end| Protection { trial_until: Some(end), ..enforcing() };
+    let until = |end: BootTime| Protection { enforce_until: end.into(), ..enforcing() };
     let mut datapath =
         on(&net.sandbox, &net.server, &["srv0"], &until(SystemClock.boot().after(Duration::from_secs(3600))))?;
     assert_eq!(udp_echoes(&net.client, ALICE, RDP, SILENCE)?, Reach::Silent, "during the trial");
@@ -75,6 +76,53 @@ fn a_trial_ends_by_itself_and_lets_everything_pass_from_then_on() -> Result<()> 
     assert_eq!(udp_echoes(&net.client, ALICE, RDP, PATIENCE)?, Reach::Open, "after its end");
     net.server.enter(|| datapath.configure(&enforcing()))??;
     assert_eq!(udp_echoes(&net.client, ALICE, RDP, SILENCE)?, Reach::Silent, "without a trial");
+    Ok(())
+}
+
+/// Changes the settings that an agent left pinned.
+fn change_pinned(sandbox: &Sandbox, change: impl FnOnce(&mut Settings)) -> Result<()> {
+    let pin = sandbox.bpffs().join("jit-agent/maps").join(map::SETTINGS);
+    let mut array = Array::<_, Settings>::try_from(Map::from_map_data(MapData::from_pin(pin)?)?)?;
+    let mut settings = array.get(&0, 0)?;
+    change(&mut settings);
+    Ok(array.set(0, settings, 0)?)
+}
+
+#[test]
+fn the_program_of_an_earlier_version_stays_for_its_grants_only_if_it_does_not_open_before_this_one() -> Result<()> {
+    /// The flag of version 2 for a trial, whose end is in the word.
+    const TRIAL: u32 = 1 << 4;
+    let net = Topology::new()?;
+    let _echo = UdpServer::echo(&net.server, RDP)?;
+    let granted = EntryKey { number: 3389, transport: Transport::Udp, source: parse_source(ALICE)? };
+    let hour = SystemClock.boot().after(Duration::from_secs(3600));
+    let until = |end: BootTime| Protection { enforce_until: end.into(), ..enforcing() };
+    for (flags, word, now, stays) in [
+        (0, EnforceUntil::OBSERVE, enforcing(), true),
+        (TRIAL, hour.into(), enforcing(), false),
+        (TRIAL, hour.into(), until(hour), true),
+    ] {
+        let mut earlier = on(&net.sandbox, &net.server, &["srv0"], &enforcing())?;
+        earlier.set(&granted, hour)?;
+        earlier.keep()?;
+        drop(earlier);
+        change_pinned(&net.sandbox, |settings| {
+            // The program that stays in this test reads no version, and the word as this version does.
+            (settings.abi_version, settings.flags, settings.enforce_until) = (2, flags, word);
+        })?;
+        let mut datapath = on(&net.sandbox, &net.server, &["srv0"], &now)?;
+        ensure!(!datapath.adopted());
+        let reach = |source, within| udp_echoes(&net.client, source, RDP, within);
+        // The new maps have no grant yet.
+        if stays {
+            assert_eq!(reach(ALICE, PATIENCE)?, Reach::Open, "{flags} {word:?}");
+        } else {
+            assert_eq!(reach(ALICE, SILENCE)?, Reach::Silent, "{flags} {word:?}");
+            assert_eq!(reach(OTHER, SILENCE)?, Reach::Silent, "{flags} {word:?}");
+        }
+        net.server.enter(|| datapath.keep())??;
+        assert_eq!(reach(OTHER, SILENCE)?, Reach::Silent, "{flags} {word:?}");
+    }
     Ok(())
 }
 
@@ -284,8 +332,7 @@ fn a_forwarded_packet_that_no_route_leads_on_is_dropped() -> Result<()> {
 fn a_moment_before_its_end_a_grant_counts_and_from_then_on_it_does_not() -> Result<()> {
     let net = Topology::new()?;
     let mut datapath = on(&net.sandbox, &net.server, &["srv0"], &enforcing())?;
-    let entry =
-        jit_policy::EntryKey { number: 22, transport: Transport::Tcp, source: jit_policy::parse_source(ALICE)? };
+    let entry = EntryKey { number: 22, transport: Transport::Tcp, source: parse_source(ALICE)? };
     let (source, transport) = (ALICE.parse()?, Transport::Tcp);
     let packet = Packet { source, number: 22, transport, destination: None, interface: None };
     datapath.set(&entry, SystemClock.boot().after(Duration::from_secs(60)))?;

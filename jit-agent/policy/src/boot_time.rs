@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use jit_common::abi::EnforceUntil;
+
 /// A moment on CLOCK_BOOTTIME, in nanoseconds since boot, suspend included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootTime(pub u64);
@@ -17,6 +19,13 @@ impl BootTime {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl From<BootTime> for EnforceUntil {
+    /// Enforcement that ends at this moment.
+    fn from(end: BootTime) -> Self {
+        Self(end.0)
     }
 }
 

@@ -1,25 +1,23 @@
 //! The protected ports, and how strictly they are protected.
 
 use ipnet::IpNet;
-use jit_common::abi::{Mode, Settings, Transport};
+use jit_common::abi::{EnforceUntil, Settings, Transport};
 
-use crate::{BootTime, words::words};
+use crate::words::words;
 
 /// The protected ports, and how strictly they are protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
     /// The protected ports.
     pub ports: Vec<ProtectedPort>,
-    /// Whether drops are carried out.
-    pub mode: Mode,
+    /// Until when drops are carried out.
+    pub enforce_until: EnforceUntil,
     /// Whether all fragments but atomic ones are refused.
     pub drop_fragments: bool,
     /// Which packets count.
     pub scope: Scope,
     /// Break-glass sources, which are always let in.
     pub break_glass: Vec<IpNet>,
-    /// From when on nothing is dropped, whatever the mode.
-    pub trial_until: Option<BootTime>,
 }
 
 /// A port of one transport that is protected.
@@ -44,11 +42,10 @@ impl Default for Protection {
     fn default() -> Self {
         Self {
             ports: Vec::new(),
-            mode: Mode::Observe,
+            enforce_until: EnforceUntil::OBSERVE,
             drop_fragments: false,
             scope: Scope::All,
             break_glass: Vec::new(),
-            trial_until: None,
         }
     }
 }
@@ -57,12 +54,8 @@ impl Protection {
     /// The parts of the protection that are flags in the program's settings.
     #[must_use]
     pub fn flags(&self) -> u32 {
-        let flags = [
-            (Settings::OBSERVE, self.mode == Mode::Observe),
-            (Settings::DROP_FRAGMENTS, self.drop_fragments),
-            (Settings::BREAK_GLASS, !self.break_glass.is_empty()),
-            (Settings::TRIAL, self.trial_until.is_some()),
-        ];
+        let flags =
+            [(Settings::DROP_FRAGMENTS, self.drop_fragments), (Settings::BREAK_GLASS, !self.break_glass.is_empty())];
         flags.iter().filter(|(_, is_set)| *is_set).fold(0, |flags, (flag, _)| flags | flag)
     }
 }

@@ -101,7 +101,10 @@ impl Trial {
     /// enforcement was on before, what is tried stays in force until an agent ends the trial.
     #[must_use]
     pub fn protection(&self, tried: &Config) -> Protection {
-        let ends_in_kernel = self.before.mode == Mode::Observe;
-        Protection { trial_until: ends_in_kernel.then(|| self.record.end()), ..tried.protection() }
+        let tried = tried.protection();
+        match self.before.mode {
+            Mode::Observe => Protection { enforce_until: tried.enforce_until.min(self.record.end().into()), ..tried },
+            Mode::Enforce => tried,
+        }
     }
 }

@@ -27,17 +27,13 @@ pub(super) fn effects(settings: &Settings, live: &LiveGrants, new: &Config) -> E
 pub(super) fn strictest(one: &Protection, other: &Protection) -> Protection {
     let mut ports = one.ports.clone();
     ports.extend(other.ports.iter().filter(|port| !one.ports.contains(port)));
-    let enforces = one.mode == Mode::Enforce || other.mode == Mode::Enforce;
     let all = one.scope == Scope::All || other.scope == Scope::All;
     Protection {
         ports,
-        mode: if enforces { Mode::Enforce } else { Mode::Observe },
+        enforce_until: one.enforce_until.max(other.enforce_until),
         drop_fragments: one.drop_fragments || other.drop_fragments,
         scope: if all { Scope::All } else { Scope::Local },
         break_glass: one.break_glass.iter().filter(|source| other.break_glass.contains(source)).copied().collect(),
-        // A trial must end by itself, whatever happens to the agent meanwhile. Neither of the two protections opens
-        // anything before the later end.
-        trial_until: one.trial_until.max(other.trial_until),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn trace<T: Tables>(packet: &Packet, tables: &T) -> Trace {
     let entry = watched.seen.get().filter(|_| decisive);
     Trace {
         reason,
-        mode: tables.settings().mode(|| tables.now()),
+        mode: tables.settings().enforce_until.mode(|| tables.now()),
         protected: tables.port(packet.number).protects(packet.transport),
         entry: entry.map(|slot| (prefix_of(&slot, flow.source), BootTime(slot.deadline))),
     }

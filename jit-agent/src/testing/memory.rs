@@ -149,7 +149,7 @@ impl MemoryDatapath {
         let mut state = self.state();
         let tables = View { state: &state, now: self.clock.boot() };
         let decision = decide(parsed, &tables);
-        let mode = tables.settings().mode(|| tables.now());
+        let mode = tables.settings().enforce_until.mode(|| tables.now());
         let port = parsed.ok().filter(|flow| tables.port(flow.port).protects(flow.transport)).map(|flow| flow.port);
         *state.counters.entry((port, mode as u32, decision.reason as u8)).or_default() += 1;
         decision
@@ -159,11 +159,7 @@ impl MemoryDatapath {
 impl State {
     fn settings(&self) -> Settings {
         let Some(protection) = &self.protection else { return Settings::STRICT };
-        Settings {
-            flags: protection.flags(),
-            trial_until: protection.trial_until.map_or(0, |end| end.0),
-            ..Settings::STRICT
-        }
+        Settings { flags: protection.flags(), enforce_until: protection.enforce_until, ..Settings::STRICT }
     }
 
     /// Returns a break-glass source by the source's index in the list.

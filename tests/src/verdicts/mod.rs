@@ -105,7 +105,7 @@ impl KernelJudge {
         let mut datapath = XdpDatapath::load(directory).context("loading the object")?;
         populate(&mut datapath, protection)?;
         let counters = RefCell::new(datapath.counters()?);
-        Ok(Self { datapath, entry: Entry::Xdp, mode: protection.mode, counters })
+        Ok(Self { datapath, entry: Entry::Xdp, mode: protection.enforce_until.mode(|| 0), counters })
     }
 
     /// The same judge, which uses the program of `entry`.

@@ -65,7 +65,13 @@ pub fn protection(mode: Mode, drop_fragments: bool) -> Protection {
     let mut ports = vec![ProtectedPort::new(PORT, Transport::Tcp), ProtectedPort::new(NESTED, Transport::Tcp)];
     ports.extend(Transport::ALL.map(|transport| ProtectedPort::new(ANY, transport)));
     let break_glass = ["192.0.2.64/30", "2001:db8:b::/64"].into_iter().filter_map(|source| parse_source(source).ok());
-    Protection { ports, mode, drop_fragments, break_glass: break_glass.collect(), ..Protection::default() }
+    Protection {
+        ports,
+        enforce_until: mode.into(),
+        drop_fragments,
+        break_glass: break_glass.collect(),
+        ..Protection::default()
+    }
 }
 
 /// The entries: live entries end at `after`, and expired entries ended at `before`.

@@ -26,7 +26,7 @@ use jit_agent::{
     testing::asking,
     warnings,
 };
-use jit_common::abi::{Mode, Transport};
+use jit_common::abi::{EnforceUntil, Transport};
 use jit_policy::{
     Book, BootTime, Change, EntryKey, GrantId, LiveGrant, NewRequest, ProtectedPort, Protection, RequestedPort,
     Selection, Submission, Until,
@@ -237,7 +237,7 @@ fn the_kernel_ends_a_grant_at_its_deadline_neither_earlier_nor_later() -> Result
     let sandbox = Sandbox::new()?;
     let mut datapath = XdpDatapath::load(&sandbox.bpffs().join("jit-agent"))?;
     let ports = vec![ProtectedPort::new(OTHER_PORT, Transport::Tcp)];
-    datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() })?;
+    datapath.configure(&Protection { ports, enforce_until: EnforceUntil::ENFORCE, ..Protection::default() })?;
     for source in ["192.0.2.7/32", "192.0.2.0/24", "2001:db8::7/128", "2001:db8::/64"] {
         let source: IpNet = source.parse()?;
         let entry = EntryKey { number: OTHER_PORT, transport: Transport::Tcp, source };

@@ -44,7 +44,7 @@ use self::{
     attachments::Attachments,
     events::Events,
     object::Object,
-    pins::Pins,
+    pins::{Pins, pinned_enforce_until},
     ports::Ports,
     scope::LocalInterfaces,
     settings::KernelSettings,
@@ -142,7 +142,8 @@ impl XdpDatapath {
 
     /// Covers these interfaces from now on, and no others: replaces the program where a predecessor attached one,
     /// attaches it elsewhere, and pins the links so that they outlive this process. A predecessor's program whose maps
-    /// can't be adopted stays until [`keep`](Datapath::keep), or until the interfaces are looked at again.
+    /// can't be adopted stays until [`keep`](Datapath::keep), or until the interfaces are looked at again, if it
+    /// enforces for at least as long as this one.
     ///
     /// # Errors
     /// One error for each interface that can't be covered; the others are covered all the same.
@@ -150,7 +151,10 @@ impl XdpDatapath {
         self.attachments.select(interfaces);
         if !self.adopted {
             let links = ways::links(&self.pins).map_err(|error| vec![error.into()])?;
-            self.handover = links.into_iter().map(|(index, _)| index).collect();
+            // What opens before this program would is replaced at once, although that shuts out who has a grant.
+            let until = self.settings.get().enforce_until;
+            let stays = pinned_enforce_until(self.pins.directory()).is_some_and(|pinned| pinned >= until);
+            self.handover = links.into_iter().map(|(index, _)| index).filter(|_| stays).collect();
         }
         let errors = self.reconcile_attachments(None);
         if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use aya::maps::{Array, Map, MapData, MapError, MapInfo};
-use jit_common::abi::{ABI_VERSION, Mode, Settings, map};
+use jit_common::abi::{ABI_VERSION, EnforceUntil, Mode, Settings, map};
 use jit_policy::BootTime;
 use rustix::{
     fs::{FlockOperation, flock},
@@ -196,10 +196,29 @@ fn pinned_settings(directory: &Path) -> Result<Settings, MapError> {
     Array::<_, Settings>::try_from(map)?.get(&0, 0)
 }
 
+/// Until when the program enforces that a predecessor pinned in `directory` in this boot, of whatever version; `None`:
+/// that can't be read.
+pub(super) fn pinned_enforce_until(directory: &Path) -> Option<EnforceUntil> {
+    pinned_settings(directory).ok().map(|settings| enforce_until(&settings))
+}
+
+/// The meaning of settings that an agent of any version wrote.
+const fn enforce_until(settings: &Settings) -> EnforceUntil {
+    /// The last version that had the mode in two flags, and in the word only the end of a trial.
+    const FLAGS: u32 = 2;
+    const OBSERVE: u32 = 1;
+    const TRIAL: u32 = 1 << 4;
+    match settings.abi_version {
+        FLAGS if settings.has(OBSERVE) => EnforceUntil::OBSERVE,
+        FLAGS if !settings.has(TRIAL) => EnforceUntil::ENFORCE,
+        _ => settings.enforce_until,
+    }
+}
+
 /// Whether the enforcement that a predecessor pinned in `directory` in this boot drops packets at this moment.
 #[must_use]
 pub fn pinned_enforces(directory: &Path, now: BootTime) -> bool {
-    pinned_settings(directory).is_ok_and(|settings| settings.mode(|| now.0) == Mode::Enforce)
+    pinned_enforce_until(directory).is_some_and(|until| until.mode(|| now.0) == Mode::Enforce)
 }
 
 /// Whether the directory is on a BPF file system.
@@ -237,5 +256,25 @@ fn lock(directory: &Path) -> Result<File, PinError> {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => Err(fails(PinProblem::InUse)),
         Err(error) => Err(fails(PinProblem::file("locked", error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_an_earlier_version_mean_what_they_meant() {
+        let of = |abi_version, flags, word| {
+            enforce_until(&Settings { abi_version, flags, enforce_until: EnforceUntil(word), ..Settings::STRICT })
+        };
+        // Observes; enforces; on trial until a moment; observes, with the flag of a trial left over.
+        let cases = [(0b00001, 0, 0), (0b00110, 0, u64::MAX), (0b10000, 100, 100), (0b10001, 100, 0)];
+        for (flags, word, meant) in cases {
+            assert_eq!(of(2, flags, word), EnforceUntil(meant), "{flags:05b}");
+        }
+        for word in [0, 100, u64::MAX] {
+            assert_eq!(of(ABI_VERSION, 0b11111, word), EnforceUntil(word));
+        }
     }
 }

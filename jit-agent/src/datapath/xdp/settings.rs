@@ -1,4 +1,6 @@
 //! The settings that apply to all packets, written field by field to the kernel's memory.
+//!
+//! What of them decides whether drops are carried out is one word, `enforce_until`.
 
 use std::{mem::offset_of, sync::atomic::Ordering};
 
@@ -29,11 +31,10 @@ impl KernelSettings {
         if let Some(field) = self.0.u32_at(0, offset_of!(Settings, abi_version)) {
             field.store(ABI_VERSION, Ordering::Relaxed);
         }
-        if let (Some(field), Some(end)) = (self.0.u64_at(0, offset_of!(Settings, trial_until)), protection.trial_until)
-        {
-            field.store(end.0, Ordering::Release);
-        }
         self.change_flags(!Settings::LOCAL_SCOPE, protection.flags());
+        if let Some(field) = self.0.u64_at(0, offset_of!(Settings, enforce_until)) {
+            field.store(protection.enforce_until.0, Ordering::Release);
+        }
     }
 
     /// Sets whether the program looks for interfaces of local scope.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use jit_common::abi::{Mode, Transport};
+use jit_common::abi::{EnforceUntil, Mode, Transport};
 use jit_policy::{ProtectedPort, parse_source};
 
 use super::*;
@@ -22,7 +22,7 @@ fn datapath() -> (MemoryDatapath, ManualClock) {
     let clock = ManualClock::new(BootTime(100 * SECOND), jiff::Timestamp::UNIX_EPOCH);
     let mut datapath = MemoryDatapath::new(Arc::new(clock.clone()), 2);
     let ports = vec![ProtectedPort::new(22, Transport::Tcp)];
-    datapath.configure(&Protection { ports, mode: Mode::Enforce, ..Protection::default() }).unwrap();
+    datapath.configure(&Protection { ports, enforce_until: EnforceUntil::ENFORCE, ..Protection::default() }).unwrap();
     (datapath, clock)
 }
 

@@ -10,7 +10,7 @@ use jit_agent::{
     clock::{Clock, SystemClock},
     datapath::Datapath,
 };
-use jit_common::abi::{Mode, Transport};
+use jit_common::abi::{EnforceUntil, Transport};
 use jit_policy::{BootTime, EntryKey, ProtectedPort, Protection, parse_source};
 
 /// Scatters numbers: an odd factor maps the numbers below a power of two onto themselves.
@@ -22,7 +22,7 @@ const SCATTER: u32 = 0x9e37_79b1;
 /// A table can't be written.
 pub(crate) fn protect(datapath: &mut impl Datapath, ports: &[(u16, Transport)]) -> Result<()> {
     let ports = ports.iter().map(|(number, transport)| ProtectedPort::new(*number, *transport)).collect();
-    let protection = Protection { ports, mode: Mode::Enforce, ..Protection::default() };
+    let protection = Protection { ports, enforce_until: EnforceUntil::ENFORCE, ..Protection::default() };
     Ok(datapath.configure(&protection)?)
 }
 
