@@ -9,6 +9,9 @@ use crate::wire::Effects;
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Most violations in one answer.
+pub const MOST_VIOLATIONS: usize = 100;
+
 /// An error, for programs and people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -192,10 +195,13 @@ impl Problem {
         Self::new(Code::TooManyConnections, "too many open connections; close some and try again")
     }
 
-    /// Adds these violations to the problem.
+    /// Adds these violations to the problem, as many as an answer lists.
     #[must_use]
     pub fn with(mut self, violations: Vec<jit_policy::Violation>) -> Self {
-        self.violations = violations.into_iter().map(Violation::from).collect();
+        if violations.len() > MOST_VIOLATIONS {
+            self.detail.push_str(&format!("; only the first {MOST_VIOLATIONS} are listed"));
+        }
+        self.violations = violations.into_iter().take(MOST_VIOLATIONS).map(Violation::from).collect();
         self
     }
 

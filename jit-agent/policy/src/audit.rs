@@ -3,6 +3,7 @@
 //! [`AuditEvent`] lists the events. A row has the event's name and its detail, a JSON object; [`Detail`] reads the
 //! detail back, also of a row that an older version wrote.
 
+mod asked;
 mod detail;
 mod event;
 mod field;
@@ -11,6 +12,7 @@ mod part;
 mod tests;
 
 pub use self::{
+    asked::AskedPorts,
     detail::{Detail, NamedPort},
     event::{AuditEvent, Kind},
     field::Key,

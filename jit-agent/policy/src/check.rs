@@ -86,6 +86,12 @@ impl<'policies> Check<'policies> {
             self.violate(&name, "allowedSourceAddressPrefixes", "none", "at least one source");
         }
         let duration = self.duration(requested, &name);
+        // What can't be approved anyway costs no more than this.
+        if let Some(policy) = policies.iter().find(|policy| requested.sources.len() > most_grants(policy)) {
+            let given = format!("{} sources", requested.sources.len());
+            self.violate(&name, "quota", given, format!("at most {} a person", policy.quota));
+            return;
+        }
         for policy in policies {
             let port = PortId { protocol: requested.protocol.unwrap_or(policy.id.protocol), ..policy.id };
             self.limits(port, policy, requested, duration);
@@ -172,7 +178,7 @@ impl<'policies> Check<'policies> {
         for policy in self.policies.iter() {
             let asked = self.asked.keys().filter(|(port, _)| policy.covers(*port)).count();
             let held = if asked > 0 { held(policy.id) } else { 0 };
-            if asked + held > usize::try_from(policy.quota).unwrap_or(usize::MAX) {
+            if asked + held > most_grants(policy) {
                 let given = format!("{asked} more than the {held} that are live or wait for approval");
                 self.violate(policy.id, "quota", given, format!("at most {} a person", policy.quota));
             }
@@ -198,6 +204,10 @@ impl<'policies> Check<'policies> {
             self.approved.push(ApprovedPort { port, sources: new, duration });
         }
     }
+}
+
+fn most_grants(policy: &PortPolicy) -> usize {
+    usize::try_from(policy.quota).unwrap_or(usize::MAX)
 }
 
 fn listed<T: Display>(items: impl IntoIterator<Item = T>, separator: &str) -> String {

@@ -1,6 +1,6 @@
 //! Requests, and the answers to them.
 
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -71,6 +71,27 @@ pub struct NewRequest {
     pub justification: String,
 }
 
+impl NewRequest {
+    /// The same request without repetitions: ports for the same time are one port, and each source of a port occurs
+    /// once. What is stored, counted and shown is this.
+    #[must_use]
+    pub fn normalised(self) -> Self {
+        let mut ports: Vec<RequestedPort> = Vec::new();
+        let mut seen: Vec<HashSet<IpNet>> = Vec::new();
+        for RequestedPort { number, protocol, sources, until } in self.ports {
+            let same = |port: &RequestedPort| (port.number, port.protocol, port.until) == (number, protocol, until);
+            let place = ports.iter().position(same).unwrap_or_else(|| {
+                ports.push(RequestedPort { number, protocol, sources: Vec::new(), until });
+                seen.push(HashSet::new());
+                ports.len() - 1
+            });
+            let (Some(port), Some(seen)) = (ports.get_mut(place), seen.get_mut(place)) else { continue };
+            port.sources.extend(sources.into_iter().filter(|source| seen.insert(*source)));
+        }
+        Self { ports, ..self }
+    }
+}
+
 /// A request as it comes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
@@ -113,4 +134,34 @@ pub struct Violation {
     pub given: String,
     /// The values that would be allowed.
     pub allowed: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse_source;
+
+    #[test]
+    fn repetitions_are_left_out_and_the_order_stays() {
+        let port = |number, sources: &[&str], seconds| RequestedPort {
+            number,
+            protocol: None,
+            sources: sources.iter().map(|source| parse_source(source).unwrap()).collect(),
+            until: Until::For(Duration::from_secs(seconds)),
+        };
+        let request = |ports| NewRequest { ports, justification: "x".to_owned() };
+        let given = request(vec![
+            port(22, &["192.0.2.2", "192.0.2.1", "192.0.2.2"], 60),
+            port(23, &["192.0.2.1"], 60),
+            port(22, &["192.0.2.1", "192.0.2.3"], 60),
+            port(22, &["192.0.2.1"], 61),
+        ]);
+        let normal = request(vec![
+            port(22, &["192.0.2.2", "192.0.2.1", "192.0.2.3"], 60),
+            port(23, &["192.0.2.1"], 60),
+            port(22, &["192.0.2.1"], 61),
+        ]);
+        assert_eq!(given.normalised(), normal);
+        assert_eq!(normal.clone().normalised(), normal);
+    }
 }

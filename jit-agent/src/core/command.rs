@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jit_api::wire::Request;
-use jit_policy::{GrantId, RequestId, Right, Submission, audit::Attempt};
+use jit_policy::{
+    GrantId, RequestId, Right, Submission,
+    audit::{AskedPorts, Attempt},
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -56,7 +59,7 @@ impl Opening {
         match self {
             Self::Submit(_, Submission { request, named, key: _ }, _) => Attempt::Request {
                 justification: request.justification.clone(),
-                ports: request.ports.clone(),
+                ports: AskedPorts::of(&request.ports),
                 named: named.clone(),
             },
             Self::Approve(_, id, _) => Attempt::Approve(*id),

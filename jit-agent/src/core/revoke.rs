@@ -87,8 +87,8 @@ fn selected(
             let (live, others): (Vec<_>, Vec<_>) =
                 ids.iter().partition(|id| live.get(**id).is_some_and(|(_, particulars)| is_theirs(particulars.uid)));
             for id in others {
-                match store.grant(id) {
-                    Ok(Some(row)) if is_theirs(row.uid) => {}
+                match store.requestor_of(id) {
+                    Ok(Some(uid)) if is_theirs(uid) => {}
                     Ok(_) => return Err(Refusal::NotFound { what: "grant", id: id.0 }),
                     // This grant isn't live. The error must not keep the live grants open.
                     Err(error) => tracing::warn!(%error, grant = %id, "not live; whether it ever was is unknown"),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jit_policy::{
     GrantId, IdempotencyKey, Person, RequestId, RequestState, Requestor,
-    audit::{AuditEvent, IfAny, StoredGrant},
+    audit::{AskedPorts, AuditEvent, IfAny, StoredGrant},
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -126,7 +126,7 @@ impl Batch<'_> {
                 uid: requestor.sender.uid,
                 by: requestor.sender.clone(),
                 justification: request.justification.clone(),
-                ports: request.ports.clone(),
+                ports: AskedPorts::of(&request.ports),
                 pending_until: IfAny(pending_until),
                 grant: IfAny(extends),
             })?;

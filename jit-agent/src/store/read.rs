@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jit_policy::{BootTime, GrantId, PortId, RequestId};
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use super::{
     Store,
@@ -47,13 +47,25 @@ impl Store {
         })
     }
 
-    /// One grant; `None`: no grant has this number.
+    /// One grant, for tests; `None`: no grant has this number.
     ///
     /// # Errors
     /// The store can't be read, or a value in the store is not valid.
+    #[cfg(test)]
     pub fn grant(&self, id: GrantId) -> Result<Option<GrantRow>, StoreError> {
         let found = self.query("reading a grant", |connection| grants(connection, "WHERE grants.id = ?", [id.0]))?;
         Ok(found.into_iter().next())
+    }
+
+    /// The user id of the requestor of a grant; `None`: no grant has this number.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn requestor_of(&self, id: GrantId) -> Result<Option<u32>, StoreError> {
+        self.query("reading a grant", |connection| {
+            let select = "SELECT uid FROM grants JOIN requests ON requests.id = request_id WHERE grants.id = ?";
+            Ok(connection.prepare_cached(select)?.query_row([id.0], |row| row.get(0)).optional()?)
+        })
     }
 
     /// Requests with their grants, newest first. Only requests older than `before` are read, up to `limit` requests.

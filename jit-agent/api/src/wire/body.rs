@@ -1,5 +1,7 @@
 //! Bodies that are sent to the agent, and their translation into the core's types.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use jit_policy::{
     self, Given, GrantId, IdempotencyKey, Protocol, Selection, Span, Submission, Until, Violation, parse_sources, text,
@@ -7,14 +9,14 @@ use jit_policy::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{excerpt, object, schema, whole};
+use crate::{excerpt, object, problem::MOST_VIOLATIONS, schema, whole};
 
 /// Most ports in one request.
 pub const MOST_PORTS: usize = 64;
 /// Most sources in one request, all ports together.
 pub const MOST_SOURCES: usize = 16_384;
 /// Most grants named in one revocation.
-pub const MOST_IDS: usize = 16_384;
+pub const MOST_IDS: usize = 1024;
 /// Longest justification or reason, in characters.
 pub const LONGEST_TEXT: usize = 1000;
 /// Longest name of a requestor whom a delegate names, in characters.
@@ -80,7 +82,7 @@ pub struct RequestedPort {
 pub struct Revoke {
     /// These grants; all must exist.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::numbers")]
-    #[schema(min_items = 1, max_items = 16384)]
+    #[schema(min_items = 1, max_items = 1024)]
     pub ids: Option<Vec<i64>>,
     /// All grants of this user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,7 +111,10 @@ impl Faults {
         allowed: impl Into<String>,
     ) {
         let (given, allowed) = (given.into(), allowed.into());
-        self.0.push(Violation { port: port.to_owned(), field, given: excerpt(&given), allowed });
+        // One more than an answer lists shows that there are more.
+        if self.0.len() <= MOST_VIOLATIONS {
+            self.0.push(Violation { port: port.to_owned(), field, given: excerpt(&given), allowed });
+        }
     }
 
     /// Reads sources, and adds a violation for each source that can't be used.
@@ -163,7 +168,7 @@ impl NewRequest {
             }
             requested.extend(ports.into_iter().filter_map(|port| port.check(countable, &mut faults)));
         }
-        let request = jit_policy::NewRequest { ports: requested, justification };
+        let request = jit_policy::NewRequest { ports: requested, justification }.normalised();
         faults.into_result(Submission { request, named: requestor, key })
     }
 }
@@ -257,7 +262,8 @@ impl Revoke {
                 if ids.is_empty() || ids.len() > MOST_IDS {
                     faults.add("", "ids", format!("{} grants", ids.len()), format!("1 to {MOST_IDS} grants"));
                 }
-                Selection::Ids(ids.into_iter().map(GrantId).collect())
+                let mut seen = HashSet::new();
+                Selection::Ids(ids.into_iter().filter(|id| seen.insert(*id)).map(GrantId).collect())
             }
             (None, Some(user), None) => {
                 if user.is_empty() || user.chars().count() > LONGEST_NAME || user.chars().any(char::is_control) {
@@ -305,6 +311,13 @@ mod tests {
         assert_eq!(ids(r#"{"ids":[1,2.0]}"#), Some(Some(vec![1, 2])));
         assert_eq!(ids(r#"{"ids":null}"#), Some(None));
         assert_eq!(ids(r#"{"ids":[1.5]}"#), None);
+    }
+
+    #[test]
+    fn a_grant_that_is_named_twice_is_ended_once_and_costs_no_more() {
+        let body = Revoke { ids: Some([vec![7; 1000], vec![5, 7]].concat()), ..Revoke::default() };
+        let (selection, _) = body.check().unwrap();
+        assert_eq!(selection, Selection::Ids(vec![GrantId(7), GrantId(5)]));
     }
 
     #[test]

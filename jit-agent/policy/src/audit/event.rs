@@ -7,11 +7,12 @@ use jit_common::abi::Mode;
 use serde_json::{Map, Value};
 
 use super::{
+    asked::AskedPorts,
     detail::Detail,
     field::{Field, Key},
     part::{Attempt, FilesRead, Grounds, IfAny, PortChange, Remover, Repeated, SettingsInForce, StoredGrant, WayBack},
 };
-use crate::{Actor, GrantId, Person, PortId, PortPolicy, RequestId, RequestedPort, TrialKind, Way};
+use crate::{Actor, GrantId, Person, PortId, PortPolicy, RequestId, TrialKind, Way};
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $variant:ident $name:literal { $($field:ident: $type:ty,)* })+) => {
@@ -75,7 +76,7 @@ events! {
         uid: u32,
         by: Person,
         justification: String,
-        ports: Vec<RequestedPort>,
+        ports: AskedPorts,
         pending_until: IfAny<Timestamp>,
         grant: IfAny<GrantId>,
     }

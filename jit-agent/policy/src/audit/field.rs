@@ -10,12 +10,7 @@ use jiff::Timestamp;
 use jit_common::abi::Mode;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    Actor, GrantId, Person, Plain, PortId, PortPolicy, RequestId, RequestedPort, TrialKind, Until, Violation, Way, hex,
-};
-
-/// How many sources of one port the log lists before it only counts the rest.
-const LISTED_SOURCES: usize = 16;
+use crate::{Actor, GrantId, Person, Plain, PortId, PortPolicy, RequestId, TrialKind, Violation, Way, hex};
 
 /// A key of a detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,22 +98,6 @@ fields! {
         Actor::Person(person) => person.value(),
         Actor::Signal(name) => json!({ "signal": name }),
         Actor::Start => json!({ "at": "start" }),
-    };
-    RequestedPort: port => {
-        let RequestedPort { number, protocol, sources, until } = port;
-        let listed: Vec<Value> = sources.iter().take(LISTED_SOURCES).map(Field::value).collect();
-        let mut shown = json!({ "number": number, "sources": listed });
-        if let Some(protocol) = protocol {
-            shown["protocol"] = protocol.to_string().into();
-        }
-        if sources.len() > LISTED_SOURCES {
-            shown["source_count"] = sources.len().into();
-        }
-        match until {
-            Until::For(length) => shown["seconds"] = length.value(),
-            Until::Time(end) => shown["end"] = end.value(),
-        }
-        shown
     };
     Plain: plain => match plain {
         Plain::Texts(texts) => texts.value(),

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use jit_common::abi::Mode;
 use serde_json::{Map, Value, json};
 
+use super::asked::AskedPorts;
 use super::field::{Field, Key, always, object, sometimes};
-use crate::{Fragments, GrantId, Interfaces, PortId, RequestId, RequestedPort, Role, Scope, Violation};
+use crate::{Fragments, GrantId, Interfaces, PortId, RequestId, Role, Scope, Violation};
 
 /// How many violations of one request the log lists before it only counts the rest.
 const LISTED_VIOLATIONS: usize = 20;
@@ -84,7 +85,7 @@ pub enum Attempt {
         /// The justification of the request.
         justification: String,
         /// The ports that were requested.
-        ports: Vec<RequestedPort>,
+        ports: AskedPorts,
         /// The requestor whom a delegate named.
         named: Option<String>,
     },
@@ -120,8 +121,8 @@ impl Attempt {
 
     /// A request for access of which nothing else is known.
     #[must_use]
-    pub const fn request() -> Self {
-        Self::Request { justification: String::new(), ports: Vec::new(), named: None }
+    pub fn request() -> Self {
+        Self::Request { justification: String::new(), ports: AskedPorts::default(), named: None }
     }
 
     const fn name(&self) -> &'static str {

@@ -71,17 +71,17 @@ samples! {
     Remover: turn => Self {
         name: DOER.to_owned(), uid: Option::sample(turn), login: is_even(turn).then(|| (None, "whoever logged in".to_owned())),
     };
-    RequestedPort: turn => Self {
+    AskedPorts: turn => Self::of(&[RequestedPort {
         number: PORT.into(),
         protocol: is_even(turn).then_some(Protocol::Udp),
         sources: vec![IpNet::sample(turn); if is_even(turn) { 1 } else { 100 }],
         until: if is_even(turn) { Until::For(Duration::sample(turn)) } else { Until::Time(Timestamp::sample(turn)) },
-    };
+    }]);
     Violation: _ => Self { port: "22/tcp".to_owned(), field: "number", given: "1".to_owned(), allowed: "2".to_owned() };
     StoredGrant: turn => Self::new(GrantId::sample(turn), RequestId::sample(turn), PortId::sample(turn), IpNet::sample(turn));
     Attempt: turn => match turn % 10 {
         0 => Self::Request {
-            justification: "why".to_owned(), ports: Vec::sample(turn / 10), named: Option::sample(turn / 10),
+            justification: "why".to_owned(), ports: AskedPorts::sample(turn / 10), named: Option::sample(turn / 10),
         },
         1 => Self::Approve(RequestId(1)),
         2 => Self::Deny(RequestId(1)),

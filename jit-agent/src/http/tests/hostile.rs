@@ -147,12 +147,59 @@ fn numbers_of_ports_sources_and_characters_are_bounded() {
 }
 
 #[test]
+fn a_source_that_is_repeated_is_stored_listed_and_approved_once() {
+    let agent = granted();
+    let port = |sources: &[&str], times: usize| json!({"number": 5986, "allowedSourceAddressPrefixes": sources.repeat(times), "duration": "PT1H"});
+    let [first, again] = [port(&["192.0.2.1", "192.0.2.0/30"], 4096), port(&["192.0.2.1"], 1)];
+    let ports = [vec![first], vec![again; 63]].concat();
+    let parked = post(&agent, "/v1/requests", json!({"ports": ports}).to_string());
+    assert_eq!(parked.status, 202);
+    let asked = json!(["192.0.2.1/32", "192.0.2.0/30"]);
+    let shown = &get(&agent, "/v1/requests?status=Pending").body["value"][0]["pending"]["ports"];
+    assert_eq!((shown.as_array().unwrap().len(), &shown[0]["allowedSourceAddressPrefixes"]), (1, &asked));
+    assert_eq!(parked.body["pending"]["ports"], *shown);
+    let stored: i64 = agent
+        .machine
+        .sql()
+        .query_row("SELECT length(asked) FROM requests WHERE asked IS NOT NULL", [], |row| row.get(0))
+        .unwrap();
+    assert!(stored < 200, "{stored}");
+    let approved = post(&agent, &format!("/v1/requests/{}/approve", parked.body["id"]), "{}");
+    assert_eq!(approved.body["grants"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn more_sources_than_the_quota_are_refused_by_their_number() {
+    let agent = granted();
+    let sources: Vec<String> = (0..16_384).map(|n| format!("198.51.{}.{}", n / 256, n % 256)).collect();
+    let body = json!({"ports": [{"number": 22, "allowedSourceAddressPrefixes": sources, "duration": "PT1H"}]});
+    let answer = post(&agent, "/v1/requests", body.to_string());
+    answer.problem(422, "policy_violation");
+    assert_eq!(answer.violations(), [["22/tcp", "quota", "16384 sources", "at most 32 a person"]]);
+    let row = agent.machine.last("denied");
+    assert_eq!(
+        (&row["ports"][0]["source_count"], row["ports"][0]["sources"].as_array().unwrap().len()),
+        (&json!(16_384), 16)
+    );
+}
+
+#[test]
+fn an_answer_lists_a_hundred_violations_at_most() {
+    let agent = granted();
+    let body =
+        json!({"ports": [{"number": 22, "allowedSourceAddressPrefixes": vec!["x"; 16_384], "duration": "PT1H"}]});
+    let answer = post(&agent, "/v1/requests", body.to_string());
+    assert!(answer.problem(422, "invalid_value").ends_with("; only the first 100 are listed"));
+    assert_eq!(answer.violations().len(), 100);
+}
+
+#[test]
 fn a_revocation_that_names_nothing_or_two_things_is_refused() {
     let agent = granted();
     let table = [
         ("{}", ["", "ids", "nothing", "exactly one of ids, user and all"]),
         (r#"{"ids":[1],"all":true}"#, ["", "ids", "ids and all", "exactly one of ids, user and all"]),
-        (r#"{"ids":[]}"#, ["", "ids", "0 grants", "1 to 16384 grants"]),
+        (r#"{"ids":[]}"#, ["", "ids", "0 grants", "1 to 1024 grants"]),
         (r#"{"all":false}"#, ["", "all", "false", "true, or ids or user in its place"]),
         (r#"{"user":""}"#, ["", "user", "", "the name of a user"]),
         (r#"{"user":"a\u0000b"}"#, ["", "user", "a\\0b", "the name of a user"]),
