@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use jit_common::abi::Mode;
 use jit_policy::{Fragments, PolicyError, PortId, PortPolicies, PortPolicy, ProtectedPort, Protection, Role, Scope};
 
-use self::raw::RawConfig;
+use self::{raw::RawConfig, trust::Doubt};
 pub use jit_policy::{Interfaces, Pattern};
 
 /// The path of the configuration, unless `--config` names another file.
@@ -87,6 +87,9 @@ pub enum ConfigError {
         /// The system's error.
         error: std::io::Error,
     },
+    /// Somebody else could change a file, or what leads to it.
+    #[error("{0}")]
+    Distrusted(Doubt),
     /// A key that can have only one value is set in two files.
     #[error("`{key}` is set in {first} and in {second}; keep one of them")]
     Twice {

@@ -13,6 +13,7 @@ use jit_policy::PortPolicies;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use super::salvage::named_places;
 pub use super::salvage::{salvage, salvage_places};
 use super::{
     Config, ConfigError, accepted,
@@ -85,9 +86,18 @@ fn remedy(source: &io::Error) -> &'static str {
 /// Reads and checks the main file and the files `conf.d/*.toml` beside it, in order of their names.
 ///
 /// # Errors
-/// A file can't be read, a file is not a configuration, or the files contradict each other. The error names the file.
+/// A file can't be read, somebody else could change it, a file is not a configuration, or the files contradict each
+/// other. The error names the file.
 pub fn load(main: &Path) -> Result<Loaded, ConfigError> {
-    parse(&read(main)?)
+    load_for(main, trust::own())
+}
+
+/// Like [`load`], for an agent that runs as this user.
+///
+/// # Errors
+/// The same as for [`load`].
+pub fn load_for(main: &Path, user: u32) -> Result<Loaded, ConfigError> {
+    parse(&read(main, user)?)
 }
 
 /// Checks texts in the same way as [`load`], but does not read files.
@@ -137,12 +147,20 @@ pub(super) fn append(table: &mut toml::Table, key: String, value: toml::Value) {
     }
 }
 
-fn read(main: &Path) -> Result<Vec<Part>, ConfigError> {
-    let part = |path: PathBuf| match trust::read(&path, trust::own()).and_then(|(content, _)| trust::text(content)) {
-        Ok(text) => Ok(Part { path, text }),
-        Err(error) => Err(ConfigError::Read { path, error }),
+/// Reads the files for an agent that runs as this user.
+fn read(main: &Path, user: u32) -> Result<Vec<Part>, ConfigError> {
+    let part = |path: PathBuf| match trust::read(&path, user).map(|(content, doubt)| (trust::text(content), doubt)) {
+        Ok((_, Some(doubt))) => Err(ConfigError::Distrusted(doubt)),
+        Ok((Ok(text), None)) => Ok(Part { path, text }),
+        Ok((Err(error), None)) | Err(error) => Err(ConfigError::Read { path, error }),
     };
-    paths(main)?.into_iter().map(part).collect()
+    let parts = paths(main)?.into_iter().map(part).collect::<Result<Vec<_>, _>>()?;
+    // Who may change the directory may also remove a file from it.
+    let directory = trust::find(&main.with_file_name(DIRECTORY), user);
+    match directory.ok().and_then(|found| found.doubt().cloned()) {
+        Some(doubt) => Err(ConfigError::Distrusted(doubt)),
+        None => Ok(parts),
+    }
 }
 
 /// The main file and the files of `conf.d`, in the order in which they are read.
@@ -197,7 +215,7 @@ impl Origin {
     /// A file was edited, added or removed since, or can't be read.
     pub fn unchanged(&self) -> Result<Vec<Part>, ChangeError> {
         let Some((main, _)) = self.0.first() else { return Ok(Vec::new()) };
-        let parts = read(main)?;
+        let parts = read(main, trust::own())?;
         let removed = self.0.iter().find(|(path, _)| !parts.iter().any(|part| part.path == *path));
         if let Some((path, _)) = removed {
             return Err(ChangeError::Edited(path.clone()));

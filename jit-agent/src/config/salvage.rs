@@ -12,19 +12,22 @@ use toml::{Table, Value};
 
 use super::{
     Config, Places,
-    files::{APPENDED, DIRECTORY, append, is_hidden},
+    files::{APPENDED, DIRECTORY, append, doubt, is_hidden},
     raw::{self, RawConfig},
-    trust,
+    trust::{self, Doubt, Found},
 };
 
 /// The usable part of files that are not a valid configuration. A key that no file has gets its default.
 #[must_use]
 pub fn salvage(main: &Path) -> Config {
     let (mut table, mut cut, mut numbers) = (Table::new(), false, Vec::new());
-    for text in texts(main) {
+    for (text, doubt) in texts(main) {
         match toml::from_str::<Table>(&text) {
-            Ok(more) => more.into_iter().for_each(|(key, value)| append_all(&mut table, key, value)),
-            Err(_) => {
+            Ok(more) if doubt.is_none() => {
+                more.into_iter().for_each(|(key, value)| append_all(&mut table, key, value));
+            }
+            // What others could change may only shut more.
+            Ok(_) | Err(_) => {
                 cut = true;
                 numbers.extend(numbers_in(&text));
                 if text.lines().any(is_line_that_enforces) {
@@ -166,28 +169,47 @@ fn roles(roles: Option<&Value>) -> Vec<(Role, Vec<String>)> {
     alone("roles", &Value::Table(known)).map(|raw| raw.roles.into()).unwrap_or_default()
 }
 
-/// The texts of the main file and of the files in `conf.d`. Unreadable files are skipped.
-fn texts(main: &Path) -> Vec<String> {
+/// The texts of the main file and of the files in `conf.d`, and why they can't be trusted. Unreadable files are skipped.
+fn texts(main: &Path) -> Vec<(String, Option<Doubt>)> {
     let more = fs::read_dir(main.with_file_name(DIRECTORY)).into_iter().flatten();
     let more = more
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "toml"));
     let paths = std::iter::once(main.to_owned()).chain(more.filter(|path| !is_hidden(path)));
-    paths.filter_map(|path| as_text(&path)).collect()
+    // A file that is not valid UTF-8 can still have a line that sets the mode.
+    let text = |path: PathBuf| {
+        let (content, doubt) = trust::read(&path, trust::own()).ok()?;
+        Some((String::from_utf8_lossy(&content).into_owned(), doubt))
+    };
+    paths.filter_map(text).collect()
 }
 
-/// The text of a file. A file that is not valid UTF-8 can still have a line that sets the mode.
-fn as_text(path: &Path) -> Option<String> {
-    let (content, _) = trust::read(path, trust::own()).ok()?;
-    Some(String::from_utf8_lossy(&content).into_owned())
-}
-
-/// The paths that the files name, even if the files are not a valid configuration otherwise. A path that no file names
-/// gets the default.
+/// The paths that the files name, even if the files are not a valid configuration otherwise. If others could change the
+/// files, a path is used only if nobody else could change what stands there.
 #[must_use]
 pub fn salvage_places(main: &Path) -> Places {
+    let named = named_places(main);
+    if doubt(main).is_none() {
+        return named;
+    }
+    let is_own = |found: &Found| found.doubt().is_none();
+    let checked = |path: PathBuf, usual: PathBuf, is_ours: fn(&Found) -> bool| {
+        if trust::find(&path, trust::own()).is_ok_and(|found| is_ours(&found)) { path } else { usual }
+    };
+    let usual = Places::default();
+    Places {
+        // Everybody may write to the socket itself.
+        socket: checked(named.socket, usual.socket, |found| found.doubt_on_the_way().is_none()),
+        state: checked(named.state, usual.state, is_own),
+        bpffs: checked(named.bpffs, usual.bpffs, is_own),
+    }
+}
+
+/// The paths that the files name, whoever could have written the files. A path that no file names gets the default.
+#[must_use]
+pub(crate) fn named_places(main: &Path) -> Places {
     // If several files set the same key, any of the values is fine: such files are not a valid configuration anyway.
-    let tables = texts(main).into_iter().filter_map(|text| toml::from_str::<Table>(&text).ok());
+    let tables = texts(main).into_iter().filter_map(|(text, _)| toml::from_str::<Table>(&text).ok());
     let table: Table = tables.flatten().filter(|(key, _)| !APPENDED.contains(&key.as_str())).collect();
     let path = |key: &str, default: PathBuf| match table.get(key).and_then(Value::as_str) {
         Some(path) if Path::new(path).is_absolute() => path.into(),

@@ -40,7 +40,7 @@ pub(crate) enum Writer {
 
 /// Why a file can't be trusted: somebody else could change it, or what leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Doubt {
+pub struct Doubt {
     path: PathBuf,
     uid: u32,
     mode: u32,

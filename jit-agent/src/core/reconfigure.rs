@@ -1,7 +1,6 @@
 //! Replacing the present configuration by a new one: the effects of the change, and carrying it out without a gap.
 
 use jit_api::wire::Effects;
-use jit_common::abi::Mode;
 use jit_policy::{Actor, Protection, Scope};
 
 use super::{Core, live::LiveGrants, refusal::NotReconfigured, settings::Settings};

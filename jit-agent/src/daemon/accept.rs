@@ -4,7 +4,7 @@ use std::{os::unix::net::UnixStream, path::Path};
 
 use anyhow::bail;
 
-use super::host;
+use super::{host, owner};
 use crate::config::{accepted, files, mark, opening};
 
 /// Marks the files, so that the next start takes them whatever they open. Returns a report.
@@ -12,7 +12,7 @@ use crate::config::{accepted, files, mark, opening};
 /// # Errors
 /// The files are not a valid configuration, an agent runs, or the mark can't be written.
 pub(super) fn accept(path: &Path) -> anyhow::Result<String> {
-    let config = files::load(path)?.config;
+    let config = files::load_for(path, owner(path))?.config;
     if UnixStream::connect(&config.places.socket).is_ok() {
         bail!(
             "an agent runs and answers at {}; run `jitctl reload`, which says what to name with --allow-open",

@@ -9,7 +9,7 @@ mod switch;
 mod unload;
 mod watchdog;
 
-use std::{io, net::TcpListener, path::Path, sync::Arc};
+use std::{io, net::TcpListener, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
@@ -21,7 +21,7 @@ use tokio::{
 pub use self::{arguments::command, main::main, unload::remove_enforcement};
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, accepted, files},
+    config::{Config, Places, accepted, files, trust},
     core::{Access, Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to, refusal::StoreFault},
     datapath::{
         Datapath as _,
@@ -56,6 +56,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
 
     host::check_time_namespace()?;
     let boot = host::boot()?;
+    faults.extend(doubts(&config.places, trust::own()));
     if let Some(accepted) = accepted
         && let Err(error) = accepted::remember(&config.places.state, &accepted)
     {
@@ -102,16 +103,37 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// The configuration is not valid, or this host can't enforce it. The error lists all problems of the host.
 pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
-    let config = files::load(path)?.config;
+    let user = owner(path);
+    let config = files::load_for(path, user)?.config;
     let mut report = vec![format!("{}: {} ports, mode {:?}", path.display(), config.ports.iter().count(), config.mode)];
     host::check_time_namespace()?;
     let (lines, problems) = probe(&config.interfaces, &config.places.bpffs);
     report.extend(lines);
     report.extend(warnings::all(&config).into_iter().map(|warning| format!("warning: {warning}")));
+    if user != 0 {
+        report.push(format!(
+            "warning: {path} belongs to uid {user}, and only an agent of that user takes it: run `chown root {path}`",
+            path = path.display()
+        ));
+    }
+    report.extend(doubts(&config.places, user).map(|doubt| format!("warning: {doubt}")));
     if problems.is_empty() {
         return Ok(report);
     }
     bail!("this host can't enforce it:\n  {}", problems.join("\n  "))
+}
+
+/// The user to whom the configuration belongs, and as whom the agent runs that takes it.
+fn owner(path: &Path) -> u32 {
+    path.metadata().map_or_else(|_| trust::own(), |metadata| metadata.uid())
+}
+
+/// Why the directories that an agent of this user uses can't be trusted.
+fn doubts(places: &Places, user: u32) -> impl Iterator<Item = String> {
+    [("state_dir", &places.state), ("bpffs_dir", &places.bpffs)].into_iter().filter_map(move |(key, path)| {
+        let found = trust::find(path, user).ok()?;
+        found.doubt().map(|doubt| format!("{key} can't be trusted: {doubt}"))
+    })
 }
 
 fn lock_ports(datapath: &mut XdpDatapath, config: &Config, origin: &Origin) -> anyhow::Result<()> {

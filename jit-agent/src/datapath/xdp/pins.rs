@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -16,10 +16,14 @@ use jit_policy::BootTime;
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
+    process::{getegid, geteuid},
 };
 
 use super::object::{Shape, shape};
-use crate::datapath::error::{PinError, PinProblem, with_causes};
+use crate::{
+    config::trust::{self, Writer},
+    datapath::error::{PinError, PinProblem, with_causes},
+};
 
 /// `f_type` of a BPF file system, see statfs(2).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -50,8 +54,7 @@ impl Pins {
             }
             return Err(fails(PinProblem::NotBpffs));
         }
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-            .map_err(|error| fails(PinProblem::file("closed to others", error)))?;
+        close_to_others(directory).map_err(fails)?;
         Ok(Self { directory: directory.to_owned(), _lock: Some(lock(directory)?) })
     }
 
@@ -246,6 +249,25 @@ pub(super) fn remove_tree(directory: &Path) -> Result<(), PinError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Makes the directory this user's alone. Whoever made it before could remove the pins, and open the ports. If somebody
+/// else could put another directory in its place, it stays as it is, and is a fault.
+fn close_to_others(directory: &Path) -> Result<(), PinProblem> {
+    let closing = |error| PinProblem::file("closed to others", error);
+    let found = trust::find(directory, trust::own()).map_err(closing)?;
+    if found.doubt_on_the_way().is_some() {
+        return Ok(());
+    }
+    let open = File::from(found.as_directory().map_err(closing)?);
+    if let Some(doubt) = found.doubt() {
+        tracing::warn!(%doubt, "the directory of the pins is closed to others now");
+        if matches!(doubt.writer(), Writer::User { .. }) {
+            let (user, group) = (Some(geteuid().as_raw()), Some(getegid().as_raw()));
+            fchown(&open, user, group).map_err(|_| PinProblem::Distrusted(doubt.to_string()))?;
+        }
+    }
+    open.set_permissions(fs::Permissions::from_mode(0o700)).map_err(closing)
 }
 
 /// Locks the directory for one daemon.
