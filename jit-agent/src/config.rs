@@ -5,6 +5,7 @@ mod checksummed;
 pub mod edit;
 pub mod files;
 pub(crate) mod mark;
+pub(crate) mod numbers;
 pub(crate) mod opening;
 mod raw;
 mod salvage;

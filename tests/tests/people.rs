@@ -1,5 +1,7 @@
 //! Who may make requests, which texts people and programs get, and how `jitctl` ends.
 
+use std::{fs, time::Instant};
+
 use anyhow::{Result, ensure};
 use jit_tests::{Agent, Config, PATIENCE, Port, Reach, Topology, tcp_connects};
 use toml::{Table, Value as Toml};
@@ -89,6 +91,38 @@ fn a_role_that_names_nobody_warns_and_the_agent_starts() -> Result<()> {
         ensure!(status.stdout.contains(&format!("[roles] admin: there is no user or group `{name}`")), "{status:?}");
     }
     agent.jitctl_as("alice", &request(ALICE))?.success()?;
+    Ok(())
+}
+
+#[test]
+fn a_group_that_appears_has_its_role_without_a_reload_also_after_a_restart_and_loses_it_when_it_is_gone() -> Result<()>
+{
+    let net = Topology::new()?;
+    let mut agent = Agent::start(&net.sandbox, &net.server, with_admins(&["@jit-late"]))?;
+    let file = net.sandbox.path("group");
+    let without = fs::read_to_string(&file)?;
+    let refused = agent.jitctl_as("alice", &["grants"])?;
+    let told = "`jitctl status` tells which names there this host does not know now";
+    ensure!(refused.code() == Some(4) && refused.stderr.contains(told), "{refused:?}");
+
+    // The group has alice's own number, which her processes have.
+    fs::write(&file, format!("{without}jit-late:x:1000:alice\n"))?;
+    let begin = Instant::now();
+    while agent.jitctl_as("alice", &["grants"])?.code() != Some(0) {
+        ensure!(begin.elapsed() < PATIENCE, "the group is not looked up again");
+    }
+    assert_eq!(agent.jitctl(&["status"])?.code(), Some(0));
+    agent.restart()?;
+    agent.jitctl_as("alice", &request(ALICE))?.success()?;
+
+    fs::write(&file, without)?;
+    let begin = Instant::now();
+    while agent.jitctl_as("alice", &["grants"])?.code() != Some(4) {
+        // Whoever is refused has the names looked up.
+        agent.jitctl_as("bob", &["grants"])?;
+        ensure!(begin.elapsed() < PATIENCE, "the group is gone, and its role is not");
+    }
+    ensure!(agent.jitctl(&["status"])?.stdout.contains("there is no user or group `@jit-late`"));
     Ok(())
 }
 

@@ -31,8 +31,9 @@ pub(crate) fn marked(state: &Path) -> Option<String> {
 pub struct Remover {
     /// The user's name, or the user id if the user has no name.
     pub name: String,
-    /// The name or id of the login user, if that is another user (for instance before `sudo`).
-    pub login: Option<String>,
+    /// The id and name of the login user, if that is another user (for instance before `sudo`). Earlier versions did not
+    /// write the id.
+    pub login: Option<(Option<u32>, String)>,
     /// The time of the removal.
     pub time: Timestamp,
 }
@@ -42,7 +43,8 @@ impl fmt::Display for Remover {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, login, time } = self;
         match login {
-            Some(login) => write!(formatter, "by {name} (logged in as {login}) at {time}"),
+            Some((Some(uid), login)) => write!(formatter, "by {name} (logged in as {login}, uid {uid}) at {time}"),
+            Some((None, login)) => write!(formatter, "by {name} (logged in as {login}) at {time}"),
             None => write!(formatter, "by {name} at {time}"),
         }
     }
@@ -53,7 +55,12 @@ impl Remover {
     pub(crate) fn of_mark(text: &str) -> Option<Self> {
         let (who, time) = text.strip_prefix("by ")?.rsplit_once(" at ")?;
         let login = who.strip_suffix(')').and_then(|who| who.split_once(" (logged in as "));
-        let (name, login) = login.map_or((who, None), |(name, login)| (name, Some(login.to_owned())));
+        let (name, login) = login.map_or((who, None), |(name, login)| (name, Some(login)));
+        let login = login.map(|login| {
+            let with_uid = login.rsplit_once(", uid ").and_then(|(name, uid)| Some((Some(uid.parse().ok()?), name)));
+            let (uid, name) = with_uid.unwrap_or((None, login));
+            (uid, name.to_owned())
+        });
         Some(Self { name: name.to_owned(), login, time: time.parse().ok()? })
     }
 }
@@ -84,7 +91,7 @@ mod tests {
     #[test]
     fn the_person_in_a_mark_is_who_was_written_into_it() {
         let time = "2026-11-22T16:00:00Z".parse().unwrap();
-        for login in [None, Some("ann".to_owned())] {
+        for login in [None, Some((None, "ann".to_owned())), Some((Some(1000), "ann".to_owned()))] {
             let remover = Remover { name: "root".to_owned(), login, time };
             assert_eq!(Remover::of_mark(&remover.to_string()), Some(remover));
         }

@@ -34,6 +34,8 @@ impl CoreHandle {
         if let Some(attempt) = attempt {
             let (attempted, refused) = (Attempted::new(peer, self.has_role(peer), attempt), refusal.clone());
             self.ask(move |core| {
+                // Perhaps a name has got a number meanwhile.
+                core.settings.names().note_refused();
                 core.records.note_refusal(attempted, &refused);
                 Ok(())
             })

@@ -15,6 +15,7 @@ use super::{
     peer::Peer,
     refusal::Refusal,
 };
+use crate::accounts::Groups;
 
 /// The channel for the answer.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -42,7 +43,8 @@ pub enum Opening {
     /// A new request.
     Submit(Peer, Submission, Reply<Submitted>),
     /// The approval of a request that waits.
-    Approve(Peer, RequestId, Reply<Request>),
+    /// The third part is the groups of the requestor at this time.
+    Approve(Peer, RequestId, Groups, Reply<Request>),
     /// The extension of a grant, by how long the grant is to last from now.
     Extend(Peer, GrantId, Duration, Reply<Extended>),
 }
@@ -62,7 +64,7 @@ impl Opening {
                 ports: AskedPorts::of(&request.ports),
                 named: named.clone(),
             },
-            Self::Approve(_, id, _) => Attempt::Approve(*id),
+            Self::Approve(_, id, ..) => Attempt::Approve(*id),
             Self::Extend(_, id, ..) => Attempt::Extend(*id),
         }
     }

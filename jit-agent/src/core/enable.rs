@@ -216,7 +216,7 @@ impl Openings<'_> {
         let made = self.open(|reply| Opening::Submit(peer.clone(), submission, reply))?.request;
         // The two-person rule does not apply to admins.
         let made: Request = if made.status == wire::RequestState::Pending {
-            self.open(|reply| Opening::Approve(peer.clone(), made.id, reply))?
+            self.open(|reply| Opening::Approve(peer.clone(), made.id, Ok(peer.groups.clone()), reply))?
         } else {
             made
         };

@@ -14,7 +14,6 @@ use jit_policy::{
 };
 
 use super::{
-    access::uid_of,
     origin::{EndedTrial, Trial},
     records::Records,
     refusal::{ChangeRefusal, Refusal},
@@ -227,7 +226,8 @@ pub(super) fn accepted_by(Remover { name, login, time }: Remover) -> AuditEvent 
     AuditEvent::Accepted { by: named(name, login), time }
 }
 
-fn named(name: String, login: Option<String>) -> audit::Remover {
-    let login = login.map(|name| (uid_of(&name), name));
-    audit::Remover { uid: uid_of(&name), name, login }
+fn named(name: String, login: Option<(Option<u32>, String)>) -> audit::Remover {
+    // These programs are root's. A user without a name has the user id in place of the name.
+    let uid = if name == "root" { Some(0) } else { name.parse().ok() };
+    audit::Remover { uid, name, login }
 }

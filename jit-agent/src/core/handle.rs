@@ -26,7 +26,7 @@ impl CoreHandle {
     /// Makes a handle of a core, and the channel from which the core receives commands.
     #[must_use]
     pub fn of(core: &Core) -> (Self, mpsc::Receiver<Command>) {
-        Self::new(core.settings.shared_access().clone())
+        Self::new(core.settings.shared_access())
     }
 
     /// Makes a handle for a core with these roles, and the channel from which the core receives commands.
@@ -55,6 +55,14 @@ impl CoreHandle {
         work: impl FnOnce(&mut Core) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         self.send(|reply| Command::Work(answered(work, reply))).await
+    }
+
+    /// Sends a command from a thread outside the runtime.
+    ///
+    /// # Errors
+    /// The core has ended.
+    pub(super) fn blocking_send(&self, command: Command) -> Result<(), Refusal> {
+        self.commands.blocking_send(command).map_err(|_| Unavailable::Stopping.into())
     }
 
     /// Like [`ask`](Self::ask), for work that can only close. It is done before all other work.
@@ -91,7 +99,7 @@ impl CoreHandle {
             // The thread that notified the change may have ended.
             let _ = reply.send(());
         };
-        self.commands.blocking_send(Command::Close(Box::new(reconcile))).is_ok() && done.blocking_recv().is_ok()
+        self.blocking_send(Command::Close(Box::new(reconcile))).is_ok() && done.blocking_recv().is_ok()
     }
 
     /// The list of peers that are connected to the socket.

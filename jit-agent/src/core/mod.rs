@@ -14,6 +14,7 @@ mod enable;
 mod enforcement;
 pub mod handle;
 mod live;
+pub mod names;
 mod opening;
 mod origin;
 pub mod peer;
@@ -38,14 +39,18 @@ mod usage;
 mod waiting;
 mod why;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, mpsc},
+    time::Instant,
+};
 
 use jit_policy::{Right, audit::Attempt};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::Receiver;
 
 use self::{
     enforcement::Enforcement,
     live::LiveGrants,
+    names::{LookUps, NamedRoles, Names},
     opening::Openings,
     peer::Peer,
     records::{Attempted, Records},
@@ -55,10 +60,11 @@ use self::{
     upkeep::Upkeep,
     waiting::WaitingRequests,
 };
-use crate::{clock::Clock, config::Config, datapath::Datapath, events::EventHub, store::Store, warnings::Warn};
+use crate::{
+    accounts::Numbers, clock::Clock, config::Config, datapath::Datapath, events::EventHub, store::Store, warnings::Warn,
+};
 
 pub use self::{
-    access::Access,
     admission::Admitted,
     command::Command,
     handle::CoreHandle,
@@ -77,8 +83,12 @@ const BATCH: usize = 256;
 pub struct Parts {
     /// The configuration in force.
     pub config: Config,
-    /// The roles of the configuration.
-    pub access: Access,
+    /// The names that have roles.
+    pub roles: NamedRoles,
+    /// What is known about these names.
+    pub numbers: Numbers,
+    /// The channel for the names that are to be looked up.
+    pub look_ups: mpsc::Sender<LookUps>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// The boot in which the core runs.
@@ -116,9 +126,11 @@ impl Core {
     /// Makes a core that knows no grants yet. Call [`recover`](Self::recover) next.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, access, clock, boot, datapath, events, store, faults, mut origin, connected_to, warnings } =
-            parts;
+        let Parts { config, roles, numbers, look_ups, clock, boot, .. } = parts;
+        let Parts { datapath, events, store, faults, mut origin, connected_to, warnings, .. } = parts;
         let times = Times::new(clock, boot);
+        let mut names = Names::new(times.clone(), roles, numbers, look_ups);
+        names.set_tried(config.roles.clone());
         let trials = (origin.trial.take(), origin.ended_trial.take());
         Self {
             live: LiveGrants::new(times.clone(), datapath),
@@ -126,7 +138,7 @@ impl Core {
             records: Records::new(times.clone(), store),
             enforcement: Enforcement::new(times.clone(), &config.places.state, trials, connected_to),
             upkeep: Upkeep::new(times.clone()),
-            settings: Settings::new(config, access, origin, faults, warnings),
+            settings: Settings::new(config, names, origin, faults, warnings),
             times,
             events,
         }
@@ -137,7 +149,7 @@ impl Core {
     ///
     /// # Errors
     /// The timer can't be created.
-    pub fn run(mut self, mut commands: mpsc::Receiver<Command>) -> std::io::Result<()> {
+    pub fn run(mut self, mut commands: Receiver<Command>) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         loop {
             let wait = self.until_next_sweep();

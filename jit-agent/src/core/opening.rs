@@ -10,6 +10,7 @@ use jit_policy::{GrantId, RequestId, Right, Submission};
 use tokio::sync::oneshot;
 
 use super::{
+    Core,
     answer::{Extended, Submitted},
     command::{Command, Opening, Reply},
     handle::CoreHandle,
@@ -23,7 +24,10 @@ use super::{
     times::Times,
     waiting::WaitingRequests,
 };
-use crate::store::{Deadline, NewGrantRow};
+use crate::{
+    accounts::Groups,
+    store::{Deadline, NewGrantRow},
+};
 
 /// The result of a plan.
 enum Done {
@@ -49,13 +53,27 @@ impl CoreHandle {
         self.send(|reply| Command::Open(Box::new(Opening::Submit(peer, submission, reply)))).await
     }
 
-    /// Approves a request. On return, the request's grants are in force.
+    /// Approves a request. On return, the request's grants are in force. `groups` are those of the requestor, who must
+    /// still have a role.
     ///
     /// # Errors
     /// The peer is not permitted, is the requestor, or can't be told from the requestor; the request does not exist or is already decided, or one of the
     /// conditions of [`submit`](Self::submit) holds.
-    pub async fn approve(&self, peer: Peer, id: RequestId) -> Result<Request, Refusal> {
-        self.send(|reply| Command::Open(Box::new(Opening::Approve(peer, id, reply)))).await
+    pub async fn approve(&self, peer: Peer, id: RequestId, groups: Groups) -> Result<Request, Refusal> {
+        self.send(|reply| Command::Open(Box::new(Opening::Approve(peer, id, groups, reply)))).await
+    }
+
+    /// Returns the user whose groups [`approve`](Self::approve) needs. `None`: the approval is refused anyway.
+    ///
+    /// # Errors
+    /// The agent is stopping.
+    pub async fn requestor_to_check(&self, peer: Peer, id: RequestId) -> Result<Option<u32>, Refusal> {
+        self.ask(move |core| {
+            let Core { settings, waiting, records, .. } = core;
+            let row = settings.has(&peer, Right::Decide).then(|| records.request(id).ok()).flatten();
+            Ok(row.filter(|row| waiting.check(row).is_ok()).map(|row| row.requestor.sender.uid))
+        })
+        .await
     }
 
     /// Extends a grant to last for `duration` from now, if the grant would end before. On return, the new end is in
@@ -228,7 +246,7 @@ impl Openings<'_> {
                 let request = done.and_then(|done| self.request_of(done));
                 drop(reply.send(request.map(|request| Submitted { request, replayed })));
             }
-            Opening::Approve(_, _, reply) => drop(reply.send(done.and_then(|done| self.request_of(done)))),
+            Opening::Approve(.., reply) => drop(reply.send(done.and_then(|done| self.request_of(done)))),
             Opening::Extend(_, _, _, reply) => {
                 let extended = done.and_then(|done| match done {
                     Done::Unchanged(grant) | Done::Extended { grant, .. } => {

@@ -17,8 +17,6 @@ pub struct Origin {
     pub path: PathBuf,
     /// The files in force. `None`: the files on disk could not be used.
     pub files: Option<files::Origin>,
-    /// Names in `[roles]` that no user or group has.
-    pub unknown: Vec<String>,
     /// Why the files on disk are not in force.
     pub fault: Option<String>,
     /// Why the configuration in force could not be kept for the next start.
@@ -66,7 +64,7 @@ impl Origin {
 
     /// All faults of the source.
     pub fn faults(&self) -> impl Iterator<Item = &String> {
-        self.unknown.iter().chain(&self.fault).chain(&self.not_kept)
+        self.fault.iter().chain(&self.not_kept)
     }
 }
 

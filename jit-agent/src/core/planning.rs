@@ -13,14 +13,15 @@ use super::{
     live::{Held, LiveGrants, Particulars},
     peer::{LoginUnknown, Peer},
     records::not_recorded,
-    refusal::{Conflict, Refusal},
+    refusal::{Conflict, Refusal, Unavailable},
     report::request_view,
     settings::Settings,
     times::Times,
     waiting::{Waiting, WaitingRequests, count},
 };
-use crate::store::{
-    Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, PendingRow, RequestRow,
+use crate::{
+    accounts::Groups,
+    store::{Batch, Checkpoint, Deadline, Extension, NewGrantRow, NewOutcome, NewRequestRow, PendingRow, RequestRow},
 };
 
 /// The work that remains for a command that was allowed and recorded.
@@ -67,7 +68,7 @@ impl<'a> Planner<'a> {
     pub(super) fn plan(&mut self, batch: &mut Batch<'_>, opening: &Opening) -> Result<Plan, Refusal> {
         match opening {
             Opening::Submit(peer, submission, _) => self.plan_submission(batch, peer, submission),
-            Opening::Approve(peer, id, _) => self.plan_approval(batch, peer, *id),
+            Opening::Approve(peer, id, groups, _) => self.plan_approval(batch, peer, *id, groups),
             Opening::Extend(peer, id, duration, _) => self.plan_extension(batch, peer, *id, *duration),
         }
     }
@@ -114,7 +115,13 @@ impl<'a> Planner<'a> {
         Ok(Plan::Open { request: view(id, &new), particulars, ids, rows })
     }
 
-    fn plan_approval(&mut self, batch: &mut Batch<'_>, peer: &Peer, id: RequestId) -> Result<Plan, Refusal> {
+    fn plan_approval(
+        &mut self,
+        batch: &mut Batch<'_>,
+        peer: &Peer,
+        id: RequestId,
+        groups: &Groups,
+    ) -> Result<Plan, Refusal> {
         self.settings.check(peer, Right::Decide)?;
         let found = batch.request(id).map_err(not_recorded)?;
         let row = found.ok_or(Refusal::NotFound { what: "request", id: id.0 })?;
@@ -128,7 +135,7 @@ impl<'a> Planner<'a> {
                 return Err(login_unknown(peer));
             }
         }
-        self.requestor_may_still(&row)?;
+        self.requestor_may_still(&row, groups)?;
         let request = NewRequest { ports: pending.ports.clone(), justification: row.justification.clone() };
         let clocks = self.times.both();
         let uid = row.requestor.sender.uid;
@@ -281,12 +288,22 @@ impl<'a> Planner<'a> {
         Ok(row.requestor.is(&person) || origin.is_some_and(|origin| origin.requestor.is(&person)))
     }
 
-    fn requestor_may_still(&self, row: &RequestRow) -> Result<(), Refusal> {
+    /// Checks that the requestor has not lost the role since.
+    fn requestor_may_still(&self, row: &RequestRow, groups: &Groups) -> Result<(), Refusal> {
         let Requestor { sender, named } = &row.requestor;
+        let requestor = Peer {
+            uid: sender.uid,
+            groups: groups.clone().unwrap_or_default(),
+            name: sender.name.clone(),
+            login: None,
+            login_unknown: None,
+        };
         let rights = [Some(Right::Request), named.is_some().then_some(Right::Delegate)];
-        match rights.into_iter().flatten().find(|right| !self.settings.access().user_has(sender.uid, *right)) {
-            None => Ok(()),
-            Some(right) => {
+        let missing = rights.into_iter().flatten().find(|right| !self.settings.has(&requestor, *right));
+        match (missing, groups) {
+            (None, _) => Ok(()),
+            (Some(_), Err(why)) => Err(Unavailable::GroupsUnknown(sender.name.clone(), why.clone()).into()),
+            (Some(right), Ok(_)) => {
                 Err(Conflict::RoleLost { name: sender.name.clone(), uid: sender.uid, right, id: row.id }.into())
             }
         }

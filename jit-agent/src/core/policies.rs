@@ -10,7 +10,6 @@ use jit_policy::{
 
 use super::{
     Core,
-    access::Access,
     change::{Changed, PortEdit, PortList},
     enforcement,
     handle::CoreHandle,
@@ -156,9 +155,8 @@ impl Core {
             self.begin_trial(loaded, TrialKind::Reload, None, CHANGE_TRIAL)?;
             (effects, true)
         } else {
-            let roles = Access::resolve(&new.roles);
             let done = self.adopt_files(loaded, &who(peer))?;
-            self.settings.set_roles(roles);
+            self.settings.adopt_roles();
             done
         };
         let (changed, noted) = note_reload(who(peer), &before, self.settings.config(), &mut self.records);

@@ -25,7 +25,8 @@ use crate::{
 pub enum Refusal {
     /// The peer lacks a role.
     #[error(
-        "{name} (uid {uid}) has no role that allows this; an admin can add the user or a group to `{role}` in [roles]"
+        "{name} (uid {uid}) has no role that allows this; an admin can add the user or a group to `{role}` in [roles]{}",
+        if *.some_unknown { "; `jitctl status` tells which names there this host does not know now" } else { "" }
     )]
     NotPermitted {
         /// User name.
@@ -34,6 +35,8 @@ pub enum Refusal {
         uid: u32,
         /// The role that would allow the command.
         role: &'static str,
+        /// Whether a name that has the role has no number. Perhaps it means the peer.
+        some_unknown: bool,
     },
     /// The request asks for more than the port policies allow.
     #[error("the request asks for more than is allowed")]

@@ -8,6 +8,7 @@ use super::{
     answer::Whole,
     handle::CoreHandle,
     live::LiveGrants,
+    names::Permit,
     peer::Peer,
     refusal::{Refusal, Unavailable},
     waiting::WaitingRequests,
@@ -53,11 +54,11 @@ impl CoreHandle {
         self.ask(move |core| core.grants(&peer, filter)).await
     }
 
-    /// Returns a reader of the audit log, which works without the core.
+    /// Returns a reader of the audit log, which works without the core, and the right to read it.
     ///
     /// # Errors
     /// The peer is not permitted, or the store is broken.
-    pub async fn audit(&self, peer: Peer) -> Result<AuditReader, Refusal> {
+    pub async fn audit(&self, peer: Peer) -> Result<(AuditReader, Permit), Refusal> {
         self.ask(move |core| core.audit(&peer)).await
     }
 }
@@ -141,9 +142,9 @@ impl Core {
         Ok(self.live.page(filter, self.settings.only_own(peer)?))
     }
 
-    pub(super) fn audit(&self, peer: &Peer) -> Result<AuditReader, Refusal> {
-        self.settings.check(peer, Right::ReadAll)?;
-        Ok(self.records.store()?.audit_reader())
+    pub(super) fn audit(&self, peer: &Peer) -> Result<(AuditReader, Permit), Refusal> {
+        let permit = self.settings.permit(peer, Right::ReadAll)?;
+        Ok((self.records.store()?.audit_reader(), permit))
     }
 }
 

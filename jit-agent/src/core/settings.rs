@@ -6,7 +6,7 @@ use jit_common::abi::Mode;
 use jit_policy::{Packet, PortPolicies, PortPolicy, Right};
 
 use super::{
-    access::Access,
+    names::{Names, Permit},
     origin::{Changed, Origin},
     peer::Peer,
     refusal::{ChangeRefusal, NotEdited, OtherFiles, Refusal, Unavailable},
@@ -41,9 +41,7 @@ impl Edited {
 /// The configuration in force, its files, and the roles of users.
 pub(super) struct Settings {
     config: Config,
-    access: Access,
-    /// The same roles, for the server.
-    shared: SharedAccess,
+    names: Names,
     origin: Origin,
     /// What was broken at the start.
     faults: Vec<String>,
@@ -51,9 +49,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(config: Config, access: Access, origin: Origin, faults: Vec<String>, warnings: Warn) -> Self {
-        let shared = SharedAccess::new(access.clone());
-        Self { config, access, shared, origin, faults, warnings }
+    pub(super) const fn new(config: Config, names: Names, origin: Origin, faults: Vec<String>, warnings: Warn) -> Self {
+        Self { config, names, origin, faults, warnings }
     }
 
     /// The configuration in force.
@@ -88,7 +85,7 @@ impl Settings {
 
     /// Returns the faults that the status shows.
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
-        self.faults.iter().chain(self.origin.faults()).cloned()
+        self.faults.iter().chain(self.origin.faults()).cloned().chain(self.names.faults())
     }
 
     /// Returns what the configuration in force is warned about.
@@ -104,23 +101,36 @@ impl Settings {
         warnings
     }
 
-    pub(super) const fn access(&self) -> &Access {
-        &self.access
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(super) const fn names_mut(&mut self) -> &mut Names {
+        &mut self.names
     }
 
     /// The roles, as the server sees them.
-    pub(super) const fn shared_access(&self) -> &SharedAccess {
-        &self.shared
+    pub(super) fn shared_access(&self) -> SharedAccess {
+        SharedAccess::new(self.names.subscribe())
     }
 
     /// Whether the peer has a right by any of its roles.
     pub(super) fn has(&self, peer: &Peer, right: Right) -> bool {
-        self.access.has(peer, right)
+        self.names.has(peer, right)
     }
 
     /// Returns a refusal if the peer lacks a right.
     pub(super) fn check(&self, peer: &Peer, right: Right) -> Result<(), Refusal> {
-        self.access.check(peer, right)
+        self.names.check(peer, right)
+    }
+
+    /// Returns a right of a peer, which the peer may lose later.
+    ///
+    /// # Errors
+    /// The peer lacks the right.
+    pub(super) fn permit(&self, peer: &Peer, right: Right) -> Result<Permit, Refusal> {
+        self.check(peer, right)?;
+        Ok(self.names.permit(peer, right))
     }
 
     /// The user to whose own requests and grants this peer's view is restricted. `None`: the peer may see everything.
@@ -131,7 +141,7 @@ impl Settings {
 
     /// Returns the names of the connected delegates, except for the peer who asks.
     pub(super) fn delegates(&self, asking: &Peer, connected: &[Peer]) -> Vec<String> {
-        let others = connected.iter().filter(|peer| peer.uid != asking.uid && self.access.is_delegate(peer));
+        let others = connected.iter().filter(|peer| peer.uid != asking.uid && self.names.is_delegate(peer));
         let mut names: Vec<String> = others.map(|peer| peer.name.clone()).collect();
         names.sort_unstable();
         names.dedup();
@@ -203,6 +213,7 @@ impl Settings {
     /// Replaces the configuration in force.
     pub(super) fn replace(&mut self, config: Config) {
         self.config = config;
+        self.names.set_tried(self.config.roles.clone());
     }
 
     /// Notes that the configuration in force is that of these files.
@@ -233,10 +244,9 @@ impl Settings {
         self.origin.fault = Some(fault);
     }
 
-    /// Puts roles in force. `unknown` are the faults of names that did not resolve.
-    pub(super) fn set_roles(&mut self, (access, unknown): (Access, Vec<String>)) {
-        self.shared.set(access.clone());
-        (self.access, self.origin.unknown) = (access, unknown);
+    /// Gives the roles to the names of the configuration in force.
+    pub(super) fn adopt_roles(&mut self) {
+        self.names.set_roles(self.config.roles.clone());
     }
 }
 

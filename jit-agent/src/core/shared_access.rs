@@ -1,23 +1,25 @@
 //! The roles in force, as the server sees them. So the server knows whether a role could allow something before it reads
 //! more of a request, and without waiting for the core.
 
-use std::sync::{Arc, PoisonError, RwLock};
-
 use jit_policy::Right;
+use tokio::sync::watch;
 
 use super::{access::Access, peer::Peer, refusal::Refusal};
 
 /// The roles in force, which the core and its handles share. Only the core sets them.
-#[derive(Clone, Debug, Default)]
-pub struct SharedAccess(Arc<RwLock<Access>>);
+#[derive(Clone, Debug)]
+pub struct SharedAccess(watch::Receiver<Access>);
+
+impl Default for SharedAccess {
+    /// Nobody but root has a role.
+    fn default() -> Self {
+        Self(watch::channel(Access::default()).1)
+    }
+}
 
 impl SharedAccess {
-    pub(super) fn new(access: Access) -> Self {
-        Self(Arc::new(RwLock::new(access)))
-    }
-
-    pub(super) fn set(&self, access: Access) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = access;
+    pub(super) const fn new(access: watch::Receiver<Access>) -> Self {
+        Self(access)
     }
 
     /// Whether the peer has a role, whichever it is.
@@ -27,7 +29,7 @@ impl SharedAccess {
 
     /// Returns a refusal if the peer has not even one of these rights. The refusal names the role for the first right.
     pub(super) fn check(&self, peer: &Peer, rights: &[Right]) -> Result<(), Refusal> {
-        let access = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let access = self.0.borrow();
         let mut checked = rights.iter().map(|right| access.check(peer, *right));
         let first = checked.next().unwrap_or(Ok(()));
         if first.is_ok() || checked.any(|checked| checked.is_ok()) { Ok(()) } else { first }

@@ -26,6 +26,7 @@ impl Core {
             self.records.time_out_requests(undecided, UNDECIDED);
         }
         self.records.write_refusals(false);
+        self.settings.names_mut().look_up_if_due();
         self.upkeep.settle_if_due(&mut self.live);
         if self.records.next_retry().is_some_and(|moment| moment <= self.times.now()) {
             self.records.write_backlog();
@@ -47,6 +48,7 @@ impl Core {
             self.records.next_refusals(),
             self.records.next_retry(),
             self.enforcement.next_step(),
+            self.settings.names().next_round(),
             Some(self.upkeep.next(&self.live)),
         ];
         moments.into_iter().flatten().min().unwrap_or_default().since(self.times.now())

@@ -15,7 +15,6 @@ use jit_policy::{
 
 use super::{
     Core,
-    access::Access,
     enforcement::Enforcement,
     handle::CoreHandle,
     live::LiveGrants,
@@ -159,7 +158,7 @@ impl Core {
             }
         };
         self.enforcement.clear_unloaded();
-        self.settings.set_roles(Access::resolve(&loaded.config.roles));
+        self.settings.adopt_roles();
         self.settings.set_files(loaded);
         self.settings.set_kept(kept.unwrap_or(Ok(())));
         let (by, mode) = (Some(peer.person()), self.settings.config().mode);

@@ -14,6 +14,7 @@ use super::{
     answer::Metrics,
     handle::CoreHandle,
     live::{LiveGrants, Particulars},
+    names::Permit,
     peer::Peer,
     records::Records,
     refusal::{Refusal, Unavailable},
@@ -25,11 +26,11 @@ use crate::{datapath::PortCounts, events::News};
 const COUNTED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl CoreHandle {
-    /// Returns the packets that are reported from now on.
+    /// Returns the packets that are reported from now on, and the right to see them.
     ///
     /// # Errors
     /// The peer is not permitted, too many clients are watching already, or the agent is stopping.
-    pub async fn watch(&self, peer: Peer) -> Result<broadcast::Receiver<News>, Refusal> {
+    pub async fn watch(&self, peer: Peer) -> Result<(broadcast::Receiver<News>, Permit), Refusal> {
         self.ask(move |core| core.watch(&peer)).await
     }
 
@@ -43,9 +44,9 @@ impl CoreHandle {
 }
 
 impl Core {
-    pub(super) fn watch(&self, peer: &Peer) -> Result<broadcast::Receiver<News>, Refusal> {
-        self.settings.check(peer, Right::ReadAll)?;
-        Ok(self.events.subscribe().map_err(Unavailable::Watch)?)
+    pub(super) fn watch(&self, peer: &Peer) -> Result<(broadcast::Receiver<News>, Permit), Refusal> {
+        let permit = self.settings.permit(peer, Right::ReadAll)?;
+        Ok((self.events.subscribe().map_err(Unavailable::Watch)?, permit))
     }
 
     pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<Metrics, Refusal> {

@@ -17,10 +17,13 @@ pub(super) async fn reload_at(mut signals: Signal, core: CoreHandle) {
         // to leave a port open by mistake, so a reload that would open a port is refused.
         let asked = Reload { allow_open: Vec::new(), confirm: true, session: None };
         match core.reload(None, asked).await {
-            Ok(done) => tracing::info!(
-                changed = ?done.changed, ended = done.effects.ended.len(), shortened = done.effects.shortened.len(),
-                durable = done.durable, "the configuration was read again"
-            ),
+            Ok(done) => {
+                tracing::info!(
+                    changed = ?done.changed, ended = done.effects.ended.len(), shortened = done.effects.shortened.len(),
+                    durable = done.durable, "the configuration was read again"
+                );
+                core.look_up_names().await;
+            }
             Err(refusal) => tracing::error!(%refusal, "the configuration stays as it was"),
         }
         notify(&[NotifyState::Ready]);

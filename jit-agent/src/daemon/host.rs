@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, bail};
 
-use crate::{config::unloaded::Remover, core::Boot};
+use crate::{accounts::name_of, config::unloaded::Remover, core::Boot};
 
 /// Refuses to run in a time namespace with its own CLOCK_BOOTTIME. The kernel compares deadlines with its own clock, so
 /// the deadlines would be wrong by the difference.
@@ -45,15 +45,11 @@ pub(super) fn boot() -> anyhow::Result<Boot> {
 
 /// The person who runs this program, and the time.
 pub(super) fn who_and_when() -> Remover {
-    let name = |uid: u32| {
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
-        user.map_or_else(|| uid.to_string(), |user| user.name)
-    };
     let own = nix::unistd::getuid().as_raw();
     let login = fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse::<u32>().ok());
     let login = login.filter(|uid| *uid != u32::MAX && *uid != own);
     let time = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
-    Remover { name: name(own), login: login.map(name), time }
+    Remover { name: name_of(own), login: login.map(|uid| (Some(uid), name_of(uid))), time }
 }
 
 #[cfg(test)]

@@ -9,7 +9,13 @@ mod switch;
 mod unload;
 mod watchdog;
 
-use std::{io, net::TcpListener, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+use std::{
+    io,
+    net::TcpListener,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+};
 
 use anyhow::{Context as _, bail};
 use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
@@ -20,9 +26,12 @@ use tokio::{
 
 pub use self::{arguments::command, main::main, unload::remove_enforcement};
 use crate::{
+    accounts::{Numbers, number_of},
     clock::{Clock, SystemClock},
     config::{Config, Places, accepted, files, trust},
-    core::{Access, Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to, refusal::StoreFault},
+    core::{
+        Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to, names::LookUps, refusal::StoreFault,
+    },
     datapath::{
         Datapath as _,
         xdp::{EventSource, LinkWatch, XdpDatapath, probe},
@@ -63,11 +72,15 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         origin.not_kept = Some(accepted::not_kept(&error));
     }
     // Roles that are on trial give nobody a right.
-    let roles = origin.trial.as_ref().map_or(&config.roles, |trial| &trial.before.roles);
-    let (access, unknown) = Access::resolve(roles);
-    origin.unknown = unknown;
+    let roles = origin.trial.as_ref().map_or(&config.roles, |trial| &trial.before.roles).clone();
+    // At boot the name service of the host may not work yet, so no name is looked up here.
+    let numbers = Numbers::kept(&config.places.state).unwrap_or_else(|error| {
+        tracing::error!(error = format!("{error:#}"), "the last known numbers of names in [roles] can't be used");
+        Numbers::default()
+    });
+    let (look_ups, wanted) = mpsc::channel();
     let store = Store::open(&config.places.state).map_err(|error| StoreFault::NotOpened(error.into()));
-    let socket = config.places.socket.clone();
+    let (socket, state) = (config.places.socket.clone(), config.places.state.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = config.metrics_listen.and_then(|address| {
         let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
@@ -83,7 +96,9 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let datapath = Box::new(datapath);
     let mut core = Core::new(Parts {
         config,
-        access,
+        roles,
+        numbers,
+        look_ups,
         clock,
         boot,
         datapath,
@@ -95,7 +110,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         warnings: warnings::all,
     });
     core.recover(adopted);
-    serve(core, &socket, metrics, &events, links)
+    serve(core, &socket, metrics, &events, links, (wanted, state))
 }
 
 /// Checks a configuration, and whether and how this host can enforce the configuration. Changes nothing.
@@ -175,6 +190,15 @@ fn follow(source: EventSource, events: &EventHub) {
     }
 }
 
+/// Looks up the names of roles when the core wants it, on a separate thread.
+fn follow_names(wanted: mpsc::Receiver<LookUps>, state: PathBuf, core: &CoreHandle) {
+    let core = core.clone();
+    let follow = move || core.follow_names(&wanted, &state, number_of);
+    if let Err(error) = std::thread::Builder::new().name("names".to_owned()).spawn(follow) {
+        tracing::error!(%error, "the names in [roles] can't be looked up; their last known numbers count");
+    }
+}
+
 /// Notifies the core whenever interfaces change, on a separate thread. Without this thread, the core checks the
 /// interfaces every few seconds.
 fn follow_links(links: io::Result<LinkWatch>, core: &CoreHandle) {
@@ -197,18 +221,20 @@ fn serve(
     metrics: Option<TcpListener>,
     events: &EventHub,
     links: io::Result<LinkWatch>,
+    (wanted, state): (mpsc::Receiver<LookUps>, PathBuf),
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the asynchronous runtime")?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let listener = http::bind(socket)?;
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
         let (handle, commands) = CoreHandle::of(&core);
         follow_links(links, &handle);
+        follow_names(wanted, state, &handle);
         // `running` is dropped when the core's thread ends, even by a panic. Without a core the daemon must stop.
         let (running, core_ended) = oneshot::channel::<()>();
         let core = std::thread::Builder::new()
@@ -218,6 +244,7 @@ fn serve(
                 core.run(commands)
             })
             .context("starting the core's thread")?;
+        handle.look_up_names().await;
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!(%error, "the service manager could not be told that the agent is ready");
         }
@@ -250,5 +277,8 @@ fn serve(
             Ok(result) => result.context("running the core"),
             Err(_) => bail!("the core failed; see the log above"),
         }
-    })
+    });
+    // A name service that never answers must not keep the daemon from ending.
+    runtime.shutdown_background();
+    served
 }

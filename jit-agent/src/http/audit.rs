@@ -28,7 +28,7 @@ use tokio::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    core::{handle::CoreHandle, peer::Peer},
+    core::{handle::CoreHandle, names::Permit, peer::Peer},
     http::failure::Failure,
     store::{AuditReader, AuditRow, AuditRows, StoreError},
 };
@@ -96,14 +96,14 @@ async fn list(
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let question = query.check(AuditFormat::accepted(accept)).map_err(Problem::invalid_query)?;
     let uid = peer.uid;
-    let reader = core.audit(peer).await?;
+    let (reader, permit) = core.audit(peer).await?;
     match question.format {
         AuditFormat::Page => Ok(Json(page(reader, query, question).await?).into_response()),
         format => {
-            let permit = acquire_permit(permits, uid)?;
+            let place = acquire_permit(permits, uid)?;
             let AuditQuestion { filter, after, .. } = question;
             let rows = run_blocking(move || reader.rows(&filter, after)).await?;
-            Ok(export(rows, format, permit))
+            Ok(export(rows, format, (permit, place)))
         }
     }
 }
@@ -135,7 +135,7 @@ async fn verify(
     })?;
     let noted = query.check().map_err(Problem::invalid_query)?;
     let uid = peer.uid;
-    let reader = core.audit(peer).await?;
+    let (reader, _) = core.audit(peer).await?;
     let permit = acquire_permit(permits, uid)?;
     let found = run_blocking(move || {
         // The permit is held until the work is done, even if the client has gone.
@@ -163,8 +163,9 @@ async fn run_blocking<T: Send + 'static>(
     done.map_err(|error| failed(error.to_string()))
 }
 
-/// The answer with all rows. The rows are read as fast as the client takes them.
-fn export(rows: AuditRows, format: AuditFormat, permit: OwnedSemaphorePermit) -> Response {
+/// The answer with all rows. The rows are read as fast as the client takes them, for as long as the client may read
+/// them.
+fn export(rows: AuditRows, format: AuditFormat, permits: (Permit, OwnedSemaphorePermit)) -> Response {
     let is_csv = format == AuditFormat::Csv;
     let (media_type, file) = if is_csv {
         ("text/csv; charset=utf-8; header=present", "audit.csv")
@@ -173,12 +174,15 @@ fn export(rows: AuditRows, format: AuditFormat, permit: OwnedSemaphorePermit) ->
     };
     let heading = is_csv.then(|| Bytes::from(records([COLUMNS.map(str::to_owned)])));
     let heading = stream::iter(heading.map(Ok::<_, Failure>));
-    let batches = stream::try_unfold((rows, permit), move |(mut rows, permit)| async move {
+    let batches = stream::try_unfold((rows, permits), move |(mut rows, permits)| async move {
+        if !permits.0.holds() {
+            return Err(Failure::new(Code::NotPermitted, "the client's role was taken away"));
+        }
         let (batch, rows) = run_blocking(move || Ok((rows.next(BATCH)?, rows))).await?;
         if batch.is_empty() {
             return Ok(None);
         }
-        Ok::<_, Failure>(Some((Bytes::from(if is_csv { csv(batch) } else { jsonl(batch) }), (rows, permit))))
+        Ok::<_, Failure>(Some((Bytes::from(if is_csv { csv(batch) } else { jsonl(batch) }), (rows, permits))))
     });
     // A later error breaks the answer off: an incomplete export must not look complete.
     let text = stream::StreamExt::map(stream::StreamExt::chain(heading, batches), |part| {

@@ -51,7 +51,9 @@ async fn confirm(
 ) -> Answer<wire::EnforcementChange> {
     let admitted = core.admit(&peer, &[Right::Administer], Some(Attempt::Confirm)).await?;
     let wire::Nothing {} = body::json_or_default(request, admitted).await?;
-    Ok(Json(core.confirm(peer).await?))
+    let done = core.confirm(peer).await?;
+    core.look_up_names().await;
+    Ok(Json(done))
 }
 
 /// Ends the trial that runs; if none does, lets all packets pass, and writes that into the configuration files.

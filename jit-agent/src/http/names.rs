@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::{Uid, User};
 use tokio::{
     sync::Semaphore,
     task::spawn_blocking,
     time::{Instant, timeout},
 };
+
+use crate::accounts::name_of;
 
 /// How long a request waits for a name. After that, the user goes by the user id.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ pub(super) struct Names {
 
 impl Default for Names {
     fn default() -> Self {
-        Self::found_by(user_name)
+        Self::found_by(name_of)
     }
 }
 
@@ -97,13 +98,6 @@ impl Names {
     }
 }
 
-pub(super) fn user_name(uid: u32) -> String {
-    match User::from_uid(Uid::from_raw(uid)) {
-        Ok(Some(user)) => user.name,
-        Ok(None) | Err(_) => uid.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -111,12 +105,6 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-
-    #[test]
-    fn a_user_without_a_name_goes_by_its_number() {
-        assert_eq!(user_name(4_000_000_017), "4000000017");
-        assert_eq!(user_name(0), "root");
-    }
 
     #[tokio::test]
     async fn a_name_is_looked_up_once_for_many_connections() {

@@ -24,7 +24,7 @@ use super::{
     params::{Answer, bad_query},
 };
 use crate::{
-    core::{handle::CoreHandle, peer::Peer},
+    core::{handle::CoreHandle, names::Permit, peer::Peer},
     events::News,
 };
 
@@ -54,20 +54,26 @@ async fn why(
     responses((status = 200, body = String, content_type = "text/event-stream"))
 )]
 async fn events(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Result<Response, Failure> {
-    Ok(follow(core.watch(peer).await?).into_response())
+    let (news, permit) = core.watch(peer).await?;
+    Ok(follow(news, permit).into_response())
 }
 
-/// All news from now on, until the agent stops or the client leaves.
-fn follow(news: Receiver<News>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let events = stream::unfold(news, |mut news| async {
-        let event = match news.recv().await {
+/// All news from now on, until the agent stops, the client leaves, or the client's role goes.
+fn follow(news: Receiver<News>, permit: Permit) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let events = stream::unfold((news, permit), |(mut news, mut permit)| async {
+        let received = tokio::select! {
+            biased;
+            () = permit.lost() => return None,
+            received = news.recv() => received,
+        };
+        let event = match received {
             Ok(News::Packet(packet)) => event("packet", &packet),
             Ok(News::NotShown(not_shown)) => event("not_shown", &NotShown { not_shown }),
             // This client reads too slowly and has missed some news.
             Err(RecvError::Lagged(not_shown)) => event("not_shown", &NotShown { not_shown }),
             Err(RecvError::Closed) => return None,
         };
-        Some((Ok(event), news))
+        Some((Ok(event), (news, permit)))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }

@@ -205,14 +205,14 @@ mod tests {
     use nix::unistd::{getegid, geteuid, getgroups};
 
     use super::*;
-    use crate::http::names::user_name;
+    use crate::accounts::name_of;
 
     #[tokio::test]
     async fn the_peer_is_who_opened_the_socket() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let peer = Identity::of(&ours).unwrap().peer(&Names::default()).await;
         assert_eq!(peer.uid, geteuid().as_raw());
-        assert_eq!(peer.name, user_name(peer.uid));
+        assert_eq!(peer.name, name_of(peer.uid));
         let mut expected: Vec<u32> = getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
         expected.push(getegid().as_raw());
         expected.sort_unstable();

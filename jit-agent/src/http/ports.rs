@@ -123,6 +123,7 @@ async fn reload(
     let body: wire::Reload = body::json(request, admitted).await?;
     let asked = body.check().map_err(Problem::invalid_values)?;
     let done = core.reload(Some(peer), ReloadAsked { session, ..asked }).await?;
+    core.look_up_names().await;
     Ok((etag(&done.version), Json(done.into())))
 }
 

@@ -13,6 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::params::{Answer, Number, bad_query, number_of};
 use crate::{
+    accounts,
     core::{Admitted, answer::Submitted, handle::CoreHandle, peer::Peer},
     http::{body, failure::Failure},
 };
@@ -131,7 +132,12 @@ async fn approve(
     let admitted = core.admit(&peer, &[Right::Decide], Some(attempt)).await?;
     let id = id?;
     let _: wire::Nothing = body::json_or_default(request, admitted).await?;
-    Ok(Json(core.approve(peer, id).await?))
+    let groups = match core.requestor_to_check(peer.clone(), id).await? {
+        Some(uid) => accounts::in_time(move || accounts::groups_of(uid)).await,
+        None => Some(Ok(Vec::new())),
+    };
+    let groups = groups.unwrap_or_else(|| Err("the name service does not answer".to_owned()));
+    Ok(Json(core.approve(peer, id, groups).await?))
 }
 
 /// Refuses a request that waits.

@@ -7,6 +7,7 @@ mod packets;
 mod ports;
 mod refusals;
 mod requests;
+mod roles;
 
 use std::{
     io::{Read, Write},
@@ -25,7 +26,6 @@ use serde_json::{Value, json};
 use super::{document::NoQuery, failure::Failure, routes};
 use crate::{
     core::{
-        Access,
         peer::Peer,
         presence::Presence,
         refusal::{ChangeRefusal, Refusal},
@@ -263,7 +263,7 @@ fn everything_that_can_be_read_is_answered_in_the_vocabulary_of_azure() {
 #[test]
 fn the_core_learns_who_asks_from_the_kernel() {
     let uid = nix::unistd::geteuid().as_raw();
-    let machine = Machine { access: Access::of_users(&[(Role::Admin, uid)]), ..Machine::usual() };
+    let machine = Machine { access: vec![(Role::Admin, uid)], ..Machine::usual() };
     let agent = Agent::start(machine);
     let headers = "x-user: mallory\r\ncontent-type: application/json\r\n";
     let answer = send_to(&agent.socket(), "POST", "/v1/requests", headers, SSH.as_bytes());

@@ -1,19 +1,27 @@
 //! A machine that an agent can run on: clocks that stand still, tables in memory, and a directory with a real store and
 //! a configuration file.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
 
 use jiff::Timestamp;
 use jit_common::reason::Verdict;
-use jit_policy::{BootTime, EntryKey, Layer, Way};
+use jit_policy::{BootTime, EntryKey, Layer, Role, Way};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{ManualClock, MemoryDatapath, packet::syn, people::people};
+use super::{
+    ManualClock, MemoryDatapath,
+    packet::syn,
+    people::{PEOPLE, named},
+};
 use crate::{
     clock::Clock as _,
     config::{Config, accepted, files},
-    core::{Access, Boot, ConnectedTo, Core, Origin, Parts, configuration_at, refusal::StoreFault},
+    core::{Boot, ConnectedTo, Core, Origin, Parts, configuration_at, names::LookUps, refusal::StoreFault},
     datapath::{Datapath, InterfaceView},
     events::EventHub,
     store::{Store, StoreError},
@@ -46,7 +54,9 @@ pub struct Machine {
     /// The configuration to start with.
     pub config: Config,
     /// The roles of users.
-    pub access: Access,
+    pub access: Vec<(Role, u32)>,
+    /// The channel for the names that are to be looked up. At first nobody listens to it.
+    pub look_ups: mpsc::Sender<LookUps>,
     /// The source of the configuration.
     pub origin: Origin,
     /// The hub to which packets are reported. Each core has another hub.
@@ -128,7 +138,8 @@ impl Machine {
             boot: Boot { machine_id: "machine".to_owned(), boot_id: "boot-1".to_owned() },
             origin: Origin::loaded(&file, &loaded),
             config: loaded.config,
-            access: people(),
+            access: PEOPLE.to_vec(),
+            look_ups: mpsc::channel().0,
             hub: EventHub::new(Arc::new(clock.clone())),
             connected_to: |_| Ok(Vec::new()),
             store_fault: None,
@@ -172,9 +183,12 @@ impl Machine {
             Some(fault) => Err(fault.clone()),
             None => Store::open(self.dir.path()).map_err(|error| StoreFault::NotOpened(error.into())),
         };
+        let (roles, numbers) = named(&self.access);
         let mut core = Core::new(Parts {
             config: self.config.clone(),
-            access: self.access.clone(),
+            roles,
+            numbers,
+            look_ups: self.look_ups.clone(),
             clock: Arc::new(self.clock.clone()),
             boot: self.boot.clone(),
             datapath,

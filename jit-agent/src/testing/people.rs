@@ -2,7 +2,10 @@
 
 use jit_policy::Role;
 
-use crate::core::{Access, peer::Peer};
+use crate::{
+    accounts::{Found, Number, Numbers},
+    core::{names::NamedRoles, peer::Peer},
+};
 
 /// A user who requests access.
 pub const ALICE: u32 = 4_000_000_001;
@@ -17,17 +20,21 @@ pub const VIEWER: u32 = 4_000_000_005;
 /// A user who has no role.
 pub const MALLORY: u32 = 4_000_000_006;
 
-/// Returns the roles of all these users.
-#[must_use]
-pub fn people() -> Access {
-    Access::of_users(&[
-        (Role::Requester, ALICE),
-        (Role::Requester, BOB),
-        (Role::Approver, BOB),
-        (Role::Approver, CAROL),
-        (Role::Delegate, PUSHER),
-        (Role::Viewer, VIEWER),
-    ])
+/// The roles of all these users.
+pub const PEOPLE: [(Role, u32); 6] = [
+    (Role::Requester, ALICE),
+    (Role::Requester, BOB),
+    (Role::Approver, BOB),
+    (Role::Approver, CAROL),
+    (Role::Delegate, PUSHER),
+    (Role::Viewer, VIEWER),
+];
+
+/// Makes names for users with roles, and what is known about the names.
+pub(crate) fn named(roles: &[(Role, u32)]) -> (NamedRoles, Numbers) {
+    let number = |number| Found::Is(Number { number, local: true });
+    let named = roles.iter().map(|(role, uid)| (*role, vec![uid.to_string()])).collect();
+    (named, Numbers::of(roles.iter().map(|(_, uid)| (uid.to_string(), number(*uid)))))
 }
 
 /// Makes a user who is in no group except the group with the user's own id.

@@ -333,12 +333,12 @@ impl Field for WayBack {
     }
 }
 
-/// A person of whom only names were written down. The user ids are those that the names have now.
+/// A person of whom names were written down, and perhaps user ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remover {
     /// The user's name.
     pub name: String,
-    /// The user's id; `None`: no user has that name.
+    /// The user's id; `None`: it is not known.
     pub uid: Option<u32>,
     /// The id and name of the user who logged in to become that user.
     pub login: Option<(Option<u32>, String)>,

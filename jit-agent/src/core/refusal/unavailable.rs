@@ -20,6 +20,12 @@ pub enum Unavailable {
     /// The agent ends.
     #[error("the agent is stopping; try again when it runs")]
     Stopping,
+    /// The groups of a requestor can't be looked up.
+    #[error(
+        "the groups of {0} can't be looked up ({1}), so nobody knows whether they may still request this; try again \
+         later"
+    )]
+    GroupsUnknown(String, String),
     /// The core gave no answer.
     #[error("the request was not answered")]
     NotAnswered,

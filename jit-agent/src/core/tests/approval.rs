@@ -85,8 +85,8 @@ fn of_two_approvals_at_once_one_opens() {
     let (one, mut first) = oneshot::channel();
     let (other, mut second) = oneshot::channel();
     world.core().carry_out(vec![
-        Command::Open(Box::new(Opening::Approve(bob(), id, one))),
-        Command::Open(Box::new(Opening::Approve(carol(), id, other))),
+        Command::Open(Box::new(Opening::Approve(bob(), id, Ok(Vec::new()), one))),
+        Command::Open(Box::new(Opening::Approve(carol(), id, Ok(Vec::new()), other))),
     ]);
     assert!(first.try_recv().unwrap().is_ok());
     assert!(matches!(second.try_recv().unwrap(), Err(Refusal::Conflict(_))));
@@ -108,7 +108,7 @@ fn only_who_asked_and_who_may_end_anything_cancels() {
     let mut world = World::new();
     let id = world.wait();
     let other = after_login(peer(BOB, "bob"), BOB, "bob");
-    world.access = Access::of_users(&[(Role::Requester, ALICE), (Role::Requester, BOB)]);
+    world.access = vec![(Role::Requester, ALICE), (Role::Requester, BOB)];
     world.restart();
     assert_eq!(cancel(&mut world, &other, id), Err(Refusal::NotFound { what: "request", id: id.0 }));
     assert_eq!(cancel(&mut world, &alice(), id).unwrap().status, RequestState::Cancelled);
@@ -167,7 +167,7 @@ fn a_policy_that_was_tightened_meanwhile_holds_at_approval() {
 fn a_requestor_who_lost_the_role_meanwhile_gets_nothing() {
     let mut world = World::new();
     let id = world.wait();
-    world.access = Access::of_users(&[(Role::Approver, CAROL)]);
+    world.access = vec![(Role::Approver, CAROL)];
     world.restart();
     let Err(Refusal::Conflict(conflict)) = world.approve(&carol(), id) else { panic!("opened") };
     assert!(conflict.to_string().contains("is no longer a requester"), "{conflict}");
@@ -221,7 +221,7 @@ fn who_sees_everything_sees_others_requests_and_who_does_not_sees_their_own() {
     let mut world = World::new();
     let of_alice = world.wait();
     let of_bob = world.submit_as(&bob(), request(vec![port(22, &["192.0.2.8"], 60)])).unwrap();
-    world.access = Access::of_users(&[(Role::Requester, ALICE), (Role::Requester, BOB), (Role::Viewer, VIEWER)]);
+    world.access = vec![(Role::Requester, ALICE), (Role::Requester, BOB), (Role::Viewer, VIEWER)];
     world.restart();
     let ids = |world: &mut World, peer: &Peer| -> Vec<i64> {
         world.core().requests(peer, LATEST).unwrap().value.iter().map(|request| request.id.0).collect()
@@ -245,7 +245,7 @@ fn who_sees_everything_sees_others_requests_and_who_does_not_sees_their_own() {
 #[test]
 fn a_requester_ends_their_own_grants_and_knows_of_no_others() {
     let mut world = World::new();
-    world.access = Access::of_users(&[(Role::Requester, ALICE), (Role::Requester, BOB)]);
+    world.access = vec![(Role::Requester, ALICE), (Role::Requester, BOB)];
     world.restart();
     for person in [alice(), bob()] {
         world.submit_as(&person, request(vec![port(22, &["192.0.2.8"], 60)])).unwrap();

@@ -94,7 +94,7 @@ fn of_refusals() -> Vec<String> {
     let mut world = World { machine: Machine::new(CONFIG, wall(0)), core: None };
     let viewers = (4_000_000_101..=4_000_000_111).map(|uid| (Role::Viewer, uid));
     let others = [(Role::Requester, ALICE), (Role::Requester, BOB), (Role::Approver, BOB), (Role::Approver, CAROL)];
-    world.access = Access::of_users(&viewers.chain(others).collect::<Vec<_>>());
+    world.access = viewers.chain(others).collect();
     world.start(false);
     let id = world.wait();
     world.submit_as(&carol(), request(vec![port(22, &["192.0.2.7"], 60)])).unwrap_err();
@@ -207,7 +207,7 @@ fn of_enforcement() -> Vec<String> {
     host.disable().unwrap();
     for mark in [
         "by root at 2026-11-22T16:00:00Z",
-        "by nobody-there (logged in as root) at 2026-11-22T16:00:00Z",
+        "by nobody-there (logged in as root, uid 0) at 2026-11-22T16:00:00Z",
         "by somebody, at a time that is not known",
     ] {
         host.begin(true);

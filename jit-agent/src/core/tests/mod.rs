@@ -14,6 +14,7 @@ mod opening;
 mod permission;
 mod policies;
 mod recovery;
+mod role_names;
 mod shortening;
 mod start;
 mod traffic;
@@ -158,7 +159,7 @@ impl World {
     }
 
     fn approve(&mut self, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
-        self.ask(async |core| core.approve(peer.clone(), id).await)
+        self.ask(async |core| core.approve(peer.clone(), id, Ok(Vec::new())).await)
     }
 
     fn extend(&mut self, peer: &Peer, id: i64, seconds: u64) -> Result<Extended, Refusal> {

@@ -24,7 +24,7 @@ fn a_peer_without_a_role_is_refused_every_command_and_changes_nothing() {
     refused(&mut world, async |core, peer| core.change_port(peer, edit).await);
     refused(&mut world, async |core, peer| core.reload(Some(peer), Reload::default()).await);
     for id in [known, RequestId(99)] {
-        refused(&mut world, async |core, peer| core.approve(peer, id).await);
+        refused(&mut world, async |core, peer| core.approve(peer, id, Ok(Vec::new())).await);
         refused(&mut world, async |core, peer| core.deny(peer, id, String::new()).await);
         refused(&mut world, async |core, peer| core.cancel(peer, id, String::new()).await);
         refused(&mut world, async |core, peer| core.request(peer, id).await);

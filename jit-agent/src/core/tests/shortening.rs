@@ -19,7 +19,7 @@ fn filter(user: Option<&str>, port: Option<u16>) -> AuditFilter {
 /// Returns the details of the rows about shortened grants that match the filter.
 fn found(world: &mut World, user: Option<&str>, port: Option<u16>) -> Vec<Value> {
     let reader = world.core().audit(&root()).unwrap();
-    let rows = reader.rows(&filter(user, port), 0).unwrap().next(100).unwrap();
+    let rows = reader.0.rows(&filter(user, port), 0).unwrap().next(100).unwrap();
     rows.iter().map(|row| serde_json::from_str(&row.detail).unwrap()).collect()
 }
 

@@ -314,7 +314,7 @@ fn who_unloaded_enforcement_is_a_person_in_the_audit_log_if_that_is_known() {
     let logged_in = json!({ "uid": 0, "name": "root", "login_uid": 1, "login_name": "daemon" });
     for (mark, expected) in [
         (format!("by root at {moment}"), json!({ "by": root, "time": moment })),
-        (format!("by root (logged in as daemon) at {moment}"), json!({ "by": logged_in, "time": moment })),
+        (format!("by root (logged in as daemon, uid 1) at {moment}"), json!({ "by": logged_in, "time": moment })),
         (format!("by no-such-user at {moment}"), json!({ "by": { "name": "no-such-user" }, "time": moment })),
         (
             format!("by 4000000009 at {moment}"),

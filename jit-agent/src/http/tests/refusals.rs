@@ -64,7 +64,10 @@ fn changes() -> Vec<(String, String)> {
 
 #[test]
 fn a_user_who_gets_a_role_is_admitted_without_a_new_connection() {
-    let agent = granted();
+    let (look_ups, wanted) = std::sync::mpsc::channel();
+    let agent = Agent::start(Machine { look_ups, ..Machine::usual() });
+    let (core, state) = (agent.core.clone(), agent.machine.dir.path().to_owned());
+    std::thread::spawn(move || core.follow_names(&wanted, &state, crate::accounts::number_of));
     post_as(&agent, &mallory(), "/v1/requests", SSH).problem(403, "not_permitted");
     agent
         .machine
@@ -100,7 +103,8 @@ fn full_tables_and_a_broken_store_have_statuses_of_their_own() {
 #[test]
 fn every_refusal_has_its_status_and_code_and_keeps_its_words() {
     let id = |protocol| PortId { number: 22, protocol };
-    let not_permitted = Refusal::NotPermitted { name: "bob".to_owned(), uid: 1001, role: "viewer" };
+    let not_permitted =
+        Refusal::NotPermitted { name: "bob".to_owned(), uid: 1001, role: "viewer", some_unknown: false };
     let unconfirmed = || ChangeRefusal::Unconfirmed { effects: Box::new(Effects::default()), unnamed: Vec::new() };
     let invalid = Config::parse("bad", "config.toml").unwrap_err();
     let table = [

@@ -1,0 +1,172 @@
+//! Tests of the names of roles: they get their numbers while the agent runs, and lose them only if they are gone.
+
+use std::{
+    sync::mpsc::{Receiver, channel},
+    task::{Context, Poll, Waker},
+};
+
+use jit_policy::{Reload, Right};
+
+use super::{names::LookedUp, *};
+use crate::accounts::{Answer, Number};
+
+/// A world with the names `@ops`, who approve, and `@dev`, who request, and the names that are to be looked up.
+fn world() -> (World, Receiver<LookUps>) {
+    let mut machine = Machine::new(&format!("{CONFIG}\n[roles]\napprover = ['@ops']\nrequester = ['@dev']\n"), wall(0));
+    machine.access = Vec::new();
+    let (look_ups, wanted) = channel();
+    machine.look_ups = look_ups;
+    let mut world = World { machine, core: None };
+    world.start(false);
+    world.core().settings.adopt_roles();
+    world.pass(0);
+    (world, wanted)
+}
+
+fn member(uid: u32, group: u32) -> Peer {
+    Peer { groups: vec![group], ..peer(uid, "someone") }
+}
+
+fn found(name: &str) -> Answer {
+    Answer::Is(Number { number: if name == "@ops" { 70_001 } else { 70_002 }, local: false })
+}
+
+fn away(_: &str) -> Answer {
+    Answer::Unsure("sssd does not run".to_owned())
+}
+
+fn gone(_: &str) -> Answer {
+    Answer::Absent
+}
+
+/// Answers a round of look-ups. Returns `false` if none was asked for.
+fn answer(world: &mut World, wanted: &Receiver<LookUps>, look_up: fn(&str) -> Answer) -> bool {
+    let Ok(LookUps { names, former }) = wanted.try_recv() else { return false };
+    assert_eq!(names, ["@dev", "@ops"]);
+    let numbers = former.looked_up(&names, look_up);
+    world.core().settings.names_mut().take(LookedUp { numbers, not_kept: None });
+    true
+}
+
+fn may_request(world: &mut World) -> bool {
+    world.submit_as(&member(1000, 70_002), request(vec![port(22, &["192.0.2.7"], 60)])).is_ok()
+}
+
+#[test]
+fn names_of_a_directory_that_starts_late_get_their_roles_without_a_reload() {
+    let (mut world, wanted) = world();
+    assert!(answer(&mut world, &wanted, away));
+    assert!(!may_request(&mut world));
+    assert_eq!(
+        world.faults(),
+        ["requester: `@dev`", "approver: `@ops`"].map(|name| {
+            let (role, name) = name.split_once(' ').unwrap();
+            format!(
+                "[roles] {role} {name} can't be looked up (sssd does not run), so it gives nobody a role until it can"
+            )
+        })
+    );
+    world.pass(10);
+    assert!(answer(&mut world, &wanted, found));
+    assert_eq!((may_request(&mut world), world.faults()), (true, Vec::<String>::new()));
+    world.pass(59);
+    assert!(!answer(&mut world, &wanted, found), "all names are known");
+    world.pass(1);
+    assert!(answer(&mut world, &wanted, found), "a user or a group may be gone");
+}
+
+#[test]
+fn a_directory_that_fails_takes_no_role_away_even_over_a_reload_and_a_name_that_is_gone_does() {
+    let (mut world, wanted) = world();
+    assert!(answer(&mut world, &wanted, found));
+    world.pass(60);
+    assert!(answer(&mut world, &wanted, away));
+    assert!(may_request(&mut world));
+    world.rewrite("requester = ['@dev']", "viewer = ['@dev']\nrequester = ['@dev']");
+    world.core().reload(Some(&root()), &Reload::default()).unwrap();
+    world.pass(0);
+    assert!(answer(&mut world, &wanted, away));
+    assert!(may_request(&mut world));
+    let kept = "`@ops` can't be looked up (sssd does not run), so its last known number, 70001, counts";
+    assert!(world.faults().contains(&format!("[roles] approver: {kept}")), "{:?}", world.faults());
+    world.pass(10);
+    assert!(answer(&mut world, &wanted, gone));
+    assert!(!may_request(&mut world));
+    assert!(world.faults().contains(&"[roles] requester: there is no user or group `@dev`".to_owned()));
+}
+
+#[test]
+fn whoever_is_refused_has_the_names_looked_up_sooner_but_not_at_will() {
+    let (mut world, wanted) = world();
+    assert!(answer(&mut world, &wanted, found));
+    let made_anew = |name: &str| Answer::Is(Number { number: 70_009, local: name == "@dev" });
+    let refuse = |world: &mut World| world.submit_as(&member(1000, 70_009), request(vec![])).unwrap_err();
+    assert!(matches!(refuse(&mut world), Refusal::NotPermitted { some_unknown: false, .. }));
+    world.pass(4);
+    assert!(!answer(&mut world, &wanted, made_anew));
+    world.pass(1);
+    assert!(answer(&mut world, &wanted, made_anew), "the group was made anew, with another number");
+    assert!(!matches!(refuse(&mut world), Refusal::NotPermitted { .. }));
+    world.pass(5);
+    assert!(!answer(&mut world, &wanted, found), "nobody was refused since");
+}
+
+#[test]
+fn a_refusal_tells_that_the_role_may_be_meant_for_a_name_that_is_not_known() {
+    let (mut world, wanted) = world();
+    assert!(answer(&mut world, &wanted, away));
+    let refused = world.submit_as(&member(1000, 70_002), request(vec![])).unwrap_err().to_string();
+    assert!(refused.ends_with("in [roles]; `jitctl status` tells which names there this host does not know now"));
+}
+
+#[test]
+fn a_name_service_that_does_not_answer_is_a_fault_and_keeps_nobody_waiting() {
+    let (mut world, wanted) = world();
+    let late = "[roles]: the name service of this host does not answer, so everybody keeps the roles that they have";
+    world.pass(2);
+    assert!(!world.faults().contains(&late.to_owned()));
+    world.pass(1);
+    assert!(world.faults().contains(&late.to_owned()));
+    world.pass(600);
+    assert!(answer(&mut world, &wanted, found), "the first round");
+    assert!(!answer(&mut world, &wanted, found), "one round at a time");
+    assert_eq!(world.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn a_right_that_is_held_ends_when_its_role_goes() {
+    let (mut world, wanted) = world();
+    assert!(answer(&mut world, &wanted, found));
+    let approver = member(1000, 70_001);
+    let mut permit = world.core().settings.permit(&approver, Right::ReadAll).unwrap();
+    let mut of_root = world.core().settings.permit(&root(), Right::ReadAll).unwrap();
+    let is_lost = |permit: &mut names::Permit| {
+        let lost = std::pin::pin!(permit.lost());
+        lost.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    };
+    assert!(permit.holds() && !is_lost(&mut permit));
+    world.pass(60);
+    assert!(answer(&mut world, &wanted, gone));
+    assert!(!permit.holds() && is_lost(&mut permit));
+    assert!(of_root.holds() && !is_lost(&mut of_root));
+}
+
+#[test]
+fn an_approval_needs_the_requestors_groups_and_says_when_they_can_not_be_known() {
+    let (mut world, wanted) = world();
+    assert!(answer(&mut world, &wanted, found));
+    let made = world.submit_as(&member(1000, 70_002), request(vec![port(5986, &["192.0.2.7"], 60)])).unwrap();
+    let approve = |world: &mut World, groups| {
+        let approver = after_login(member(1001, 70_001), 1001, "bob");
+        world.ask(async |core| core.approve(approver, made.id, groups).await)
+    };
+    let unknown = approve(&mut world, Err("the name service does not answer".to_owned())).unwrap_err();
+    assert_eq!(
+        unknown.to_string(),
+        "the groups of someone can't be looked up (the name service does not answer), so nobody knows whether they may \
+         still request this; try again later"
+    );
+    let lost = approve(&mut world, Ok(vec![1000])).unwrap_err();
+    assert!(lost.to_string().contains("is no longer a requester"), "{lost}");
+    approve(&mut world, Ok(vec![1000, 70_002])).unwrap();
+}
