@@ -3,6 +3,8 @@
 use jit_api::wire::{Counter, Grant, GrantCounts, Interface, Pending, PendingPort, Request, Status, Uncovered};
 use jit_policy::{BootTime, GrantFilter, GrantId, Page, RequestFilter, RequestId, Right};
 
+use tokio::task::spawn_blocking;
+
 use super::{
     Core,
     answer::Whole,
@@ -15,11 +17,11 @@ use super::{
 };
 use crate::{
     datapath::{self, InterfaceView, UncoveredView},
-    store::{AuditReader, PendingRow, RequestPage, RequestRow, RequestState},
+    store::{AuditReader, PendingRow, RequestPage, RequestReader, RequestRow, RequestState},
 };
 
-/// The number of grants after which a page of requests ends.
-const LISTED_GRANTS: usize = 5000;
+/// The number of bytes after which a page of requests ends.
+const LISTED_BYTES: usize = 1 << 20;
 
 impl CoreHandle {
     /// Returns the state of the whole agent.
@@ -35,7 +37,14 @@ impl CoreHandle {
     /// # Errors
     /// The peer is not permitted, or the store is broken.
     pub async fn requests(&self, peer: Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
-        self.ask(move |core| core.requests(&peer, filter)).await
+        let (reader, of) = self.ask(move |core| core.request_reader(&peer)).await?;
+        let RequestFilter { pending, before, limit } = filter;
+        let page = RequestPage { of, pending, before, limit, bytes: LISTED_BYTES };
+        let read = spawn_blocking(move || reader.page(&page)).await.map_err(|_| Unavailable::NotAnswered)?;
+        let (rows, more) = read.map_err(|error| Unavailable::StoreFailed(error.into()))?;
+        let next = rows.last().filter(|_| more).map(|row| row.id);
+        let value = self.ask(move |core| core.request_views(rows)).await?;
+        Ok(Page { value, next })
     }
 
     /// Returns one request.
@@ -114,19 +123,21 @@ impl Core {
         }
     }
 
-    pub(super) fn requests(&self, peer: &Peer, filter: RequestFilter) -> Result<Page<Request, RequestId>, Refusal> {
+    /// Returns a reader of requests, and the user to whose own requests the peer's view is restricted.
+    pub(super) fn request_reader(&self, peer: &Peer) -> Result<(RequestReader, Option<u32>), Refusal> {
         let of = self.settings.only_own(peer)?;
-        let RequestFilter { pending, before, limit } = filter;
-        // The query asks for one more row than is shown, to learn whether more rows exist.
-        let page = RequestPage { of, pending, before, limit: limit + 1, grants: LISTED_GRANTS };
-        let rows = self.records.store()?.requests(&page);
-        let mut rows = rows.map_err(|error| Unavailable::StoreFailed(error.into()))?;
-        let grants: usize = rows.iter().map(|row| row.grants.len()).sum();
-        let more = rows.len() > limit || grants >= LISTED_GRANTS;
-        rows.truncate(limit);
-        let next = if more { rows.last().map(|row| row.id) } else { None };
-        let view = |row| request_view(row, &self.live, &self.waiting);
-        Ok(Page { value: rows.into_iter().map(view).collect(), next })
+        Ok((self.records.store()?.request_reader(), of))
+    }
+
+    /// Returns requests that were read beside the core as people see them now.
+    pub(super) fn request_views(&self, rows: Vec<RequestRow>) -> Result<Vec<Request>, Refusal> {
+        let view = |row: RequestRow| {
+            // A request that waited when it was read may have been decided since.
+            let decided = row.pending.is_some() && !self.waiting.has(row.id);
+            let row = if decided { self.records.request(row.id)? } else { row };
+            Ok(request_view(row, &self.live, &self.waiting))
+        };
+        rows.into_iter().map(view).collect()
     }
 
     pub(super) fn request(&self, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {

@@ -64,6 +64,11 @@ impl WaitingRequests {
         self.requests.values().any(|waiting| waiting.extends == Some(grant))
     }
 
+    /// Whether a request waits, or has timed out and is not written yet.
+    pub(super) fn has(&self, id: RequestId) -> bool {
+        self.requests.contains_key(&id)
+    }
+
     /// Whether a request has timed out or does not wait at all.
     pub(super) fn is_timed_out(&self, id: RequestId) -> bool {
         let now = self.times.now();

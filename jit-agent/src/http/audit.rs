@@ -1,7 +1,7 @@
 //! The routes of the audit log: pages, exports and verification. The log is read beside the core, on threads that may
 //! wait for the disk.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{
     Extension, Json,
@@ -21,20 +21,22 @@ use jit_api::{
 };
 use jit_policy::audit::Detail;
 use serde_json::Value;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-};
+use tokio::{task::spawn_blocking, time::Instant};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::places::{Place, Places};
 use crate::{
     core::{handle::CoreHandle, names::Permit, peer::Peer},
     http::failure::Failure,
     store::{AuditReader, AuditRow, AuditRows, StoreError},
 };
 
-/// The number of exports and verifications at a time: for root, and separately for all other users together.
-const EXPORTS: usize = 4;
+/// The number of exports and verifications at a time: for each user, and for root.
+const EXPORTS: usize = 1;
+const EXPORTS_OF_ROOT: usize = 4;
+/// The time in which a client must take a batch of an export. Whoever is slower than that keeps the store from cleaning
+/// up behind the reader.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The number of rows of an export that are in memory at a time.
 const BATCH: usize = 1000;
 /// The columns of an export as CSV.
@@ -59,18 +61,10 @@ const COLUMNS: [&str; 18] = [
     "detail",
 ];
 
-/// The permits for users who read the whole log. Root has its own permits.
-#[derive(Clone)]
-struct ExportPermits {
-    of_root: Arc<Semaphore>,
-    of_others: Arc<Semaphore>,
-}
-
 /// The routes of the audit log.
 pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
-    let free = || Arc::new(Semaphore::new(EXPORTS));
-    let permits = ExportPermits { of_root: free(), of_others: free() };
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(verify)).layer(Extension(permits))
+    let exports = Places::new(EXPORTS, EXPORTS_OF_ROOT);
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(verify)).layer(Extension(exports))
 }
 
 /// The audit log: a page of it, or with `format` or `Accept` all rows that fit as one stream.
@@ -84,7 +78,7 @@ pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
 async fn list(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
-    Extension(permits): Extension<ExportPermits>,
+    Extension(exports): Extension<Places>,
     headers: HeaderMap,
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
@@ -100,7 +94,7 @@ async fn list(
     match question.format {
         AuditFormat::Page => Ok(Json(page(reader, query, question).await?).into_response()),
         format => {
-            let place = acquire_permit(permits, uid)?;
+            let place = take_place(&exports, uid)?;
             let AuditQuestion { filter, after, .. } = question;
             let rows = run_blocking(move || reader.rows(&filter, after)).await?;
             Ok(export(rows, format, (permit, place)))
@@ -110,10 +104,13 @@ async fn list(
 
 async fn page(reader: AuditReader, query: AuditQuery, question: AuditQuestion) -> Result<AuditPage, Failure> {
     let AuditQuestion { filter, after, limit, format: _ } = question;
-    // One row more than the limit shows whether there are further rows.
-    let mut rows = run_blocking(move || reader.rows(&filter, after)?.next(limit + 1)).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
+    let read = move || {
+        let mut all = reader.rows(&filter, after)?;
+        let rows = all.next(limit)?;
+        // Another row shows whether there are more.
+        Ok((rows, !all.next(1)?.is_empty()))
+    };
+    let (rows, more) = run_blocking(read).await?;
     let next_link = rows.last().filter(|_| more).map(|last| query.link_after(last.seq));
     Ok(AuditPage { value: rows.into_iter().map(AuditEntry::from).collect(), next_link })
 }
@@ -126,7 +123,7 @@ async fn page(reader: AuditReader, query: AuditQuery, question: AuditQuestion) -
 async fn verify(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
-    Extension(permits): Extension<ExportPermits>,
+    Extension(exports): Extension<Places>,
     query: Result<Query<VerifyQuery>, QueryRejection>,
 ) -> Result<Json<AuditVerification>, Failure> {
     let Query(query) = query.map_err(|error| {
@@ -136,19 +133,19 @@ async fn verify(
     let noted = query.check().map_err(Problem::invalid_query)?;
     let uid = peer.uid;
     let (reader, _) = core.audit(peer).await?;
-    let permit = acquire_permit(permits, uid)?;
+    let place = take_place(&exports, uid)?;
     let found = run_blocking(move || {
-        // The permit is held until the work is done, even if the client has gone.
-        let _permit = permit;
+        // The place is held until the work is done, even if the client has gone.
+        let _place = place;
         reader.verify(noted)
     });
     Ok(Json(found.await?.into()))
 }
 
-fn acquire_permit(permits: ExportPermits, uid: u32) -> Result<OwnedSemaphorePermit, Failure> {
-    let permits = if uid == 0 { permits.of_root } else { permits.of_others };
-    permits.try_acquire_owned().map_err(|_| {
-        let detail = format!("{EXPORTS} exports or verifications of the audit log are under way; try again later");
+fn take_place(exports: &Places, uid: u32) -> Result<Place, Failure> {
+    exports.take(uid).ok_or_else(|| {
+        let most = if uid == 0 { EXPORTS_OF_ROOT } else { EXPORTS };
+        let detail = format!("your exports and verifications of the audit log under way: {most}; wait until one ends");
         Failure::new(Code::Unavailable, detail)
     })
 }
@@ -165,7 +162,7 @@ async fn run_blocking<T: Send + 'static>(
 
 /// The answer with all rows. The rows are read as fast as the client takes them, for as long as the client may read
 /// them.
-fn export(rows: AuditRows, format: AuditFormat, permits: (Permit, OwnedSemaphorePermit)) -> Response {
+fn export(rows: AuditRows, format: AuditFormat, held: (Permit, Place)) -> Response {
     let is_csv = format == AuditFormat::Csv;
     let (media_type, file) = if is_csv {
         ("text/csv; charset=utf-8; header=present", "audit.csv")
@@ -174,20 +171,25 @@ fn export(rows: AuditRows, format: AuditFormat, permits: (Permit, OwnedSemaphore
     };
     let heading = is_csv.then(|| Bytes::from(records([COLUMNS.map(str::to_owned)])));
     let heading = stream::iter(heading.map(Ok::<_, Failure>));
-    let batches = stream::try_unfold((rows, permits), move |(mut rows, permits)| async move {
-        if !permits.0.holds() {
+    let batches = stream::try_unfold((rows, held, Instant::now()), move |(mut rows, held, asked)| async move {
+        if !held.0.holds() {
             return Err(Failure::new(Code::NotPermitted, "the client's role was taken away"));
+        }
+        // The next batch is asked for when the client has taken the last.
+        if asked.elapsed() > BATCH_TIMEOUT {
+            return Err(Failure::new(Code::Unavailable, "the client takes the export too slowly"));
         }
         let (batch, rows) = run_blocking(move || Ok((rows.next(BATCH)?, rows))).await?;
         if batch.is_empty() {
             return Ok(None);
         }
-        Ok::<_, Failure>(Some((Bytes::from(if is_csv { csv(batch) } else { jsonl(batch) }), (rows, permits))))
+        let text = Bytes::from(if is_csv { csv(batch) } else { jsonl(batch) });
+        Ok::<_, Failure>(Some((text, (rows, held, Instant::now()))))
     });
     // A later error breaks the answer off: an incomplete export must not look complete.
     let text = stream::StreamExt::map(stream::StreamExt::chain(heading, batches), |part| {
         part.map_err(|failure| {
-            tracing::error!(problem = failure.0.detail, "an export of the audit log was broken off");
+            tracing::warn!(problem = failure.0.detail, "an export of the audit log was broken off");
             std::io::Error::other(failure.0.detail)
         })
     });

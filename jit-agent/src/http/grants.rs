@@ -10,7 +10,7 @@ use jit_api::{problem::Problem, wire};
 use jit_policy::{GrantId, Right, audit::Attempt};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::params::{Answer, Number, bad_query, number_of};
+use super::params::{Answer, Number, bad_query, listed, number_of};
 use crate::{
     core::{answer::Extended, handle::CoreHandle, peer::Peer},
     http::{body, failure::Failure},
@@ -28,11 +28,11 @@ async fn list(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     query: Result<Query<wire::GrantQuery>, QueryRejection>,
-) -> Answer<wire::List<wire::Grant>> {
+) -> Result<Response, Failure> {
     let Query(query) = query.map_err(|error| bad_query(&error, "?limit=1000"))?;
     let filter = query.check().map_err(Problem::invalid_query)?;
     let page = core.grants(peer, filter).await?;
-    Ok(Json(wire::List::part(page, |next| query.link(next))))
+    listed(wire::List::part(page, |next| query.link(next))).await
 }
 
 /// Lets a grant last for so long from now, if it would end before.

@@ -18,6 +18,7 @@ mod names;
 mod packets;
 mod params;
 mod peer;
+mod places;
 mod ports;
 mod refused;
 mod requests;

@@ -12,7 +12,7 @@ use axum::{
 };
 use futures_util::stream::{self, Stream};
 use jit_api::{
-    problem::Problem,
+    problem::{Code, Problem},
     wire::{self, NotShown},
 };
 use serde::Serialize;
@@ -22,6 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     failure::Failure,
     params::{Answer, bad_query},
+    places::{Place, Places},
 };
 use crate::{
     core::{handle::CoreHandle, names::Permit, peer::Peer},
@@ -31,8 +32,13 @@ use crate::{
 /// The longest pause between two messages. A keep-alive message shows whether the client is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// The number of clients that watch packets at a time, for each user and for root.
+const STREAMS: usize = 2;
+const STREAMS_OF_ROOT: usize = 16;
+
 pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
-    OpenApiRouter::new().routes(routes!(why)).routes(routes!(events))
+    let streams = Places::new(STREAMS, STREAMS_OF_ROOT);
+    OpenApiRouter::new().routes(routes!(why)).routes(routes!(events)).layer(Extension(streams))
 }
 
 /// What would become of a packet now, and why.
@@ -53,14 +59,22 @@ async fn why(
     get, path = "/v1/events",
     responses((status = 200, body = String, content_type = "text/event-stream"))
 )]
-async fn events(State(core): State<CoreHandle>, Extension(peer): Extension<Peer>) -> Result<Response, Failure> {
+async fn events(
+    State(core): State<CoreHandle>,
+    Extension(peer): Extension<Peer>,
+    Extension(streams): Extension<Places>,
+) -> Result<Response, Failure> {
+    let uid = peer.uid;
     let (news, permit) = core.watch(peer).await?;
-    Ok(follow(news, permit).into_response())
+    let place = streams.take(uid).ok_or_else(|| {
+        Failure::new(Code::Unavailable, format!("you watch packets {STREAMS} times already; end one of them first"))
+    })?;
+    Ok(follow(news, permit, place).into_response())
 }
 
 /// All news from now on, until the agent stops, the client leaves, or the client's role goes.
-fn follow(news: Receiver<News>, permit: Permit) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let events = stream::unfold((news, permit), |(mut news, mut permit)| async {
+fn follow(news: Receiver<News>, permit: Permit, place: Place) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let events = stream::unfold((news, permit, place), |(mut news, mut permit, place)| async {
         let received = tokio::select! {
             biased;
             () = permit.lost() => return None,
@@ -73,7 +87,7 @@ fn follow(news: Receiver<News>, permit: Permit) -> Sse<impl Stream<Item = Result
             Err(RecvError::Lagged(not_shown)) => event("not_shown", &NotShown { not_shown }),
             Err(RecvError::Closed) => return None,
         };
-        Some((Ok(event), (news, permit)))
+        Some((Ok(event), (news, permit, place)))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }

@@ -6,14 +6,25 @@ use axum::{
         Path,
         rejection::{PathRejection, QueryRejection},
     },
-    http::Uri,
+    http::{Uri, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
 };
 use jit_api::{excerpt, problem::Code};
+use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use super::failure::Failure;
 
 /// The answer of most routes.
 pub(super) type Answer<T> = Result<Json<T>, Failure>;
+
+/// Makes the answer with a list. A long list takes a while to print, during which other clients are served.
+pub(super) async fn listed<T: Serialize + Send + 'static>(list: T) -> Result<Response, Failure> {
+    // Strings and numbers always serialise.
+    let printed = spawn_blocking(move || serde_json::to_vec(&list).unwrap_or_default()).await;
+    let text = printed.map_err(|_| Failure::new(Code::Unavailable, "the list could not be printed; see the log"))?;
+    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
+}
 
 /// Returns the failure for a query that can't be read. `example` is a query that can be read.
 pub(super) fn bad_query(error: &QueryRejection, example: &str) -> Failure {

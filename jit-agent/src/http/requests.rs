@@ -4,6 +4,7 @@ use axum::{
     Extension, Json,
     extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, Uri},
+    response::Response,
 };
 use jit_api::{excerpt, problem::Problem, wire};
 use jit_policy::{IdempotencyKey, RequestId, Right, Violation, audit::Attempt};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::params::{Answer, Number, bad_query, number_of};
+use super::params::{Answer, Number, bad_query, listed, number_of};
 use crate::{
     accounts,
     core::{Admitted, answer::Submitted, handle::CoreHandle, peer::Peer},
@@ -92,11 +93,11 @@ async fn list(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     query: Result<Query<wire::RequestQuery>, QueryRejection>,
-) -> Answer<wire::List<wire::Request>> {
+) -> Result<Response, Failure> {
     let Query(query) = query.map_err(|error| bad_query(&error, "?status=Pending&limit=50"))?;
     let filter = query.check().map_err(Problem::invalid_query)?;
     let page = core.requests(peer, filter).await?;
-    Ok(Json(wire::List::part(page, |next| query.link(next))))
+    listed(wire::List::part(page, |next| query.link(next))).await
 }
 
 /// One request.

@@ -22,6 +22,7 @@ use super::{
     names::Names,
     packets,
     peer::Identity,
+    places::Places,
     ports, requests, status,
 };
 use crate::{core::handle::CoreHandle, http::failure::Failure};
@@ -34,7 +35,7 @@ pub(super) fn router(core: CoreHandle, names: Names) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(Extension(Document::of(&derived)))
         .layer(middleware::from_fn_with_state(
-            (core.clone(), BothNames { known: names, strangers: Names::default() }),
+            (core.clone(), BothNames { known: names, strangers: Names::default() }, Places::new(1, 1)),
             identify,
         ))
         .layer(Extension(NoQuery::of(&derived)))
@@ -72,7 +73,11 @@ struct BothNames {
     strangers: Names,
 }
 
-async fn identify(State((core, names)): State<(CoreHandle, BothNames)>, mut request: Request, next: Next) -> Response {
+async fn identify(
+    State((core, names, reads)): State<(CoreHandle, BothNames, Places)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let Some(identity) = request.extensions().get::<Identity>() else {
         let detail =
             "the kernel does not tell who opened this connection, so nothing is permitted; see the agent's log";
@@ -97,8 +102,13 @@ async fn identify(State((core, names)): State<(CoreHandle, BothNames)>, mut requ
         let detail = format!("`{}` takes no query, but `?{}` was given; leave it out", path(&request), excerpt(query));
         return Failure::new(Code::UnexpectedQuery, detail).into_response();
     }
+    // A user's reads are answered one after the other, so that the reads of many connections cost no more than those of
+    // one. Root's own are not, and what changes something has its own rate.
+    let place = if changes || peer.uid == 0 { None } else { reads.wait(peer.uid).await };
     request.extensions_mut().insert(peer);
-    next.run(request).await
+    let answer = next.run(request).await;
+    drop(place);
+    answer
 }
 
 fn takes_no_query(request: &Request) -> bool {

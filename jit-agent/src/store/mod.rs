@@ -32,7 +32,7 @@ pub use self::{
     clocks::{Checkpoint, Deadline},
     error::StoreError,
     new::{NewGrantRow, NewOutcome, NewRequestRow},
-    read::{PortUse, RequestPage},
+    read::{PortUse, RequestPage, RequestReader},
     rows::{GrantRow, PendingRow, RequestRow},
     states::{Connections, EndedGrant, Ending, GrantEnd, GrantState, RequestEnd, ShortenedGrant, Shortening},
 };

@@ -1,5 +1,7 @@
 //! The records that the core reads back.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use jit_policy::{BootTime, GrantId, PortId, RequestId};
 use rusqlite::{Connection, OptionalExtension as _, Params, params};
@@ -8,6 +10,7 @@ use super::{
     Store,
     clocks::{Checkpoint, wall_column},
     error::{Failure, StoreError},
+    file,
     rows::{Fields, GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow},
 };
 
@@ -22,8 +25,49 @@ pub struct RequestPage {
     pub before: Option<RequestId>,
     /// The largest number of requests.
     pub limit: usize,
-    /// The number of grants after which reading stops. The last request may exceed this number.
-    pub grants: usize,
+    /// The number of bytes of the answer after which reading stops. The last request may exceed this number.
+    pub bytes: usize,
+}
+
+/// A reader of requests that does not need the core. Its methods wait for the disk.
+#[derive(Clone, Debug)]
+pub struct RequestReader {
+    path: PathBuf,
+}
+
+impl RequestReader {
+    /// Requests with their grants, newest first, and whether there are more: only requests older than `before`, up to
+    /// `limit` requests. Reading stops after the request with which the answer has about `bytes`.
+    ///
+    /// # Errors
+    /// The store can't be read, or a value in the store is not valid.
+    pub fn page(&self, page: &RequestPage) -> Result<(Vec<RequestRow>, bool), StoreError> {
+        let connection = file::connect_to_read(&self.path)?;
+        read_page(&connection, page).map_err(|failure| failure.report(&self.path, "reading the requests"))
+    }
+}
+
+fn read_page(connection: &Connection, page: &RequestPage) -> Result<(Vec<RequestRow>, bool), Failure> {
+    let RequestPage { of, pending, before, limit, bytes: most } = page;
+    // The condition must have the index's wording, or SQLite does not use the index.
+    let pending = if *pending { "AND status = 'pending'" } else { "" };
+    let of_user = if of.is_some() { "AND uid = ?2" } else { "AND ?2 IS NULL" };
+    let select = format!("{REQUEST_COLUMNS} WHERE id < ?1 {of_user} {pending} ORDER BY id DESC");
+    let before = before.map_or(i64::MAX, |before| before.0);
+    // All statements see the same moment.
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached(&select)?;
+    let mut rows = statement.query(params![before, of])?;
+    let (mut found, mut length) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        if found.len() >= *limit || length >= *most {
+            return Ok((found, true));
+        }
+        let request = with_grants(&transaction, RequestRow::read(row)?)?;
+        length += request.listed_length();
+        found.push(request);
+    }
+    Ok((found, false))
 }
 
 /// The use of a port.
@@ -68,30 +112,10 @@ impl Store {
         })
     }
 
-    /// Requests with their grants, newest first. Only requests older than `before` are read, up to `limit` requests.
-    /// Reading stops after the request with which the number of grants reaches `grants`.
-    ///
-    /// # Errors
-    /// The store can't be read, or a value in the store is not valid.
-    pub fn requests(&self, page: &RequestPage) -> Result<Vec<RequestRow>, StoreError> {
-        let RequestPage { of, pending, before, limit, grants: most } = page;
-        // The condition must have the index's wording, or SQLite does not use the index.
-        let pending = if *pending { "AND status = 'pending'" } else { "" };
-        let of_user = if of.is_some() { "AND uid = ?2" } else { "AND ?2 IS NULL" };
-        let select = format!("{REQUEST_COLUMNS} WHERE id < ?1 {of_user} {pending} ORDER BY id DESC LIMIT ?3");
-        let before = before.map_or(i64::MAX, |before| before.0);
-        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        self.query("reading the requests", |connection| {
-            let mut statement = connection.prepare_cached(&select)?;
-            let mut rows = statement.query(params![before, of, limit])?;
-            let (mut found, mut count) = (Vec::new(), 0);
-            while let Some(row) = rows.next()?.filter(|_| count < *most) {
-                let request = with_grants(connection, RequestRow::read(row)?)?;
-                count += request.grants.len();
-                found.push(request);
-            }
-            Ok(found)
-        })
+    /// Makes a reader of requests that does not depend on this store object.
+    #[must_use]
+    pub fn request_reader(&self) -> RequestReader {
+        RequestReader { path: self.path.clone() }
     }
 
     /// The requests that wait for approval, in the order of their numbers.

@@ -202,6 +202,17 @@ impl GrantRow {
 }
 
 impl RequestRow {
+    /// About how many bytes the request has in a list.
+    pub(super) fn listed_length(&self) -> usize {
+        /// The bytes of a request without its lists, of a source, and of a grant.
+        const FIXED: usize = 400;
+        const SOURCE: usize = 48;
+        const GRANT: usize = 450;
+        let ports = self.pending.iter().flat_map(|pending| &pending.ports);
+        let sources: usize = ports.map(|port| 2 + port.sources.len()).sum();
+        FIXED + self.justification.len() + sources * SOURCE + self.grants.len() * GRANT
+    }
+
     /// Reads a request without its grants.
     pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
         let fields = Fields::new(row, "requests", "id")?;

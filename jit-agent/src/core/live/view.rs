@@ -9,6 +9,9 @@ use crate::{
     store::{self, GrantRow},
 };
 
+/// The largest number of grants in a page, which has about 1 MiB then.
+const LISTED: usize = 2500;
+
 impl LiveGrants {
     /// Returns a grant that was just in the book as people see it.
     pub(in super::super) fn view(&self, grant: &LiveGrant, particulars: &Particulars) -> Grant {
@@ -51,6 +54,7 @@ impl LiveGrants {
     /// Returns a page of the grants whose time is not over, ordered by their end. `of` restricts the page to one user.
     pub(in super::super) fn page(&self, filter: GrantFilter, of: Option<u32>) -> Page<Grant, (BootTime, GrantId)> {
         let GrantFilter { after, limit } = filter;
+        let limit = limit.min(LISTED);
         let from = after.unwrap_or_default().max((self.times.now(), GrantId(i64::MAX)));
         let mut live = self.book.after(from).filter_map(|grant| {
             let particulars = self.particulars.get(&grant.id)?;

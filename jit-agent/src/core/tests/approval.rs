@@ -224,7 +224,7 @@ fn who_sees_everything_sees_others_requests_and_who_does_not_sees_their_own() {
     world.access = vec![(Role::Requester, ALICE), (Role::Requester, BOB), (Role::Viewer, VIEWER)];
     world.restart();
     let ids = |world: &mut World, peer: &Peer| -> Vec<i64> {
-        world.core().requests(peer, LATEST).unwrap().value.iter().map(|request| request.id.0).collect()
+        world.requests(peer).iter().map(|request| request.id.0).collect()
     };
     assert_eq!(ids(&mut world, &peer(VIEWER, "viewer")), [of_bob.id.0, of_alice.0]);
     assert_eq!(ids(&mut world, &alice()), [of_alice.0]);
@@ -294,4 +294,18 @@ fn who_hides_their_login_gets_no_request_that_they_could_approve_under_another_a
     // Where /proc hides all processes, approvers can't be told either, and admins approve.
     world.submit_as(&unknown(bob(), LoginUnknown::Hidden), asked()).unwrap();
     world.submit_as(&unknown(root(), LoginUnknown::Ended), asked()).unwrap();
+}
+
+#[test]
+fn a_request_that_was_decided_while_the_list_was_read_is_shown_as_decided() {
+    let mut world = World::new();
+    let ids = [world.wait(), world.wait()];
+    let (reader, of) = world.core().request_reader(&root()).unwrap();
+    let page = RequestPage { of, limit: 50, bytes: usize::MAX, ..RequestPage::default() };
+    let (rows, _) = reader.page(&page).unwrap();
+    world.approve(&carol(), ids[0]).unwrap();
+    let shown = world.core().request_views(rows).unwrap();
+    let states: Vec<_> = shown.iter().filter_map(|request| request.status.value().copied()).collect();
+    assert_eq!(states, [RequestState::Pending, RequestState::Approved]);
+    assert_eq!(shown[1].grants.len(), 1);
 }

@@ -40,6 +40,7 @@ use jit_policy::{
 use tokio::sync::oneshot;
 
 use super::{answer::Extended, command::Opening, *};
+use crate::store::RequestPage;
 use crate::testing::{
     MemoryDatapath, asking,
     machine::{Machine, full_disk},
@@ -191,6 +192,14 @@ impl World {
 
     fn faults(&mut self) -> Vec<String> {
         self.core().status(&root()).unwrap().faults
+    }
+
+    /// Returns the requests that a user sees, newest first.
+    fn requests(&mut self, peer: &Peer) -> Vec<Request> {
+        let (reader, of) = self.core().request_reader(peer).unwrap();
+        let page = RequestPage { of, limit: 50, bytes: usize::MAX, ..RequestPage::default() };
+        let (rows, _) = reader.page(&page).unwrap();
+        self.core().request_views(rows).unwrap()
     }
 
     /// Returns the ids of the live grants.

@@ -131,7 +131,7 @@ fn four_exports_at_a_time_and_a_place_is_free_again_when_one_leaves() {
             stream
         })
         .collect();
-    assert!(get(&agent, "/v1/audit/verify").problem(503, "unavailable").contains("4 exports"));
+    assert!(get(&agent, "/v1/audit/verify").problem(503, "unavailable").contains("under way: 4"));
     assert_eq!(get(&agent, "/v1/audit?limit=1").status, 200, "pages need no place");
     end(slow.pop().unwrap());
     assert_eq!(get(&agent, "/v1/audit/verify").status, 200, "an export that ended still counts");
@@ -174,4 +174,16 @@ fn whoever_may_not_read_it_gets_nothing_of_it() {
             get_as(&agent, &peer, path).problem(403, "not_permitted");
         }
     }
+}
+
+#[test]
+fn a_slow_reader_keeps_nobody_else_from_reading_the_log() {
+    let agent = logging(8000);
+    let mut slow = UnixStream::connect(agent.socket_of(&carol())).unwrap();
+    slow.write_all(b"GET /v1/audit?format=csv HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    slow.read_exact(&mut [0; 12]).unwrap();
+    let own = get_as(&agent, &carol(), "/v1/audit/verify");
+    assert!(own.problem(503, "unavailable").contains("under way: 1"));
+    assert_eq!(get_as(&agent, &bob(), "/v1/audit/verify").status, 200);
+    assert_eq!(get_as(&agent, &carol(), "/v1/audit").status, 200, "a page is no export");
 }

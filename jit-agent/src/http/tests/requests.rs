@@ -157,3 +157,27 @@ fn who_is_refused_learns_which_rule_it_was() {
     let again = post_as(&agent, &carol(), &path, "{}");
     assert!(again.problem(409, "conflict").contains(&format!("request {own} is approved")), "{}", again.body);
 }
+
+#[test]
+fn a_list_of_what_waits_comes_in_parts_of_a_mebibyte_and_is_complete() {
+    let port = |number| {
+        format!(
+            "[[port]]\nnumber = {number}\nprotocol = 'tcp'\nquota = 20_000\napproval = 'required'\njustification = 'optional'\n"
+        )
+    };
+    let config = format!("interfaces = ['eth0']\nmode = 'enforce'\n{}{}", port(22), port(23));
+    let agent = Agent::start(Machine::usual_with(&config));
+    let sources: Vec<String> = (0..3300).map(|n| format!("2001:db8:1:2:3:4:5:{n:x}")).collect();
+    for number in [22, 23].repeat(6) {
+        let body = json!({"ports": [{"number": number, "allowedSourceAddressPrefixes": sources, "duration": "PT1H"}]});
+        assert_eq!(post_as(&agent, &alice(), "/v1/requests", body.to_string()).status, 202);
+    }
+    let (mut seen, mut next) = (Vec::new(), Some("/v1/requests?status=Pending&limit=200".to_owned()));
+    while let Some(path) = next {
+        let body = get_as(&agent, &carol(), &path).body;
+        assert!(body.to_string().len() < 3 << 19, "{}", body.to_string().len());
+        seen.extend(body["value"].as_array().unwrap().iter().map(|request| request["id"].as_i64().unwrap()));
+        next = body["nextLink"].as_str().map(str::to_owned);
+    }
+    assert_eq!(seen, (9..=20).rev().collect::<Vec<_>>());
+}

@@ -17,6 +17,9 @@ use crate::store::{
 };
 
 const ACTION: &str = "reading the audit log";
+/// The number of bytes after which rows are handed out, and the bytes of a row besides its detail.
+const BYTES: usize = 1 << 20;
+const FIXED: usize = 200;
 /// The largest number of rows that is counted for a filter. A row count only serves to find the rarest term, so it
 /// need not be exact.
 const COUNTED: i64 = 20_000;
@@ -75,8 +78,8 @@ pub struct AuditRows {
 }
 
 impl AuditRows {
-    /// Reads the next rows, at most `limit`. Fewer rows are returned only at the end. Between two calls no lock is
-    /// held, so the store can write and clean up.
+    /// Reads the next rows, at most `limit`, and not many more bytes than 1 MiB. No rows are returned only at the end.
+    /// Between two calls no lock is held, so the store can write and clean up.
     ///
     /// # Errors
     /// The store can't be read.
@@ -88,10 +91,16 @@ impl AuditRows {
         let mut statement = self.connection.prepare_cached(&self.sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = [self.after.into(), limit.into()].into_iter().chain(self.values.iter().cloned());
-        let rows = statement.query_map(rusqlite::params_from_iter(values), AuditRow::read)?;
-        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-        self.after = rows.last().map_or(self.after, |row| row.seq);
-        Ok(rows)
+        let mut rows = statement.query_map(rusqlite::params_from_iter(values), AuditRow::read)?;
+        let (mut found, mut length) = (Vec::new(), 0);
+        while length < BYTES
+            && let Some(row) = rows.next().transpose()?
+        {
+            length += FIXED + row.detail.len();
+            self.after = row.seq;
+            found.push(row);
+        }
+        Ok(found)
     }
 }
 

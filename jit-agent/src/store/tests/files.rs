@@ -293,7 +293,7 @@ fn a_full_disk_refuses_a_request_whole_and_names_the_file() {
         format!("{action}: there is no space left for {}; free some on its file system", path.display())
     };
     assert_eq!(store.begin_request(&large).unwrap_err().to_string(), expected("recording a request"));
-    assert_eq!(store.requests(&page(9)).unwrap().len(), 1);
+    assert_eq!(store.request_reader().page(&page(9)).unwrap().0.len(), 1);
     assert_eq!(store.open_grants().unwrap().len(), 2);
     assert_eq!(store.verify_audit().unwrap(), head);
 

@@ -68,7 +68,7 @@ fn store() -> (TempDir, Store) {
 }
 
 fn page(limit: usize) -> RequestPage {
-    RequestPage { limit, grants: usize::MAX, ..RequestPage::default() }
+    RequestPage { limit, bytes: usize::MAX, ..RequestPage::default() }
 }
 
 fn states(rows: &[GrantRow]) -> Vec<(i64, GrantState)> {

@@ -55,15 +55,33 @@ fn a_request_and_its_grants_are_read_back_as_written() {
 }
 
 #[test]
+fn a_page_ends_after_so_many_bytes_and_says_whether_there_are_more() {
+    let (_dir, mut store) = store();
+    for _ in 0..3 {
+        store.begin_request(&new_request()).unwrap();
+    }
+    let reader = store.request_reader();
+    let read = |before: Option<i64>, bytes| {
+        let page = RequestPage { before: before.map(RequestId), limit: 10, bytes, ..RequestPage::default() };
+        let (rows, more) = reader.page(&page).unwrap();
+        (rows.into_iter().map(|row| row.id.0).collect::<Vec<_>>(), more)
+    };
+    assert_eq!(read(None, 1), (vec![3], true));
+    assert_eq!(read(None, 2000), (vec![3, 2], true));
+    assert_eq!(read(Some(2), 1), (vec![1], false));
+    assert_eq!(read(None, 1 << 20), (vec![3, 2, 1], false));
+}
+
+#[test]
 fn requests_come_newest_first_and_no_more_than_asked_for() {
     let (_dir, mut store) = store();
     for _ in 0..3 {
         store.begin_request(&new_request()).unwrap();
     }
-    let ids: Vec<i64> = store.requests(&page(2)).unwrap().iter().map(|request| request.id.0).collect();
+    let ids: Vec<i64> = store.request_reader().page(&page(2)).unwrap().0.iter().map(|request| request.id.0).collect();
     assert_eq!(ids, [3, 2]);
     assert_eq!(
-        states(&store.requests(&page(1)).unwrap()[0].grants),
+        states(&store.request_reader().page(&page(1)).unwrap().0[0].grants),
         [(5, GrantState::Opening), (6, GrantState::Opening)]
     );
 }

@@ -133,7 +133,8 @@ fn old_requests_go_when_all_their_grants_are_over() {
     store.end_grants(&unused(&recent.1), &end(wall(5001))).unwrap();
     assert_eq!(store.prune_requests(wall(3000), 100).unwrap(), 1);
     assert_eq!((store.request(over.0).unwrap(), store.grant(over.1[0]).unwrap()), (None, None));
-    let left: Vec<_> = store.requests(&page(10)).unwrap().into_iter().map(|row| (row.id, row.grants.len())).collect();
+    let left: Vec<_> =
+        store.request_reader().page(&page(10)).unwrap().0.into_iter().map(|row| (row.id, row.grants.len())).collect();
     assert_eq!(left, [(recent.0, 2), (late.0, 2), (live.0, 2)]);
     assert_eq!(store.prune_requests(wall(9000), 2).unwrap(), 1, "only the oldest two are looked at");
     assert_eq!(store.open_grants().unwrap().len(), 1);
