@@ -64,6 +64,7 @@ impl Core {
     ) -> Result<Request, Refusal> {
         self.waiting.check(row)?;
         self.waiting.remove(row.id);
+        let reason = self.records.affordable(self.settings.payer(peer), reason, 1);
         if !self.records.close_request(row.id, state, peer.actor(), reason) {
             return Err(Unavailable::ClosingNotRecorded.into());
         }

@@ -124,13 +124,17 @@ impl Openings<'_> {
     fn record_all(&mut self, openings: &[Opening]) -> Vec<Result<Plan, Refusal>> {
         let Self { times, settings, live, waiting, records } = self;
         let mut denied = 0;
-        let recorded = records.batch(|batch, trail, reserve| {
+        let recorded = records.batch(|batch, (trail, budgets), reserve| {
             let mut planner = Planner::new(times, settings, live, waiting, reserve);
             let plan = |opening: &Opening| {
-                let plan = planner.plan(batch, opening);
+                let (payer, now) = (settings.payer(opening.peer()), times.now());
+                let plan = planner.plan(batch, opening, budgets);
                 if let Err(refusal) = &plan {
                     let has_role = settings.has(opening.peer(), Right::Look);
-                    let attempted = Attempted::new(opening.peer(), has_role, opening.attempt());
+                    let attempt = opening.attempt();
+                    let is_affordable = budgets.afford(payer, attempt.length(), now);
+                    let attempt = if is_affordable { attempt } else { attempt.kind_only() };
+                    let attempted = Attempted::new(opening.peer(), has_role, attempt);
                     denied += usize::from(trail.note_refusal(batch, attempted, refusal, times));
                 }
                 plan

@@ -12,7 +12,10 @@ use super::{
     command::Opening,
     live::{Held, LiveGrants, Particulars},
     peer::{LoginUnknown, Peer},
-    records::not_recorded,
+    records::{
+        budgets::{self, Budgets},
+        not_recorded,
+    },
     refusal::{Conflict, Refusal, Unavailable},
     report::request_view,
     settings::Settings,
@@ -65,12 +68,31 @@ impl<'a> Planner<'a> {
     }
 
     /// Checks an opening and records it.
-    pub(super) fn plan(&mut self, batch: &mut Batch<'_>, opening: &Opening) -> Result<Plan, Refusal> {
-        match opening {
-            Opening::Submit(peer, submission, _) => self.plan_submission(batch, peer, submission),
-            Opening::Approve(peer, id, groups, _) => self.plan_approval(batch, peer, *id, groups),
-            Opening::Extend(peer, id, duration, _) => self.plan_extension(batch, peer, *id, *duration),
-        }
+    ///
+    /// A person pays for what they ask for when they ask: for the grants too, and for their ends. Who approves or ends
+    /// them pays nothing, so that neither is ever refused for that.
+    pub(super) fn plan(
+        &mut self,
+        batch: &mut Batch<'_>,
+        opening: &Opening,
+        budgets: &mut Budgets,
+    ) -> Result<Plan, Refusal> {
+        let (payer, now) = (self.settings.payer(opening.peer()), self.times.now());
+        let (plan, bytes) = match opening {
+            Opening::Submit(peer, submission, _) => {
+                let check = || budgets.check(payer, now);
+                let plan = self.plan_submission(batch, peer, submission, check)?;
+                let bytes = submission_length(submission, &plan);
+                (plan, bytes)
+            }
+            Opening::Approve(peer, id, groups, _) => (self.plan_approval(batch, peer, *id, groups)?, 0),
+            Opening::Extend(peer, id, duration, _) => {
+                budgets.check(payer, now)?;
+                (self.plan_extension(batch, peer, *id, *duration)?, budgets::EXTENSION)
+            }
+        };
+        budgets.charge(payer, bytes, now);
+        Ok(plan)
     }
 
     fn plan_submission(
@@ -78,6 +100,7 @@ impl<'a> Planner<'a> {
         batch: &mut Batch<'_>,
         peer: &Peer,
         submission: &Submission,
+        check_budget: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<Plan, Refusal> {
         self.settings.check(peer, Right::Request)?;
         let Submission { request, named, key } = submission;
@@ -89,6 +112,7 @@ impl<'a> Planner<'a> {
         {
             return if body == key.body { Ok(Plan::Replay(id)) } else { Err(Refusal::KeyReused(key.key.clone())) };
         }
+        check_budget()?;
         let clocks = self.times.both();
         let approved = self.check_ports(request, peer.uid, None, &clocks)?;
         self.reserve.clone()?;
@@ -341,6 +365,20 @@ impl<'a> Planner<'a> {
             (0..*count).for_each(|_| self.held.add(uid, *port));
         }
     }
+}
+
+/// How many bytes a request takes, with its grants.
+fn submission_length(submission: &Submission, plan: &Plan) -> usize {
+    let Submission { request, named, key } = submission;
+    let grants = match plan {
+        Plan::Replay(_) | Plan::Unchanged(_) | Plan::Extend { .. } => return 0,
+        Plan::Wait(_, waiting) => waiting.ports.iter().map(|(_, count)| count).sum(),
+        Plan::Open { ids, .. } => ids.len(),
+    };
+    let texts = [Some(&request.justification), named.as_ref(), key.as_ref().map(|key| &key.key)];
+    // The justification stands in the request and in the log.
+    let text: usize = texts.into_iter().flatten().map(|text| 2 * text.len()).sum();
+    budgets::REQUEST + text + 100 * request.ports.len() + grants * budgets::GRANT
 }
 
 fn login_unknown(peer: &Peer) -> Refusal {

@@ -2,13 +2,17 @@
 //! counted.
 
 mod backlog;
+pub(super) mod budgets;
 mod denials;
 mod trail;
 
 use ipnet::IpNet;
 use jit_policy::{BootTime, RequestId, audit::AuditEvent};
 
-use self::backlog::Backlog;
+use self::{
+    backlog::Backlog,
+    budgets::{Budgets, Payer},
+};
 pub(super) use self::{denials::Attempted, trail::Trail};
 use super::{
     refusal::{Refusal, StoreFault, Unavailable},
@@ -24,11 +28,12 @@ pub(super) struct Records {
     store: Result<Store, StoreFault>,
     backlog: Backlog,
     trail: Trail,
+    budgets: Budgets,
 }
 
 impl Records {
     pub(super) fn new(times: Times, store: Result<Store, StoreFault>) -> Self {
-        Self { times, store, backlog: Backlog::default(), trail: Trail::default() }
+        Self { times, store, backlog: Backlog::default(), trail: Trail::default(), budgets: Budgets::default() }
     }
 
     /// The store.
@@ -84,12 +89,12 @@ impl Records {
     /// Nothing is recorded, because the store does not work.
     pub(super) fn batch<T>(
         &mut self,
-        work: impl FnOnce(&mut Batch<'_>, &mut Trail, Result<(), Refusal>) -> T,
+        work: impl FnOnce(&mut Batch<'_>, (&mut Trail, &mut Budgets), Result<(), Refusal>) -> T,
     ) -> Result<T, Refusal> {
-        let Self { store, trail, .. } = self;
+        let Self { store, trail, budgets, .. } = self;
         let store = store.as_mut().map_err(|fault| fault.clone())?;
         let reserve = store.check_reserve().map_err(not_recorded);
-        store.batch(|batch| work(batch, trail, reserve)).map_err(not_recorded)
+        store.batch(|batch| work(batch, (trail, budgets), reserve)).map_err(not_recorded)
     }
 
     /// Adds an event to the audit log. Returns whether the event is written.
@@ -104,6 +109,13 @@ impl Records {
         for _ in 0..count {
             self.trail.count(event, &Err(problem));
         }
+    }
+
+    /// Returns the reason to write for the end of so many grants: no text if that is more than who ends them may write.
+    /// So ending is always possible, and nobody fills the disk with reasons.
+    pub(super) fn affordable<'reason>(&mut self, payer: Payer, reason: &'reason str, grants: usize) -> &'reason str {
+        let bytes = reason.len().saturating_mul(grants);
+        if self.budgets.afford(payer, bytes, self.times.now()) { reason } else { "" }
     }
 
     /// Records a refused command in the audit log.

@@ -4,11 +4,14 @@ mod conflict;
 mod shared;
 mod unavailable;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use jit_api::wire::Effects;
-use jit_policy::{PortId, Violation};
+use jit_policy::{PortId, Span, Violation};
 
 pub use self::{
     conflict::Conflict,
@@ -61,6 +64,16 @@ pub enum Refusal {
         name: String,
         /// User id.
         uid: u32,
+    },
+    /// The peer has written what one user may write for now.
+    #[error(
+        "you have asked for as much as the log takes from one user for now; try again in {}; what is open can be ended \
+         all the same, and an admin has no such limit",
+        Span(*.wait)
+    )]
+    OverBudget {
+        /// How long to wait.
+        wait: Duration,
     },
     /// The command conflicts with the present state.
     #[error(transparent)]

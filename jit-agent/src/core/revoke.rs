@@ -46,7 +46,9 @@ impl Core {
         }
         let mut revoked: Vec<Grant> = Vec::new();
         let mut ended = Vec::new();
-        for id in selected(selection, (!anybodys).then_some(peer.uid), &self.live, &self.records)? {
+        let selected = selected(selection, (!anybodys).then_some(peer.uid), &self.live, &self.records)?;
+        let reason = self.records.affordable(self.settings.payer(peer), reason, selected.len());
+        for id in selected {
             if let Some(Ended { grant, particulars, connections }) = self.live.end(id) {
                 ended.push((id, connections));
                 let reason = (!reason.is_empty()).then(|| reason.to_owned());

@@ -9,6 +9,7 @@ use super::{
     names::{Names, Permit},
     origin::{Changed, Origin},
     peer::Peer,
+    records::budgets::Payer,
     refusal::{ChangeRefusal, NotEdited, OtherFiles, Refusal, Unavailable},
     shared_access::SharedAccess,
 };
@@ -126,6 +127,17 @@ impl Settings {
     /// Whether the peer has a right by any of its roles.
     pub(super) fn has(&self, peer: &Peer, right: Right) -> bool {
         self.names.has(peer, right)
+    }
+
+    /// Who pays for what this peer writes.
+    pub(super) fn payer(&self, peer: &Peer) -> Payer {
+        if self.has(peer, Right::Administer) {
+            Payer::Unlimited
+        } else if self.names.is_delegate(peer) {
+            Payer::Delegate(peer.uid)
+        } else {
+            Payer::Person(peer.uid)
+        }
     }
 
     /// Returns a refusal if the peer lacks a right.

@@ -189,8 +189,8 @@ fn export(rows: AuditRows, format: AuditFormat, held: (Permit, Place)) -> Respon
     // A later error breaks the answer off: an incomplete export must not look complete.
     let text = stream::StreamExt::map(stream::StreamExt::chain(heading, batches), |part| {
         part.map_err(|failure| {
-            tracing::warn!(problem = failure.0.detail, "an export of the audit log was broken off");
-            std::io::Error::other(failure.0.detail)
+            tracing::warn!(problem = failure.problem.detail, "an export of the audit log was broken off");
+            std::io::Error::other(failure.problem.detail)
         })
     });
     let disposition = format!("attachment; filename=\"{file}\"");

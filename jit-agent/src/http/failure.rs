@@ -15,17 +15,26 @@ use crate::core::refusal::{ChangeRefusal, Refusal};
 
 /// The answer of a failed route.
 #[derive(Debug)]
-pub(super) struct Failure(pub(super) Box<Problem>);
+pub(super) struct Failure {
+    pub(super) problem: Box<Problem>,
+    /// How many seconds to wait before the request may succeed.
+    wait: Option<u64>,
+}
 
 impl Failure {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
         Problem::new(code, detail).into()
     }
+
+    /// A request that may succeed after so many seconds.
+    pub(super) fn too_many(detail: impl Into<String>, wait: u64) -> Self {
+        Self { wait: Some(wait), ..Self::new(Code::TooManyRequests, detail) }
+    }
 }
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(problem))
+        Self { problem: Box::new(problem), wait: None }
     }
 }
 
@@ -33,6 +42,7 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
         let problem = match refusal {
+            Refusal::OverBudget { wait } => return Self::too_many(detail, wait.as_secs()),
             Refusal::NotPermitted { .. } => Problem::new(Code::NotPermitted, detail),
             Refusal::Violations(violations) => Problem::new(Code::PolicyViolation, detail).with(violations),
             Refusal::OwnRequest { .. } => Problem::new(Code::OwnRequest, detail),
@@ -71,9 +81,9 @@ fn of_change(refusal: ChangeRefusal, detail: String) -> Problem {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = self.0.code.status();
-        let wait = (self.0.code == Code::TooManyRequests).then_some((RETRY_AFTER, HeaderValue::from_static("1")));
-        let mut response = (status, Json(self.0)).into_response();
+        let Self { problem, wait } = self;
+        let wait = wait.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds)));
+        let mut response = (problem.code.status(), Json(problem)).into_response();
         response.headers_mut().extend(wait);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         response

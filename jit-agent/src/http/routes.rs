@@ -90,7 +90,7 @@ async fn identify(
         && !rates.admit(user, changes, Instant::now())
     {
         let detail = "you ask more than is answered at a time; wait a second and try again";
-        return Failure::new(Code::TooManyRequests, detail).into_response();
+        return Failure::too_many(detail, 1).into_response();
     }
     let peer = identity.peer(if user.is_some() { &names.known } else { &names.strangers }).await;
     // A request that changes something is refused by its route, which knows what was attempted.

@@ -22,6 +22,11 @@ pub struct AskedPorts {
 }
 
 impl AskedPorts {
+    /// About how many bytes a row has of the ports.
+    pub(super) fn length(&self) -> usize {
+        self.ports.iter().map(|port| 60 + 48 * port.sources.len()).sum()
+    }
+
     /// Lists these ports.
     #[must_use]
     pub fn of(ports: &[RequestedPort]) -> Self {

@@ -119,6 +119,17 @@ impl Attempt {
         }
     }
 
+    /// About how many bytes a row has of the attempt.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        /// The bytes of a small row.
+        const FIXED: usize = 400;
+        match self {
+            Self::Request { justification, ports, named: _ } => FIXED + justification.len() + ports.length(),
+            _ => FIXED,
+        }
+    }
+
     /// A request for access of which nothing else is known.
     #[must_use]
     pub fn request() -> Self {

@@ -53,6 +53,7 @@ impl Denial {
             | Refusal::NotFound { .. }
             | Refusal::Conflict(_)
             | Refusal::KeyReused(_)
+            | Refusal::OverBudget { .. }
             | Refusal::Full(_)
             | Refusal::Unavailable(_) => return None,
         };

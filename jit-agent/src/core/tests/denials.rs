@@ -1,4 +1,4 @@
-//! Tests of refusals in the audit log.
+//! Tests of refusals in the audit log, and of what one user may write into it.
 
 use super::*;
 
@@ -72,4 +72,50 @@ fn a_role_that_is_missing_is_a_refusal_too_and_what_is_only_looked_at_is_not() {
     world.ask(async |core| core.revoke(mallory, selection, String::new()).await).unwrap_err();
     let denied = world.last("denied");
     assert_eq!((denied["action"].as_str(), denied["by"]["name"].as_str()), (Some("revoke"), Some("mallory")));
+}
+
+/// Asks for one grant after the other until the agent refuses, and returns how many there were.
+fn ask_until_refused(world: &mut World, peer: &Peer) -> (usize, Refusal) {
+    for count in 0..200_000_u32 {
+        let source = format!("10.{}.{}.{}", count >> 16, (count >> 8) & 255, count & 255);
+        match world.submit_as(peer, request(vec![port(22, &[&source], 60)])) {
+            Ok(made) => drop(world.core().revoke(peer, &Selection::Ids(vec![made.grants[0].id]), "").unwrap()),
+            Err(refusal) => return (count as usize, refusal),
+        }
+    }
+    panic!("nobody was refused");
+}
+
+#[test]
+fn what_one_user_writes_is_bounded_and_ending_is_always_possible() {
+    let mut world = World::new();
+    let open = world.submit_as(&alice(), request(vec![port(22, &["10.99.0.1"], 600)])).unwrap().grants[0].id;
+    let (count, refusal) = ask_until_refused(&mut world, &alice());
+    assert!((50..200).contains(&count), "{count}");
+    let Refusal::OverBudget { wait } = refusal else { panic!("{refusal}") };
+    assert!(wait < secs(120), "{wait:?}");
+    let extended = world.extend(&alice(), open.0, 1200);
+    assert!(matches!(extended, Err(Refusal::OverBudget { .. })), "{extended:?}");
+    // What is ended has no text then.
+    let ended = world.core().revoke(&alice(), &Selection::Ids(vec![open]), &"x".repeat(1000)).unwrap();
+    assert_eq!((ended.revoked.len(), ended.durable), (1, true));
+    assert_eq!(world.last("revoked")["reason"], serde_json::Value::Null);
+    // Others, and admins, are not concerned.
+    world.submit_as(&bob(), request(vec![port(22, &["10.99.0.1"], 60)])).unwrap();
+    world.submit_as(&root(), request(vec![port(22, &["10.99.0.2"], 60)])).unwrap();
+    world.clock.advance(wait);
+    world.submit_as(&alice(), request(vec![port(22, &["10.99.0.3"], 60)])).unwrap();
+}
+
+#[test]
+fn what_is_refused_to_who_asks_too_much_has_one_short_row_a_minute() {
+    let mut world = World::new();
+    let asked = NewRequest { ports: vec![port(80, &["192.0.2.7"], 60); 64], justification: "x".repeat(1000) };
+    for _ in 0..200 {
+        world.submit_as(&alice(), asked.clone()).unwrap_err();
+    }
+    world.pass(60);
+    let row = world.last("denied");
+    assert_eq!((row["count"].as_u64(), row["action"].as_str()), (Some(199), Some("request")));
+    assert!(row.to_string().len() < 500, "{row}");
 }

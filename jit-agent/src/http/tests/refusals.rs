@@ -117,6 +117,7 @@ fn every_refusal_has_its_status_and_code_and_keeps_its_words() {
         (Refusal::NotFound { what: "request", id: 9 }, 404, "not_found"),
         (Refusal::Full(NoRoom::Reserve { table: "HOSTS", share: 16_384 }), 507, "table_full"),
         (full_disk().into(), 503, "unavailable"),
+        (Refusal::OverBudget { wait: Duration::from_secs(7) }, 429, "too_many_requests"),
         (ChangeRefusal::OtherVersion.into(), 412, "precondition_failed"),
         (unconfirmed().into(), 409, "needs_confirmation"),
         (ChangeRefusal::Overlap(id(Protocol::Any), id(Protocol::Tcp)).into(), 422, "invalid_value"),
@@ -129,7 +130,7 @@ fn every_refusal_has_its_status_and_code_and_keeps_its_words() {
     ];
     for (refusal, status, code) in table {
         let words = refusal.to_string();
-        let problem = serde_json::to_value(Failure::from(refusal).0).unwrap();
+        let problem = serde_json::to_value(Failure::from(refusal).problem).unwrap();
         assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{problem}");
         assert_eq!(problem["detail"], words);
     }
