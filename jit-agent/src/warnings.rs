@@ -1,6 +1,12 @@
 //! Settings that are valid but probably unintended.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use jit_common::abi::{Mode, Transport};
 use jit_policy::Approval;
@@ -13,6 +19,9 @@ use crate::config::Config;
 /// interfaces of Docker and Kubernetes (2375, 2376, 10250).
 const MANAGEMENT: [u16; 19] =
     [22, 23, 512, 513, 514, 2222, 2375, 2376, 3306, 3389, 5432, 5900, 5901, 5902, 5903, 5985, 5986, 6379, 10250];
+
+/// How long the facts about the host are kept.
+const KEPT: Duration = Duration::from_secs(5);
 
 /// The facts about the host that warnings depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,10 +65,17 @@ pub fn of_config(config: &Config) -> Vec<String> {
     warnings(config, &Host::default())
 }
 
-/// Returns the warnings about this configuration on this host.
+/// Returns the warnings about this configuration on this host. The host is looked at once in some seconds: any local
+/// user can make its list of sockets long.
 #[must_use]
 pub fn all(config: &Config) -> Vec<String> {
-    warnings(config, &Host::read())
+    static LAST: Mutex<Option<(Instant, Host)>> = Mutex::new(None);
+    // Whoever asks meanwhile waits, and gets what was found.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.as_ref().is_none_or(|(read, _)| read.elapsed() >= KEPT) {
+        *last = Some((Instant::now(), Host::read()));
+    }
+    last.as_ref().map(|(_, host)| warnings(config, host)).unwrap_or_default()
 }
 
 fn warnings(config: &Config, host: &Host) -> Vec<String> {

@@ -16,12 +16,12 @@ impl CoreHandle {
         self.access().has_role(peer)
     }
 
-    /// Returns a refusal if the peer has no role at all. Does not wait for the core.
+    /// Returns a refusal if the peer has no role with this right. Does not wait for the core.
     ///
     /// # Errors
-    /// The peer has no role.
-    pub fn check_any_role(&self, peer: &Peer) -> Result<(), Refusal> {
-        self.access().check(peer, &[Right::Look])
+    /// The peer is not permitted.
+    pub fn check_role(&self, peer: &Peer, right: Right) -> Result<(), Refusal> {
+        self.access().check(peer, &[right])
     }
 
     /// Checks that the peer has one of these rights, before more of the request is read. A refusal is recorded as this

@@ -29,7 +29,11 @@ impl CoreHandle {
     /// # Errors
     /// The peer is not permitted.
     pub async fn status(&self, peer: Peer) -> Result<Status, Refusal> {
-        self.ask(move |core| core.status(&peer)).await
+        let ask = move |core: &mut Core| Ok((core.status(&peer)?, core.settings.warnings()));
+        let (mut status, warnings) = self.ask(ask).await?;
+        let mut warnings = spawn_blocking(warnings).await.map_err(|_| Unavailable::NotAnswered)?;
+        warnings.append(&mut status.warnings);
+        Ok(Status { warnings, ..status })
     }
 
     /// Returns requests, newest first: all requests, or the peer's own.
@@ -73,17 +77,17 @@ impl CoreHandle {
 }
 
 impl Core {
+    /// Returns the state of the whole agent, with the warnings about interfaces alone.
     pub(super) fn status(&self, peer: &Peer) -> Result<Status, Refusal> {
         self.settings.check(peer, Right::Look)?;
         let Whole { mode, interfaces, uncovered, intended_grants, enforced_grants, counters, faults, .. } =
             self.whole();
-        let mut warnings = self.settings.warnings();
         let left_out = uncovered.iter().filter(|uncovered| !uncovered.is_chosen).map(|uncovered| {
             let addresses: Vec<String> = uncovered.addresses.iter().map(ToString::to_string).collect();
             let UncoveredView { name, reason, .. } = uncovered;
             format!("packets to {} come in over interface {name} unseen: {reason}", addresses.join(", "))
         });
-        warnings.extend(left_out);
+        let warnings = left_out.collect();
         Ok(Status {
             mode: mode.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

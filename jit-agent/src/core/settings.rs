@@ -55,12 +55,14 @@ pub(super) struct Settings {
     origin: Origin,
     /// What was broken at the start.
     faults: Vec<String>,
+    /// Why metrics are not served.
+    metrics_fault: Option<String>,
     warnings: Warn,
 }
 
 impl Settings {
     pub(super) const fn new(config: Config, names: Names, origin: Origin, faults: Vec<String>, warnings: Warn) -> Self {
-        Self { config, names, origin, faults, warnings }
+        Self { config, names, origin, faults, metrics_fault: None, warnings }
     }
 
     /// The configuration in force.
@@ -95,20 +97,25 @@ impl Settings {
 
     /// Returns the faults that the status shows.
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
-        self.faults.iter().chain(self.origin.faults()).cloned().chain(self.names.faults())
+        let own = self.faults.iter().chain(&self.metrics_fault).chain(self.origin.faults()).cloned();
+        own.chain(self.names.faults())
     }
 
-    /// Returns what the configuration in force is warned about.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    /// Returns the work that finds what the configuration in force is warned about. It looks at the host, which may
+    /// take a while.
+    pub(super) fn warnings(&self) -> impl FnOnce() -> Vec<String> + Send + use<> {
+        let (find, config, former_defaults) = (self.warnings, self.config.clone(), self.origin.former_defaults.clone());
         let former_default = |key: &String| {
             format!(
                 "`{key}` is in no file and keeps the default of the version that accepted it, because this version has \
                  another default; write the key with the value that you want"
             )
         };
-        let mut warnings = (self.warnings)(&self.config);
-        warnings.extend(self.origin.former_defaults.iter().map(former_default));
-        warnings
+        move || {
+            let mut warnings = find(&config);
+            warnings.extend(former_defaults.iter().map(former_default));
+            warnings
+        }
     }
 
     pub(super) const fn names(&self) -> &Names {
@@ -263,6 +270,11 @@ impl Settings {
     /// Shows a fault of the files on disk, while the files that were loaded before stay in force.
     pub(super) fn set_fault(&mut self, fault: String) {
         self.origin.fault = Some(fault);
+    }
+
+    /// Shows a fault of the listener for metrics. `None`: metrics are served.
+    pub(super) fn set_metrics_fault(&mut self, fault: Option<String>) {
+        self.metrics_fault = fault;
     }
 
     /// Gives the roles to the names of the configuration in force.

@@ -34,12 +34,22 @@ impl CoreHandle {
         self.ask(move |core| core.watch(&peer)).await
     }
 
-    /// Returns the figures for monitoring. Without a peer, everybody who reaches the agent may read the figures.
+    /// Notes why metrics are not served. `None`: they are.
+    pub async fn note_metrics_fault(&self, fault: Option<String>) {
+        let note = |core: &mut Core| {
+            core.settings.set_metrics_fault(fault);
+            Ok(())
+        };
+        // An agent that stops shows no status any more.
+        drop(self.ask(note).await);
+    }
+
+    /// Returns the figures for monitoring.
     ///
     /// # Errors
-    /// The peer is not permitted, or the tables can't be read.
-    pub async fn metrics(&self, peer: Option<Peer>) -> Result<Metrics, Refusal> {
-        self.ask(move |core| core.metrics(peer.as_ref())).await
+    /// The tables can't be read.
+    pub async fn metrics(&self) -> Result<Metrics, Refusal> {
+        self.ask(|core| core.metrics()).await
     }
 }
 
@@ -49,10 +59,7 @@ impl Core {
         Ok((self.events.subscribe().map_err(Unavailable::Watch)?, permit))
     }
 
-    pub(super) fn metrics(&self, peer: Option<&Peer>) -> Result<Metrics, Refusal> {
-        if let Some(peer) = peer {
-            self.settings.check(peer, Right::ReadAll)?;
-        }
+    pub(super) fn metrics(&self) -> Result<Metrics, Refusal> {
         let ports = self.live.datapath().port_counts().map_err(|error| Unavailable::Kernel(error.into()))?;
         let policies = self.settings.ports().iter();
         Ok(Metrics {

@@ -5,13 +5,14 @@ mod arguments;
 mod hangup;
 mod host;
 mod main;
+mod metrics;
 mod switch;
 mod unload;
 mod watchdog;
 
 use std::{
     io,
-    net::TcpListener,
+    net::SocketAddr,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
@@ -82,10 +83,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let store = Store::open(&config.places.state).map_err(|error| StoreFault::NotOpened(error.into()));
     let (socket, state) = (config.places.socket.clone(), config.places.state.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let metrics = config.metrics_listen.and_then(|address| {
-        let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-        bound.map_err(|error| faults.push(format!("metrics_listen = \"{address}\": {error}"))).ok()
-    });
+    let metrics_at = config.metrics_listen;
     for fault in faults.iter().chain(origin.faults()) {
         tracing::error!(fault, "starting all the same");
     }
@@ -110,7 +108,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         warnings: warnings::all,
     });
     core.recover(adopted);
-    serve(core, &socket, metrics, &events, links, (wanted, state))
+    serve(core, &socket, metrics_at, &events, links, (wanted, state))
 }
 
 /// Checks a configuration, and whether and how this host can enforce the configuration. Changes nothing.
@@ -218,7 +216,7 @@ fn follow_links(links: io::Result<LinkWatch>, core: &CoreHandle) {
 fn serve(
     core: Core,
     socket: &Path,
-    metrics: Option<TcpListener>,
+    metrics_at: Option<SocketAddr>,
     events: &EventHub,
     links: io::Result<LinkWatch>,
     (wanted, state): (mpsc::Receiver<LookUps>, PathBuf),
@@ -254,10 +252,8 @@ fn serve(
         }
         tracing::info!(socket = %socket.display(), "ready");
         let (stop, stopped) = oneshot::channel::<()>();
-        if let Some(listener) = metrics {
-            let listener = tokio::net::TcpListener::from_std(listener).context("serving metrics")?;
-            let until = async { drop(stopped.await) };
-            tokio::spawn(http::serve_metrics(listener, handle.clone(), until));
+        if let Some(address) = metrics_at {
+            tokio::spawn(metrics::serve(address, handle.clone(), stopped));
         }
         let stopping = async move {
             tokio::select! {

@@ -1,15 +1,21 @@
 //! Metrics in Prometheus' text format 0.0.4.
 
-use std::fmt::{self, Display, Write as _};
+use std::{
+    fmt::{self, Display, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Extension,
+    body::Bytes,
     extract::State,
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
 use jit_common::abi::Mode;
-use jit_policy::Way;
+use jit_policy::{Right, Way};
+use tokio::{sync::Mutex, time::Instant};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -24,8 +30,31 @@ use crate::{
 
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// How long a text is handed out. Whoever asks more often gets the same text.
+const KEPT: Duration = Duration::from_secs(1);
+
 pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
-    OpenApiRouter::new().routes(routes!(metrics_of_peer))
+    OpenApiRouter::new().routes(routes!(metrics_of_peer)).layer(Extension(LastText::default()))
+}
+
+/// The last text, and when it was made. However many clients ask, the core is asked once a second.
+#[derive(Clone, Default)]
+pub(super) struct LastText(Arc<Mutex<Option<(Instant, Bytes)>>>);
+
+impl LastText {
+    async fn get(&self, core: &CoreHandle) -> Result<Response, Failure> {
+        // Clients that ask meanwhile wait for the same text.
+        let mut last = self.0.lock().await;
+        let text = match last.as_ref().filter(|(made, _)| made.elapsed() < KEPT) {
+            Some((_, text)) => text.clone(),
+            None => {
+                let made = Bytes::from(text(&core.metrics().await?));
+                *last = Some((Instant::now(), made.clone()));
+                made
+            }
+        };
+        Ok(([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response())
+    }
 }
 
 /// Figures for monitoring, in Prometheus' text format.
@@ -33,17 +62,18 @@ pub(super) fn routes() -> OpenApiRouter<CoreHandle> {
 async fn metrics_of_peer(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
+    Extension(last): Extension<LastText>,
 ) -> Result<Response, Failure> {
-    Ok(answer(&core.metrics(Some(peer)).await?))
+    core.check_role(&peer, Right::ReadAll)?;
+    last.get(&core).await
 }
 
 /// The metrics for every client of the listener at `metrics_listen`.
-pub(super) async fn for_everybody(State(core): State<CoreHandle>) -> Result<Response, Failure> {
-    Ok(answer(&core.metrics(None).await?))
-}
-
-fn answer(metrics: &Metrics) -> Response {
-    ([(CONTENT_TYPE, MEDIA_TYPE)], text(metrics)).into_response()
+pub(super) async fn for_everybody(
+    State(core): State<CoreHandle>,
+    Extension(last): Extension<LastText>,
+) -> Result<Response, Failure> {
+    last.get(&core).await
 }
 
 /// All metrics as text.
@@ -158,8 +188,6 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use jit_common::{abi::Mode, reason::Reason};
 
     use super::*;
@@ -184,7 +212,7 @@ mod tests {
             ],
             events: Totals { reported: 3, over_share: 1, not_shown: 4 },
             store_works: false,
-            ..agent.wait(agent.core.metrics(None)).unwrap()
+            ..agent.wait(agent.core.metrics()).unwrap()
         };
         let text = text(&metrics);
         for line in [
@@ -222,5 +250,22 @@ mod tests {
         families.sort_unstable();
         families.dedup();
         assert_eq!(families.len(), names);
+    }
+    #[test]
+    fn however_many_ask_the_figures_are_made_once_a_second() {
+        let agent = granted();
+        agent.wait(async {
+            tokio::time::pause();
+            let last = LastText::default();
+            let made = async || {
+                drop(last.get(&agent.core).await.unwrap());
+                last.0.lock().await.as_ref().map(|(made, _)| *made)
+            };
+            let first = made().await;
+            tokio::time::advance(KEPT / 2).await;
+            assert_eq!(made().await, first);
+            tokio::time::advance(KEPT).await;
+            assert!(made().await > first);
+        });
     }
 }

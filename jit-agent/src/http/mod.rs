@@ -80,6 +80,8 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of connections for metrics over TCP at a time, and the time that each may take.
 const METRICS_CONNECTIONS: usize = 16;
 const METRICS_TIMEOUT: Duration = Duration::from_secs(20);
+/// The least time for which a connection for metrics takes its place.
+const METRICS_PAUSE: Duration = Duration::from_millis(100);
 /// The pause after the process or the host ran out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -173,7 +175,8 @@ pub async fn serve_metrics(
                     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
                     let connection = server.max_buf_size(HEAD_LIMIT).serve_connection(TokioIo::new(stream), service);
                     // If the client is slow or gone, the client gets no answer.
-                    drop(timeout(METRICS_TIMEOUT, connection).await);
+                    // The place stays taken for a moment, so that everybody together gets few answers a second.
+                    let _ = tokio::join!(timeout(METRICS_TIMEOUT, connection), sleep(METRICS_PAUSE));
                     drop(place);
                 });
             }

@@ -9,6 +9,7 @@ use axum::{
     routing::get,
 };
 use jit_api::{excerpt, problem::Code};
+use jit_policy::Right;
 use tokio::time::Instant;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -63,6 +64,7 @@ pub(super) fn metrics_only(core: CoreHandle) -> Router {
         .route("/metrics", get(metrics::for_everybody))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(Extension(metrics::LastText::default()))
         .with_state(core)
 }
 
@@ -94,7 +96,7 @@ async fn identify(
     }
     let peer = identity.peer(if user.is_some() { &names.known } else { &names.strangers }).await;
     // A request that changes something is refused by its route, which knows what was attempted.
-    if !changes && let Err(refusal) = core.check_any_role(&peer) {
+    if !changes && let Err(refusal) = core.check_role(&peer, Right::Look) {
         return Failure::from(refusal).into_response();
     }
     if let Some(query) = request.uri().query().filter(|_| takes_no_query(&request)) {
