@@ -218,3 +218,41 @@ fn without_a_place_for_its_state_the_ports_are_locked_and_break_glass_gets_in() 
 fn roles_of_nobody() -> toml::Table {
     toml::Table::from_iter([("admin".to_owned(), vec!["@no-such-group"].into())])
 }
+
+#[test]
+fn a_full_disk_is_a_fault_and_admins_still_get_in_a_few_times() -> Result<()> {
+    let net = Topology::new()?;
+    let state = net.sandbox.path("small");
+    fs::create_dir(&state)?;
+    let size = ["-t", "tmpfs", "-o", "size=24m", "tmpfs"];
+    let mounted = std::process::Command::new("mount").args(size).arg(&state).status()?;
+    ensure!(mounted.success(), "a small file system can't be mounted");
+    let config = config().set("state_dir", state.to_string_lossy().into_owned());
+    let agent = Agent::start(
+        &net.sandbox,
+        &net.server,
+        config.set("roles", toml::Table::from_iter([("requester".to_owned(), vec!["alice"].into())])),
+    )?;
+    let request = |source: &'static str| ["request", "--port", "22", "--from", source, "--for", "1h", "-m", "x"];
+    agent.jitctl_as("alice", &request("192.0.2.9"))?.success()?;
+    agent.jitctl(&["status"])?.success()?;
+
+    // Somebody else fills the disk.
+    let mut filler = fs::File::create(state.join("filler"))?;
+    while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {}
+    let status = agent.jitctl(&["status"])?;
+    ensure!(status.code() == Some(7) && status.stdout.contains("no space left"), "{status:?}");
+    ensure!(agent.api("GET", "/metrics", None)?.body.contains("jit_agent_store_working 0\n"));
+    let refused = agent.jitctl_as("alice", &request("192.0.2.8"))?;
+    ensure!(refused.stderr.contains("nothing was opened"), "{refused:?}");
+    for source in ["192.0.2.10", "192.0.2.11", "192.0.2.12"] {
+        agent.jitctl(&request(source))?.success()?;
+    }
+    agent.jitctl_as("alice", &["revoke", "1"])?.success()?;
+
+    drop(filler);
+    fs::remove_file(state.join("filler"))?;
+    agent.jitctl(&["status"])?.success()?;
+    agent.jitctl_as("alice", &request("192.0.2.8"))?.success()?;
+    Ok(())
+}

@@ -124,7 +124,8 @@ impl Openings<'_> {
     fn record_all(&mut self, openings: &[Opening]) -> Vec<Result<Plan, Refusal>> {
         let Self { times, settings, live, waiting, records } = self;
         let mut denied = 0;
-        let recorded = records.batch(|batch, (trail, budgets), reserve| {
+        let by_admin = openings.iter().any(|opening| settings.has(opening.peer(), Right::Administer));
+        let recorded = records.batch(by_admin, |batch, (trail, budgets), reserve| {
             let mut planner = Planner::new(times, settings, live, waiting, reserve);
             let plan = |opening: &Opening| {
                 let (payer, now) = (settings.payer(opening.peer()), times.now());

@@ -67,9 +67,17 @@ impl Records {
         self.store.is_ok() && self.backlog.is_empty()
     }
 
+    /// Whether something can be opened, as far as the store is concerned.
+    pub(super) fn can_open(&self) -> bool {
+        self.store().is_ok_and(|store| store.shortage().is_none())
+    }
+
     /// Returns the faults that the status shows.
     pub(super) fn faults(&self) -> impl Iterator<Item = String> {
-        let store = self.store().err().map(|fault| fault.to_string());
+        let store = match self.store() {
+            Err(fault) => Some(fault.to_string()),
+            Ok(store) => store.shortage().map(|error| format!("{error}; until then nothing can be opened")),
+        };
         let foreign = self.store.as_ref().ok().and_then(Store::fault);
         store.into_iter().chain(foreign).chain(self.backlog.fault()).chain(self.trail.fault())
     }
@@ -83,17 +91,22 @@ impl Records {
         row.ok_or(Refusal::NotFound { what: "request", id: id.0 })
     }
 
-    /// Does `work` within one transaction. `work` gets whether the store has space for later closings.
+    /// Does `work` within one transaction. `work` gets whether the store has space for it and for later closings. If not,
+    /// and an admin opens something, the space that is kept for admins is used.
     ///
     /// # Errors
     /// Nothing is recorded, because the store does not work.
     pub(super) fn batch<T>(
         &mut self,
+        by_admin: bool,
         work: impl FnOnce(&mut Batch<'_>, (&mut Trail, &mut Budgets), Result<(), Refusal>) -> T,
     ) -> Result<T, Refusal> {
         let Self { store, trail, budgets, .. } = self;
         let store = store.as_mut().map_err(|fault| fault.clone())?;
         let reserve = store.check_reserve().map_err(not_recorded);
+        if by_admin && reserve.is_err() {
+            store.release_spare();
+        }
         store.batch(|batch| work(batch, (trail, budgets), reserve)).map_err(not_recorded)
     }
 

@@ -67,7 +67,7 @@ impl Core {
             ports,
             live_grants: policies.map(|policy| (policy.id, self.live.under(policy).count())).collect(),
             events: self.events.totals(),
-            store_works: self.records.store().is_ok(),
+            store_works: self.records.can_open(),
         })
     }
 }

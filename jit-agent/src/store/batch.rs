@@ -54,12 +54,26 @@ impl Store {
         Ok(done)
     }
 
-    /// Makes sure that there is space for closings. Without that space, nothing may be opened.
+    /// Makes sure that there is space for closings, and for the next records. Without that space, only admins may open
+    /// something.
     ///
     /// # Errors
     /// There is no space for closings.
     pub fn check_reserve(&mut self) -> Result<(), StoreError> {
-        self.allocate_reserve("recording a request")
+        self.allocate_reserve("recording a request")?;
+        match self.shortage() {
+            Some(shortage) => Err(shortage),
+            None => {
+                // The space that admins have used is kept for them again. If it can't be, it is tried again.
+                drop(self.spare.allocate());
+                Ok(())
+            }
+        }
+    }
+
+    /// Frees the space that is kept for openings by admins.
+    pub fn release_spare(&mut self) {
+        self.spare.release();
     }
 
     /// Records one request. The request's grants are then `opening`, in their order. The record survives loss of power.

@@ -43,7 +43,10 @@ pub use jit_policy::{AuditFilter, IdempotencyKey, NotedHead, RequestState};
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// The space for closings.
     reserve: Reserve,
+    /// The space for a few openings by admins.
+    spare: Reserve,
     /// The number of the last audit row that was written to the journal.
     announced: i64,
     /// The triggers and views that no agent made.
@@ -82,14 +85,14 @@ impl Store {
     fn open_in(dir: &Path) -> Result<Self, StoreError> {
         let path = file::prepare(dir)?;
         let connection = file::connect(&path)?;
-        let mut reserve = Reserve::new(dir);
-        if let Err(error) = reserve.allocate() {
+        let (mut reserve, mut spare) = (Reserve::for_closings(dir), Reserve::for_admins(dir));
+        if let Err(error) = spare.allocate().and_then(|()| reserve.allocate()) {
             tracing::warn!(%error, dir = %dir.display(), "no space can be kept for closings, so nothing can be opened");
         }
         let head = audit::head(&connection).map_err(|failure| failure.report(&path, "reading the audit log"))?;
         let foreign =
             schema::foreign_parts(&connection).map_err(|failure| failure.report(&path, "opening the store"))?;
-        Ok(Self { connection, path, reserve, announced: head.seq, foreign })
+        Ok(Self { connection, path, reserve, spare, announced: head.seq, foreign })
     }
 
     /// The path of the store's file.
@@ -147,6 +150,13 @@ impl Store {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { action, path: self.path.clone() },
             _ => StoreError::Io { action: "keeping space for closings beside", path: self.path.clone(), source },
         })
+    }
+
+    /// Returns why nothing can be opened for lack of space. `None`: there is space, or it can't be told.
+    #[must_use]
+    pub fn shortage(&self) -> Option<StoreError> {
+        let is_short = self.reserve.is_short().unwrap_or(false);
+        is_short.then(|| StoreError::Full { action: "recording a request", path: self.path.clone() })
     }
 
     /// Carries out a durable transaction that closes something. If the disk is full, the transaction gets the space of

@@ -49,7 +49,8 @@ fn a_new_store_is_for_the_owner_only() {
     store.begin_request(&new_request()).unwrap();
     assert_eq!(mode(&state_dir), 0o700);
     let modes: Vec<_> = contents(&state_dir).into_iter().map(|(name, mode, _)| (name, mode & 0o777)).collect();
-    let expected = ["jit-agent.reserve", NAME, "jit-agent.sqlite-shm", "jit-agent.sqlite-wal"];
+    let expected =
+        ["jit-agent.reserve", "jit-agent.reserve-admins", NAME, "jit-agent.sqlite-shm", "jit-agent.sqlite-wal"];
     let expected = expected.map(|name| (name.to_owned(), 0o600));
     assert_eq!(modes, expected);
 }
@@ -266,7 +267,7 @@ fn an_unfinished_store_is_made_anew() {
     fs::write(dir.path().join(NAME), "").unwrap();
     drop(Store::open(dir.path()).unwrap());
     let names: Vec<_> = contents(dir.path()).into_iter().map(|(name, ..)| name).collect();
-    assert_eq!(names, ["jit-agent.reserve", NAME]);
+    assert_eq!(names, ["jit-agent.reserve", "jit-agent.reserve-admins", NAME]);
 }
 
 #[test]
