@@ -43,6 +43,9 @@ use crate::{
     warnings,
 };
 
+/// The number of threads that may wait for the disk or for a name service. The unit's TasksMax= allows for twice as many.
+const BLOCKING_THREADS: usize = 32;
+
 /// Runs the daemon until a signal stops it. The ports stay closed when the daemon ends, whatever the reason is.
 ///
 /// # Errors
@@ -223,6 +226,7 @@ fn serve(
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("starting the asynchronous runtime")?;
     let served = runtime.block_on(async {
