@@ -18,7 +18,7 @@ use jit_policy::{Book, BookError, BootTime, EntryKey, GrantId, LiveGrant, PortPo
 
 use self::{entries::Entries, usage::BootMoment};
 pub(super) use self::{
-    fates::{LESS_TIME, latest_end},
+    fates::{CLOCK_AHEAD, LESS_TIME, latest_end},
     held::Held,
 };
 use super::{

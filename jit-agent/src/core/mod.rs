@@ -168,10 +168,10 @@ impl Core {
         Ok(())
     }
 
-    /// Carries out and answers commands that came in together: closings first, and openings as one batch. A trial whose
-    /// time is over ends before, however long the commands had to wait.
+    /// Carries out and answers commands that came in together: closings first, and openings as one batch. What is over
+    /// ends before, however long the commands had to wait.
     pub(crate) fn carry_out(&mut self, mut batch: Vec<Command>) {
-        self.end_due_trial();
+        self.catch_up();
         batch.sort_by_key(|command| !matches!(command, Command::Close(_)));
         let mut openings = Vec::new();
         for command in batch {

@@ -127,9 +127,9 @@ impl<'a> Planner<'a> {
         };
         if let Some(timeout) = self.approval_timeout(&approved) {
             self.check_login(peer)?;
-            let waiting =
-                Waiting { uid: peer.uid, until: clocks.boot.after(timeout), extends: None, ports: count(&approved) };
-            return self.wait(batch, new, waiting, timeout, &clocks);
+            let until = after(&clocks, timeout);
+            let waiting = Waiting { uid: peer.uid, until, extends: None, ports: count(&approved) };
+            return self.wait(batch, new, waiting);
         }
         let rows = rows(&approved, &clocks);
         let new = new(NewOutcome::Grants(rows.clone()));
@@ -235,10 +235,10 @@ impl<'a> Planner<'a> {
                 key: None,
                 outcome,
             };
-            let until = clocks.boot.after(timeout);
+            let until = after(&clocks, timeout);
             let waiting = Waiting { uid: peer.uid, until, extends: Some(id), ports: Vec::new() };
             self.extended.insert(id);
-            return self.wait(batch, new, waiting, timeout, &clocks);
+            return self.wait(batch, new, waiting);
         }
         let extension = Extension { grant: id, requestor: &particulars.requestor, row: &row, before };
         batch.extend(&by, &clocks, &extension).map_err(not_recorded)?;
@@ -344,12 +344,8 @@ impl<'a> Planner<'a> {
         batch: &mut Batch<'_>,
         new: impl FnOnce(NewOutcome) -> NewRequestRow,
         waiting: Waiting,
-        timeout: Duration,
-        clocks: &Checkpoint,
     ) -> Result<Plan, Refusal> {
-        let wall = clocks.wall.saturating_add(timeout).unwrap_or(jiff::Timestamp::MAX);
-        let until = Deadline { boot: waiting.until, wall };
-        let new = new(NewOutcome::Pending { until, extends: waiting.extends });
+        let new = new(NewOutcome::Pending { until: waiting.until, extends: waiting.extends });
         let (id, _) = batch.begin_request(&new).map_err(not_recorded)?;
         self.add(waiting.uid, &waiting.ports);
         Ok(Plan::Wait(view(id, &new), waiting))
@@ -435,6 +431,14 @@ fn rows(approved: &[ApprovedPort], clocks: &Checkpoint) -> Vec<NewGrantRow> {
         end_boot: clocks.boot.after(port.duration),
     };
     approved.iter().flat_map(|port| port.sources.iter().map(move |source| row(port, *source))).collect()
+}
+
+/// The moment that lies `length` after a moment of both clocks.
+fn after(clocks: &Checkpoint, length: Duration) -> Deadline {
+    Deadline {
+        boot: clocks.boot.after(length),
+        wall: clocks.wall.saturating_add(length).unwrap_or(jiff::Timestamp::MAX),
+    }
 }
 
 fn deadline(row: &NewGrantRow) -> Deadline {

@@ -12,7 +12,7 @@ use jit_policy::{
 use super::{
     Core,
     enforcement::Enforcement,
-    live::{LESS_TIME, LiveGrants, Particulars, latest_end},
+    live::{CLOCK_AHEAD, LESS_TIME, LiveGrants, Particulars, latest_end},
     policies::note_start,
     records::Records,
     refusal::{NotAdopted, StoreFault},
@@ -155,8 +155,10 @@ impl Recovery<'_> {
         let mut shortened = None;
         let end = if row.boot_id == self.times.boot().boot_id {
             // An extension that was not answered does not count.
-            let end = row.prior_end.map_or(row.end_boot, |prior| prior.boot);
-            shortened = (end < row.end_boot).then_some(UNANSWERED_EXTENSION);
+            let written = row.prior_end.unwrap_or(Deadline { boot: row.end_boot, wall: row.end_wall });
+            let end = self.times.end_of(written);
+            let reason = if end < written.boot { CLOCK_AHEAD } else { UNANSWERED_EXTENSION };
+            shortened = (end < row.end_boot).then_some(reason);
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
             let lacking = |entries: &HashMap<EntryKey, BootTime>| {
                 grant.entries().any(|entry| entries.get(&entry).is_none_or(|deadline| *deadline < grant.end))
@@ -262,13 +264,14 @@ impl Recovery<'_> {
         let rows = store.pending_requests().map_err(|error| NotAdopted::Store(error.into()))?;
         for row in rows {
             let Some(pending) = row.pending else { continue };
-            let until = if pending.boot_id == self.times.boot().boot_id {
-                pending.until.boot
+            let boot = if pending.boot_id == self.times.boot().boot_id {
+                self.times.end_of(pending.until)
             } else {
                 let remaining = checkpoint.filter(|checkpoint| checkpoint.boot_id == pending.boot_id);
                 let remaining = remaining.and_then(|checkpoint| self.time_left(pending.until, checkpoint));
                 self.times.now().after(remaining.unwrap_or_default())
             };
+            let until = Deadline { boot, ..pending.until };
             let ports = match pending.extends {
                 Some(_) => Vec::new(),
                 None => pending.ports.iter().filter_map(|port| self.asked_for(port)).collect(),

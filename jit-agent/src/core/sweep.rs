@@ -14,9 +14,28 @@ const UNDECIDED: &str = "nobody approved it in time";
 pub(super) const SWEEP_BATCH: usize = 256;
 
 impl Core {
+    /// Ends a trial whose time is over, and shortens what would outlast the wall clock. If the kernel refuses to end the
+    /// trial, that is retried later.
+    pub(super) fn catch_up(&mut self) {
+        if self.enforcement.is_due()
+            && let Err(refusal) = self.end_trial(None)
+        {
+            tracing::error!(%refusal, "the configuration from before the trial can't be put in force");
+            self.enforcement.retry_later(&refusal);
+        }
+        if self.upkeep.wall_clock_gained() {
+            self.waiting.keep_to_wall_clock();
+            self.live.keep_to_wall_clock(&mut self.records);
+            // What a trial closed stays closed.
+            if let Some(trial) = self.enforcement.trial() {
+                self.live.close_entries(&trial.record.shut);
+            }
+        }
+    }
+
     /// Ends grants whose time is over, retries what failed before, and records the clocks.
     pub fn sweep(&mut self) {
-        self.end_due_trial();
+        self.catch_up();
         let expired = self.live.expire(SWEEP_BATCH);
         if !expired.is_empty() {
             self.records.expire_grants(expired);

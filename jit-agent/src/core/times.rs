@@ -5,10 +5,17 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use jit_policy::BootTime;
 
-use crate::{clock::Clock, store::Checkpoint};
+use crate::{
+    clock::Clock,
+    store::{Checkpoint, Deadline},
+};
 
 /// How long to wait before work that the store or the kernel refused is tried again.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// By how much the wall clock may run ahead of BOOTTIME before it counts. Corrections of a clock that is right are
+/// smaller.
+const AHEAD: Duration = Duration::from_secs(60);
 
 /// The boot and the machine on which the agent runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +51,15 @@ impl Times {
     /// Returns the wall clock's time at a moment of this boot that is still to come, if nobody sets the clock.
     pub(super) fn wall_at(&self, moment: BootTime) -> Timestamp {
         self.wall().saturating_add(moment.since(self.now())).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Returns when something ends whose end was this moment of both clocks. That is earlier in this boot's time if the
+    /// wall clock has run ahead since: the machine was paused or restored, or the clock was set. Nothing lasts longer.
+    pub(super) fn end_of(&self, end: Deadline) -> BootTime {
+        let (now, wall) = (self.now(), self.wall());
+        // The difference is negative when the end has passed, and then is not a Duration.
+        let by_wall = Duration::try_from(end.wall.duration_since(wall)).unwrap_or_default();
+        if end.boot.since(now) > by_wall.saturating_add(AHEAD) { now.after(by_wall) } else { end.boot }
     }
 
     /// Returns when the host booted, by the wall clock as it is now.

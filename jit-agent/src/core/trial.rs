@@ -160,16 +160,6 @@ impl Core {
         Ok(self.enforcement.forget(record, Some(&record.files)) && durable)
     }
 
-    /// Ends a trial whose time is over. If the kernel refuses, the end is retried later.
-    pub(super) fn end_due_trial(&mut self) {
-        if self.enforcement.is_due()
-            && let Err(refusal) = self.end_trial(None)
-        {
-            tracing::error!(%refusal, "the configuration from before the trial can't be put in force");
-            self.enforcement.retry_later(&refusal);
-        }
-    }
-
     /// Restores the configuration from before the trial. Returns whether the end of the trial is written.
     pub(super) fn end_trial(&mut self, peer: Option<&Peer>) -> Result<bool, Refusal> {
         let Self { settings, live, records, enforcement, .. } = self;

@@ -26,12 +26,16 @@ const COVERAGE_INTERVAL: Duration = Duration::from_secs(5);
 const KEYS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// How long further connections of a break-glass source count as the same use.
 const ONE_USE: Duration = Duration::from_secs(60);
+/// By how much the clocks must differ from the last look before ends are looked at.
+const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(1);
 /// The largest number of old records that are removed at once, so that commands don't wait long.
 const PRUNED_AT_ONCE: usize = 1000;
 
 /// When each work is due next, and what failed the last time.
 pub(super) struct Upkeep {
     times: Times,
+    /// When the host booted by the wall clock, as of the last look at both clocks.
+    booted: Option<Timestamp>,
     next_checkpoint: BootTime,
     checkpoint_fault: Option<String>,
     next_cleaning: BootTime,
@@ -50,6 +54,7 @@ impl Upkeep {
         let at_once = BootTime::default();
         Self {
             times,
+            booted: None,
             next_checkpoint: at_once,
             checkpoint_fault: None,
             next_cleaning: at_once,
@@ -68,6 +73,21 @@ impl Upkeep {
             self.next_retry = self.times.after(RETRY_INTERVAL);
             live.settle();
         }
+    }
+
+    /// Whether the wall clock has gained on BOOTTIME since the last look, at the first look too.
+    pub(super) fn wall_clock_gained(&mut self) -> bool {
+        let booted = self.times.booted();
+        let Some(noted) = self.booted else {
+            self.booted = Some(booted);
+            return true;
+        };
+        let gained = booted.duration_since(noted);
+        // Smaller differences add up until they count.
+        if gained.abs() >= CLOCKS_APART {
+            self.booted = Some(booted);
+        }
+        gained >= CLOCKS_APART
     }
 
     /// Does all other work that is due, except for the look at the interfaces.

@@ -8,15 +8,15 @@ use super::{
     refusal::{Conflict, Refusal},
     times::Times,
 };
-use crate::store::{PendingRow, RequestRow};
+use crate::store::{Deadline, PendingRow, RequestRow};
 
 /// A request that waits for approval.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     /// The user id of the requestor.
     pub(super) uid: u32,
-    /// The moment at which the request times out.
-    pub(super) until: BootTime,
+    /// The moment at which the request times out, by both clocks.
+    pub(super) until: Deadline,
     /// The grant that the request would extend.
     pub(super) extends: Option<GrantId>,
     /// How many grants the request asks for, by port. The list is empty for an extension.
@@ -72,18 +72,25 @@ impl WaitingRequests {
     /// Whether a request has timed out or does not wait at all.
     pub(super) fn is_timed_out(&self, id: RequestId) -> bool {
         let now = self.times.now();
-        self.requests.get(&id).is_none_or(|waiting| waiting.until <= now)
+        self.requests.get(&id).is_none_or(|waiting| waiting.until.boot <= now)
     }
 
     /// The moment at which the next request times out.
     pub(super) fn next(&self) -> Option<BootTime> {
-        self.requests.values().map(|waiting| waiting.until).min()
+        self.requests.values().map(|waiting| waiting.until.boot).min()
+    }
+
+    /// Lets no request wait for longer than the wall clock says.
+    pub(super) fn keep_to_wall_clock(&mut self) {
+        for waiting in self.requests.values_mut() {
+            waiting.until.boot = self.times.end_of(waiting.until);
+        }
     }
 
     /// Removes the requests that have timed out.
     pub(super) fn remove_timed_out(&mut self) -> Vec<RequestId> {
         let now = self.times.now();
-        self.requests.extract_if(.., |_, waiting| waiting.until <= now).map(|(id, _)| id).collect()
+        self.requests.extract_if(.., |_, waiting| waiting.until.boot <= now).map(|(id, _)| id).collect()
     }
 
     /// Returns what a request waits for.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use jit_api::wire::{Grant, GrantState};
-use jit_policy::{Actor, BootTime, GrantId, PortId, PortPolicies};
+use jit_policy::{Actor, BootTime, GrantId, LiveGrant, PortId, PortPolicies};
 
-use super::{Ended, LiveGrants};
+use super::{Ended, LiveGrants, Particulars};
 use crate::{
     core::records::Records,
     store::{Deadline, EndedGrant, GrantEnd},
@@ -14,6 +14,10 @@ use crate::{
 
 /// Why grants are shortened.
 pub(in super::super) const LESS_TIME: &str = "the configuration allows less time";
+
+/// Why grants are shortened, or end, whose end by the wall clock comes before their end in this boot's time.
+pub(in super::super) const CLOCK_AHEAD: &str =
+    "the wall clock ran ahead: the machine was paused or restored, or its clock was set";
 
 /// The live grants that end or that end earlier under other policies.
 #[derive(Default)]
@@ -68,6 +72,27 @@ impl LiveGrants {
     ) -> (Vec<Grant>, Vec<Grant>) {
         let Fates { ended, shortened } = self.fates(ports);
         (self.end_for_policies(ended, by, records), self.shorten_for_policies(shortened, by, records))
+    }
+
+    /// Lets no grant last longer than the wall clock says. Grants that are over by it are left to expire.
+    pub(in super::super) fn keep_to_wall_clock(&mut self, records: &mut Records) {
+        let earlier = |(grant, particulars): (&LiveGrant, &Particulars)| {
+            let end = Deadline { boot: grant.end, wall: particulars.end };
+            let boot = self.times.end_of(end);
+            (boot < end.boot).then_some((grant.id, Deadline { boot, ..end }))
+        };
+        let mut shortened: Vec<_> = self.unexpired().filter_map(earlier).collect();
+        if shortened.is_empty() {
+            return;
+        }
+        tracing::warn!(grants = shortened.len(), "grants are shortened: {CLOCK_AHEAD}");
+        for (id, end) in &shortened {
+            self.shorten(*id, *end);
+        }
+        self.settle();
+        let now = self.times.now();
+        shortened.retain(|(_, end)| end.boot > now);
+        records.shorten_grants(shortened, None, CLOCK_AHEAD);
     }
 
     fn fates(&self, ports: &PortPolicies) -> Fates {

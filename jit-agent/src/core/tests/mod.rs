@@ -1,6 +1,7 @@
 //! Tests of the core, with clocks that stand still, tables in memory and a real store.
 
 mod approval;
+mod clocks;
 mod closing;
 mod crash;
 mod delegation;
