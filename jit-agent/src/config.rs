@@ -22,7 +22,9 @@ use std::{
 
 use ipnet::IpNet;
 use jit_common::abi::Mode;
-use jit_policy::{Fragments, PolicyError, PortId, PortPolicies, PortPolicy, ProtectedPort, Protection, Role, Scope};
+use jit_policy::{
+    Fragments, People, PolicyError, PortId, PortPolicies, PortPolicy, ProtectedPort, Protection, Role, Scope,
+};
 
 use self::{raw::RawConfig, trust::Doubt};
 pub use jit_policy::{Interfaces, Pattern};
@@ -57,6 +59,8 @@ pub struct Config {
     pub retention: Duration,
     /// The users and `@groups` of each role; root is always an admin.
     pub roles: Vec<(Role, Vec<String>)>,
+    /// The accounts and names that are one person.
+    pub people: People,
 }
 
 /// The paths that the agent uses.
@@ -156,6 +160,7 @@ impl Config {
             retention,
             port,
             roles,
+            people,
         } = raw;
         let policies = port.unwrap_or_else(raw::default_policies);
         let ports =
@@ -173,6 +178,7 @@ impl Config {
             ports,
             retention,
             roles: roles.into(),
+            people,
         })
     }
 
@@ -247,6 +253,8 @@ mod tests {
             (error("interfaces = ['eth0']\nbreak_glass = ['host']"), ["`host`", "192.0.2.7"]),
             (error("interfaces = ['eth0']\n[roles]\nadmin = ['@']"), ["`@`", "names nobody"]),
             (error("interfaces = ["), ["config.toml", "line 1"]),
+            (error("[people]\nann = ['key:ann']"), ["`key:ann`", "knows no keys"]),
+            (error("[people]\nann = ['x']\nbob = ['x']"), ["`x` is listed under ann and under bob", "one person"]),
             (port("number = 65536\nprotocol = 'tcp'"), ["65536", "use 1 to 65535"]),
             (port("number = 0\nprotocol = 'tcp'"), ["port number 0", "use 1 to 65535"]),
             (port("number = 22\nprotocol = 'icmp'"), ["`icmp`", "use tcp, udp or any"]),

@@ -52,28 +52,11 @@ impl Requestor {
             None => self.sender.name.clone(),
         }
     }
-
-    /// Whether this person is the requestor under one identity or another: as the sender, as whoever logged in to
-    /// become the sender or this person, or as the one whom a delegate names.
-    #[must_use]
-    pub fn is(&self, person: &Person) -> bool {
-        let uids = |person: &Person| {
-            let Person { uid, name: _, login } = person;
-            [Some(*uid), login.as_ref().map(|(uid, _)| *uid)]
-        };
-        let sender = uids(&self.sender);
-        let names = [Some(&person.name), person.login.as_ref().map(|(_, name)| name)];
-        uids(person).into_iter().flatten().any(|uid| sender.contains(&Some(uid)))
-            || self.named.as_ref().is_some_and(|named| {
-                names.into_iter().flatten().any(|name| name.trim().eq_ignore_ascii_case(named.trim()))
-            })
-    }
 }
 
 /// Whether a user's name means a requestor's identity: the user's own requests, the requests that a delegate sent in
 /// that name, and those that the user sent as a delegate.
-#[must_use]
-pub fn is_of(identity: &str, name: &str) -> bool {
+pub(crate) fn is_of(identity: &str, name: &str) -> bool {
     identity == name
         || identity.strip_prefix(name).is_some_and(|rest| rest.starts_with(" via "))
         || identity.strip_suffix(name).is_some_and(|rest| rest.ends_with(" via "))
@@ -82,32 +65,6 @@ pub fn is_of(identity: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn person(uid: u32, name: &str, login: Option<(u32, &str)>) -> Person {
-        Person { uid, name: name.to_owned(), login: login.map(|(uid, name)| (uid, name.to_owned())) }
-    }
-
-    #[test]
-    fn nobody_passes_for_another_person_than_the_requestor_by_sudo_or_a_delegate() {
-        let alice = Requestor { sender: person(1000, "alice", Some((1000, "alice"))), named: None };
-        let pushed = Requestor { sender: person(900, "pusher", None), named: Some("alice".to_owned()) };
-        let by_sudo = Requestor { sender: person(900, "pusher", Some((1000, "alice"))), named: Some("x".to_owned()) };
-        for (request, person, is_own) in [
-            (&alice, person(1000, "alice", None), true),
-            (&alice, person(1001, "bob", Some((1000, "alice"))), true),
-            (&alice, person(1001, "bob", Some((1001, "bob"))), false),
-            (&alice, person(1001, "bob", None), false),
-            (&pushed, person(1000, "alice", None), true),
-            (&pushed, person(1000, "Alice", None), true),
-            (&pushed, person(1001, "bob", Some((1000, "alice"))), true),
-            (&pushed, person(900, "pusher", None), true),
-            (&pushed, person(1001, "bob", None), false),
-            (&by_sudo, person(1000, "alice", None), true),
-            (&by_sudo, person(1001, "bob", None), false),
-        ] {
-            assert_eq!(request.is(&person), is_own, "{request:?} {person:?}");
-        }
-    }
 
     #[test]
     fn a_users_name_means_what_they_asked_for_themselves_through_a_delegate_or_as_one() {

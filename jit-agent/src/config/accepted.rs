@@ -58,7 +58,7 @@ struct About {
 pub(super) fn absent(table: &Table, config: &Config) -> BTreeSet<String> {
     let mut absent = BTreeSet::new();
     for (key, value) in config.written() {
-        let is_known = PLACES.contains(&key.as_str()) || key == "roles";
+        let is_known = PLACES.contains(&key.as_str()) || key == "roles" || key == "people";
         match table.get(&key) {
             None if !is_known => drop(absent.insert(key)),
             Some(Value::Array(given)) if key == "port" => {

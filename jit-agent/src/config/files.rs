@@ -27,7 +27,7 @@ use super::{
 /// The directory beside the main file.
 pub(super) const DIRECTORY: &str = "conf.d";
 /// The keys whose lists are joined from all files. All other keys can be set in one file only.
-pub(super) const APPENDED: [&str; 2] = ["port", "roles"];
+pub(super) const APPENDED: [&str; 3] = ["port", "roles", "people"];
 
 /// A file and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]

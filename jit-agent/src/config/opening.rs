@@ -79,6 +79,7 @@ pub(crate) fn opened(now: &Config, new: &Config) -> Vec<Opened> {
         ports,
         retention: _,
         roles: _,
+        people: _,
     } = new;
     let mut opened = Vec::new();
     if (now.mode, *mode) == (Mode::Enforce, Mode::Observe) {
@@ -127,19 +128,15 @@ pub(crate) fn left_out(now: &Interfaces, new: &Interfaces) -> Vec<String> {
 /// The new configuration, as far as it opens nothing that the present configuration keeps shut. Where it would, this
 /// key is that of the present configuration.
 pub(crate) fn stricter(now: &Config, new: &Config) -> Config {
-    let Config { mode, interfaces, fragments, scope, break_glass, places, metrics_listen, ports, retention, roles } =
-        new.clone();
     Config {
-        mode: if now.mode == Mode::Enforce { Mode::Enforce } else { mode },
-        interfaces: interfaces.or(&now.interfaces),
-        fragments: if now.fragments == Fragments::Drop { Fragments::Drop } else { fragments },
-        scope: if now.scope == Scope::All { Scope::All } else { scope },
-        break_glass: in_both(&now.break_glass, &break_glass),
-        places,
-        metrics_listen,
-        ports: all_protected(&now.ports, &ports),
-        retention,
-        roles,
+        mode: if now.mode == Mode::Enforce { Mode::Enforce } else { new.mode },
+        interfaces: new.interfaces.or(&now.interfaces),
+        fragments: if now.fragments == Fragments::Drop { Fragments::Drop } else { new.fragments },
+        scope: if now.scope == Scope::All { Scope::All } else { new.scope },
+        break_glass: in_both(&now.break_glass, &new.break_glass),
+        ports: all_protected(&now.ports, &new.ports),
+        // The other keys let no packet pass.
+        ..new.clone()
     }
 }
 
@@ -201,7 +198,7 @@ mod tests {
     }
 
     /// For each key: a value that opens, or `None` for a key that can't open anything.
-    const KEYS: [(&str, Option<(&str, &str)>); 12] = [
+    const KEYS: [(&str, Option<(&str, &str)>); 13] = [
         ("mode", Some(("mode = 'enforce'", "mode = 'observe'"))),
         ("interfaces", Some(("['auto', 'eth0']", "['eth*']"))),
         ("scope", Some(("scope = 'all'", "scope = 'local'"))),
@@ -214,6 +211,7 @@ mod tests {
         ("metrics_listen", None),
         ("retention", None),
         ("roles", None),
+        ("people", None),
     ];
 
     #[test]

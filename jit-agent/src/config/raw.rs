@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use jit_common::abi::Mode;
-use jit_policy::{Fragments, Interfaces, PortId, PortPolicy, Protocol, Role, Scope, Span, sources_in_file};
+use jit_policy::{Fragments, Interfaces, People, PortId, PortPolicy, Protocol, Role, Scope, Span, sources_in_file};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE};
@@ -41,6 +41,8 @@ pub(super) struct RawConfig {
     pub(super) port: Option<Vec<PortPolicy>>,
     #[serde(default)]
     pub(super) roles: RawRoles,
+    #[serde(default)]
+    pub(super) people: People,
 }
 
 #[derive(Default, Deserialize)]

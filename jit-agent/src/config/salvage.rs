@@ -7,7 +7,7 @@ use std::{
 };
 
 use jit_common::abi::Mode;
-use jit_policy::{Fragments, Interfaces, Pattern, PortId, PortPolicies, PortPolicy, Protocol, Role, Scope};
+use jit_policy::{Fragments, Interfaces, Pattern, People, PortId, PortPolicies, PortPolicy, Protocol, Role, Scope};
 use toml::{Table, Value};
 
 use super::{
@@ -47,6 +47,13 @@ pub fn salvage(main: &Path) -> Config {
         [value] => alone(key, value),
         _ => None,
     };
+    // Of a person whose doors can't be read, it is not known who is a second person. So nobody but admins approves.
+    let people =
+        table.get("people").map_or_else(|| Some(People::default()), |people| Some(alone("people", people)?.people));
+    let mut roles = roles(table.get("roles"));
+    if people.is_none() {
+        roles.retain(|(role, _)| *role != Role::Approver);
+    }
     Config {
         mode: if every("mode").iter().all(says_observe) { Mode::Observe } else { Mode::Enforce },
         interfaces: interfaces(every("interfaces")),
@@ -65,7 +72,8 @@ pub fn salvage(main: &Path) -> Config {
         metrics_listen: only("metrics_listen").and_then(|raw| raw.metrics_listen),
         ports: ports(table.get("port"), numbers, doubt),
         retention: only("retention").map_or(raw::DEFAULT_RETENTION, |raw| raw.retention),
-        roles: roles(table.get("roles")),
+        roles,
+        people: people.unwrap_or_default(),
     }
 }
 
@@ -331,6 +339,16 @@ mod tests {
         assert_eq!(salvaged("break_glass = ['192.0.2.7', 'host']").break_glass, []);
         assert_eq!(salvaged("scope = 'locl'").scope, Scope::All);
         assert_eq!(salvaged("fragments = 'passs'").fragments, Fragments::Drop);
+    }
+
+    #[test]
+    fn nobody_but_admins_approves_while_it_is_not_known_who_is_one_person() {
+        let roles = "[roles]\nadmin = ['ann']\napprover = ['bob']\n";
+        let names = |text: &str| -> Vec<_> {
+            salvaged(text).roles.into_iter().filter(|(_, names)| !names.is_empty()).map(|(role, _)| role).collect()
+        };
+        assert_eq!(names(&format!("mode = 1\n{roles}[people]\nbob = ['bob']")), [Role::Approver, Role::Admin]);
+        assert_eq!(names(&format!("{roles}[people]\nbob = ['named:']")), [Role::Admin]);
     }
 
     #[test]

@@ -21,7 +21,9 @@ impl Config {
             ports,
             retention,
             roles,
+            people,
         } = self;
+        let people = people.written().map(|(person, doors)| (person.to_owned(), texts(doors)));
         let roles = roles.iter().map(|(role, names)| (role.name().to_owned(), texts(names)));
         Table::from_iter([
             ("mode".to_owned(), mode.name().into()),
@@ -36,6 +38,7 @@ impl Config {
             ("retention".to_owned(), Span(*retention).in_file().into()),
             ("port".to_owned(), Value::Array(ports.iter().map(|policy| Value::Table(policy_table(policy))).collect())),
             ("roles".to_owned(), Value::Table(roles.collect())),
+            ("people".to_owned(), Value::Table(people.collect())),
         ])
     }
 }
@@ -92,6 +95,8 @@ mod tests {
             [roles]
             admin = ['ann', '@wheel']
             viewer = ['bob']
+            [people]
+            ann = ['ann', 'named:ann@example.org']
         ";
         for given in ["", "port = []", full] {
             let config = Config::parse(given, "").unwrap();

@@ -9,6 +9,7 @@ use super::{
     peer::Peer,
     refusal::{Refusal, Unavailable},
     report::request_view,
+    revoke::is_own,
 };
 use crate::store::{RequestEnd, RequestRow};
 
@@ -49,7 +50,7 @@ impl Core {
             self.settings.check(peer, Right::Request)?;
         }
         let row = self.records.request(id)?;
-        if row.requestor.sender.uid != peer.uid && !anybodys {
+        if !anybodys && !is_own(self.settings.names().persons(), &row.requestor, peer) {
             return Err(Refusal::NotFound { what: "request", id: id.0 });
         }
         self.close_request(&row, peer, RequestEnd::Cancelled, reason)

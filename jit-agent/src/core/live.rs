@@ -14,7 +14,9 @@ use std::{
 
 use jiff::Timestamp;
 use jit_common::abi::Transport;
-use jit_policy::{Book, BookError, BootTime, EntryKey, GrantId, LiveGrant, PortPolicy, RequestId, Session};
+use jit_policy::{
+    Book, BookError, BootTime, EntryKey, GrantId, Holder, LiveGrant, Persons, PortPolicy, RequestId, Requestor, Session,
+};
 
 use self::{entries::Entries, usage::BootMoment};
 pub(super) use self::{
@@ -35,8 +37,9 @@ use crate::{
 pub(super) struct Particulars {
     pub(super) request: RequestId,
     pub(super) requestor: String,
-    /// The user id of the sender of the request.
-    pub(super) uid: u32,
+    pub(super) who: Requestor,
+    /// Whose quota the grant counts against.
+    pub(super) holder: Holder,
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     /// When the grant was made, in this boot's time.
@@ -128,9 +131,20 @@ impl LiveGrants {
         admitting.max_by_key(|(grant, _)| grant.end).map(|(grant, _)| grant.id)
     }
 
-    /// Returns how many grants a user has under a policy.
-    pub(super) fn held(&self, uid: u32, policy: &PortPolicy) -> usize {
-        self.held.under(uid, policy)
+    /// Attributes all grants to the persons that are known now.
+    pub(super) fn attribute(&mut self, persons: &Persons) {
+        self.held = Held::default();
+        for (id, particulars) in &mut self.particulars {
+            particulars.holder = persons.holder(&particulars.who);
+            if let Some(grant) = self.book.get(*id) {
+                self.held.add(&particulars.holder, grant.port);
+            }
+        }
+    }
+
+    /// Returns how many grants somebody has under a policy.
+    pub(super) fn held(&self, holder: &Holder, policy: &PortPolicy) -> usize {
+        self.held.under(holder, policy)
     }
 
     /// Opens a grant. On an error, the caller ends the grant again.
@@ -148,7 +162,7 @@ impl LiveGrants {
         let grant = LiveGrant { id, port: row.port, source: row.source, end: row.end_boot };
         let inserted = self.book.insert(grant);
         let changes = inserted.map_err(Unavailable::NotInBook)?;
-        self.held.add(particulars.uid, row.port);
+        self.held.add(&particulars.holder, row.port);
         self.particulars.insert(id, Particulars { end: row.end_wall, ..particulars.clone() });
         if let Some((table, share)) = self.book.occupancy().reserve_used(&before).filter(|_| !is_admin) {
             return Err(Refusal::Full(NoRoom::Reserve { table, share }));
@@ -166,7 +180,7 @@ impl LiveGrants {
     pub(super) fn adopt(&mut self, grant: LiveGrant, particulars: Particulars) -> Result<(), BookError> {
         let (id, port) = (grant.id, grant.port);
         self.book.insert(grant)?;
-        self.held.add(particulars.uid, port);
+        self.held.add(&particulars.holder, port);
         self.particulars.insert(id, particulars);
         Ok(())
     }
@@ -210,7 +224,7 @@ impl LiveGrants {
         let (grant, changes) = self.book.remove(id)?;
         self.entries.enforce(&self.book, &changes);
         let particulars = self.particulars.remove(&id)?;
-        self.held.remove(particulars.uid, grant.port);
+        self.held.remove(&particulars.holder, grant.port);
         Some(Ended { grant, particulars, connections })
     }
 

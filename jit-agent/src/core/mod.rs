@@ -50,7 +50,7 @@ use tokio::sync::mpsc::Receiver;
 use self::{
     enforcement::Enforcement,
     live::LiveGrants,
-    names::{LookUps, NamedRoles, Names},
+    names::{LookUps, Named, Names},
     opening::Openings,
     peer::Peer,
     records::{Attempted, Records},
@@ -83,8 +83,8 @@ const BATCH: usize = 256;
 pub struct Parts {
     /// The configuration in force.
     pub config: Config,
-    /// The names that have roles.
-    pub roles: NamedRoles,
+    /// The names that have roles, and who is one person.
+    pub named: Named,
     /// What is known about these names.
     pub numbers: Numbers,
     /// The channel for the names that are to be looked up.
@@ -126,11 +126,11 @@ impl Core {
     /// Makes a core that knows no grants yet. Call [`recover`](Self::recover) next.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, roles, numbers, look_ups, clock, boot, .. } = parts;
+        let Parts { config, named, numbers, look_ups, clock, boot, .. } = parts;
         let Parts { datapath, events, store, faults, mut origin, connected_to, warnings, .. } = parts;
         let times = Times::new(clock, boot);
-        let mut names = Names::new(times.clone(), roles, numbers, look_ups);
-        names.set_tried(config.roles.clone());
+        let mut names = Names::new(times.clone(), named, numbers, look_ups);
+        names.set_tried(Named::of(&config));
         let trials = (origin.trial.take(), origin.ended_trial.take());
         Self {
             live: LiveGrants::new(times.clone(), datapath),

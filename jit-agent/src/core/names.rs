@@ -4,14 +4,20 @@
 
 use std::{cell::Cell, path::Path, sync::mpsc, time::Duration};
 
-use jit_policy::{BootTime, Right, Role};
+use jit_policy::{BootTime, People, Persons, Right, Role};
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
 };
 
-use super::{Core, access::Access, command::Command, handle::CoreHandle, peer::Peer, refusal::Refusal, times::Times};
-use crate::accounts::{LookUp, Numbers, PATIENCE};
+use super::{
+    Core, access::Access, command::Command, handle::CoreHandle, peer::Peer, refusal::Refusal, times::Times,
+    waiting::attribute,
+};
+use crate::{
+    accounts::{LookUp, Numbers, PATIENCE},
+    config::Config,
+};
 
 /// How often names are looked up if all have a number. Somebody may delete a user or a group, or make it anew.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -20,8 +26,29 @@ const RETRY: Duration = Duration::from_secs(10);
 /// The pause between two rounds of look-ups, however often somebody without a role is refused.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The names that have each role.
-pub type NamedRoles = Vec<(Role, Vec<String>)>;
+/// The names of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The names that have each role.
+    pub roles: Vec<(Role, Vec<String>)>,
+    /// The accounts and names that are one person.
+    pub people: People,
+}
+
+impl Named {
+    /// The names of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self { roles: config.roles.clone(), people: config.people.clone() }
+    }
+
+    /// All names, each with where it stands.
+    fn all(&self) -> impl Iterator<Item = (String, &String)> {
+        let of_roles = self.roles.iter().flat_map(|(role, names)| names.iter().map(move |name| (role, name)));
+        let of_roles = of_roles.map(|(role, name)| (format!("[roles] {role}"), name));
+        of_roles.chain(self.people.accounts().map(|(person, name)| (format!("[people] {person}"), name)))
+    }
+}
 
 /// Names to look up.
 #[derive(Debug)]
@@ -84,7 +111,10 @@ impl CoreHandle {
                 format!("[roles]: the numbers of the names could not be kept for the next start: {error:#}")
             });
             let found = LookedUp { numbers, not_kept };
-            let take = move |core: &mut Core| core.settings.names_mut().take(found);
+            let take = move |core: &mut Core| {
+                core.settings.names_mut().take(found);
+                attribute(core.settings.names().persons(), &mut core.live, &mut core.waiting);
+            };
             if self.blocking_send(Command::Work(Box::new(take))).is_err() {
                 return;
             }
@@ -95,12 +125,13 @@ impl CoreHandle {
 /// The names of roles, and the roles that are in force.
 pub(super) struct Names {
     times: Times,
-    roles: NamedRoles,
+    named: Named,
     /// The names of a configuration on trial. They give nobody a role, but are known when the trial is confirmed.
-    tried: NamedRoles,
+    tried: Named,
     numbers: Numbers,
     not_kept: Option<String>,
     access: watch::Sender<Access>,
+    persons: Persons,
     look_ups: mpsc::Sender<LookUps>,
     /// When the last round began.
     last: BootTime,
@@ -113,15 +144,17 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(times: Times, roles: NamedRoles, numbers: Numbers, look_ups: mpsc::Sender<LookUps>) -> Self {
-        let access = watch::Sender::new(Access::of(&roles, &numbers));
+    pub(super) fn new(times: Times, named: Named, numbers: Numbers, look_ups: mpsc::Sender<LookUps>) -> Self {
+        let access = watch::Sender::new(Access::of(&named.roles, &numbers));
+        let persons = Persons::new(&named.people, |name| numbers.number(name));
         Self {
             times,
-            roles,
-            tried: Vec::new(),
+            named,
+            tried: Named::default(),
             numbers,
             not_kept: None,
             access,
+            persons,
             look_ups,
             last: BootTime::default(),
             next: BootTime::default(),
@@ -134,6 +167,11 @@ impl Names {
     /// Whether a peer has a right by any of its roles.
     pub(super) fn has(&self, peer: &Peer, right: Right) -> bool {
         self.access.borrow().has(peer, right)
+    }
+
+    /// Who is one person.
+    pub(super) const fn persons(&self) -> &Persons {
+        &self.persons
     }
 
     /// Whether the peer has the role of a delegate.
@@ -163,24 +201,24 @@ impl Names {
             "[roles]: the name service of this host does not answer, so everybody keeps the roles that they have"
                 .to_owned()
         });
-        let names = self.roles.iter().flat_map(|(role, names)| names.iter().map(move |name| (role, name)));
-        let faults = names.filter_map(|(role, name)| Some(format!("[roles] {role}: {}", self.numbers.fault(name)?)));
+        let faults =
+            self.named.all().filter_map(|(place, name)| Some(format!("{place}: {}", self.numbers.fault(name)?)));
         faults.chain(late).chain(self.not_kept.clone())
     }
 
     /// Puts other names in force. Numbers that are known stay known, whether the name service works or not.
-    pub(super) fn set_roles(&mut self, roles: NamedRoles) {
-        if self.roles != roles {
-            self.roles = roles;
+    pub(super) fn set_named(&mut self, named: Named) {
+        if self.named != named {
+            self.named = named;
             self.next = BootTime::default();
             self.resolve();
         }
     }
 
     /// Sets the names that would have roles by the configuration on trial.
-    pub(super) fn set_tried(&mut self, roles: NamedRoles) {
-        if self.tried != roles {
-            self.tried = roles;
+    pub(super) fn set_tried(&mut self, named: Named) {
+        if self.tried != named {
+            self.tried = named;
             self.next = BootTime::default();
         }
     }
@@ -215,8 +253,7 @@ impl Names {
     }
 
     fn look_up(&mut self) {
-        let mut names: Vec<String> =
-            self.roles.iter().chain(&self.tried).flat_map(|(_, names)| names).cloned().collect();
+        let mut names: Vec<String> = self.named.all().chain(self.tried.all()).map(|(_, name)| name.clone()).collect();
         names.sort_unstable();
         names.dedup();
         (self.last, self.next) = (self.times.now(), self.times.after(PERIOD));
@@ -250,9 +287,10 @@ impl Names {
         }
     }
 
-    /// Puts the roles in force that follow from the numbers.
-    fn resolve(&self) {
-        let access = Access::of(&self.roles, &self.numbers);
+    /// Puts the roles and persons in force that follow from the numbers.
+    fn resolve(&mut self) {
+        self.persons = Persons::new(&self.named.people, |name| self.numbers.number(name));
+        let access = Access::of(&self.named.roles, &self.numbers);
         self.access.send_if_modified(|now| {
             let is_new = *now != access;
             *now = access;

@@ -4,8 +4,8 @@ use std::{collections::HashSet, time::Duration};
 
 use jit_api::wire::{Pending, PendingPort, Request};
 use jit_policy::{
-    Approval, ApprovedPort, GrantId, NewRequest, PortId, RequestId, RequestState, RequestedPort, Requestor, Right,
-    Submission, Until,
+    Approval, ApprovedPort, GrantId, Holder, NewRequest, PortId, RequestId, RequestState, RequestedPort, Requestor,
+    Right, Submission, Until,
 };
 
 use super::{
@@ -50,7 +50,7 @@ pub(super) struct Planner<'a> {
     waiting: &'a WaitingRequests,
     /// Whether the store has space for later closings.
     reserve: Result<(), Refusal>,
-    /// The numbers of grants that this batch opens or that its requests wait for, by user and port.
+    /// The numbers of grants that this batch opens or that its requests wait for, by person and port.
     held: Held,
     /// The grants that this batch extends.
     extended: HashSet<GrantId>,
@@ -114,9 +114,10 @@ impl<'a> Planner<'a> {
         }
         check_budget()?;
         let clocks = self.times.both();
-        let approved = self.check_ports(request, peer.uid, None, &clocks)?;
-        self.check_space(peer)?;
         let requestor = Requestor { sender: peer.person(), named: named.clone() };
+        let holder = self.settings.names().persons().holder(&requestor);
+        let approved = self.check_ports(request, &holder, None, &clocks)?;
+        self.check_space(peer)?;
         let new = |outcome| NewRequestRow {
             requestor: requestor.clone(),
             asked: request.clone(),
@@ -128,14 +129,14 @@ impl<'a> Planner<'a> {
         if let Some(timeout) = self.approval_timeout(&approved) {
             self.check_login(peer)?;
             let until = after(&clocks, timeout);
-            let waiting = Waiting { uid: peer.uid, until, extends: None, ports: count(&approved) };
+            let waiting = Waiting { who: requestor.clone(), holder, until, extends: None, ports: count(&approved) };
             return self.wait(batch, new, waiting);
         }
         let rows = rows(&approved, &clocks);
         let new = new(NewOutcome::Grants(rows.clone()));
         let (id, ids) = batch.begin_request(&new).map_err(not_recorded)?;
-        self.add(peer.uid, &count(&approved));
-        let particulars = new_particulars(id, &requestor, &clocks);
+        self.add(&holder, &count(&approved));
+        let particulars = new_particulars(id, &requestor, holder, &clocks);
         Ok(Plan::Open { request: view(id, &new), particulars, ids, rows })
     }
 
@@ -152,9 +153,7 @@ impl<'a> Planner<'a> {
         let pending = self.waiting.check(&row)?;
         // The two-person rule does not apply to root and admins. The audit log shows who they are.
         if !self.settings.has(peer, Right::Administer) {
-            if self.is_own(batch, peer, &row, pending)? {
-                return Err(Refusal::OwnRequest { id: id.0 });
-            }
+            self.check_second_person(batch, peer, &row, pending)?;
             if peer.login_unknown.is_some() {
                 return Err(login_unknown(peer));
             }
@@ -162,10 +161,10 @@ impl<'a> Planner<'a> {
         self.requestor_may_still(&row, groups)?;
         let request = NewRequest { ports: pending.ports.clone(), justification: row.justification.clone() };
         let clocks = self.times.both();
-        let uid = row.requestor.sender.uid;
+        let holder = self.settings.names().persons().holder(&row.requestor);
         let approved = match pending.extends {
             Some(_) => self.check_extension(&request, &clocks)?,
-            None => self.check_ports(&request, uid, Some(id), &clocks)?,
+            None => self.check_ports(&request, &holder, Some(id), &clocks)?,
         };
         self.check_space(peer)?;
         let by = peer.person();
@@ -178,8 +177,8 @@ impl<'a> Planner<'a> {
         } else {
             let rows = rows(&approved, &clocks);
             let ids = batch.approve(&row, &by, &clocks, &rows).map_err(not_recorded)?;
-            self.add(uid, &count(&approved));
-            let particulars = new_particulars(id, &row.requestor, &clocks);
+            self.add(&holder, &count(&approved));
+            let particulars = new_particulars(id, &row.requestor, holder, &clocks);
             Plan::Open { request: self.approved_view(row, peer), particulars, ids, rows }
         };
         Ok(plan)
@@ -196,7 +195,7 @@ impl<'a> Planner<'a> {
         let not_found = Refusal::NotFound { what: "live grant", id: id.0 };
         let live = self.live;
         let Some((grant, particulars)) = live.get(id) else { return Err(not_found) };
-        let is_theirs = particulars.uid == peer.uid || self.settings.has(peer, Right::Administer);
+        let is_theirs = particulars.who.sender.uid == peer.uid || self.settings.has(peer, Right::Administer);
         if !is_theirs || grant.end <= self.times.now() {
             return Err(not_found);
         }
@@ -236,7 +235,8 @@ impl<'a> Planner<'a> {
                 outcome,
             };
             let until = after(&clocks, timeout);
-            let waiting = Waiting { uid: peer.uid, until, extends: Some(id), ports: Vec::new() };
+            let holder = self.settings.names().persons().holder(&requestor);
+            let waiting = Waiting { who: requestor.clone(), holder, until, extends: Some(id), ports: Vec::new() };
             self.extended.insert(id);
             return self.wait(batch, new, waiting);
         }
@@ -255,13 +255,15 @@ impl<'a> Planner<'a> {
     fn check_ports(
         &self,
         request: &NewRequest,
-        uid: u32,
+        holder: &Holder,
         but: Option<RequestId>,
         clocks: &Checkpoint,
     ) -> Result<Vec<ApprovedPort>, Refusal> {
         let held = |port: PortId| {
             self.settings.ports().for_port(port).map_or(0, |policy| {
-                self.live.held(uid, policy) + self.waiting.under(uid, policy, but) + self.held.under(uid, policy)
+                self.live.held(holder, policy)
+                    + self.waiting.under(holder, policy, but)
+                    + self.held.under(holder, policy)
             })
         };
         self.settings.ports().check(request, clocks.wall, held).map_err(Refusal::Violations)
@@ -308,13 +310,28 @@ impl<'a> Planner<'a> {
         Err(login_unknown(peer))
     }
 
-    /// Whether a request is the peer's own. An extension is also the own request of whoever requested the grant.
-    fn is_own(&self, batch: &Batch<'_>, peer: &Peer, row: &RequestRow, pending: &PendingRow) -> Result<bool, Refusal> {
+    /// Checks that the peer is another person than the requestor. An extension is also the own request of whoever
+    /// requested the grant.
+    fn check_second_person(
+        &self,
+        batch: &Batch<'_>,
+        peer: &Peer,
+        row: &RequestRow,
+        pending: &PendingRow,
+    ) -> Result<(), Refusal> {
         let grant = pending.extends.and_then(|grant| self.live.get(grant));
         let origin = grant.map(|(_, particulars)| batch.request(particulars.request)).transpose();
-        let origin = origin.map_err(not_recorded)?.flatten();
-        let person = peer.person();
-        Ok(row.requestor.is(&person) || origin.is_some_and(|origin| origin.requestor.is(&person)))
+        let origin = origin.map_err(not_recorded)?.flatten().map(|origin| origin.requestor);
+        let (person, persons) = (peer.person(), self.settings.names().persons());
+        for requestor in origin.iter().chain([&row.requestor]) {
+            if persons.is_same(requestor, &person) {
+                return Err(Refusal::OwnRequest { id: row.id.0 });
+            }
+            if !persons.can_tell(requestor, &person) {
+                return Err(Refusal::NameUnknown { uid: peer.uid });
+            }
+        }
+        Ok(())
     }
 
     /// Checks that the requestor has not lost the role since.
@@ -347,7 +364,7 @@ impl<'a> Planner<'a> {
     ) -> Result<Plan, Refusal> {
         let new = new(NewOutcome::Pending { until: waiting.until, extends: waiting.extends });
         let (id, _) = batch.begin_request(&new).map_err(not_recorded)?;
-        self.add(waiting.uid, &waiting.ports);
+        self.add(&waiting.holder, &waiting.ports);
         Ok(Plan::Wait(view(id, &new), waiting))
     }
 
@@ -361,9 +378,9 @@ impl<'a> Planner<'a> {
         )
     }
 
-    fn add(&mut self, uid: u32, ports: &[(PortId, usize)]) {
+    fn add(&mut self, holder: &Holder, ports: &[(PortId, usize)]) {
         for (port, count) in ports {
-            (0..*count).for_each(|_| self.held.add(uid, *port));
+            (0..*count).for_each(|_| self.held.add(holder, *port));
         }
     }
 }
@@ -386,11 +403,12 @@ fn login_unknown(peer: &Peer) -> Refusal {
     Refusal::LoginUnknown { name: peer.name.clone(), uid: peer.uid }
 }
 
-fn new_particulars(request: RequestId, requestor: &Requestor, clocks: &Checkpoint) -> Particulars {
+fn new_particulars(request: RequestId, requestor: &Requestor, holder: Holder, clocks: &Checkpoint) -> Particulars {
     Particulars {
         request,
         requestor: requestor.identity(),
-        uid: requestor.sender.uid,
+        who: requestor.clone(),
+        holder,
         start: clocks.wall,
         end: clocks.wall,
         opened: clocks.boot,

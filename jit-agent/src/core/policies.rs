@@ -21,6 +21,7 @@ use super::{
     settings::{Edited, Settings},
     trial::not_confirmed,
     usage::port_views,
+    waiting::attribute,
 };
 use crate::config::{
     Config,
@@ -156,7 +157,8 @@ impl Core {
             (effects, true)
         } else {
             let done = self.adopt_files(loaded, &who(peer))?;
-            self.settings.adopt_roles();
+            self.settings.adopt_names();
+            attribute(self.settings.names().persons(), &mut self.live, &mut self.waiting);
             done
         };
         let (changed, noted) = note_reload(who(peer), &before, self.settings.config(), &mut self.records);
@@ -277,6 +279,7 @@ fn other_keys(config: &Config) -> SettingsInForce {
         ports: _,
         retention,
         roles,
+        people,
     } = config;
     SettingsInForce {
         mode: *mode,
@@ -286,5 +289,6 @@ fn other_keys(config: &Config) -> SettingsInForce {
         break_glass: break_glass.clone(),
         retention: *retention,
         roles: roles.clone(),
+        people: people.clone(),
     }
 }

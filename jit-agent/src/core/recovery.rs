@@ -239,9 +239,10 @@ impl Recovery<'_> {
             let grant = LiveGrant { id: row.id, port: row.port, source: row.source, end };
             let opened = self.opened_at(&row);
             let connected = row.first_connection.is_some();
-            let GrantRow { request, requestor, uid, start, end_wall, prior_end, .. } = row;
+            let GrantRow { request, who, requestor, start, end_wall, prior_end, .. } = row;
+            let holder = self.settings.names().persons().holder(&who);
             let end = prior_end.map_or(end_wall, |prior| prior.wall);
-            let particulars = Particulars { request, requestor, uid, start, end, opened, connected };
+            let particulars = Particulars { request, requestor, who, holder, start, end, opened, connected };
             self.live.adopt(grant, particulars)?;
         }
         Ok(())
@@ -276,7 +277,8 @@ impl Recovery<'_> {
                 Some(_) => Vec::new(),
                 None => pending.ports.iter().filter_map(|port| self.asked_for(port)).collect(),
             };
-            let waiting = Waiting { uid: row.requestor.sender.uid, until, extends: pending.extends, ports };
+            let holder = self.settings.names().persons().holder(&row.requestor);
+            let waiting = Waiting { who: row.requestor, holder, until, extends: pending.extends, ports };
             self.waiting.insert(row.id, waiting);
         }
         Ok(())

@@ -46,8 +46,8 @@ pub enum Refusal {
     Violations(Vec<Violation>),
     /// The peer would approve a request of their own.
     #[error(
-        "request {id} is your own, by who you are, who logged in, or whom the delegate named; someone else has to \
-         approve it"
+        "request {id} is your own, by who you are, who logged in, whom the delegate named, or [people]; someone else has \
+         to approve it"
     )]
     OwnRequest {
         /// The id of the request.
@@ -74,6 +74,15 @@ pub enum Refusal {
     OverBudget {
         /// How long to wait.
         wait: Duration,
+    },
+    /// The peer would approve, and the peer's name is not known.
+    #[error(
+        "the name of user {uid}, or of who logged in, can't be looked up now, so nobody knows whether a second person \
+         approves; try again when the name service of this host works; an admin may approve all the same"
+    )]
+    NameUnknown {
+        /// User id.
+        uid: u32,
     },
     /// The command conflicts with the present state.
     #[error(transparent)]

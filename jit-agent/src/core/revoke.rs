@@ -2,9 +2,8 @@
 
 use jit_api::wire::{Grant, GrantState, Revocation};
 use jit_policy::{
-    GrantId, Right, Selection,
+    GrantId, Holder, Persons, Requestor, Right, Selection,
     audit::{Attempt, AuditEvent},
-    is_of,
 };
 
 use super::{
@@ -46,7 +45,9 @@ impl Core {
         }
         let mut revoked: Vec<Grant> = Vec::new();
         let mut ended = Vec::new();
-        let selected = selected(selection, (!anybodys).then_some(peer.uid), &self.live, &self.records)?;
+        let own = (!anybodys).then_some(peer);
+        let persons = self.settings.names().persons();
+        let selected = selected(selection, own, &self.live, &self.records, persons)?;
         let reason = self.records.affordable(self.settings.payer(peer), reason, selected.len());
         for id in selected {
             if let Some(Ended { grant, particulars, connections }) = self.live.end(id) {
@@ -75,9 +76,10 @@ impl Core {
 /// and grants of others count as unknown.
 fn selected(
     selection: &Selection,
-    of: Option<u32>,
+    of: Option<&Peer>,
     live: &LiveGrants,
     records: &Records,
+    persons: &Persons,
 ) -> Result<Vec<GrantId>, Refusal> {
     if *selection == Selection::All {
         return Ok(live.iter().map(|(grant, _)| grant.id).collect());
@@ -85,12 +87,12 @@ fn selected(
     let store = records.store().map_err(Unavailable::UnknownGrants)?;
     match selection {
         Selection::Ids(ids) => {
-            let is_theirs = |uid: u32| of.is_none_or(|of| uid == of);
+            let is_theirs = |who: &Requestor| of.is_none_or(|peer| is_own(persons, who, peer));
             let (live, others): (Vec<_>, Vec<_>) =
-                ids.iter().partition(|id| live.get(**id).is_some_and(|(_, particulars)| is_theirs(particulars.uid)));
+                ids.iter().partition(|id| live.get(**id).is_some_and(|(_, particulars)| is_theirs(&particulars.who)));
             for id in others {
                 match store.requestor_of(id) {
-                    Ok(Some(uid)) if is_theirs(uid) => {}
+                    Ok(Some(who)) if is_theirs(&who) => {}
                     Ok(_) => return Err(Refusal::NotFound { what: "grant", id: id.0 }),
                     // This grant isn't live. The error must not keep the live grants open.
                     Err(error) => tracing::warn!(%error, grant = %id, "not live; whether it ever was is unknown"),
@@ -99,11 +101,17 @@ fn selected(
             Ok(live)
         }
         Selection::User(name) => {
-            let theirs = live.iter().filter(|(_, particulars)| is_of(&particulars.requestor, name));
+            let theirs = live.iter().filter(|(_, particulars)| persons.means(name, &particulars.who));
             Ok(theirs.map(|(grant, _)| grant.id).collect())
         }
         Selection::All => Ok(Vec::new()),
     }
+}
+
+/// Whether somebody may end what a requestor asked for: the sender, or the same person of `[people]`.
+pub(super) fn is_own(persons: &Persons, who: &Requestor, peer: &Peer) -> bool {
+    let peers = persons.holder(&Requestor { sender: peer.person(), named: None });
+    who.sender.uid == peer.uid || (matches!(peers, Holder::Person(_)) && persons.holder(who) == peers)
 }
 
 /// Closes the kernel's entries that are not in the book, mostly grants of a store that can't be read. Returns how many

@@ -6,7 +6,7 @@ use jit_common::abi::Mode;
 use jit_policy::{Packet, PortPolicies, PortPolicy, Right, TrialKind};
 
 use super::{
-    names::{Names, Permit},
+    names::{Named, Names, Permit},
     origin::{Changed, Origin},
     peer::Peer,
     records::budgets::Payer,
@@ -241,7 +241,7 @@ impl Settings {
     /// Replaces the configuration in force.
     pub(super) fn replace(&mut self, config: Config) {
         self.config = config;
-        self.names.set_tried(self.config.roles.clone());
+        self.names.set_tried(Named::of(&self.config));
     }
 
     /// Notes that the configuration in force is that of these files.
@@ -278,8 +278,8 @@ impl Settings {
     }
 
     /// Gives the roles to the names of the configuration in force.
-    pub(super) fn adopt_roles(&mut self) {
-        self.names.set_roles(self.config.roles.clone());
+    pub(super) fn adopt_names(&mut self) {
+        self.names.set_named(Named::of(&self.config));
     }
 }
 

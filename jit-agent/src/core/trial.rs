@@ -24,6 +24,7 @@ use super::{
     records::Records,
     refusal::{ChangeRefusal, Conflict, OtherFiles, Refusal, Unavailable, unconfirmed_files},
     settings::Settings,
+    waiting::attribute,
 };
 use crate::config::{
     Config, ConfigError,
@@ -151,7 +152,8 @@ impl Core {
             }
         };
         self.enforcement.clear_unloaded();
-        self.settings.adopt_roles();
+        self.settings.adopt_names();
+        attribute(self.settings.names().persons(), &mut self.live, &mut self.waiting);
         self.settings.set_files(loaded);
         self.settings.set_kept(kept.unwrap_or(Ok(())));
         let (by, mode) = (Some(peer.person()), self.settings.config().mode);

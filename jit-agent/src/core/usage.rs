@@ -102,7 +102,7 @@ fn port_view(
         counters.filter(|(mode, reason, _)| wanted(*mode, *reason)).map(|(.., packets)| packets).sum()
     };
     let is_drop = |reason: Reason| reason.verdict() == Verdict::Drop;
-    let is_theirs = |particulars: &Particulars| of.is_none_or(|uid| particulars.uid == uid);
+    let is_theirs = |particulars: &Particulars| of.is_none_or(|uid| particulars.who.sender.uid == uid);
     let theirs = || live.under(policy).filter(|(_, particulars)| is_theirs(particulars));
     let used = theirs().filter_map(|(grant, particulars)| {
         Some((live.used(grant, particulars.opened).last_connection?, particulars.requestor.clone()))

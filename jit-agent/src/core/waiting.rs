@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use jit_policy::{ApprovedPort, BootTime, GrantId, PortId, PortPolicy, RequestId};
+use jit_policy::{ApprovedPort, BootTime, GrantId, Holder, Persons, PortId, PortPolicy, RequestId, Requestor};
 
 use super::{
+    live::LiveGrants,
     refusal::{Conflict, Refusal},
     times::Times,
 };
@@ -13,8 +14,9 @@ use crate::store::{Deadline, PendingRow, RequestRow};
 /// A request that waits for approval.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
-    /// The user id of the requestor.
-    pub(super) uid: u32,
+    pub(super) who: Requestor,
+    /// Whose quota the request counts against.
+    pub(super) holder: Holder,
     /// The moment at which the request times out, by both clocks.
     pub(super) until: Deadline,
     /// The grant that the request would extend.
@@ -47,14 +49,21 @@ impl WaitingRequests {
         self.requests.remove(&id);
     }
 
+    /// Attributes all requests to the persons that are known now.
+    pub(super) fn attribute(&mut self, persons: &Persons) {
+        for waiting in self.requests.values_mut() {
+            waiting.holder = persons.holder(&waiting.who);
+        }
+    }
+
     /// Forgets all requests. The store keeps them.
     pub(super) fn clear(&mut self) {
         self.requests.clear();
     }
 
-    /// Returns how many grants a user waits for under a policy. `but` is a request that is not counted.
-    pub(super) fn under(&self, uid: u32, policy: &PortPolicy, but: Option<RequestId>) -> usize {
-        let others = self.requests.iter().filter(|(id, waiting)| waiting.uid == uid && Some(**id) != but);
+    /// Returns how many grants somebody waits for under a policy. `but` is a request that is not counted.
+    pub(super) fn under(&self, holder: &Holder, policy: &PortPolicy, but: Option<RequestId>) -> usize {
+        let others = self.requests.iter().filter(|(id, waiting)| waiting.holder == *holder && Some(**id) != but);
         let ports = others.flat_map(|(_, waiting)| &waiting.ports);
         ports.filter(|(port, _)| policy.covers(*port)).map(|(_, count)| count).sum()
     }
@@ -105,4 +114,10 @@ impl WaitingRequests {
         let pending = row.pending.as_ref().ok_or_else(decided)?;
         if self.is_timed_out(row.id) { Err(decided()) } else { Ok(pending) }
     }
+}
+
+/// Attributes all grants and requests to the persons that are known now. Quotas count by person.
+pub(super) fn attribute(persons: &Persons, live: &mut LiveGrants, waiting: &mut WaitingRequests) {
+    live.attribute(persons);
+    waiting.attribute(persons);
 }

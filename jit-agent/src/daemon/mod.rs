@@ -31,7 +31,9 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, Places, accepted, files, trust},
     core::{
-        Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to, names::LookUps, refusal::StoreFault,
+        Core, CoreHandle, Origin, Parts, Start, configuration_at, connected_to,
+        names::{LookUps, Named},
+        refusal::StoreFault,
     },
     datapath::{
         Datapath as _,
@@ -76,7 +78,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         origin.not_kept = Some(accepted::not_kept(&error));
     }
     // Roles that are on trial give nobody a right.
-    let roles = origin.trial.as_ref().map_or(&config.roles, |trial| &trial.before.roles).clone();
+    let named = Named::of(origin.trial.as_ref().map_or(&config, |trial| &trial.before));
     // At boot the name service of the host may not work yet, so no name is looked up here.
     let numbers = Numbers::kept(&config.places.state).unwrap_or_else(|error| {
         tracing::error!(error = format!("{error:#}"), "the last known numbers of names in [roles] can't be used");
@@ -97,7 +99,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let datapath = Box::new(datapath);
     let mut core = Core::new(Parts {
         config,
-        roles,
+        named,
         numbers,
         look_ups,
         clock,

@@ -46,7 +46,7 @@ impl From<Refusal> for Failure {
             Refusal::NotPermitted { .. } => Problem::new(Code::NotPermitted, detail),
             Refusal::Violations(violations) => Problem::new(Code::PolicyViolation, detail).with(violations),
             Refusal::OwnRequest { .. } => Problem::new(Code::OwnRequest, detail),
-            Refusal::LoginUnknown { .. } => Problem::new(Code::PeerUnknown, detail),
+            Refusal::LoginUnknown { .. } | Refusal::NameUnknown { .. } => Problem::new(Code::PeerUnknown, detail),
             Refusal::Conflict(_) => Problem::new(Code::Conflict, detail),
             Refusal::KeyReused(_) => Problem::new(Code::KeyReused, detail),
             Refusal::NotFound { .. } => Problem::new(Code::NotFound, detail),

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use jit_policy::{BootTime, GrantId, PortId, RequestId};
-use rusqlite::{Connection, OptionalExtension as _, Params, params};
+use jit_policy::{BootTime, GrantId, PortId, RequestId, Requestor};
+use rusqlite::{Connection, Params, params};
 
 use super::{
     Store,
     clocks::{Checkpoint, wall_column},
     error::{Failure, StoreError},
     file,
-    rows::{Fields, GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow},
+    rows::{Fields, GRANT_COLUMNS, GrantRow, REQUEST_COLUMNS, RequestRow, requestor},
 };
 
 /// The selection of the requests to read.
@@ -101,14 +101,18 @@ impl Store {
         Ok(found.into_iter().next())
     }
 
-    /// The user id of the requestor of a grant; `None`: no grant has this number.
+    /// The requestor of a grant; `None`: no grant has this number.
     ///
     /// # Errors
     /// The store can't be read.
-    pub fn requestor_of(&self, id: GrantId) -> Result<Option<u32>, StoreError> {
+    pub fn requestor_of(&self, id: GrantId) -> Result<Option<Requestor>, StoreError> {
         self.query("reading a grant", |connection| {
-            let select = "SELECT uid FROM grants JOIN requests ON requests.id = request_id WHERE grants.id = ?";
-            Ok(connection.prepare_cached(select)?.query_row([id.0], |row| row.get(0)).optional()?)
+            let select = "SELECT requests.id AS id, requestor, uid, sender, login_uid, login, named FROM grants \
+                          JOIN requests ON requests.id = request_id WHERE grants.id = ?";
+            let mut statement = connection.prepare_cached(select)?;
+            let mut rows = statement.query([id.0])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            Ok(Some(requestor(&Fields::new(row, "requests", "id")?)?))
         })
     }
 

@@ -66,9 +66,9 @@ pub struct GrantRow {
     /// The request that the grant came from.
     pub request: RequestId,
     /// The requestor.
+    pub who: Requestor,
+    /// The requestor's name.
     pub requestor: String,
-    /// The requestor's user id.
-    pub uid: u32,
     /// The port.
     pub port: PortId,
     /// The source prefix.
@@ -96,7 +96,7 @@ pub struct GrantRow {
 }
 
 /// The columns of [`GrantRow`].
-pub(super) const GRANT_COLUMNS: &str = "SELECT grants.id AS id, request_id, requestor, uid, number, protocol, source, \
+pub(super) const GRANT_COLUMNS: &str = "SELECT grants.id AS id, request_id, requestor, uid, sender, login_uid, login, named, number, protocol, source, \
      grants.start_wall AS start_wall, end_wall, boot_id, end_boot, prior_end_boot, prior_end_wall, state, \
      first_connection, ended_wall, ended_reason, ended_by_uid, ended_by FROM grants LEFT JOIN requests ON requests.id = request_id";
 
@@ -182,8 +182,8 @@ impl GrantRow {
         Ok(Self {
             id: GrantId(fields.id),
             request: RequestId(fields.get("request_id")?),
+            who: requestor(&fields)?,
             requestor: fields.get("requestor")?,
-            uid: fields.uid("uid")?,
             port: PortId { number, protocol },
             source: fields.convert("source", |text: String| parse_source(&text).ok())?,
             start: fields.wall("start_wall")?,
@@ -217,11 +217,6 @@ impl RequestRow {
     pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
         let fields = Fields::new(row, "requests", "id")?;
         let identity: String = fields.get("requestor")?;
-        let login =
-            if fields.has("login_uid")? { Some((fields.uid("login_uid")?, fields.get("login")?)) } else { None };
-        // A row without a sender is from a version without delegates.
-        let name = fields.get::<Option<String>>("sender")?.unwrap_or_else(|| identity.clone());
-        let sender = Person { uid: fields.uid("uid")?, name, login };
         let of_text = |text: String| RequestState::ALL.iter().copied().find(|state| status_column(*state) == text);
         let status = fields.convert("status", of_text)?;
         let pending = if status == RequestState::Pending { Some(PendingRow::read(&fields)?) } else { None };
@@ -231,7 +226,7 @@ impl RequestRow {
         };
         Ok(Self {
             id: RequestId(fields.id),
-            requestor: Requestor { sender, named: fields.get("named")? },
+            requestor: requestor(&fields)?,
             identity,
             justification: fields.get("justification")?,
             start: fields.wall("start_wall")?,
@@ -242,6 +237,17 @@ impl RequestRow {
             grants: Vec::new(),
         })
     }
+}
+
+/// The requestor of a request.
+pub(super) fn requestor(fields: &Fields<'_>) -> Result<Requestor, StoreError> {
+    let login = if fields.has("login_uid")? { Some((fields.uid("login_uid")?, fields.get("login")?)) } else { None };
+    // A row without a sender is from a version without delegates.
+    let name = match fields.get("sender")? {
+        Some(name) => name,
+        None => fields.get("requestor")?,
+    };
+    Ok(Requestor { sender: Person { uid: fields.uid("uid")?, name, login }, named: fields.get("named")? })
 }
 
 impl PendingRow {

@@ -183,10 +183,11 @@ impl Machine {
             Some(fault) => Err(fault.clone()),
             None => Store::open(self.dir.path()).map_err(|error| StoreFault::NotOpened(error.into())),
         };
-        let (roles, numbers) = named(&self.access);
+        let (mut named, numbers) = named(&self.access);
+        named.people = self.config.people.clone();
         let mut core = Core::new(Parts {
             config: self.config.clone(),
-            roles,
+            named,
             numbers,
             look_ups: self.look_ups.clone(),
             clock: Arc::new(self.clock.clone()),

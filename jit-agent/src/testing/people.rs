@@ -1,10 +1,10 @@
 //! The users of tests. No host gives their user ids to anybody, so no user has a role through a group.
 
-use jit_policy::Role;
+use jit_policy::{People, Role};
 
 use crate::{
     accounts::{Found, Number, Numbers},
-    core::{names::NamedRoles, peer::Peer},
+    core::{names::Named, peer::Peer},
 };
 
 /// A user who requests access.
@@ -31,9 +31,10 @@ pub const PEOPLE: [(Role, u32); 6] = [
 ];
 
 /// Makes names for users with roles, and what is known about the names.
-pub(crate) fn named(roles: &[(Role, u32)]) -> (NamedRoles, Numbers) {
+pub(crate) fn named(roles: &[(Role, u32)]) -> (Named, Numbers) {
     let number = |number| Found::Is(Number { number, local: true });
-    let named = roles.iter().map(|(role, uid)| (*role, vec![uid.to_string()])).collect();
+    let roles_of = roles.iter().map(|(role, uid)| (*role, vec![uid.to_string()])).collect();
+    let named = Named { roles: roles_of, people: People::default() };
     (named, Numbers::of(roles.iter().map(|(_, uid)| (uid.to_string(), number(*uid)))))
 }
 

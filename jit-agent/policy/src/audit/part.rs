@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::asked::AskedPorts;
 use super::field::{Field, Key, always, object, sometimes};
-use crate::{Fragments, GrantId, Interfaces, PortId, RequestId, Role, Scope, Violation};
+use crate::{Fragments, GrantId, Interfaces, People, PortId, RequestId, Role, Scope, Violation};
 
 /// How many violations of one request the log lists before it only counts the rest.
 const LISTED_VIOLATIONS: usize = 20;
@@ -308,13 +308,17 @@ pub struct SettingsInForce {
     pub retention: Duration,
     /// The users and groups of each role.
     pub roles: Vec<(Role, Vec<String>)>,
+    /// The accounts and names that are one person.
+    pub people: People,
 }
 
 impl Field for SettingsInForce {
     fn value(&self) -> Value {
-        let Self { mode, interfaces, scope, fragments, break_glass, retention, roles } = self;
+        let Self { mode, interfaces, scope, fragments, break_glass, retention, roles, people } = self;
+        let people: Map<String, Value> =
+            people.written().map(|(person, doors)| (person.to_owned(), doors.value())).collect();
         let roles = roles.iter().map(|(role, names)| (role.name().to_owned(), names.value()));
-        json!({
+        let mut value = json!({
             "mode": mode.value(),
             "interfaces": interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "scope": scope.name(),
@@ -322,7 +326,12 @@ impl Field for SettingsInForce {
             "break_glass": break_glass.value(),
             "retention_days": retention.as_secs() / 86_400,
             "roles": Value::Object(roles.collect()),
-        })
+        });
+        // Hosts without this table go on writing what they wrote.
+        if let (Some(value), false) = (value.as_object_mut(), people.is_empty()) {
+            value.insert("people".to_owned(), Value::Object(people));
+        }
+        value
     }
 }
 

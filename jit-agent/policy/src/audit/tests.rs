@@ -103,6 +103,7 @@ samples! {
         break_glass: Vec::sample(turn),
         retention: Duration::from_secs(86_400),
         roles: vec![(Role::Admin, vec!["@wheel".to_owned()])],
+        people: crate::People::default(),
     };
     WayBack: turn => Self { console: is_even(turn), break_glass: Vec::sample(turn), delegates: vec!["pusher".to_owned()] };
 }

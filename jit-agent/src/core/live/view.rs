@@ -58,7 +58,7 @@ impl LiveGrants {
         let from = after.unwrap_or_default().max((self.times.now(), GrantId(i64::MAX)));
         let mut live = self.book.after(from).filter_map(|grant| {
             let particulars = self.particulars.get(&grant.id)?;
-            of.is_none_or(|uid| particulars.uid == uid).then_some((grant, particulars))
+            of.is_none_or(|uid| particulars.who.sender.uid == uid).then_some((grant, particulars))
         });
         let listed: Vec<_> = live.by_ref().take(limit).collect();
         let next = live.next().and(listed.last()).map(|(grant, _)| (grant.end, grant.id));

@@ -45,9 +45,10 @@ impl Denial {
     /// decision about a person's rights.
     pub(super) fn of(attempted: Attempted, refusal: &Refusal) -> Option<Self> {
         let grounds = match refusal {
-            Refusal::NotPermitted { .. } | Refusal::OwnRequest { .. } | Refusal::LoginUnknown { .. } => {
-                Grounds::Reason(refusal.to_string())
-            }
+            Refusal::NotPermitted { .. }
+            | Refusal::OwnRequest { .. }
+            | Refusal::LoginUnknown { .. }
+            | Refusal::NameUnknown { .. } => Grounds::Reason(refusal.to_string()),
             Refusal::Violations(violations) => Grounds::violations(violations),
             Refusal::Change(_)
             | Refusal::NotFound { .. }

@@ -50,24 +50,84 @@ fn a_delegate_gets_nobody_around_approval() {
 }
 
 #[test]
-fn what_a_delegate_pushes_counts_against_its_own_quota_and_belongs_to_no_local_user() {
+fn what_a_delegate_pushes_counts_against_the_quota_of_whom_it_names_and_belongs_to_no_local_user() {
     let mut world = World::new();
-    for name in ["alice", "bob", "zoe"] {
-        push(&mut world, &pusher(), name, 5986).unwrap();
+    for _ in 0..3 {
+        push(&mut world, &pusher(), "alice@example.org", 5986).unwrap();
     }
-    assert!(matches!(push(&mut world, &pusher(), "yan", 5986), Err(Refusal::Violations(_))));
-    world.wait();
-    assert_eq!(world.requests(&alice()).len(), 1, "her own, not the one in her name");
+    for name in ["alice@example.org", "EXAMPLE\\alice"] {
+        let Err(Refusal::Violations(violations)) = push(&mut world, &pusher(), name, 5986) else { panic!("{name}") };
+        assert_eq!(violations[0].given, "1 more than the 3 that are live or wait for approval");
+        assert_eq!(violations[0].allowed, "at most 3 a person");
+    }
+    let own = request(vec![port(5986, &["192.0.2.7"], 60)]);
+    assert!(matches!(world.submit_as(&alice(), own), Err(Refusal::Violations(_))), "she is the same person");
+    for number in 0..40 {
+        push(&mut world, &pusher(), &format!("engineer-{number}"), 5986).unwrap();
+    }
+    world.restart();
+    assert!(matches!(push(&mut world, &pusher(), "alice", 5986), Err(Refusal::Violations(_))));
+    assert_eq!(world.requests(&alice()).len(), 0, "not those in her name");
+}
+
+/// A world in which bob has a second account, carol's, and a name in the directory of the delegate.
+fn with_people() -> World {
+    let people = "[people]\nbob = ['bob', 'carol', 'named:robert@example.org']";
+    let mut world = World { machine: Machine::new(&format!("{CONFIG}\n{people}\n"), wall(0)), core: None };
+    world.start(false);
+    world
 }
 
 #[test]
-fn a_users_grants_are_revoked_whoever_pushed_them() {
+fn one_person_of_several_accounts_and_names_is_no_second_person() {
+    let mut world = with_people();
+    let own = world.submit_as(&bob(), request(vec![port(5986, &["192.0.2.8"], 60)])).unwrap().id;
+    let pushed = push(&mut world, &pusher(), "Robert@example.org", 5986).unwrap().id;
+    for (peer, id) in [(carol(), own), (bob(), pushed), (carol(), pushed)] {
+        assert_eq!(world.approve(&peer, id), Err(Refusal::OwnRequest { id: id.0 }), "{peer:?}");
+    }
+    push(&mut world, &pusher(), "bob@example.org", 5986).unwrap();
+    let more = request(vec![port(5986, &["192.0.2.9"], 60)]);
+    assert!(matches!(world.submit_as(&bob(), more), Err(Refusal::Violations(_))), "one quota for one person");
+    let cancelled = world.ask(async |core| core.cancel(bob(), pushed, String::new()).await);
+    assert_eq!(cancelled.unwrap().id, pushed, "what is done in his name is his own");
+}
+
+#[test]
+fn a_reload_of_people_counts_live_grants_anew() {
+    let mut world = with_people();
+    for name in ["robert@example.org", "zoe", "zoe"] {
+        let made = push(&mut world, &pusher(), name, 5986).unwrap();
+        world.approve(&root(), made.id).unwrap();
+    }
+    push(&mut world, &pusher(), "bob", 5986).unwrap();
+    push(&mut world, &pusher(), "bob", 5986).unwrap();
+    world.rewrite("'named:robert@example.org'", "'named:zoe'");
+    world.core().reload(Some(&root()), &jit_policy::Reload::default()).unwrap();
+    assert!(matches!(push(&mut world, &root(), "zoe", 5986), Err(Refusal::Violations(_))));
+    push(&mut world, &root(), "robert@example.org", 5986).unwrap();
+}
+
+#[test]
+fn an_approver_whose_name_is_not_known_is_not_told_from_whom_a_delegate_names() {
+    let mut world = World::new();
+    let made = push(&mut world, &pusher(), "bob@example.org", 5986).unwrap();
+    let nameless = peer(BOB, &BOB.to_string());
+    assert_eq!(world.approve(&nameless, made.id), Err(Refusal::NameUnknown { uid: BOB }));
+    let own = world.wait();
+    world.approve(&nameless, own).unwrap();
+}
+
+#[test]
+fn a_users_grants_are_revoked_whoever_pushed_them_and_those_by_sudo_too() {
     let mut world = World::new();
     push(&mut world, &pusher(), "alice", 22).unwrap();
     world.submit_as(&alice(), request(vec![port(22, &["192.0.2.8"], 60)])).unwrap();
     push(&mut world, &pusher(), "bob", 22).unwrap();
-    assert_eq!(world.revoke(&Selection::User("alice".to_owned())).revoked.len(), 2);
-    assert_eq!(world.states(), ["revoked", "revoked", "live"]);
+    let by_sudo = after_login(root(), ALICE, "alice");
+    world.submit_as(&by_sudo, request(vec![port(22, &["192.0.2.9"], 60)])).unwrap();
+    assert_eq!(world.revoke(&Selection::User("alice".to_owned())).revoked.len(), 3);
+    assert_eq!(world.states(), ["revoked", "revoked", "live", "revoked"]);
 }
 
 #[test]

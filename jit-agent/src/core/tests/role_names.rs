@@ -18,7 +18,7 @@ fn world() -> (World, Receiver<LookUps>) {
     machine.look_ups = look_ups;
     let mut world = World { machine, core: None };
     world.start(false);
-    world.core().settings.adopt_roles();
+    world.core().settings.adopt_names();
     world.pass(0);
     (world, wanted)
 }

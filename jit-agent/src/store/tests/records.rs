@@ -16,8 +16,8 @@ fn a_request_and_its_grants_are_read_back_as_written() {
     let expected = |id, grant: &NewGrantRow| GrantRow {
         id,
         request,
+        who: new.requestor.clone(),
         requestor: "alice".to_owned(),
-        uid: 1000,
         port: grant.port,
         source: grant.source,
         start: grant.start,
