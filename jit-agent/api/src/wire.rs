@@ -77,6 +77,9 @@ pub struct Grant {
     pub source: IpNet,
     /// Who asked for it.
     pub requestor: String,
+    /// Who logged in to become who sent the request, for instance before `sudo`; absent if that is the same user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requestor_login: Option<String>,
     /// When it was made.
     pub start_time_utc: Timestamp,
     /// When it ends or has ended, by the wall clock.

@@ -44,6 +44,13 @@ pub struct Requestor {
 }
 
 impl Requestor {
+    /// The name of who logged in to become the sender, if that is another user.
+    #[must_use]
+    pub fn login(&self) -> Option<&str> {
+        let (uid, name) = self.sender.login.as_ref()?;
+        (*uid != self.sender.uid).then_some(name)
+    }
+
     /// The name of the requestor. Someone whom a delegate names is never taken for a local user.
     #[must_use]
     pub fn identity(&self) -> String {

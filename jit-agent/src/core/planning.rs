@@ -429,6 +429,7 @@ fn view(id: RequestId, new: &NewRequestRow) -> Request {
     Request {
         id,
         requestor: requestor.identity(),
+        requestor_login: requestor.login().map(str::to_owned),
         requestor_uid: requestor.sender.uid,
         justification: asked.justification.clone(),
         start_time_utc: *start,

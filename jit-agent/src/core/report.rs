@@ -186,6 +186,7 @@ pub(super) fn request_view(row: RequestRow, live: &LiveGrants, waiting: &Waiting
     Request {
         id,
         requestor: identity,
+        requestor_login: requestor.login().map(str::to_owned),
         requestor_uid: requestor.sender.uid,
         justification,
         start_time_utc: start,

@@ -20,12 +20,13 @@ const FILE_NAME: &str = "jit-agent.sqlite";
 const APPLICATION_ID: i32 = 0x4a49_5441;
 /// An agent reads every schema of its own major version; minor versions only add what older agents may ignore.
 const SCHEMA_MAJOR: i32 = 1;
-const SCHEMA_MINOR: i32 = 2;
+const SCHEMA_MINOR: i32 = 3;
 /// The factor of the major version in `user_version`, which is major times this factor, plus minor.
 const MAJOR: i32 = 1000;
 pub(super) const VERSION: i32 = SCHEMA_MAJOR * MAJOR + SCHEMA_MINOR;
 /// The additions of each minor version, from 1 on. The additions leave existing parts alone.
-const ADDITIONS: [&str; SCHEMA_MINOR as usize] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
+const ADDITIONS: [&str; SCHEMA_MINOR as usize] =
+    [include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 /// The time to wait for another process that reads or backs up the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 

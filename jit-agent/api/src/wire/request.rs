@@ -16,6 +16,9 @@ pub struct Request {
     pub id: RequestId,
     /// Who asked; `name via delegate` if a delegate asked in a name.
     pub requestor: String,
+    /// Who logged in to become who sent it, for instance before `sudo`; absent if that is the same user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requestor_login: Option<String>,
     /// User id of who sent it.
     pub requestor_uid: u32,
     /// Why; may be empty.

@@ -15,7 +15,7 @@ const LISTED: usize = 2500;
 impl LiveGrants {
     /// Returns a grant that was just in the book as people see it.
     pub(in super::super) fn view(&self, grant: &LiveGrant, particulars: &Particulars) -> Grant {
-        let Particulars { request, requestor, start, opened, .. } = particulars.clone();
+        let Particulars { request, requestor, who, start, opened, .. } = particulars.clone();
         let used = self.used(grant, opened);
         Grant {
             id: grant.id,
@@ -24,6 +24,7 @@ impl LiveGrants {
             protocol: grant.port.protocol.into(),
             source: grant.source,
             requestor,
+            requestor_login: who.login().map(str::to_owned),
             start_time_utc: start,
             // People read the wall clock, but only BOOTTIME counts. If the wall clock was set, this shows when the
             // grant really ends.
@@ -79,6 +80,7 @@ impl LiveGrants {
             protocol: row.port.protocol.into(),
             source: row.source,
             requestor: requestor.to_owned(),
+            requestor_login: row.who.login().map(str::to_owned),
             start_time_utc: row.start,
             end_time_utc: row.ended.unwrap_or(row.end_wall),
             remaining_seconds: 0,

@@ -125,7 +125,13 @@ fn a_users_grants_are_revoked_whoever_pushed_them_and_those_by_sudo_too() {
     world.submit_as(&alice(), request(vec![port(22, &["192.0.2.8"], 60)])).unwrap();
     push(&mut world, &pusher(), "bob", 22).unwrap();
     let by_sudo = after_login(root(), ALICE, "alice");
-    world.submit_as(&by_sudo, request(vec![port(22, &["192.0.2.9"], 60)])).unwrap();
+    let made = world.submit_as(&by_sudo, request(vec![port(22, &["192.0.2.9"], 60)])).unwrap();
+    assert_eq!((made.requestor.as_str(), made.requestor_login.as_deref()), ("root", Some("alice")));
+    assert_eq!(made.grants[0].requestor_login.as_deref(), Some("alice"));
+    world.restart();
+    let listed = world.core().grants(&root(), ALL).unwrap().value;
+    let logins: Vec<_> = listed.iter().map(|grant| grant.requestor_login.as_deref()).collect();
+    assert_eq!(logins.iter().flatten().collect::<Vec<_>>(), [&"alice"]);
     assert_eq!(world.revoke(&Selection::User("alice".to_owned())).revoked.len(), 3);
     assert_eq!(world.states(), ["revoked", "revoked", "live", "revoked"]);
 }

@@ -43,7 +43,8 @@ fn cancel(world: &mut World, peer: Peer, id: RequestId) -> Result<Request, Refus
 fn rows(world: &World) -> Vec<String> {
     let sql = world.sql();
     let terms = |table: &str| texts(&sql, &format!("SELECT DISTINCT seq || ' ' || term FROM {table} ORDER BY 1"));
-    assert_eq!(terms("audit_terms"), terms("audit_terms_due"));
+    let due = "(SELECT * FROM audit_terms_due UNION ALL SELECT * FROM audit_persons_due)";
+    assert_eq!(terms("audit_terms"), terms(due));
     let reader = world.core.as_ref().unwrap().records.store().unwrap().audit_reader();
     assert_eq!(reader.verify(None).unwrap().fault, None);
     texts(&sql, "SELECT event || ' ' || detail FROM audit ORDER BY seq")

@@ -171,7 +171,7 @@ impl Verifier {
     /// Checks that filters find all rows after `from` that were just checked.
     fn check_terms(&self, connection: &Connection, from: i64) -> Result<(), Failure> {
         let mut hidden: Option<i64> = None;
-        for due in ["audit_terms_due", "audit_texts_due"] {
+        for due in ["audit_terms_due", "audit_texts_due", "audit_persons_due"] {
             let select = format!(
                 "SELECT min(seq) FROM {due} AS due WHERE seq > ? AND seq <= ? AND NOT EXISTS \
                  (SELECT 1 FROM audit_terms WHERE term = due.term AND seq = due.seq)"

@@ -103,7 +103,7 @@ fn the_settings_that_durability_rests_on_are_in_force() {
     assert_eq!(setting("busy_timeout"), "2000");
     assert_eq!(setting("foreign_keys"), "1");
     assert_eq!(setting("application_id"), 0x4a49_5441.to_string());
-    assert_eq!(setting("user_version"), "1002");
+    assert_eq!(setting("user_version"), "1003");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_write_ahead_log_of_another_database_is_not_replayed() {
 
 #[test]
 fn a_newer_schema_is_refused_and_a_compatible_one_is_read() {
-    for (version, accepted) in [(1001, true), (1002, true), (1999, true), (2000, false), (0, false)] {
+    for (version, accepted) in [(1001, true), (1003, true), (1999, true), (2000, false), (0, false)] {
         let dir = filled();
         let path = dir.path().join(NAME);
         Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();

@@ -133,7 +133,7 @@ fn an_older_store_gets_what_it_lacks_and_an_older_agent_goes_on_writing_to_it() 
     drop(old);
     let store = Store::open(dir.path()).unwrap();
     let version: i32 = store.connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 1002);
+    assert_eq!(version, 1003);
     // The rows are written with the older agent's statements, on a separate connection.
     let old = Connection::open(&path).unwrap();
     insert(&old, 3, r#"{"requestor":"bob","by":{"name":"alice"},"ports":[{"number":22}]}"#);
@@ -158,12 +158,13 @@ fn what_the_writer_notes_for_searches_is_what_the_database_would() {
     for detail in &details {
         store.record_event(wall(0), "event", detail).unwrap();
     }
+    let due = "(SELECT * FROM audit_terms_due UNION SELECT * FROM audit_persons_due)";
     let terms = |table: &str| -> Vec<(i64, String)> {
         let select = format!("SELECT DISTINCT seq, term FROM {table} ORDER BY seq, term");
         let mut statement = store.connection.prepare(&select).unwrap();
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
     };
-    assert_eq!(terms("audit_terms"), terms("audit_terms_due"));
+    assert_eq!(terms("audit_terms"), terms(due));
 }
 
 /// Details as agents before schema 1.2 wrote them: ports and persons as texts.
@@ -245,5 +246,36 @@ fn what_rows_of_older_agents_are_found_by_is_verified_and_goes_with_them() {
     }
     assert_eq!(store.prune_audit(wall(100), wall(50), 100).unwrap(), 4);
     let left = "SELECT count(*) FROM audit_terms WHERE seq < 5";
+    assert_eq!(store.connection.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
+
+#[test]
+fn what_somebody_did_by_sudo_and_through_a_delegate_is_found_in_old_rows_and_new_ones_and_verified() {
+    let by_sudo = json!({ "by": { "uid": 0, "name": "root", "login_uid": 1000, "login_name": "alice" } });
+    let pushed = json!({ "requestor": "alice via pusher", "number": 22 });
+    let neither = json!({ "requestor": "bob", "reason": "alice via letter", "by": { "login_name": 7 } });
+    for opened_first in [false, true] {
+        let (dir, old) = store_before();
+        let opened = opened_first.then(|| Store::open(dir.path()).unwrap());
+        for (seq, detail) in (1..).zip([&by_sudo, &pushed, &neither]) {
+            write_before(&old, seq, "requested", detail);
+        }
+        drop((opened, old));
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(found(&store, &filter(Some("alice"), None, None)), [1, 2], "{opened_first}");
+    }
+    let (_dir, mut store) = store();
+    for (second, detail) in (0..).zip([&by_sudo, &pushed, &neither]) {
+        store.record_event(wall(second), "requested", detail).unwrap();
+    }
+    assert_eq!(found(&store, &filter(Some("alice"), None, None)), [1, 2]);
+    assert_eq!(found(&store, &filter(Some("alice"), Some(22), None)), [2]);
+    let verify = |store: &Store| store.audit_reader().verify(None).unwrap().fault;
+    assert_eq!(verify(&store), None);
+    store.connection.execute("DELETE FROM audit_terms WHERE term = 'user:alice' AND seq = 2", []).unwrap();
+    assert_eq!(verify(&store), Some(ChainFault::Hidden { seq: 2 }));
+    store.connection.execute("INSERT INTO audit_terms (term, seq) VALUES ('user:alice', 2)", []).unwrap();
+    assert_eq!(store.prune_audit(wall(100), wall(50), 100).unwrap(), 2);
+    let left = "SELECT count(*) FROM audit_terms WHERE seq < 3";
     assert_eq!(store.connection.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
