@@ -263,7 +263,6 @@ fn events() -> Vec<AuditEvent> {
         },
         AuditEvent::Refused {
             requestor: "ann".to_owned(),
-            requestor_login: None,
             uid: 1000,
             by: Person { uid: 1000, name: "ann".to_owned(), login: None },
             attempt: Attempt::Approve(RequestId(7)),
