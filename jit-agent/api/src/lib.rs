@@ -12,3 +12,6 @@ mod whole;
 pub mod wire;
 
 pub use jit_policy::text::excerpt;
+
+/// Most violations in one answer.
+pub const MOST_VIOLATIONS: usize = 100;

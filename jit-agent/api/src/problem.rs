@@ -4,13 +4,10 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::wire::Effects;
+use crate::{MOST_VIOLATIONS, wire::Effects};
 
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
-
-/// Most violations in one answer.
-pub const MOST_VIOLATIONS: usize = 100;
 
 /// An error, for programs and people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -47,7 +47,7 @@ impl CoreHandle {
         let read = spawn_blocking(move || reader.page(&page)).await.map_err(|_| Unavailable::NotAnswered)?;
         let (rows, more) = read.map_err(|error| Unavailable::StoreFailed(error.into()))?;
         let next = rows.last().filter(|_| more).map(|row| row.id);
-        let value = self.ask(move |core| core.request_views(rows)).await?;
+        let value = self.ask(move |core| request_views(rows, core)).await?;
         Ok(Page { value, next })
     }
 
@@ -133,17 +133,6 @@ impl Core {
         Ok((self.records.store()?.request_reader(), of))
     }
 
-    /// Returns requests that were read beside the core as people see them now.
-    pub(super) fn request_views(&self, rows: Vec<RequestRow>) -> Result<Vec<Request>, Refusal> {
-        let view = |row: RequestRow| {
-            // A request that waited when it was read may have been decided since.
-            let decided = row.pending.is_some() && !self.waiting.has(row.id);
-            let row = if decided { self.records.request(row.id)? } else { row };
-            Ok(request_view(row, &self.live, &self.waiting))
-        };
-        rows.into_iter().map(view).collect()
-    }
-
     pub(super) fn request(&self, peer: &Peer, id: RequestId) -> Result<Request, Refusal> {
         let of = self.settings.only_own(peer)?;
         let row = self.records.request(id)?;
@@ -161,6 +150,18 @@ impl Core {
         let permit = self.settings.permit(peer, Right::ReadAll)?;
         Ok((self.records.store()?.audit_reader(), permit))
     }
+}
+
+/// Returns requests that were read beside the core as people see them now.
+pub(super) fn request_views(rows: Vec<RequestRow>, core: &Core) -> Result<Vec<Request>, Refusal> {
+    let Core { live, waiting, records, .. } = core;
+    let view = |row: RequestRow| {
+        // A request that waited when it was read may have been decided since.
+        let decided = row.pending.is_some() && !waiting.has(row.id);
+        let row = if decided { records.request(row.id)? } else { row };
+        Ok(request_view(row, live, waiting))
+    };
+    rows.into_iter().map(view).collect()
 }
 
 /// Returns a stored request as people see it.

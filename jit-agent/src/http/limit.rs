@@ -23,6 +23,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The number of excess connections that may be answered with a refusal at the same time.
 const REFUSED: usize = 32;
+const REFUSED_STRANGERS: usize = 4;
 
 /// The rate of requests for one user: per second, and at once after a pause. Root has no limit.
 const REQUEST_RATE: Rate = Rate { per_second: 100.0, burst: 400.0 };
@@ -122,6 +123,7 @@ impl User {
 pub(super) struct ConnectionLimits {
     open: Arc<Mutex<HashMap<User, usize>>>,
     refused: Arc<Semaphore>,
+    refused_strangers: Arc<Semaphore>,
     unlogged: Arc<Mutex<Unlogged>>,
 }
 
@@ -134,14 +136,23 @@ struct Unlogged {
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { open: Arc::default(), refused: Arc::new(Semaphore::new(REFUSED)), unlogged: Arc::default() }
+        Self {
+            open: Arc::default(),
+            refused: Arc::new(Semaphore::new(REFUSED)),
+            refused_strangers: Arc::new(Semaphore::new(REFUSED_STRANGERS)),
+            unlogged: Arc::default(),
+        }
     }
 }
 
 impl ConnectionLimits {
     /// Counts one more connection that gets a refusal; `None`: too many connections are being refused already.
-    pub(super) fn admit_for_refusal(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.refused).try_acquire_owned().ok()
+    pub(super) fn admit_for_refusal(&self, user: User) -> Option<OwnedSemaphorePermit> {
+        let refused = match user {
+            User::Known(_) => &self.refused,
+            User::Stranger(_) => &self.refused_strangers,
+        };
+        Arc::clone(refused).try_acquire_owned().ok()
     }
 
     /// Returns how many connections were refused since the last line of the log, if it is time for another line: any

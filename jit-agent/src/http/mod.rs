@@ -131,6 +131,11 @@ async fn serve_identified(
                     // arrival.
                     let admission = decide_admission(&limits, &identity, &core);
                     let serving = Serving { router: router.clone(), names: names.clone(), presence: presence.clone() };
+                    let identity = match &admission {
+                        Admission::Serve(_) => identity.map(|identity| identity.with_login(&stream)),
+                        Admission::Refuse(_) => identity,
+                        Admission::Close => continue,
+                    };
                     connections.spawn(admit(stream, identity, admission, serving, stopping.clone()));
                 }
                 Err(error) if is_transient(&error) => {
@@ -223,7 +228,7 @@ fn decide_admission(limits: &ConnectionLimits, identity: &io::Result<Identity>, 
     if let Some(count) = limits.refusals_to_log(Instant::now()) {
         tracing::warn!(last = ?user, count, "too many connections; some were refused");
     }
-    limits.admit_for_refusal().map_or(Admission::Close, Admission::Refuse)
+    limits.admit_for_refusal(user).map_or(Admission::Close, Admission::Refuse)
 }
 
 /// Serves, refuses or closes one connection.

@@ -22,6 +22,7 @@ const MOST_GROUPS: usize = 65_536;
 pub(super) struct Identity {
     uid: u32,
     groups: Vec<u32>,
+    pid: Option<i32>,
     login: Login,
     names: Arc<OnceCell<(Name, Option<Name>)>>,
 }
@@ -35,8 +36,17 @@ impl Identity {
         let credentials = stream.peer_cred()?;
         let mut groups = vec![credentials.gid()];
         groups.extend(supplementary_groups(stream.as_fd())?.into_iter().filter(|group| *group != credentials.gid()));
-        let login = login_of(credentials.pid(), peer_pidfd(stream.as_fd()));
-        Ok(Self { uid: credentials.uid(), groups, login, names: Arc::default() })
+        // Nobody is told apart by the login before it is read.
+        let login = Login::Unknown(LoginUnknown::Ended);
+        Ok(Self { uid: credentials.uid(), groups, pid: credentials.pid(), login, names: Arc::default() })
+    }
+
+    /// Asks the kernel who logged in, of a connection that is served. This takes longer than all before.
+    pub(super) fn with_login(self, stream: &UnixStream) -> Self {
+        match self.pid {
+            Some(_) => Self { login: login_of(self.pid, peer_pidfd(stream.as_fd())), ..self },
+            None => self,
+        }
     }
 
     /// The identity of a known user, for tests.
@@ -47,7 +57,7 @@ impl Identity {
         let login = login_unknown.map_or(Login::Known(login), Login::Unknown);
         let names = (Name::Known(name), login_name.map(Name::Known));
         let names = Arc::new(OnceCell::new_with(Some(names)));
-        Self { uid, groups, login, names }
+        Self { uid, groups, pid: None, login, names }
     }
 
     /// The user id.
@@ -210,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn the_peer_is_who_opened_the_socket() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let peer = Identity::of(&ours).unwrap().peer(&Names::default()).await;
+        let peer = Identity::of(&ours).unwrap().with_login(&ours).peer(&Names::default()).await;
         assert_eq!(peer.uid, geteuid().as_raw());
         assert_eq!(peer.name, name_of(peer.uid));
         let mut expected: Vec<u32> = getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
@@ -243,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn the_login_of_a_process_that_runs_is_known() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert!(Identity::of(&ours).unwrap().peer(&Names::default()).await.login_unknown.is_none());
+        assert!(Identity::of(&ours).unwrap().with_login(&ours).peer(&Names::default()).await.login_unknown.is_none());
     }
 
     #[tokio::test]

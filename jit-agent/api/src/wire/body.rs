@@ -9,7 +9,7 @@ use jit_policy::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{excerpt, object, problem::MOST_VIOLATIONS, schema, whole};
+use crate::{MOST_VIOLATIONS, excerpt, object, schema, whole};
 
 /// Most ports in one request.
 pub const MOST_PORTS: usize = 64;

@@ -304,7 +304,7 @@ fn a_request_that_was_decided_while_the_list_was_read_is_shown_as_decided() {
     let page = RequestPage { of, limit: 50, bytes: usize::MAX, ..RequestPage::default() };
     let (rows, _) = reader.page(&page).unwrap();
     world.approve(&carol(), ids[0]).unwrap();
-    let shown = world.core().request_views(rows).unwrap();
+    let shown = report::request_views(rows, world.core()).unwrap();
     let states: Vec<_> = shown.iter().filter_map(|request| request.status.value().copied()).collect();
     assert_eq!(states, [RequestState::Pending, RequestState::Approved]);
     assert_eq!(shown[1].grants.len(), 1);

@@ -200,7 +200,7 @@ impl World {
         let (reader, of) = self.core().request_reader(peer).unwrap();
         let page = RequestPage { of, limit: 50, bytes: usize::MAX, ..RequestPage::default() };
         let (rows, _) = reader.page(&page).unwrap();
-        self.core().request_views(rows).unwrap()
+        report::request_views(rows, self.core()).unwrap()
     }
 
     /// Returns the ids of the live grants.

@@ -8,10 +8,12 @@ Usage: cargo xtask bench [OPTIONS]
 
   --json          print JSON instead of a table
   --only NAME     measure only what has NAME in its name, such as `locked-drop`, `ipv6`, `rights`, `growth`,
-                  `request`, `requests-and-audit`, `flood`, `flood-ipv4-tcp` or `client`
+                  `request`, `requests-and-audit`, `hostile`, `flood`, `flood-ipv4-tcp` or
+                  `client`
   --rounds N      rounds of each cost per packet, flood and client, at least 7 [default: 11]
   --repeat N      packets in each round of a cost per packet [default: 1000000]
   --requests N    requests to the agent, at most 60000 [default: 1000]
+  --seconds N     seconds of the attack, and of the time without it [default: 60]
   --help          print this";
 
 /// The least number of rounds: fewer say nothing about the spread.
@@ -41,6 +43,8 @@ pub(crate) struct Arguments {
     pub(crate) repeat: u32,
     /// Requests to the agent.
     pub(crate) requests: u32,
+    /// Seconds of the attack, and of the time without it.
+    pub(crate) seconds: u32,
 }
 
 impl Arguments {
@@ -50,7 +54,8 @@ impl Arguments {
     /// An option is unknown, or its value is missing or out of range.
     pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Command> {
         let mut words = words.into_iter();
-        let mut arguments = Self { json: false, only: None, rounds: 11, repeat: 1_000_000, requests: 1000 };
+        let mut arguments =
+            Self { json: false, only: None, rounds: 11, repeat: 1_000_000, requests: 1000, seconds: 60 };
         while let Some(option) = words.next() {
             let mut value = || words.next().with_context(|| format!("{option} needs a value"));
             match option.as_str() {
@@ -60,6 +65,7 @@ impl Arguments {
                 "--rounds" => arguments.rounds = number(&option, &value()?, LEAST_ROUNDS, 10_000)?,
                 "--repeat" => arguments.repeat = number(&option, &value()?, 1000, 100_000_000)?,
                 "--requests" => arguments.requests = number(&option, &value()?, 1, MOST_REQUESTS)?,
+                "--seconds" => arguments.seconds = number(&option, &value()?, 1, 3600)?,
                 _ => bail!("there is no option '{option}'"),
             }
         }

@@ -14,6 +14,7 @@ mod environment;
 mod flood;
 mod grants;
 mod growth;
+mod hostile;
 mod instructions;
 mod opening;
 mod per_packet;
@@ -62,11 +63,12 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let cases: Vec<_> = cases::all().into_iter().filter(|case| wanted(&case.name())).collect();
     let (growth, opening, requests) = (wanted(growth::NAME), wanted(opening::NAME), wanted(requests::NAME));
+    let hostile = wanted(hostile::NAME);
     let traffic: Vec<_> = Traffic::ALL.into_iter().filter(|traffic| wanted(traffic.name())).collect();
     let floods = flood::Wanted { traffic, client: wanted(flood::CLIENT) };
     let flooded = floods.client || !floods.traffic.is_empty();
     ensure!(
-        wanted(rights::NAME) || growth || opening || requests || flooded || !cases.is_empty(),
+        wanted(rights::NAME) || growth || opening || requests || hostile || flooded || !cases.is_empty(),
         "--only {} matches no measurement; there are {}",
         arguments.only.as_deref().unwrap_or_default(),
         names().join(", ")
@@ -81,6 +83,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         growth: growth.then(|| growth::run(arguments.rounds, arguments.repeat)).transpose()?,
         opening: opening.then(|| opening::run(arguments.requests)).transpose()?,
         requests: requests.then(requests::run).transpose()?,
+        hostile: hostile.then(|| hostile::run(arguments.seconds)).transpose()?,
         floods: flooded.then(|| flood::run(&floods, arguments.rounds)).transpose()?,
     };
     let text = if arguments.json { report.to_json() } else { report.to_table() };
@@ -90,7 +93,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
 
 /// All names that `--only` can select.
 fn names() -> Vec<String> {
-    let others = [rights::NAME, growth::NAME, opening::NAME, requests::NAME, flood::CLIENT]
+    let others = [rights::NAME, growth::NAME, opening::NAME, requests::NAME, hostile::NAME, flood::CLIENT]
         .into_iter()
         .chain(Traffic::ALL.map(Traffic::name));
     cases::all().iter().map(cases::Case::name).chain(others.map(str::to_owned)).collect()

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    environment::Environment, flood::Floods, growth::Growth, opening::Opening, per_packet::Costs, requests::Requests,
-    rights::Rights, samples::Samples, table::aligned, targets,
+    environment::Environment, flood::Floods, growth::Growth, hostile::Hostile, opening::Opening, per_packet::Costs,
+    requests::Requests, rights::Rights, samples::Samples, table::aligned, targets,
 };
 
 /// The results of all measurements; `None` for a measurement that was not wanted.
@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) opening: Option<Opening>,
     /// The number of requests and grants that the agent can handle.
     pub(crate) requests: Option<Requests>,
+    /// The figures of well-behaved users beside attackers.
+    pub(crate) hostile: Option<Hostile>,
     /// The packets a second that each filter drops.
     pub(crate) floods: Option<Floods>,
 }
@@ -28,7 +30,7 @@ pub(crate) struct Report {
 impl Report {
     /// The figures as JSON, for programs.
     pub(crate) fn to_json(&self) -> String {
-        let Self { environment, per_packet, rights, growth, opening, requests, floods } = self;
+        let Self { environment, per_packet, rights, growth, opening, requests, hostile, floods } = self;
         let report = json!({
             "environment": environment.to_json(),
             "perPacket": per_packet.as_ref().map(Costs::to_json),
@@ -36,6 +38,7 @@ impl Report {
             "growth": growth.as_ref().map(Growth::to_json),
             "opening": opening.as_ref().map(Opening::to_json),
             "requests": requests.as_ref().map(Requests::to_json),
+            "hostile": hostile.as_ref().map(Hostile::to_json),
             "flood": floods.as_ref().map(Floods::to_json),
             "targets": targets::to_json(&targets::all(floods.as_ref(), per_packet.as_ref())),
         });
@@ -44,7 +47,7 @@ impl Report {
 
     /// The figures as a table, for people.
     pub(crate) fn to_table(&self) -> String {
-        let Self { environment, per_packet, rights, growth, opening, requests, floods } = self;
+        let Self { environment, per_packet, rights, growth, opening, requests, hostile, floods } = self;
         let targets = targets::all(floods.as_ref(), per_packet.as_ref());
         let sections = [
             per_packet.as_ref().map(costs),
@@ -52,6 +55,7 @@ impl Report {
             growth.as_ref().map(Growth::to_table),
             opening.as_ref().map(times),
             requests.as_ref().map(Requests::to_table),
+            hostile.as_ref().map(Hostile::to_table),
             floods.as_ref().map(Floods::to_table),
             (!targets.is_empty()).then(|| targets::to_table(&targets)),
         ];

@@ -10,12 +10,12 @@ pub(super) fn resident(pid: u32) -> Result<f64> {
 }
 
 /// Mebibytes that were resident at most since [`forget_peak`].
-pub(super) fn peak(pid: u32) -> Result<f64> {
+pub(crate) fn peak(pid: u32) -> Result<f64> {
     field(pid, "VmHWM:")
 }
 
 /// Resets the peak that the kernel records.
-pub(super) fn forget_peak(pid: u32) -> Result<()> {
+pub(crate) fn forget_peak(pid: u32) -> Result<()> {
     // 5 resets the peak, see proc_pid_clear_refs(5).
     fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot reset the peak of the agent's memory")
 }

@@ -3,9 +3,9 @@
 
 mod audit;
 mod commands;
-mod connection;
+pub(crate) mod connection;
 mod grants;
-mod memory;
+pub(crate) mod memory;
 mod rate;
 mod report;
 
