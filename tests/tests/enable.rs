@@ -226,25 +226,6 @@ fn a_change_that_cuts_off_its_author_is_on_trial() -> Result<()> {
 }
 
 #[test]
-fn where_the_file_can_not_be_replaced_no_trial_begins_and_the_file_edited_by_hand_does_it() -> Result<()> {
-    let host = Host::new(|config| config)?;
-    let (file, text) = (host.agent.config_file(), host.text()?);
-    // As in containers and where configuration management mounts single files.
-    host.net.sandbox.overlay_file(&host.net.sandbox.write("mounted.toml", &text)?, &file)?;
-    refused(&host.run(&["enable", "--console", "--yes"])?, 1, "something is mounted in its place")?;
-    host.expect_open()?;
-    ensure!(host.agent.grants()?.is_empty() && !host.agent.state_dir().join("trial.json").exists());
-    host.agent.grant(22, "TCP", OPERATOR, 600)?;
-    fs::write(&file, text.replace("observe", "enforce"))?;
-    host.agent.jitctl(&["reload"])?.success()?;
-    host.expect_shut()?;
-    refused(&host.run(&["disable", "--yes"])?, 1, "edit the file by hand, and run `jitctl reload`")?;
-    fs::write(&file, text)?;
-    host.agent.jitctl(&["reload", "--allow-open", "mode=observe", "--yes"])?.success()?;
-    host.expect_open()
-}
-
-#[test]
 fn without_an_agent_the_commands_say_what_to_do() -> Result<()> {
     let mut host = Host::new(|config| config)?;
     host.agent.stop()?;

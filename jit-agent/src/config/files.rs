@@ -10,10 +10,6 @@ use std::{
 };
 
 use jit_policy::PortPolicies;
-use rustix::{
-    fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx},
-    io::Errno,
-};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -65,7 +61,7 @@ pub enum ChangeError {
     #[error(transparent)]
     Read(#[from] ConfigError),
     /// A file can't be replaced.
-    #[error("{path} can't be changed: {source}{cause}", path = path.display(), cause = cause(source))]
+    #[error("{path} can't be changed: {source}; nothing was changed{remedy}", path = path.display(), remedy = remedy(source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -74,13 +70,15 @@ pub enum ChangeError {
     },
 }
 
-fn cause(source: &io::Error) -> &'static str {
+fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::ReadOnlyFilesystem => {
-            " (the file system is read-only for the agent: see ReadWritePaths= of its unit)"
+            " (the file system is read-only for the agent: see ReadWritePaths= of its unit, or edit the file by hand \
+             and run `jitctl reload`)"
         }
-        io::ErrorKind::PermissionDenied => " (the agent may not write there, or not in the name of the file's owner)",
-        io::ErrorKind::ResourceBusy => " (something is mounted in its place)",
+        io::ErrorKind::PermissionDenied => {
+            " (the agent may not write there: edit the file by hand and run `jitctl reload`)"
+        }
         _ => "",
     }
 }
@@ -240,81 +238,39 @@ impl Origin {
 pub fn replace(path: &Path, text: &str) -> Result<(), ChangeError> {
     #[cfg(test)]
     crate::crash::step();
-    NewFile::beside(path).and_then(|new| new.put(text)).map_err(|source| not_replaced(path, source))
+    replace_atomically(path, text).map_err(|source| ChangeError::Write { path: path.to_owned(), source })
 }
 
-/// Checks that a file can be [replaced](replace), by all steps but the last.
-///
-/// # Errors
-/// The file can't be replaced.
-pub fn check_replaceable(path: &Path) -> Result<(), ChangeError> {
-    NewFile::beside(path).map(drop).map_err(|source| not_replaced(path, source))
-}
-
-fn not_replaced(path: &Path, source: io::Error) -> ChangeError {
-    ChangeError::Write { path: path.to_owned(), source }
-}
-
-/// An empty file beside another file, whose place it can take. It is removed unless it does.
-struct NewFile {
-    file: fs::File,
-    path: PathBuf,
-    target: PathBuf,
-}
-
-impl NewFile {
-    fn beside(path: &Path) -> io::Result<Self> {
-        let target = fs::canonicalize(path)?;
-        let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        check_movable(&target)?;
-        let old = fs::metadata(&target)?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(".new");
-        let path = directory.join(hidden);
-        // A killed predecessor may have left a file of this name.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
-        let new = Self { file, path, target };
-        new.file.set_permissions(old.permissions())?;
-        fchown(&new.file, Some(old.uid()), Some(old.gid()))?;
+fn replace_atomically(path: &Path, text: &str) -> io::Result<()> {
+    let target = fs::canonicalize(path)?;
+    let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let old = fs::metadata(&target)?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".new");
+    let new = directory.join(hidden);
+    // A killed predecessor may have left a file of this name.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = (|| {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
+        file.set_permissions(old.permissions())?;
+        fchown(&file, Some(old.uid()), Some(old.gid()))?;
         // A change of the owner clears some mode bits (set-user-ID and set-group-ID, chown(2)).
-        new.file.set_permissions(old.permissions())?;
-        Ok(new)
+        file.set_permissions(old.permissions())?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &target)?;
+        fs::File::open(directory)?.sync_all()
+    })();
+    if written.is_err() {
+        drop(fs::remove_file(&new));
     }
-
-    /// Puts the text in the place of the other file.
-    fn put(mut self, text: &str) -> io::Result<()> {
-        self.file.write_all(text.as_bytes())?;
-        self.file.sync_all()?;
-        fs::rename(&self.path, &self.target)?;
-        self.target.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.path));
-    }
-}
-
-/// Checks that another file may take the place of this one. Otherwise only the last step of replacing it would fail.
-fn check_movable(path: &Path) -> io::Result<()> {
-    // Where the kernel does not tell, the last step does.
-    let attributes = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).map(|found| found.stx_attributes);
-    let has = |attribute| attributes.is_ok_and(|attributes| attributes.intersects(attribute));
-    if has(StatxAttributes::MOUNT_ROOT) {
-        return Err(Errno::BUSY.into());
-    }
-    if has(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
-        return Err(Errno::PERM.into());
-    }
-    Ok(())
+    written
 }
 
 pub(super) fn hash(text: &str) -> String {

@@ -105,7 +105,6 @@ impl Core {
             return Err(Conflict::EnforcementIsOn.into());
         }
         let edited = self.settings.with_mode(Mode::Enforce)?;
-        let change = edited.confirmable(TrialKind::Enable)?;
         let break_glass = self.settings.config().break_glass.clone();
         let delegates = self.settings.delegates(peer, connected);
         if !asked.console && break_glass.is_empty() && delegates.is_empty() {
@@ -115,6 +114,7 @@ impl Core {
             Some(session) => self.openings().admit_operator(peer, session, asked.grant)?,
             None => None,
         };
+        let change = edited.change();
         let begun = self.begin_trial(edited.loaded, TrialKind::Enable, change, asked.trial);
         let begun = begun.and_then(|()| {
             let interfaces = &self.settings.config().interfaces;

@@ -97,7 +97,7 @@ impl Core {
             self.enforcement.would_cut_off(session, (&before, new), &self.live, &mut self.records)
         });
         let (effects, durable) = if on_trial {
-            let change = edited.confirmable(TrialKind::Ports)?;
+            let change = Some((edited.path, edited.text));
             self.begin_trial(edited.loaded, TrialKind::Ports, change, CHANGE_TRIAL)?;
             (effects, true)
         } else {

@@ -134,12 +134,6 @@ pub enum OtherFiles {
     /// A file was edited or can't be read.
     #[error("{0}")]
     Changed(Shared<ChangeError>),
-    /// A file was edited during a trial, and does not say what is tried.
-    #[error(
-        "{} was edited since the trial began; edit it to what is tried, or back to what it was, and run `jit-agent \
-         confirm` again, or run `jit-agent disable` to end the trial, and then `jitctl reload`", .0.display()
-    )]
-    EditedInTrial(PathBuf),
     /// The files were tried and not confirmed.
     #[error("{}", unconfirmed_files(.0))]
     Unconfirmed(PathBuf),

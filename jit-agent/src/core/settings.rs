@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jit_common::abi::Mode;
-use jit_policy::{Packet, PortPolicies, PortPolicy, Right, TrialKind};
+use jit_policy::{Packet, PortPolicies, PortPolicy, Right};
 
 use super::{
     names::{Named, Names, Permit},
@@ -36,15 +36,6 @@ impl Edited {
     /// Returns what is to be written. `None`: the file has the new text already.
     pub(super) fn change(&self) -> Option<(PathBuf, String)> {
         (self.text != self.former).then(|| (self.path.clone(), self.text.clone()))
-    }
-
-    /// Returns what the confirmation of a trial is to write, if that can be written.
-    pub(super) fn confirmable(&self, kind: TrialKind) -> Result<Option<(PathBuf, String)>, Refusal> {
-        let change = self.change();
-        if let Some((path, _)) = &change {
-            files::check_replaceable(path).map_err(|error| Unavailable::NotConfirmable(error.into(), kind))?;
-        }
-        Ok(change)
     }
 }
 

@@ -27,9 +27,9 @@ use super::{
     waiting::attribute,
 };
 use crate::config::{
-    Config, ConfigError,
+    Config,
     accepted::{self, Accepted},
-    files::{self, ChangeError, Loaded},
+    files::{self, Loaded},
     trial::{self, Record},
     unloaded,
 };
@@ -111,9 +111,16 @@ impl Core {
         if let Some(by) = mark.as_ref().filter(|_| mark != record.unloaded) {
             return Err(Conflict::Unloaded(by.clone()).into());
         }
-        let Confirmed { loaded, change } = confirmed_files(record, &self.settings)?;
-        if let Some(Change { path, text, .. }) = &change {
-            files::replace(path, text).map_err(|error| Unavailable::NotWritten(error.into()))?;
+        let mut parts = record.files.unchanged()?;
+        let mut before = None;
+        if let Some((path, text)) = &record.change {
+            let part = parts.iter_mut().find(|part| part.path == *path);
+            let part = part.ok_or_else(|| Unavailable::FileIsGone(path.clone()))?;
+            before = Some(std::mem::replace(&mut part.text, text.clone()));
+        }
+        let loaded = files::parse(&parts).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
+        if let Some((path, text)) = &record.change {
+            files::replace(path, text)?;
         }
         // The configuration for the next start is changed first, and the kernel and the grants follow. If the agent is
         // killed in between, its successor considers the trial confirmed.
@@ -140,8 +147,8 @@ impl Core {
                 {
                     tracing::error!(%error, "a trial is not confirmed, but what it tries is kept for the next start");
                 }
-                if let Some(Change { path, former, .. }) = &change
-                    && let Err(error) = files::replace(path, former)
+                if let Some(((path, _), text)) = record.change.as_ref().zip(before)
+                    && let Err(error) = files::replace(path, &text)
                 {
                     tracing::error!(%error, "a trial is not confirmed, but the file has what it tries");
                 }
@@ -158,8 +165,7 @@ impl Core {
         self.settings.set_kept(kept.unwrap_or(Ok(())));
         let (by, mode) = (Some(peer.person()), self.settings.config().mode);
         durable &= self.records.note(&AuditEvent::Confirmed { by, tried: record.kind, mode });
-        // The files may say what was tried in other words than those with which the trial began.
-        Ok(self.enforcement.forget(record, Some(&record.files)) && durable)
+        Ok(self.enforcement.forget(record, self.settings.files()) && durable)
     }
 
     /// Restores the configuration from before the trial. Returns whether the end of the trial is written.
@@ -195,47 +201,6 @@ impl Core {
         };
         Ok(records.note(&ended) && forgotten && records.are_written())
     }
-}
-
-/// The files as a confirmation leaves them.
-struct Confirmed {
-    loaded: Loaded,
-    /// What is still to be written.
-    change: Option<Change>,
-}
-
-/// A new text for a file.
-struct Change {
-    path: PathBuf,
-    text: String,
-    former: String,
-}
-
-/// Returns the files as the confirmation of a running trial leaves them. Where the agent can't write them, somebody
-/// may have written by hand what is tried.
-fn confirmed_files(record: &Record, settings: &Settings) -> Result<Confirmed, Refusal> {
-    let invalid = |error: ConfigError| ChangeRefusal::Invalid(error.into());
-    let mut parts = match record.files.unchanged() {
-        Ok(parts) => parts,
-        Err(ChangeError::Edited(path)) => {
-            let loaded = files::load(settings.path()).map_err(invalid)?;
-            if loaded.config != *settings.config() {
-                return Err(ChangeRefusal::from(OtherFiles::EditedInTrial(path)).into());
-            }
-            return Ok(Confirmed { loaded, change: None });
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let change = match record.change.clone() {
-        None => None,
-        Some((path, text)) => {
-            let part = parts.iter_mut().find(|part| part.path == path);
-            let part = part.ok_or_else(|| Unavailable::FileIsGone(path.clone()))?;
-            let former = std::mem::replace(&mut part.text, text.clone());
-            Some(Change { path, text, former })
-        }
-    };
-    Ok(Confirmed { loaded: files::parse(&parts).map_err(invalid)?, change })
 }
 
 /// Why these files can't be considered intended: they were tried and not confirmed, or the record of the trial can't be

@@ -89,19 +89,3 @@ fn a_replaced_file_keeps_mode_and_link_and_leaves_nothing_beside_it() {
     let error = replace(&directory.path().join("missing.toml"), "").unwrap_err().to_string();
     assert!(error.contains("missing.toml can't be changed"), "{error}");
 }
-
-#[test]
-fn whether_a_file_can_be_replaced_is_tried_and_leaves_nothing_behind() {
-    let directory = tempfile::tempdir().unwrap();
-    let (file, hidden) = (directory.path().join("config.toml"), directory.path().join(".config.toml.new"));
-    fs::write(&file, "old").unwrap();
-    fs::write(&hidden, "of one that was killed").unwrap();
-    check_replaceable(&file).unwrap();
-    assert!(fs::read_to_string(&file).unwrap() == "old" && !hidden.exists());
-    fs::create_dir(&hidden).unwrap();
-    for error in [check_replaceable(&file).unwrap_err(), replace(&file, "new").unwrap_err()] {
-        assert!(error.to_string().contains("config.toml can't be changed"), "{error}");
-    }
-    assert!(fs::read_to_string(&file).unwrap() == "old" && hidden.is_dir());
-    assert!(check_replaceable(Path::new("/proc/version")).is_err());
-}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use jit_common::abi::Mode;
-use jit_policy::{BookError, GrantId, PolicyError, TrialKind};
+use jit_policy::{BookError, GrantId, PolicyError};
 
 use super::{Refusal, shared::Shared};
 use crate::{
@@ -78,17 +78,8 @@ pub enum Unavailable {
     #[error(transparent)]
     Policies(#[from] PolicyError),
     /// A file can't be replaced.
-    #[error("{0}; nothing was changed; edit the file by hand, and run `jitctl reload`")]
+    #[error("{0}")]
     File(Shared<ChangeError>),
-    /// A confirmation of a trial would have to replace a file that can't be replaced.
-    #[error("{0}, so a trial could not be confirmed, and does not begin; {remedy}", remedy = without_a_trial(*.1))]
-    NotConfirmable(Shared<ChangeError>, TrialKind),
-    /// A confirmation can't replace a file.
-    #[error(
-        "{0}; the trial goes on; let the agent write the file, or edit it by hand to what is tried, and run \
-         `jit-agent confirm` again"
-    )]
-    NotWritten(Shared<ChangeError>),
     /// A change is not in force, but its file still has it.
     #[error("{refusal}; {error}, so it still has the change")]
     StaysInFile {
@@ -141,18 +132,6 @@ pub enum Unavailable {
         /// Why the grant stays.
         why: GrantStays,
     },
-}
-
-/// Says what leads to the same without a trial that the agent would have to write into the file.
-const fn without_a_trial(kind: TrialKind) -> &'static str {
-    match kind {
-        TrialKind::Enable => {
-            "let the agent write the file, or set mode = \"enforce\" in it by hand, and run `jitctl reload`"
-        }
-        TrialKind::Ports | TrialKind::Reload => {
-            "let the agent write the file, or change it by hand, and run `jitctl reload`"
-        }
-    }
 }
 
 /// Why the operator's own grant stays.

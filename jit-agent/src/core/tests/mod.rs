@@ -22,7 +22,6 @@ mod traffic;
 mod trial;
 mod trial_change;
 mod trial_crash;
-mod trial_files;
 mod trouble;
 
 use std::{
