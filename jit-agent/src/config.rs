@@ -2,11 +2,11 @@
 
 pub(crate) mod accepted;
 mod checksummed;
-pub mod edit;
 pub mod files;
 pub(crate) mod mark;
 pub(crate) mod numbers;
 pub(crate) mod opening;
+pub mod own;
 mod raw;
 mod salvage;
 pub(crate) mod trial;
@@ -95,6 +95,9 @@ pub enum ConfigError {
     /// Somebody else could change a file, or what leads to it.
     #[error("{0}")]
     Distrusted(Doubt),
+    /// The file of what the agent itself set can't be used, or contradicts the owner's files.
+    #[error("{0}")]
+    Own(String),
     /// A key that can have only one value is set in two files.
     #[error("`{key}` is set in {first} and in {second}; keep one of them")]
     Twice {

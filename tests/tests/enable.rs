@@ -112,7 +112,9 @@ fn a_confirmed_trial_enforces_for_good_and_disable_observes_again() -> Result<()
 
     let confirmed = host.run(&["confirm"])?.success()?;
     ensure!(confirmed.stdout.contains("confirmed: enforcement is on"), "{confirmed:?}");
-    ensure!(host.text()?.contains("mode = \"enforce\""), "{}", host.text()?);
+    let own = || fs::read_to_string(host.agent.state_dir().join("policy.toml"));
+    ensure!(own()?.contains("mode = \"enforce\""), "{}", own()?);
+    assert_eq!(host.text()?, before, "the file of the owner stays as it is");
     host.agent.restart()?;
     host.expect_shut()?;
     refused(&host.run(&["confirm"])?, 1, "no trial runs")?;
@@ -121,7 +123,7 @@ fn a_confirmed_trial_enforces_for_good_and_disable_observes_again() -> Result<()
     host.expect_shut()?;
     host.run(&["disable", "--yes"])?.success()?;
     host.expect_open()?;
-    ensure!(host.text()?.contains("mode = \"observe\""), "{}", host.text()?);
+    ensure!(!host.agent.state_dir().join("policy.toml").exists(), "it observes as the file says");
     let audit = host.agent.jitctl(&["audit"])?.success()?;
     for event in ["enabled", "confirmed", "disabled"] {
         ensure!(audit.stdout.contains(event), "{event} is not in {audit:?}");

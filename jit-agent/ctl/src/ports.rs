@@ -32,6 +32,8 @@ enum Change {
     Set(Policy),
     /// Protect a port no more: everybody can reach it then
     Remove(Which),
+    /// End what `jitctl ports` set for a port, or what `jit-agent` set for the mode: the configuration files count again
+    Reset(Reset),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -42,6 +44,27 @@ struct Which {
     /// Do it even if it opens a port, or ends or shortens live grants
     #[arg(long)]
     yes: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Reset {
+    /// The port, like 22 or 3389/any; or mode
+    #[arg(value_name = "NUMBER[/PROTO]|mode", value_parser = resettable)]
+    what: Resettable,
+    /// Do it even if it opens a port, or ends or shortens live grants
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What the agent itself may have set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resettable {
+    Mode,
+    Port(RequestedPort),
+}
+
+fn resettable(text: &str) -> Result<Resettable, parse::ParseError> {
+    if text == "mode" { Ok(Resettable::Mode) } else { parse::port(text).map(Resettable::Port) }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -99,7 +122,28 @@ pub(super) fn ports(agent: &Agent, arguments: Ports, surroundings: &Surroundings
             let id = list.find(which.port)?.1;
             list.change(agent, id, None, which.yes, surroundings)
         }
+        Some(Change::Reset(reset)) => end_override(agent, reset, surroundings),
     }
+}
+
+/// Makes the agent read its files again, without what it set itself.
+fn end_override(agent: &Agent, Reset { what, yes }: Reset, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
+    // Without a question, only what is named may open.
+    let (name, opening) = match what {
+        Resettable::Mode => ("mode".to_owned(), "mode=observe".to_owned()),
+        Resettable::Port(RequestedPort::Number(number)) => (number.to_string(), number.to_string()),
+        Resettable::Port(RequestedPort::Exact(id)) => (id.to_string(), id.number.to_string()),
+    };
+    let attempt = |confirmed: Option<&Effects>| {
+        let opened = confirmed.map(|effects| effects.opened.clone()).unwrap_or_default();
+        let allow_open = if yes { vec![opening.clone()] } else { opened };
+        let body = Reload { allow_open, confirm: yes || confirmed.is_some(), reset: vec![name.clone()] };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let session = terminal::ssh_session(surroundings);
+        Call { body: Some(body), session, ..Call::new(Method::POST, "/v1/reload") }
+    };
+    let json = send_confirmed(agent, None, attempt, false, surroundings)?;
+    agent.decode(&json, |done: &Reloaded| finished(changes::of_reload(done, surroundings), done.durable))
 }
 
 fn add(agent: &Agent, policy: Policy, surroundings: &Surroundings) -> Result<Outcome, Outcome> {
@@ -222,6 +266,7 @@ pub(super) fn reload(
         let body = Reload {
             allow_open: allow_open.iter().cloned().chain(opened).collect(),
             confirm: yes || confirmed.is_some(),
+            reset: Vec::new(),
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let session = terminal::ssh_session(surroundings);

@@ -132,7 +132,7 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
             sources.join(", "),
         ]
     });
-    table(
+    let shown = table(
         [
             "port",
             ">maximum",
@@ -148,6 +148,15 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
             "allowed sources",
         ],
         rows,
+    );
+    let set: Vec<_> = ports.iter().filter(|one| one.activity.set_by_agent).collect();
+    if set.is_empty() {
+        return shown;
+    }
+    let names: Vec<_> = set.iter().map(|one| port(one.number, one.protocol.text())).collect();
+    format!(
+        "{shown}\nset by `jitctl ports`, not by the configuration files: {}; `jitctl ports reset PORT` ends that\n",
+        names.join(", ")
     )
 }
 

@@ -50,6 +50,8 @@ pub struct EnableAsked {
 pub struct Reload {
     /// What the reload may leave unprotected, in the words of the effects of a change.
     pub allow_open: Vec<String>,
+    /// What the agent itself set and is to be as in the owner's files again: `mode`, or ports like `22/tcp`.
+    pub reset: Vec<String>,
     /// Whether to reload even if that ends or shortens grants.
     pub confirm: bool,
     /// The session of the person who asks, which the reload must not cut off for good.

@@ -9,8 +9,9 @@ use rustix::{
     fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat},
     io::Errno,
 };
+use sha2::{Digest as _, Sha256};
 
-use super::{files::hash, trust};
+use super::trust;
 
 /// Writes a file atomically: a reader finds the old file or the new file, also after a loss of power.
 pub(super) fn write(state: &Path, name: &str, text: &str) -> anyhow::Result<()> {
@@ -109,6 +110,11 @@ fn sync(directory: &OwnedFd) -> anyhow::Result<()> {
 
 fn checksum_line(text: &str) -> String {
     format!("# sha256 {}", hash(text))
+}
+
+/// The checksum of a text.
+pub(super) fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -3,22 +3,23 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, fchown},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use jit_policy::PortPolicies;
+use jit_common::abi::Mode;
+use jit_policy::{PortId, PortPolicies, Protocol};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-pub(crate) use super::salvage::named_places;
-pub use super::salvage::{salvage, salvage_places};
 use super::{
     Config, ConfigError, accepted,
-    trust::{self, Doubt},
+    checksummed::hash,
+    own::{self, Override, Own},
+    trust,
 };
+
+pub(crate) use super::salvage::{doubt, named_places};
+pub use super::salvage::{salvage, salvage_places};
 
 /// The directory beside the main file.
 pub(super) const DIRECTORY: &str = "conf.d";
@@ -37,21 +38,42 @@ pub struct Part {
 /// The result of reading the files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The configuration of all files together.
+    /// The configuration of all files together, with what the agent itself set.
     pub config: Config,
-    /// The files and their checksums.
+    /// The files on disk and their checksums.
     pub origin: Origin,
-    /// The keys that no file has.
+    /// The keys that no file has, and that the agent itself did not set either.
     pub absent: BTreeSet<String>,
     /// Those of the absent keys that keep the default of an earlier version.
     pub former_defaults: BTreeSet<String>,
+    /// The configuration of the owner's files.
+    owners: Config,
+    /// The owner's files.
+    parts: Vec<Part>,
+    /// What the agent set.
+    own: Own,
+}
+
+/// What the agent's own file said before it was written.
+#[derive(Debug)]
+#[must_use]
+pub struct Former(Option<(PathBuf, Option<String>)>);
+
+impl Former {
+    /// Writes that again.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn restore(self) -> anyhow::Result<()> {
+        self.0.map_or(Ok(()), |(state, text)| own::keep(&state, text.as_deref()))
+    }
 }
 
 /// The files that a configuration was read from, and their checksums. The main file is the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin(Vec<(PathBuf, String)>);
 
-/// The reason why the files can't be changed.
+/// The reason why the files are not those that a change could begin with.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// Someone edited this file since it was loaded.
@@ -60,27 +82,6 @@ pub enum ChangeError {
     /// The files can't be read any more.
     #[error(transparent)]
     Read(#[from] ConfigError),
-    /// A file can't be replaced.
-    #[error("{path} can't be changed: {source}; nothing was changed{remedy}", path = path.display(), remedy = remedy(source))]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-}
-
-fn remedy(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => {
-            " (the file system is read-only for the agent: see ReadWritePaths= of its unit, or edit the file by hand \
-             and run `jitctl reload`)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            " (the agent may not write there: edit the file by hand and run `jitctl reload`)"
-        }
-        _ => "",
-    }
 }
 
 /// Reads and checks the main file and the files `conf.d/*.toml` beside it, in order of their names.
@@ -97,18 +98,36 @@ pub fn load(main: &Path) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// The same as for [`load`].
 pub fn load_for(main: &Path, user: u32) -> Result<Loaded, ConfigError> {
-    parse(&read(main, user)?)
+    load_without(main, user, &[])
 }
 
-/// Checks texts in the same way as [`load`], but does not read files.
+/// Like [`load`], but without what the agent set under these names, such as `mode` and `22/tcp`.
+///
+/// # Errors
+/// The same as for [`load`].
+pub fn reload(main: &Path, ended: &[String]) -> Result<Loaded, ConfigError> {
+    load_without(main, trust::own(), ended)
+}
+
+fn load_without(main: &Path, user: u32, ended: &[String]) -> Result<Loaded, ConfigError> {
+    let mut loaded = parse(read(main, user)?)?;
+    let state = &loaded.config.places.state;
+    let unusable = |error: anyhow::Error| ConfigError::Own(format!("{error:#}"));
+    let Some(text) = own::text(state).map_err(unusable)? else { return Ok(loaded) };
+    let own = own::parse(state, &text).map_err(unusable)?;
+    loaded.origin.0.push((state.join(own::NAME), hash(&text)));
+    loaded.with(own.without(ended))
+}
+
+/// Checks texts of the owner's files. What the agent set is left out.
 ///
 /// # Errors
 /// A text is not a configuration, or the texts contradict each other. The error names the file.
-pub fn parse(parts: &[Part]) -> Result<Loaded, ConfigError> {
+fn parse(parts: Vec<Part>) -> Result<Loaded, ConfigError> {
     let origin = Origin(parts.iter().map(|part| (part.path.clone(), hash(&part.text))).collect());
     let mut table = toml::Table::new();
     let mut setters: Vec<(String, &Part)> = Vec::new();
-    for part in parts {
+    for part in &parts {
         Config::parse(&part.text, &part.name())?;
         for (key, value) in part.table()? {
             if APPENDED.contains(&key.as_str()) {
@@ -124,16 +143,124 @@ pub fn parse(parts: &[Part]) -> Result<Loaded, ConfigError> {
     }
     let names: Vec<String> = parts.iter().map(Part::name).collect();
     let parsed = |table: &toml::Table| Config::parse(&table.to_string(), &names.join(", "));
-    let config = parsed(&table)?;
+    let mut config = parsed(&table)?;
     let absent = accepted::absent(&table, &config);
+    let mut former_defaults = BTreeSet::new();
     // A record that can't be read is a fault of the start. It has no defaults to keep.
-    let Ok(Some(accepted)) = accepted::recall(&config.places.state) else {
-        return Ok(Loaded { config, origin, absent, former_defaults: BTreeSet::new() });
-    };
-    accepted::keep_defaults(&mut table, &accepted);
-    let kept = parsed(&table)?;
-    let former_defaults = accepted::differing(&kept, &config).intersection(&absent).cloned().collect();
-    Ok(Loaded { config: kept, origin, absent, former_defaults })
+    if let Ok(Some(accepted)) = accepted::recall(&config.places.state) {
+        accepted::keep_defaults(&mut table, &accepted);
+        let kept = parsed(&table)?;
+        former_defaults = accepted::differing(&kept, &config).intersection(&absent).cloned().collect();
+        config = kept;
+    }
+    Ok(Loaded { owners: config.clone(), config, origin, absent, former_defaults, parts, own: Own::default() })
+}
+
+impl Loaded {
+    /// The same files, with what the agent set.
+    fn with(mut self, own: Own) -> Result<Self, ConfigError> {
+        let state = &self.owners.places.state;
+        let overlap = |error| {
+            let path = state.join(own::NAME);
+            ConfigError::Own(format!(
+                "{} and {}: {error}; `jitctl ports reset` ends what the agent set of a port",
+                self.names(),
+                path.display()
+            ))
+        };
+        self.config = own.over(&self.owners).map_err(overlap)?;
+        self.absent.retain(|key| !own.sets(key));
+        self.own = own;
+        Ok(self)
+    }
+
+    /// The same files, with what the agent has to set for the wanted mode and port policies.
+    ///
+    /// # Errors
+    /// The policies contradict each other.
+    pub fn changed_to(self, wanted: &Config) -> Result<Self, ConfigError> {
+        let own = Own::between(&self.owners, wanted);
+        self.with(own)
+    }
+
+    /// What the agent sets, as its file is to have it; `None`: the file has it.
+    #[must_use]
+    pub fn change(&self) -> Option<(PathBuf, String)> {
+        let (state, text) = (&self.owners.places.state, self.own.text());
+        let is_kept = own::text(state).is_ok_and(|kept| kept == text);
+        (!is_kept).then(|| (state.join(own::NAME), text.unwrap_or_default()))
+    }
+
+    /// Writes what the agent sets into its file. From then on, [`Loaded::origin`] has that file's checksum. Returns what
+    /// the file said before.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn keep_own(&mut self) -> anyhow::Result<Former> {
+        let (state, text) = (&self.owners.places.state, self.own.text());
+        let former = own::text(state)?;
+        let is_changed = former != text;
+        if is_changed {
+            own::keep(state, text.as_deref())?;
+        }
+        let path = state.join(own::NAME);
+        self.origin.0.retain(|(known, _)| *known != path);
+        self.origin.0.extend(text.map(|text| (path, hash(&text))));
+        Ok(Former(is_changed.then(|| (state.clone(), former))))
+    }
+
+    /// What the agent set, where it differs from the owner's files, each with a text that names both.
+    pub fn overrides(&self) -> impl Iterator<Item = (Override, String)> {
+        self.own.overrides(&self.owners).into_iter().map(|what| (what, self.told(what)))
+    }
+
+    fn told(&self, what: Override) -> String {
+        let state = &self.owners.places.state;
+        let (file, own) = (self.file_of(what), state.join(own::NAME));
+        let own = own.display();
+        let ends = format!("`jitctl ports reset {what}` ends that");
+        match what {
+            Override::Mode => {
+                let (mode, owners) = (self.config.mode.name(), self.owners.mode.name());
+                let lost = match self.config.mode {
+                    Mode::Enforce => "; set it there too, so that a lost state_dir opens nothing",
+                    Mode::Observe => "",
+                };
+                format!("mode = \"{mode}\" of {own} is in force, and not mode = \"{owners}\" of {file}{lost}; {ends}")
+            }
+            Override::Port(id) => {
+                format!("port {id}: the policy of {own} is in force, and not that of {file}; {ends}")
+            }
+            Override::Added(id) => format!("port {id}: its policy is in {own}, and in none of the files; {ends}"),
+            Override::Removed(id) => {
+                format!("port {id} is not protected: {own} says removed, though {file} has a policy; {ends}")
+            }
+        }
+    }
+
+    /// The file of the owner that sets what the agent sets otherwise. What no file sets has its default in the main file.
+    fn file_of(&self, what: Override) -> String {
+        let is_port = |port: &toml::Value, id: PortId| {
+            let protocol = port.get("protocol").and_then(|protocol| protocol.as_str()?.parse::<Protocol>().ok());
+            port.get("number").and_then(toml::Value::as_integer) == Some(id.number.into())
+                && protocol == Some(id.protocol)
+        };
+        let sets = |part: &&Part| {
+            let table: toml::Table = toml::from_str(&part.text).unwrap_or_default();
+            let ports = || table.get("port").and_then(toml::Value::as_array).into_iter().flatten();
+            match what {
+                Override::Mode => table.contains_key("mode"),
+                Override::Port(id) | Override::Added(id) | Override::Removed(id) => {
+                    ports().any(|port| is_port(port, id))
+                }
+            }
+        };
+        self.parts.iter().find(sets).or_else(|| self.parts.first()).map(Part::name).unwrap_or_default()
+    }
+
+    fn names(&self) -> String {
+        self.parts.iter().map(Part::name).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Adds a list to the present list of the same key. In a table, each list is added to the list of its key.
@@ -164,7 +291,7 @@ fn read(main: &Path, user: u32) -> Result<Vec<Part>, ConfigError> {
 }
 
 /// The main file and the files of `conf.d`, in the order in which they are read.
-fn paths(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+pub(super) fn paths(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let directory = main.with_file_name(DIRECTORY);
     let unreadable = |error| ConfigError::Read { path: directory.clone(), error };
     let mut paths = match fs::read_dir(&directory) {
@@ -179,14 +306,6 @@ fn paths(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     paths.retain(|path| path.extension().is_some_and(|end| end == "toml") && !is_hidden(path));
     paths.sort();
     Ok(std::iter::once(main.to_owned()).chain(paths).collect())
-}
-
-/// Why the files can't be trusted: somebody who is neither root nor the user of this process could change them.
-#[must_use]
-pub(crate) fn doubt(main: &Path) -> Option<Doubt> {
-    let files = paths(main).unwrap_or_else(|_| vec![main.to_owned()]);
-    let places = files.into_iter().chain([main.with_file_name(DIRECTORY)]);
-    places.filter_map(|path| trust::find(&path, trust::own()).ok()?.doubt().cloned()).next()
 }
 
 pub(super) fn is_hidden(path: &Path) -> bool {
@@ -209,72 +328,19 @@ impl Origin {
         self.0.iter().map(|(_, hash)| hash.as_str())
     }
 
-    /// The files' texts, if the files did not change since they were loaded.
+    /// The files as they are now, if they did not change since they were loaded.
     ///
     /// # Errors
     /// A file was edited, added or removed since, or can't be read.
-    pub fn unchanged(&self) -> Result<Vec<Part>, ChangeError> {
-        let Some((main, _)) = self.0.first() else { return Ok(Vec::new()) };
-        let parts = read(main, trust::own())?;
-        let removed = self.0.iter().find(|(path, _)| !parts.iter().any(|part| part.path == *path));
-        if let Some((path, _)) = removed {
-            return Err(ChangeError::Edited(path.clone()));
+    pub fn unchanged(&self) -> Result<Loaded, ChangeError> {
+        let (main, _) = self.0.first().ok_or_else(|| ChangeError::Edited(PathBuf::new()))?;
+        let now = load(main)?;
+        let edited = |one: &Self, other: &Self| one.0.iter().find(|file| !other.0.contains(file)).cloned();
+        match edited(&now.origin, self).or_else(|| edited(self, &now.origin)) {
+            Some((path, _)) => Err(ChangeError::Edited(path)),
+            None => Ok(now),
         }
-        for part in &parts {
-            if !self.0.iter().any(|(path, known)| *path == part.path && *known == hash(&part.text)) {
-                return Err(ChangeError::Edited(part.path.clone()));
-            }
-        }
-        Ok(parts)
     }
-}
-
-/// Replaces a file's text atomically: a reader finds the old text or the new text, also after a loss of power. The file
-/// keeps its owner and mode. A symbolic link stays, and the file that the link points to is replaced.
-///
-/// # Errors
-/// The file can't be replaced; or it was replaced, but the directory can't be synced. In the second case only a loss of
-/// power could bring back the old text.
-pub fn replace(path: &Path, text: &str) -> Result<(), ChangeError> {
-    #[cfg(test)]
-    crate::crash::step();
-    replace_atomically(path, text).map_err(|source| ChangeError::Write { path: path.to_owned(), source })
-}
-
-fn replace_atomically(path: &Path, text: &str) -> io::Result<()> {
-    let target = fs::canonicalize(path)?;
-    let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let old = fs::metadata(&target)?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(".new");
-    let new = directory.join(hidden);
-    // A killed predecessor may have left a file of this name.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
-        file.set_permissions(old.permissions())?;
-        fchown(&file, Some(old.uid()), Some(old.gid()))?;
-        // A change of the owner clears some mode bits (set-user-ID and set-group-ID, chown(2)).
-        file.set_permissions(old.permissions())?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &target)?;
-        fs::File::open(directory)?.sync_all()
-    })();
-    if written.is_err() {
-        drop(fs::remove_file(&new));
-    }
-    written
-}
-
-pub(super) fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The version of these port policies and files. It changes when the policies or the files change.

@@ -12,7 +12,8 @@ use toml::{Table, Value};
 
 use super::{
     Config, Places,
-    files::{APPENDED, DIRECTORY, append, doubt, is_hidden},
+    files::{APPENDED, DIRECTORY, append, is_hidden, paths},
+    own,
     raw::{self, RawConfig},
     trust::{self, Doubt, Found},
 };
@@ -54,7 +55,7 @@ pub fn salvage(main: &Path) -> Config {
     if people.is_none() {
         roles.retain(|(role, _)| *role != Role::Approver);
     }
-    Config {
+    let salvaged = Config {
         mode: if every("mode").iter().all(says_observe) { Mode::Observe } else { Mode::Enforce },
         interfaces: interfaces(every("interfaces")),
         fragments: match (every("fragments"), only("fragments")) {
@@ -74,7 +75,11 @@ pub fn salvage(main: &Path) -> Config {
         retention: only("retention").map_or(raw::DEFAULT_RETENTION, |raw| raw.retention),
         roles,
         people: people.unwrap_or_default(),
-    }
+    };
+    // What the agent itself set counts too, as far as it opens nothing.
+    let state = &salvaged.places.state;
+    let own = own::text(state).ok().flatten().and_then(|text| own::parse(state, &text).ok());
+    own.map_or(salvaged.clone(), |own| own.shutting().over_salvaged(&salvaged))
 }
 
 /// Adds a key of one more file. The values of a key that only one file may set are kept as a list.
@@ -229,6 +234,14 @@ pub(crate) fn named_places(main: &Path) -> Places {
         state: path("state_dir", default.state),
         bpffs: path("bpffs_dir", default.bpffs),
     }
+}
+
+/// Why the files can't be trusted: somebody who is neither root nor the user of this process could change them.
+#[must_use]
+pub(crate) fn doubt(main: &Path) -> Option<Doubt> {
+    let files = paths(main).unwrap_or_else(|_| vec![main.to_owned()]);
+    let places = files.into_iter().chain([main.with_file_name(DIRECTORY)]);
+    places.filter_map(|path| trust::find(&path, trust::own()).ok()?.doubt().cloned()).next()
 }
 
 #[cfg(test)]

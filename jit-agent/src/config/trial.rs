@@ -32,7 +32,8 @@ pub struct Record {
     pub files: Origin,
     /// The text of the configuration that is tried, of all files together.
     pub tried: String,
-    /// The change that a confirmation of the trial writes: a file and its new text.
+    /// The change that a confirmation of the trial writes: a file and its new text. In a record of version 0.1 that is a
+    /// file of the owner, which is not written any more: what the agent sets then follows from what is tried.
     pub change: Option<(PathBuf, String)>,
     /// The live grants whose entries the trial closes. The entries open again if the trial is not confirmed.
     pub shut: Vec<i64>,

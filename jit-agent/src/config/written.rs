@@ -36,11 +36,16 @@ impl Config {
             ("bpffs_dir".to_owned(), bpffs.display().to_string().into()),
             ("metrics_listen".to_owned(), metrics_listen.map(|address| address.to_string()).unwrap_or_default().into()),
             ("retention".to_owned(), Span(*retention).in_file().into()),
-            ("port".to_owned(), Value::Array(ports.iter().map(|policy| Value::Table(policy_table(policy))).collect())),
+            ("port".to_owned(), port_array(ports.iter())),
             ("roles".to_owned(), Value::Table(roles.collect())),
             ("people".to_owned(), Value::Table(people.collect())),
         ])
     }
+}
+
+/// Policies as a file has them.
+pub(super) fn port_array<'a>(policies: impl IntoIterator<Item = &'a PortPolicy>) -> Value {
+    Value::Array(policies.into_iter().map(|policy| Value::Table(policy_table(policy))).collect())
 }
 
 /// Number, protocol and every key of a policy.

@@ -3,7 +3,7 @@
 use jit_api::wire::{self, Effects, Port};
 use jit_policy::Session;
 
-use crate::config::edit::Edit;
+use crate::config::own::Edit;
 
 /// All port policies, and the version of this list.
 #[derive(Clone, Debug, PartialEq, Eq)]

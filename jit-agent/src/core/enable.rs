@@ -104,7 +104,7 @@ impl Core {
         if self.settings.config().mode == Mode::Enforce && !unloaded {
             return Err(Conflict::EnforcementIsOn.into());
         }
-        let edited = self.settings.with_mode(Mode::Enforce)?;
+        let loaded = self.settings.with_mode(Mode::Enforce)?;
         let break_glass = self.settings.config().break_glass.clone();
         let delegates = self.settings.delegates(peer, connected);
         if !asked.console && break_glass.is_empty() && delegates.is_empty() {
@@ -114,8 +114,7 @@ impl Core {
             Some(session) => self.openings().admit_operator(peer, session, asked.grant)?,
             None => None,
         };
-        let change = edited.change();
-        let begun = self.begin_trial(edited.loaded, TrialKind::Enable, change, asked.trial);
+        let begun = self.begin_trial(loaded, TrialKind::Enable, asked.trial);
         let begun = begun.and_then(|()| {
             let interfaces = &self.settings.config().interfaces;
             let loaded = if unloaded { self.enforcement.attach_again(&mut self.live, interfaces) } else { Ok(()) };
@@ -157,7 +156,7 @@ impl Core {
         }
     }
 
-    /// Ends the running trial. If no trial runs, lets all packets pass from now on, and writes the mode into the file.
+    /// Ends the running trial. If no trial runs, lets all packets pass from now on, and keeps the mode.
     pub(super) fn disable(&mut self, peer: &Peer, connected: &[Peer]) -> Result<EnforcementChange, Refusal> {
         self.settings.check(peer, Right::Administer)?;
         let durable =
@@ -169,9 +168,9 @@ impl Core {
         if self.settings.config().mode == Mode::Observe {
             return Err(Conflict::EnforcementIsOff.into());
         }
-        let edited = self.settings.with_mode(Mode::Observe)?;
+        let loaded = self.settings.with_mode(Mode::Observe)?;
         self.records.check_can_record()?;
-        let (_, durable) = self.write_and_adopt(edited, &peer.actor())?;
+        let (_, durable) = self.write_and_adopt(loaded, &peer.actor())?;
         Ok(self.records.note(&AuditEvent::Disabled { by: peer.person() }) && durable)
     }
 }

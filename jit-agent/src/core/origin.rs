@@ -8,7 +8,13 @@ use std::{
 use jit_common::abi::Mode;
 use jit_policy::{Interfaces, Protection};
 
-use crate::config::{Config, files, trial::Record, unloaded::Remover};
+use crate::config::{
+    Config,
+    files::{self, Loaded},
+    own::Override,
+    trial::Record,
+    unloaded::Remover,
+};
 
 /// The source of the configuration in force, and the source's faults.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +23,8 @@ pub struct Origin {
     pub path: PathBuf,
     /// The files in force. `None`: the files on disk could not be used.
     pub files: Option<files::Origin>,
+    /// What the agent itself set otherwise than the owner's files, each with a text that names both.
+    pub overrides: Vec<(Override, String)>,
     /// Why the files on disk are not in force.
     pub fault: Option<String>,
     /// Why the configuration in force could not be kept for the next start.
@@ -47,13 +55,18 @@ pub struct Changed {
 impl Origin {
     /// Makes the origin of a configuration that was loaded from files.
     #[must_use]
-    pub fn loaded(path: &Path, loaded: &files::Loaded) -> Self {
-        Self {
-            path: path.to_owned(),
-            files: Some(loaded.origin.clone()),
-            former_defaults: loaded.former_defaults.clone(),
-            ..Self::default()
-        }
+    pub fn loaded(path: &Path, loaded: &Loaded) -> Self {
+        let mut origin = Self { path: path.to_owned(), ..Self::default() };
+        origin.take_files(loaded);
+        origin
+    }
+
+    /// Notes that the configuration in force is that of these files.
+    pub fn take_files(&mut self, loaded: &Loaded) {
+        self.files = Some(loaded.origin.clone());
+        self.former_defaults = loaded.former_defaults.clone();
+        self.overrides = loaded.overrides().collect();
+        self.fault = None;
     }
 
     /// Makes the origin of a configuration that is in force because the files can't be used.

@@ -2,9 +2,9 @@
 
 use std::iter::once;
 
-use jit_api::wire::Effects;
+use jit_api::wire::{Effects, Port};
 use jit_policy::{
-    Actor, CHANGE_TRIAL, PortId, PortPolicies, Reload, Right, TrialKind,
+    Actor, CHANGE_TRIAL, PortId, PortPolicies, PortPolicy, Reload, Right, TrialKind,
     audit::{Attempt, AuditEvent, FilesRead, PortChange, SettingsInForce},
 };
 
@@ -18,7 +18,7 @@ use super::{
     reconfigure::{effects, opened},
     records::Records,
     refusal::{ChangeRefusal, Refusal, Unavailable},
-    settings::{Edited, Settings},
+    settings::Settings,
     trial::not_confirmed,
     usage::port_views,
     waiting::attribute,
@@ -39,7 +39,7 @@ impl CoreHandle {
         self.ask(move |core| core.port_list(&peer)).await
     }
 
-    /// Changes one port policy, in its file and in force.
+    /// Changes one port policy, in the agent's own file and in force.
     ///
     /// # Errors
     /// The peer is not permitted, decided on an older list, or has not confirmed the effects; the file was edited
@@ -64,13 +64,11 @@ impl Core {
     pub(super) fn port_list(&self, peer: &Peer) -> Result<PortList, Refusal> {
         let of = self.settings.only_own(peer)?;
         let policies = self.settings.ports().iter();
-        Ok(PortList {
-            ports: port_views(policies, of, &self.live, &self.records, &self.times),
-            version: self.settings.version(),
-        })
+        Ok(PortList { ports: views(self, policies, of), version: self.settings.version() })
     }
 
-    /// Changes one port policy: first in its file, then in force. If the second step fails, the file is restored.
+    /// Changes one port policy: first in the agent's own file, then in force. If the second step fails, the file is
+    /// restored.
     pub(super) fn change_port(&mut self, peer: &Peer, asked: &PortEdit) -> Result<Changed, Refusal> {
         self.settings.check(peer, Right::Administer)?;
         self.enforcement.check_no_trial()?;
@@ -79,8 +77,8 @@ impl Core {
             return Err(ChangeRefusal::OtherVersion.into());
         }
         let port = Some(edit.port());
-        let edited = self.settings.edited(edit)?;
-        let new = &edited.loaded.config;
+        let loaded = self.settings.edited(edit)?;
+        let new = &loaded.config;
         let effects = effects(&self.settings, &self.live, new);
         if !confirm && !effects.is_empty() {
             let unnamed = Vec::new();
@@ -97,11 +95,10 @@ impl Core {
             self.enforcement.would_cut_off(session, (&before, new), &self.live, &mut self.records)
         });
         let (effects, durable) = if on_trial {
-            let change = Some((edited.path, edited.text));
-            self.begin_trial(edited.loaded, TrialKind::Ports, change, CHANGE_TRIAL)?;
+            self.begin_trial(loaded, TrialKind::Ports, CHANGE_TRIAL)?;
             (effects, true)
         } else {
-            self.write_and_adopt(edited, &peer.actor())?
+            self.write_and_adopt(loaded, &peer.actor())?
         };
         let (changed, noted) = note_changes(&peer.actor(), &before, self.settings.config(), &mut self.records);
         Ok(self.changed(port, &changed, effects, durable && noted))
@@ -125,7 +122,11 @@ impl Core {
 
     fn reload_files(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
         self.enforcement.check_no_trial()?;
-        let loaded = files::load(self.settings.path()).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
+        self.settings.check_set(&asked.reset)?;
+        // To name what a reload opens also ends what the agent itself set there, so that the files count again.
+        let ended = [asked.reset.as_slice(), &asked.allow_open].concat();
+        let loaded =
+            files::reload(self.settings.path(), &ended).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
         // A signal does not say who sent it or whose session would be cut off.
         if peer.is_none()
             && let Some(problem) = not_confirmed(&loaded, &self.settings)
@@ -153,10 +154,12 @@ impl Core {
             self.enforcement.would_cut_off(session, (&before, new), &self.live, &mut self.records)
         });
         let (effects, durable) = if on_trial {
-            self.begin_trial(loaded, TrialKind::Reload, None, CHANGE_TRIAL)?;
+            let is_edited = self.settings.files() != Some(&loaded.origin);
+            let kind = if is_edited { TrialKind::Reload } else { TrialKind::Ports };
+            self.begin_trial(loaded, kind, CHANGE_TRIAL)?;
             (effects, true)
         } else {
-            let done = self.adopt_files(loaded, &who(peer))?;
+            let done = self.write_and_adopt(loaded, &who(peer))?;
             self.settings.adopt_names();
             attribute(self.settings.names().persons(), &mut self.live, &mut self.waiting);
             done
@@ -166,16 +169,12 @@ impl Core {
         Ok(self.changed(None, &changed, effects, durable))
     }
 
-    /// Writes a change into its file, and puts the configuration of the files in force. If the second step fails, the
-    /// file is restored.
-    pub(super) fn write_and_adopt(&mut self, edited: Edited, by: &Actor) -> Result<(Effects, bool), Refusal> {
-        let change = edited.change();
-        if let Some((path, text)) = &change {
-            files::replace(path, text)?;
-        }
-        self.adopt_files(edited.loaded, by).map_err(|refusal| {
-            let restored = change.map_or(Ok(()), |(path, _)| files::replace(&path, &edited.former));
-            restored.err().map_or(refusal.clone(), |error| {
+    /// Writes what the agent sets into its own file, and puts the loaded configuration in force on behalf of `by`. If the
+    /// second step fails, the file is restored.
+    pub(super) fn write_and_adopt(&mut self, mut loaded: Loaded, by: &Actor) -> Result<(Effects, bool), Refusal> {
+        let former = loaded.keep_own().map_err(|error| Unavailable::NotWritten(error.into()))?;
+        self.adopt_files(&loaded, by).map_err(|refusal| {
+            former.restore().err().map_or(refusal.clone(), |error| {
                 tracing::error!(%error, "a change is not in force, but stays in the file");
                 Unavailable::StaysInFile { refusal: Box::new(refusal), error: error.into() }.into()
             })
@@ -183,8 +182,8 @@ impl Core {
     }
 
     /// Puts the loaded configuration in force on behalf of `by`, and keeps it as the accepted configuration.
-    fn adopt_files(&mut self, loaded: Loaded, by: &Actor) -> Result<(Effects, bool), Refusal> {
-        let accepted = Accepted::of(&loaded);
+    fn adopt_files(&mut self, loaded: &Loaded, by: &Actor) -> Result<(Effects, bool), Refusal> {
+        let accepted = Accepted::of(loaded);
         let now = self.enforcement.protection(self.settings.config());
         let done = self.reconfigure(&now, loaded.config.clone(), by).map_err(Unavailable::NotReconfigured)?;
         self.settings.set_files(loaded);
@@ -196,11 +195,20 @@ impl Core {
     fn changed(&self, port: Option<PortId>, changed: &[PortId], effects: Effects, durable: bool) -> Changed {
         let changed = changed.iter().map(ToString::to_string).collect();
         let policy = self.settings.ports().iter().find(|policy| Some(policy.id) == port);
-        let view = |policy| port_views(once(policy), None, &self.live, &self.records, &self.times).pop();
+        let view = |policy| views(self, once(policy), None).pop();
         let port = policy.and_then(view);
         let (version, trial) = (self.settings.version(), self.enforcement.view());
         Changed { port, changed, effects, durable, version, trial }
     }
+}
+
+/// Returns port policies with their use, and whether the agent itself set them.
+fn views<'a>(core: &Core, policies: impl Iterator<Item = &'a PortPolicy>, of: Option<u32>) -> Vec<Port> {
+    let mut views = port_views(policies, of, &core.live, &core.records, &core.times);
+    for view in &mut views {
+        view.activity.set_by_agent = view.id().is_some_and(|id| core.settings.is_own(id));
+    }
+    views
 }
 
 /// Records the differences from `before` in the audit log, port by port. Returns the ports, and whether everything

@@ -16,7 +16,7 @@ use jit_policy::{PortId, Span, Violation};
 pub use self::{
     conflict::Conflict,
     shared::Shared,
-    unavailable::{GrantStays, NotAdopted, NotEdited, NotReconfigured, StoreFault, Unavailable},
+    unavailable::{GrantStays, NotAdopted, NotReconfigured, StoreFault, Unavailable},
 };
 use crate::{
     config::{ConfigError, files::ChangeError},
@@ -174,6 +174,9 @@ pub enum ChangeRefusal {
     /// The policy to remove does not exist.
     #[error("there is no policy of port {0}")]
     NoPort(PortId),
+    /// The agent set nothing of this name, so there is nothing to end.
+    #[error("the agent itself set nothing for `{0}`; `jitctl ports` shows what it set")]
+    NotSet(String),
     /// The files on disk differ from the configuration in force.
     #[error(transparent)]
     Edited(#[from] OtherFiles),
@@ -208,12 +211,7 @@ fn needs_confirmation(unnamed: &[String]) -> String {
 
 impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Self {
-        match error {
-            ChangeError::Edited(_) | ChangeError::Read(_) => {
-                ChangeRefusal::from(OtherFiles::Changed(error.into())).into()
-            }
-            ChangeError::Write { .. } => Unavailable::File(error.into()).into(),
-        }
+        ChangeRefusal::from(OtherFiles::Changed(error.into())).into()
     }
 }
 

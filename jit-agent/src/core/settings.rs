@@ -1,43 +1,26 @@
 //! The configuration in force, its files, and the roles of users.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jit_common::abi::Mode;
-use jit_policy::{Packet, PortPolicies, PortPolicy, Right};
+use jit_policy::{Packet, PortId, PortPolicies, PortPolicy, Right};
 
 use super::{
     names::{Named, Names, Permit},
     origin::{Changed, Origin},
     peer::Peer,
     records::budgets::Payer,
-    refusal::{ChangeRefusal, NotEdited, OtherFiles, Refusal, Unavailable},
+    refusal::{ChangeRefusal, OtherFiles, Refusal, Unavailable},
     shared_access::SharedAccess,
 };
 use crate::{
     config::{
         Config, accepted,
-        edit::{Edit, edit, set_mode},
-        files::{self, Loaded, Part},
+        files::{self, Loaded},
+        own::{Edit, Override},
     },
     warnings::Warn,
 };
-
-/// The configuration of the files with a change, and the file that the change is written to.
-pub(super) struct Edited {
-    pub(super) loaded: Loaded,
-    pub(super) path: PathBuf,
-    /// The file's new text.
-    pub(super) text: String,
-    /// The file's text on disk.
-    pub(super) former: String,
-}
-
-impl Edited {
-    /// Returns what is to be written. `None`: the file has the new text already.
-    pub(super) fn change(&self) -> Option<(PathBuf, String)> {
-        (self.text != self.former).then(|| (self.path.clone(), self.text.clone()))
-    }
-}
 
 /// The configuration in force, its files, and the roles of users.
 pub(super) struct Settings {
@@ -95,18 +78,30 @@ impl Settings {
     /// Returns the work that finds what the configuration in force is warned about. It looks at the host, which may
     /// take a while.
     pub(super) fn warnings(&self) -> impl FnOnce() -> Vec<String> + Send + use<> {
-        let (find, config, former_defaults) = (self.warnings, self.config.clone(), self.origin.former_defaults.clone());
+        let (find, config) = (self.warnings, self.config.clone());
         let former_default = |key: &String| {
             format!(
                 "`{key}` is in no file and keeps the default of the version that accepted it, because this version has \
                  another default; write the key with the value that you want"
             )
         };
-        move || {
-            let mut warnings = find(&config);
-            warnings.extend(former_defaults.iter().map(former_default));
-            warnings
-        }
+        let overrides = self.origin.overrides.iter().filter(|(what, _)| what.is_conflict());
+        let overrides = overrides.map(|(_, text)| text.clone());
+        let of_files: Vec<String> = self.origin.former_defaults.iter().map(former_default).chain(overrides).collect();
+        move || find(&config).into_iter().chain(of_files).collect()
+    }
+
+    /// Whether the agent itself set the policy of a port.
+    pub(super) fn is_own(&self, id: PortId) -> bool {
+        let is_set = |what: &Override| *what == Override::Port(id) || *what == Override::Added(id);
+        self.origin.overrides.iter().any(|(what, _)| is_set(what))
+    }
+
+    /// Returns a refusal if the agent set nothing of one of these names.
+    pub(super) fn check_set(&self, names: &[String]) -> Result<(), Refusal> {
+        let is_set = |name: &str| self.origin.overrides.iter().any(|(what, _)| what.is_named_by(name));
+        let unset = names.iter().find(|name| !is_set(name));
+        unset.map_or(Ok(()), |name| Err(ChangeRefusal::NotSet(name.clone()).into()))
     }
 
     pub(super) const fn names(&self) -> &Names {
@@ -172,39 +167,28 @@ impl Settings {
         self.config.ports.for_transport(packet.number, packet.transport)
     }
 
-    /// Returns the configuration of the files with one change of a port policy.
+    /// Returns the files with one change of a port policy.
     ///
     /// # Errors
-    /// The change does not fit the present policies; a file was edited since it was loaded, or can't be changed so.
-    pub(super) fn edited(&self, change: &Edit) -> Result<Edited, Refusal> {
+    /// The change does not fit the present policies; a file was edited since it was loaded.
+    pub(super) fn edited(&self, change: &Edit) -> Result<Loaded, Refusal> {
         self.check_edit(change)?;
-        let parts = self.unchanged_files()?;
-        let edited = edit(&parts, &self.config.ports, change).map_err(NotEdited::Text);
-        let edited = edited.and_then(|edit| with_text(parts, edit)).map_err(Unavailable::NotEdited)?;
-        if edited.loaded.config != (Config { ports: self.with_change(change)?, ..self.config.clone() }) {
-            return Err(Unavailable::NotEdited(NotEdited::Otherwise(edited.path)).into());
-        }
-        Ok(edited)
+        self.changed_to(&Config { ports: self.with_change(change)?, ..self.config.clone() })
     }
 
-    /// Returns the configuration of the files with another mode.
+    /// Returns the files with another mode.
     ///
     /// # Errors
-    /// A file was edited since it was loaded, or can't be changed so.
-    pub(super) fn with_mode(&self, mode: Mode) -> Result<Edited, Refusal> {
-        let parts = self.unchanged_files()?;
-        let by_hand = |problem| Unavailable::ModeNotSet(problem, mode);
-        let edited = set_mode(&parts, mode).map_err(NotEdited::Text);
-        let edited = edited.and_then(|edit| with_text(parts, edit)).map_err(by_hand)?;
-        if edited.loaded.config != (Config { mode, ..self.config.clone() }) {
-            return Err(by_hand(NotEdited::NotTheModeAlone).into());
-        }
-        Ok(edited)
+    /// A file was edited since it was loaded.
+    pub(super) fn with_mode(&self, mode: Mode) -> Result<Loaded, Refusal> {
+        self.changed_to(&Config { mode, ..self.config.clone() })
     }
 
-    fn unchanged_files(&self) -> Result<Vec<Part>, Refusal> {
+    fn changed_to(&self, wanted: &Config) -> Result<Loaded, Refusal> {
         let not_in_force = || ChangeRefusal::from(OtherFiles::NotInForce(self.origin.path.clone()));
-        Ok(self.origin.files.as_ref().ok_or_else(not_in_force)?.unchanged()?)
+        let loaded = self.origin.files.as_ref().ok_or_else(not_in_force)?.unchanged()?;
+        let changed = loaded.changed_to(wanted).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
+        if changed.config == *wanted { Ok(changed) } else { Err(not_in_force().into()) }
     }
 
     /// Checks a change against the present policies.
@@ -236,10 +220,8 @@ impl Settings {
     }
 
     /// Notes that the configuration in force is that of these files.
-    pub(super) fn set_files(&mut self, loaded: Loaded) {
-        self.origin.files = Some(loaded.origin);
-        self.origin.former_defaults = loaded.former_defaults;
-        self.origin.fault = None;
+    pub(super) fn set_files(&mut self, loaded: &Loaded) {
+        self.origin.take_files(loaded);
     }
 
     /// Takes what the start changed: the configuration that was accepted before, and that of the start.
@@ -272,13 +254,4 @@ impl Settings {
     pub(super) fn adopt_names(&mut self) {
         self.names.set_named(Named::of(&self.config));
     }
-}
-
-/// Returns the parts with a new text for the part at this place.
-fn with_text(mut parts: Vec<Part>, (place, text): (usize, String)) -> Result<Edited, NotEdited> {
-    let part = parts.get_mut(place).ok_or(NotEdited::NoFile)?;
-    let path = part.path.clone();
-    let former = std::mem::replace(&mut part.text, text.clone());
-    let loaded = files::parse(&parts).map_err(|error| NotEdited::Config(error.into()))?;
-    Ok(Edited { loaded, path, text, former })
 }

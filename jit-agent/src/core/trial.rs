@@ -4,7 +4,7 @@
 //! observing, whether an agent lives or not. Any other trial is ended by an agent: nothing opens because the agent is
 //! late or dead.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use jit_api::wire::EnforcementChange;
 use jit_common::abi::{Mode, Transport};
@@ -29,7 +29,7 @@ use super::{
 use crate::config::{
     Config,
     accepted::{self, Accepted},
-    files::{self, Loaded},
+    files::Loaded,
     trial::{self, Record},
     unloaded,
 };
@@ -56,15 +56,10 @@ impl Core {
     ///
     /// # Errors
     /// The trial can't be recorded, or the kernel refuses the configuration. In both cases everything is as before.
-    pub(super) fn begin_trial(
-        &mut self,
-        loaded: Loaded,
-        kind: TrialKind,
-        change: Option<(PathBuf, String)>,
-        length: Duration,
-    ) -> Result<(), Refusal> {
+    pub(super) fn begin_trial(&mut self, loaded: Loaded, kind: TrialKind, length: Duration) -> Result<(), Refusal> {
         let Self { times, settings, live, records, enforcement, .. } = self;
         let in_force = || settings.files().cloned();
+        let change = loaded.change();
         let Some(files) = (if kind == TrialKind::Reload { Some(loaded.origin) } else { in_force() }) else {
             return Err(Unavailable::NoFiles.into());
         };
@@ -111,17 +106,12 @@ impl Core {
         if let Some(by) = mark.as_ref().filter(|_| mark != record.unloaded) {
             return Err(Conflict::Unloaded(by.clone()).into());
         }
-        let mut parts = record.files.unchanged()?;
-        let mut before = None;
-        if let Some((path, text)) = &record.change {
-            let part = parts.iter_mut().find(|part| part.path == *path);
-            let part = part.ok_or_else(|| Unavailable::FileIsGone(path.clone()))?;
-            before = Some(std::mem::replace(&mut part.text, text.clone()));
+        let mut loaded = record.files.unchanged()?;
+        if record.change.is_some() {
+            let changed = loaded.changed_to(self.settings.config());
+            loaded = changed.map_err(|error| ChangeRefusal::Invalid(error.into()))?;
         }
-        let loaded = files::parse(&parts).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
-        if let Some((path, text)) = &record.change {
-            files::replace(path, text)?;
-        }
+        let former = loaded.keep_own().map_err(|error| Unavailable::NotWritten(error.into()))?;
         // The configuration for the next start is changed first, and the kernel and the grants follow. If the agent is
         // killed in between, its successor considers the trial confirmed.
         let unmarked = unloaded::clear(&state).map_err(|error| Unavailable::StaysMarked(error.into()));
@@ -147,9 +137,7 @@ impl Core {
                 {
                     tracing::error!(%error, "a trial is not confirmed, but what it tries is kept for the next start");
                 }
-                if let Some(((path, _), text)) = record.change.as_ref().zip(before)
-                    && let Err(error) = files::replace(path, &text)
-                {
+                if let Err(error) = former.restore() {
                     tracing::error!(%error, "a trial is not confirmed, but the file has what it tries");
                 }
                 let interfaces = trial.interfaces(self.settings.config());
@@ -161,7 +149,7 @@ impl Core {
         self.enforcement.clear_unloaded();
         self.settings.adopt_names();
         attribute(self.settings.names().persons(), &mut self.live, &mut self.waiting);
-        self.settings.set_files(loaded);
+        self.settings.set_files(&loaded);
         self.settings.set_kept(kept.unwrap_or(Ok(())));
         let (by, mode) = (Some(peer.person()), self.settings.config().mode);
         durable &= self.records.note(&AuditEvent::Confirmed { by, tried: record.kind, mode });

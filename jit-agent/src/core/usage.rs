@@ -119,6 +119,7 @@ fn port_view(
         dropped_packets: sum(&|mode, reason| mode == Mode::Enforce && is_drop(reason)),
         observed_packets: sum(&|mode, reason| mode == Mode::Observe && is_drop(reason)),
         last_connection_time_utc: last.map(|(time, _)| time),
+        set_by_agent: false,
     };
     Port { number, protocol: policy.id.protocol.into(), policy: policy.into(), activity }
 }

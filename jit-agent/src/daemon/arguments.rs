@@ -38,13 +38,13 @@ pub(super) enum Command {
     ///
     /// Shows which ports will be shut and who is connected to them now, and insists on a way back: a break-glass
     /// source, a delegate that is connected, or --console. Opens the port of your SSH session for your own address for
-    /// a time. Until confirmed, the configuration file stays as it is, so that a reboot ends the trial too.
+    /// a time. Until confirmed, nothing is kept for the next start, so that a reboot ends the trial too.
     Enable(Enable),
-    /// Make the trial that runs permanent, and write that into the configuration file
+    /// Make the trial that runs permanent; the configuration files stay as they are
     Confirm(Location),
     /// End the trial that runs; or, if none does, let all packets pass from now on, and only observe
     ///
-    /// Without a trial, `mode = "observe"` is written into the configuration file.
+    /// Without a trial, `mode = "observe"` is kept, and wins over the configuration files.
     Disable(Disable),
     /// Open all ports: remove the program from every interface, and its tables
     ///

@@ -15,7 +15,7 @@ pub(super) async fn reload_at(mut signals: Signal, core: CoreHandle) {
         notify(&states);
         // The sender of the signal has changed the files, and the change of grants is intended. A lost file is enough
         // to leave a port open by mistake, so a reload that would open a port is refused.
-        let asked = Reload { allow_open: Vec::new(), confirm: true, session: None };
+        let asked = Reload { confirm: true, ..Reload::default() };
         match core.reload(None, asked).await {
             Ok(done) => {
                 tracing::info!(

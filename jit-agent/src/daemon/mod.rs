@@ -122,12 +122,17 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
 /// The configuration is not valid, or this host can't enforce it. The error lists all problems of the host.
 pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
     let user = owner(path);
-    let config = files::load_for(path, user)?.config;
+    let loaded = files::load_for(path, user)?;
+    let config = &loaded.config;
     let mut report = vec![format!("{}: {} ports, mode {:?}", path.display(), config.ports.iter().count(), config.mode)];
     host::check_time_namespace()?;
     let (lines, problems) = probe(&config.interfaces, &config.places.bpffs);
     report.extend(lines);
-    report.extend(warnings::all(&config).into_iter().map(|warning| format!("warning: {warning}")));
+    report.extend(warnings::all(config).into_iter().map(|warning| format!("warning: {warning}")));
+    report.extend(loaded.overrides().map(|(what, text)| {
+        let kind = if what.is_conflict() { "warning" } else { "note" };
+        format!("{kind}: {text}")
+    }));
     if user != 0 {
         report.push(format!(
             "warning: {path} belongs to uid {user}, and only an agent of that user takes it: run `chown root {path}`",

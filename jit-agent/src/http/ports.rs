@@ -22,7 +22,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::body;
 use crate::{
-    config::edit::Edit,
+    config::own::Edit,
     core::{
         Admitted,
         change::{Changed, PortEdit},

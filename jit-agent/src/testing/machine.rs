@@ -210,6 +210,12 @@ impl Machine {
         fs::read_to_string(&self.file).unwrap()
     }
 
+    /// Returns the text of the file in which the agent keeps what it sets itself. Without that file, the text is empty.
+    #[must_use]
+    pub fn own_text(&self) -> String {
+        fs::read_to_string(self.dir.path().join("policy.toml")).unwrap_or_default()
+    }
+
     /// Changes the configuration file by hand.
     pub fn rewrite(&self, from: &str, to: &str) {
         let text = self.text();

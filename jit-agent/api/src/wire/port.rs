@@ -85,4 +85,7 @@ pub struct PortActivity {
     /// Whose grant that was; null: nobody's.
     #[serde(default)]
     pub last_user: Option<String>,
+    /// Whether the agent itself set the policy, so that it wins over the configuration files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_by_agent: bool,
 }

@@ -73,6 +73,10 @@ pub struct Reload {
     /// Whether grants may end or be shortened by it.
     #[serde(default)]
     pub confirm: bool,
+    /// What the agent itself set and is to be as in the files again: `mode`, or ports like `22/tcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 1024)]
+    pub reset: Vec<String>,
 }
 
 impl Reload {
@@ -81,7 +85,7 @@ impl Reload {
     /// # Errors
     /// A value can't be used. The error lists every such value.
     pub fn check(self) -> Result<Asked, Vec<Violation>> {
-        let Self { allow_open, confirm } = self;
+        let Self { allow_open, confirm, reset } = self;
         let mut faults = Faults::default();
         if allow_open.len() > MOST_NAMES {
             let given = format!("{} ports", allow_open.len());
@@ -94,7 +98,14 @@ impl Reload {
                 faults.add("", "allowOpen", name, allowed);
             }
         }
-        faults.into_result(Asked { allow_open, confirm, session: None })
+        if reset.len() > MOST_NAMES {
+            faults.add("", "reset", format!("{} names", reset.len()), format!("at most {MOST_NAMES} names"));
+        } else {
+            for name in reset.iter().filter(|name| *name != "mode" && !is_port(name)) {
+                faults.add("", "reset", name, "mode, or a port like 22 or 22/tcp");
+            }
+        }
+        faults.into_result(Asked { allow_open, confirm, reset, session: None })
     }
 }
 
@@ -104,14 +115,19 @@ fn is_opening(name: &str) -> bool {
         let is_printable = |c: char| c > ' ' && c != '\x7f' && c != '/';
         return (1..=LONGEST_INTERFACE).contains(&interface.chars().count()) && interface.chars().all(is_printable);
     }
+    if let Some(prefix) = name.strip_prefix("break_glass=") {
+        return prefix.parse::<IpNet>().is_ok() || prefix.parse::<IpAddr>().is_ok();
+    }
+    ["mode=observe", "scope=local", "fragments=pass"].contains(&name) || is_port(name)
+}
+
+/// Whether this names a port, like `22` or `22/tcp`.
+fn is_port(name: &str) -> bool {
     let (number, protocol) = name.split_once('/').map_or((name, None), |(number, protocol)| (number, Some(protocol)));
     // `parse` would also read a sign and leading zeros.
     let is_number = number.starts_with(|c: char| c.is_ascii_digit() && c != '0') && number.parse::<u16>().is_ok();
     let is_protocol = |protocol: &str| protocol == Transport::Sctp.name() || protocol.parse::<Protocol>().is_ok();
-    if let Some(prefix) = name.strip_prefix("break_glass=") {
-        return prefix.parse::<IpNet>().is_ok() || prefix.parse::<IpAddr>().is_ok();
-    }
-    ["mode=observe", "scope=local", "fragments=pass"].contains(&name) || (is_number && protocol.is_none_or(is_protocol))
+    is_number && protocol.is_none_or(is_protocol)
 }
 
 /// What a change does beyond new requests.

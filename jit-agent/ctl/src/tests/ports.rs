@@ -29,7 +29,7 @@ fn add_gives_a_port_what_is_named_and_refuses_one_that_has_a_policy() {
     let expected = json!({
         "number": 443, "protocol": "TCP", "allowedSourceAddressPrefixes": ["192.0.2.0/24"],
         "maxRequestAccessDuration": "PT1H30M", "approval": "required", "approvalTimeout": "PT1H",
-        "justification": "required", "quota": 32,
+        "justification": "required", "quota": 32, "setByAgent": true,
     });
     assert_eq!((policies(&agent).len(), &policies(&agent)[1]), (4, &expected));
     let stderr = "error: 3389/any has a policy already; change it with: jitctl ports set 3389/any\n";
@@ -46,9 +46,32 @@ fn set_changes_only_what_is_named() {
     let mut expected = policies(&agent);
     assert_eq!(jitctl(&agent, &["ports", "set", "3389", "--quota", "2", "--yes"]).exit, Exit::Done);
     expected[1]["quota"] = json!(2);
+    expected[1]["setByAgent"] = json!(true);
     assert_eq!(policies(&agent), expected);
     let stderr = "error: there is no policy of port 80; `jitctl ports` lists those there are\n";
     complains(&jitctl(&agent, &["ports", "set", "80", "--quota", "2"]), Exit::Failed, stderr);
+}
+
+#[test]
+fn reset_brings_the_files_policy_back_and_opens_only_what_it_names() {
+    let agent = agent();
+    let before = policies(&agent);
+    let stderr = "error: the agent itself set nothing for `mode`; `jitctl ports` shows what it set\n";
+    let outcome = jitctl(&agent, &["ports", "reset", "mode"]);
+    assert!(outcome.exit == Exit::Usage && outcome.stderr.starts_with(stderr), "{outcome:?}");
+    assert_eq!(jitctl(&agent, &["ports", "set", "3389", "--quota", "2"]).exit, Exit::Done);
+    let shown = jitctl(&agent, &["ports"]).stdout;
+    assert!(shown.contains("set by `jitctl ports`, not by the configuration files: 3389/any;"), "{shown}");
+    assert_eq!(jitctl(&agent, &["ports", "reset", "3389"]).exit, Exit::Done);
+    assert_eq!(policies(&agent), before);
+    assert_eq!(jitctl(&agent, &["ports", "add", "443"]).exit, Exit::Done);
+    // What the files open meanwhile is not named by the reset.
+    agent.machine.rewrite("3389", "3390");
+    assert_eq!(jitctl(&agent, &["ports", "reset", "443/tcp"]).exit, Exit::Refused);
+    assert_eq!(jitctl(&agent, &["ports", "reset", "443/tcp", "--yes"]).exit, Exit::Refused);
+    agent.machine.rewrite("3390", "3389");
+    assert_eq!(jitctl(&agent, &["ports", "reset", "443/tcp", "--yes"]).exit, Exit::Done);
+    assert_eq!(policies(&agent), before);
 }
 
 #[test]

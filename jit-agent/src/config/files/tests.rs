@@ -1,5 +1,3 @@
-use std::os::unix::fs::PermissionsExt as _;
-
 use super::*;
 
 fn part(name: &str, text: &str) -> Part {
@@ -48,7 +46,7 @@ fn contradictions_and_mistakes_name_their_files() {
         ("[[port]]\nnumber = 80\nprotocol = 'tcp'\nquota = 0", vec!["x.toml", "80/tcp", "quota"]),
         ("[[port]]\nnumber = 22\nprotocol = 'any'", vec!["config.toml, x.toml", "22/tcp", "22/any overlap"]),
     ] {
-        let error = parse(&[main.clone(), part("x.toml", text)]).unwrap_err().to_string();
+        let error = parse(vec![main.clone(), part("x.toml", text)]).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{text}: {error}");
     }
 }
@@ -58,7 +56,7 @@ fn what_was_edited_added_or_removed_since_is_told() {
     let (directory, main) = written();
     let second = directory.path().join("conf.d/10-web.toml");
     let origin = load(&main).unwrap().origin;
-    assert_eq!(origin.unchanged().unwrap().len(), 2);
+    assert_eq!(origin.unchanged().unwrap().parts.len(), 2);
     let edited = |path: &Path| {
         let error = origin.unchanged().unwrap_err().to_string();
         assert_eq!(error, format!("{} was edited since it was loaded; run `jitctl reload` first", path.display()));
@@ -74,18 +72,48 @@ fn what_was_edited_added_or_removed_since_is_told() {
 }
 
 #[test]
-fn a_replaced_file_keeps_mode_and_link_and_leaves_nothing_beside_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let (real, link) = (directory.path().join("real.toml"), directory.path().join("link.toml"));
-    fs::write(&real, "old").unwrap();
-    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
-    std::os::unix::fs::symlink(&real, &link).unwrap();
-    fs::write(directory.path().join(".real.toml.new"), "of one that was killed").unwrap();
-    replace(&link, "new").unwrap();
-    assert_eq!(fs::read_to_string(&real).unwrap(), "new");
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o7777, 0o640);
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
-    let error = replace(&directory.path().join("missing.toml"), "").unwrap_err().to_string();
-    assert!(error.contains("missing.toml can't be changed"), "{error}");
+fn what_the_agent_sets_is_told_with_both_files_and_only_its_own_file_is_written() {
+    let (directory, main) = written();
+    let second = directory.path().join("conf.d/10-web.toml");
+    let state = directory.path().join("state");
+    fs::write(&main, format!("mode = 'observe'\nstate_dir = '{}'\n{MAIN}", state.display())).unwrap();
+    let texts = || [fs::read_to_string(&main).unwrap(), fs::read_to_string(&second).unwrap()];
+    let before = texts();
+    let mut wanted = load(&main).unwrap().config;
+    wanted.mode = Mode::Enforce;
+    let kept: Vec<_> = wanted.ports.iter().filter(|policy| policy.id.number != 443).cloned().collect();
+    wanted.ports = PortPolicies::new(kept).unwrap();
+    let mut changed = load(&main).unwrap().changed_to(&wanted).unwrap();
+    assert!(changed.change().is_some());
+    let former = changed.keep_own().unwrap();
+    let loaded = load(&main).unwrap();
+    assert_eq!((&loaded.config, &loaded.origin, &changed.config), (&wanted, &changed.origin, &wanted));
+    assert_eq!(Config::parse(&loaded.config.written().to_string(), "").unwrap(), wanted);
+    assert_eq!((loaded.change(), texts()), (None, before));
+
+    let told: Vec<String> = loaded.overrides().map(|(_, text)| text).collect();
+    let (own, main_file, second_file) = (state.join("policy.toml"), main.display(), second.display());
+    let own = own.display();
+    assert_eq!(
+        told,
+        [
+            format!(
+                "mode = \"enforce\" of {own} is in force, and not mode = \"observe\" of {main_file}; set it \
+                 there too, so that a lost state_dir opens nothing; `jitctl ports reset mode` ends that"
+            ),
+            format!(
+                "port 443/tcp is not protected: {own} says removed, though {second_file} has a policy; \
+                 `jitctl ports reset 443/tcp` ends that"
+            ),
+        ]
+    );
+    assert_eq!(reload(&main, &["mode".to_owned(), "443".to_owned()]).unwrap().config.mode, Mode::Observe);
+
+    // What can't be read might have shut more than the files.
+    fs::write(state.join("policy.toml"), "mode = 'observe'").unwrap();
+    let error = load(&main).unwrap_err().to_string();
+    assert!(error.contains("policy.toml is cut short"), "{error}");
+    former.restore().unwrap();
+    assert!(!state.join("policy.toml").exists());
+    assert_eq!(load(&main).unwrap().config.ports.iter().count(), 2);
 }

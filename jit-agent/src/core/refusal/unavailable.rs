@@ -1,18 +1,10 @@
 //! What is broken, where a command can't be carried out.
 
-use std::path::PathBuf;
-
 use ipnet::IpNet;
-use jit_common::abi::Mode;
 use jit_policy::{BookError, GrantId, PolicyError};
 
 use super::{Refusal, shared::Shared};
-use crate::{
-    config::{ConfigError, edit::EditError, files::ChangeError},
-    datapath::DatapathError,
-    events::SubscribeError,
-    store::StoreError,
-};
+use crate::{datapath::DatapathError, events::SubscribeError, store::StoreError};
 
 /// What the agent needs and can't use. If the text says that something was not done, then that was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,25 +60,19 @@ pub enum Unavailable {
          ends on time"
     )]
     UnknownEntries(Shared<DatapathError>),
-    /// The agent can't make this change in the files.
-    #[error("{0}; edit the file by hand")]
-    NotEdited(NotEdited),
-    /// The agent can't write the mode into the files.
-    #[error("{0}; set mode = \"{name}\" in the file by hand, and run `jitctl reload`", name = .1.name())]
-    ModeNotSet(NotEdited, Mode),
     /// The changed policies are not valid.
     #[error(transparent)]
     Policies(#[from] PolicyError),
-    /// A file can't be replaced.
-    #[error("{0}")]
-    File(Shared<ChangeError>),
+    /// The agent's own file can't be written.
+    #[error("{0}; nothing was changed")]
+    NotWritten(Shared<anyhow::Error>),
     /// A change is not in force, but its file still has it.
     #[error("{refusal}; {error}, so it still has the change")]
     StaysInFile {
         /// Why the change is not in force.
         refusal: Box<Refusal>,
         /// Why the file can't be restored.
-        error: Shared<ChangeError>,
+        error: Shared<anyhow::Error>,
     },
     /// A configuration can't be put in force.
     #[error("{0}; the policy before stays in force")]
@@ -100,9 +86,6 @@ pub enum Unavailable {
     /// A trial can't be put in force.
     #[error("{0}; the configuration before stays in force")]
     NotTried(Shared<DatapathError>),
-    /// The file that a confirmation would change is missing.
-    #[error("{} is not there any more", .0.display())]
-    FileIsGone(PathBuf),
     /// The mark of an unload can't be removed, so the trial can't be confirmed.
     #[error("{0}; the trial goes on")]
     StaysMarked(Shared<anyhow::Error>),
@@ -168,26 +151,6 @@ pub enum NotAdopted {
     /// Two grants have the same id.
     #[error(transparent)]
     Book(#[from] BookError),
-}
-
-/// Why the files can't be changed as asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotEdited {
-    /// A text can't be changed.
-    #[error(transparent)]
-    Text(#[from] EditError),
-    /// There is no file.
-    #[error("there is no file to change")]
-    NoFile,
-    /// The changed text is not a configuration.
-    #[error("{0}")]
-    Config(Shared<ConfigError>),
-    /// The changed text would change something else too.
-    #[error("{} can't be changed as asked", .0.display())]
-    Otherwise(PathBuf),
-    /// The mode can't be changed without other keys.
-    #[error("the files can't be changed to another mode alone")]
-    NotTheModeAlone,
 }
 
 /// Why a configuration is not in force.

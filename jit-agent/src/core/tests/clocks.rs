@@ -5,7 +5,7 @@ use super::{
     host::{Host, OPERATOR, SSH, passes, session},
     *,
 };
-use crate::config::edit::Edit;
+use crate::config::own::Edit;
 
 /// Sets the wall clock forward or back, and lets the core notice that.
 fn set_clock(world: &mut World, seconds: i64) {

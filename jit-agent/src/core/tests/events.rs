@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     config::{
-        edit::Edit,
         files, mark,
+        own::Edit,
         unloaded::{self, Remover},
     },
     datapath::InterfaceView,
@@ -172,7 +172,7 @@ fn of_changes() -> Vec<String> {
     host.change(Edit::Set(added), true).unwrap();
     host.change(Edit::Remove(SSH), true).unwrap();
     host.rewrite("mode = 'enforce'", "mode = 'observe'\nroles.viewer = ['root']\nbreak_glass = ['203.0.113.0/24']");
-    let asked = Reload { allow_open: vec!["mode=observe".to_owned()], confirm: true, session: None };
+    let asked = Reload { allow_open: vec!["mode=observe".to_owned()], confirm: true, ..Reload::default() };
     host.world.core().reload(None, &asked).unwrap();
     rows(&host.world)
 }
@@ -194,7 +194,7 @@ fn of_enforcement() -> Vec<String> {
     // This trial is of a change that closes a grant for the time of the trial.
     host.world.submit_as(&alice(), request(vec![port(22, &["10.0.0.1"], 3600)])).unwrap();
     host.session = Some(session("10.0.0.1"));
-    host.rewrite("mode = \"observe\"", "mode = 'enforce'");
+    host.rewrite("mode = 'observe'", "mode = 'enforce'");
     host.begin(true);
     host.rewrite("mode = 'enforce'", "mode = 'observe'");
     let by = Remover { name: "root".to_owned(), login: None, time: wall(0) };

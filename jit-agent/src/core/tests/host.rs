@@ -8,7 +8,7 @@ use super::{
     change::{Changed, PortEdit},
     *,
 };
-use crate::config::{edit::Edit, trial};
+use crate::config::{own::Edit, trial};
 
 pub(super) const SSH: PortId = PortId { number: 22, protocol: Protocol::Tcp };
 pub(super) const LENGTH: u64 = 600;
@@ -38,6 +38,11 @@ impl Host {
         self.world.text()
     }
 
+    /// What the agent keeps of what it sets itself.
+    pub(super) fn own_text(&self) -> String {
+        self.world.own_text()
+    }
+
     pub(super) fn rewrite(&self, from: &str, to: &str) {
         self.world.rewrite(from, to);
     }
@@ -57,7 +62,9 @@ impl Host {
 
     pub(super) fn reload(&mut self, allow_open: &[&str], confirm: bool) -> Result<Changed, Refusal> {
         let allow_open = allow_open.iter().map(|name| (*name).to_owned()).collect();
-        self.world.core().reload(Some(&root()), &Reload { allow_open, confirm, session: self.session })
+        self.world
+            .core()
+            .reload(Some(&root()), &Reload { allow_open, confirm, session: self.session, ..Reload::default() })
     }
 
     /// Whether the agent knows that someone unloaded enforcement by hand.

@@ -12,6 +12,7 @@ mod host;
 mod idempotency;
 mod model;
 mod opening;
+mod own;
 mod permission;
 mod policies;
 mod recovery;

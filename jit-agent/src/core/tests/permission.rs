@@ -3,7 +3,7 @@
 use jit_policy::{Protocol, Reload};
 
 use super::{change::PortEdit, *};
-use crate::config::edit::Edit;
+use crate::config::own::Edit;
 
 fn refused<T: std::fmt::Debug>(world: &mut World, ask: impl AsyncFnOnce(CoreHandle, Peer) -> Result<T, Refusal>) {
     let refusal = world.ask(async |core| ask(core, peer(1000, "mallory")).await).unwrap_err();

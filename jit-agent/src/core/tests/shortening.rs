@@ -7,7 +7,7 @@ use super::{
     host::{Host, SSH},
     *,
 };
-use crate::config::edit::Edit;
+use crate::config::own::Edit;
 
 const LESS_TIME: &str = "the configuration allows less time";
 
@@ -66,7 +66,7 @@ fn a_signal_by_which_grants_end_or_are_shortened_is_named() {
     let mut host = with_grants();
     host.rewrite("max_duration = '3h'", "max_duration = '10m'");
     host.rewrite("'192.0.2.0/24', ", "'192.0.2.1/32', ");
-    let asked = Reload { allow_open: Vec::new(), confirm: true, session: None };
+    let asked = Reload { confirm: true, ..Reload::default() };
     host.world.core().reload(None, &asked).unwrap();
     let by = json!({ "signal": "SIGHUP" });
     assert_eq!(found(&mut host.world, None, None), [cut(1, 600, &by)]);

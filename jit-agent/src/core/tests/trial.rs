@@ -12,7 +12,7 @@ use super::{
     *,
 };
 use crate::{
-    config::{accepted, edit::Edit, unloaded},
+    config::{accepted, own::Edit, unloaded},
     datapath::DatapathError,
 };
 
@@ -60,11 +60,13 @@ fn a_restart_goes_on_with_the_trial_and_another_boot_observes() {
 }
 
 #[test]
-fn a_confirmed_trial_is_in_the_file_and_has_no_end() {
+fn a_confirmed_trial_is_in_the_agents_own_file_and_has_no_end() {
     let mut host = Host::observing();
+    let before = host.text();
     host.enable(asked()).unwrap();
     assert!(host.confirm().unwrap());
-    assert!(host.text().contains("mode = \"enforce\" # for now"), "{}", host.text());
+    assert!(host.own_text().contains("mode = \"enforce\""), "{}", host.own_text());
+    assert_eq!(host.text(), before);
     assert!(!host.written());
     host.world.pass(LENGTH + 100);
     assert!(is_shut(&host));
@@ -169,7 +171,7 @@ fn who_is_connected_is_shown_with_what_lets_them_in() {
 }
 
 #[test]
-fn disable_ends_a_trial_and_otherwise_writes_into_the_file_that_nothing_is_dropped() {
+fn disable_ends_a_trial_and_otherwise_keeps_that_nothing_is_dropped() {
     let mut host = Host::observing();
     let before = host.text();
     host.enable(asked()).unwrap();
@@ -181,7 +183,7 @@ fn disable_ends_a_trial_and_otherwise_writes_into_the_file_that_nothing_is_dropp
     host.enable(asked()).unwrap();
     host.confirm().unwrap();
     assert!(host.disable().unwrap());
-    assert!(is_open(&host) && host.text().contains("mode = \"observe\" # for now"));
+    assert_eq!((is_open(&host), host.own_text()), (true, String::new()), "as the file says");
     assert_eq!(host.world.count("disabled"), 1);
     assert!(host.disable().unwrap_err().to_string().contains("off already"));
 }
@@ -193,7 +195,7 @@ fn nothing_is_opened_that_could_not_be_audited_and_a_trial_ends_all_the_same() {
     host.confirm().unwrap();
     host.world.core().records.set_fault(full_disk());
     assert!(matches!(host.disable(), Err(Refusal::Unavailable(_))));
-    assert!(is_shut(&host) && host.text().contains("enforce"));
+    assert!(is_shut(&host) && host.own_text().contains("enforce"));
 
     let mut host = Host::observing();
     host.enable(asked()).unwrap();

@@ -6,7 +6,7 @@ use super::{
     host::{Host, OPERATOR, SSH, is_open, passes, session},
     *,
 };
-use crate::config::{edit::Edit, unloaded};
+use crate::config::{own::Edit, unloaded};
 
 #[test]
 fn a_change_that_cuts_off_who_asks_for_it_is_undone_unless_it_is_confirmed() {
@@ -22,17 +22,17 @@ fn a_change_that_cuts_off_who_asks_for_it_is_undone_unless_it_is_confirmed() {
     let changed = host.change(edit, true).unwrap();
     assert!(changed.trial.is_some());
     assert!(!passes(&host, 22, OPERATOR) && passes(&host, 22, "10.0.0.1"));
-    assert_eq!(host.text(), before);
+    assert_eq!((host.text(), host.own_text()), (before.clone(), String::new()));
     host.begin(true);
     assert!(!passes(&host, 22, OPERATOR), "also after a restart");
     host.world.pass(CHANGE_TRIAL.as_secs());
     assert!(passes(&host, 22, OPERATOR) && !passes(&host, 22, "192.0.2.9"));
-    assert_eq!((host.text(), host.world.live()), (before, vec![1, 2]));
+    assert_eq!((host.text(), host.own_text(), host.world.live()), (before, String::new(), vec![1, 2]));
 
     let edit = narrow(&mut host);
     host.change(edit, true).unwrap();
     host.confirm().unwrap();
-    assert!(host.text().contains("10.0.0.0/8\"]") && host.world.live() == [2]);
+    assert!(host.own_text().contains("10.0.0.0/8\"]") && host.world.live() == [2]);
     host.world.pass(CHANGE_TRIAL.as_secs() + 10);
     assert!(!passes(&host, 22, OPERATOR) && passes(&host, 22, "10.0.0.1"));
 
@@ -175,7 +175,7 @@ fn edited_files_that_were_tried_and_not_confirmed_are_not_taken_over_by_a_signal
     host.world.pass(CHANGE_TRIAL.as_secs());
     assert!(passes(&host, 22, OPERATOR));
     assert!(host.world.faults().iter().any(|fault| fault.contains("tried and not confirmed")));
-    let by_signal = Reload { allow_open: Vec::new(), confirm: true, session: None };
+    let by_signal = Reload { confirm: true, ..Reload::default() };
     assert!(host.world.core().reload(None, &by_signal).is_err());
     assert!(passes(&host, 22, OPERATOR));
     host.session = None;

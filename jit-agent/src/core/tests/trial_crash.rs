@@ -10,7 +10,7 @@ use super::{
     *,
 };
 use crate::{
-    config::{edit::Edit, unloaded},
+    config::{own::Edit, unloaded},
     crash::killed_after,
 };
 

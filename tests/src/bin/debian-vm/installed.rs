@@ -138,7 +138,9 @@ fn trial_ends_with_reboot(world: &mut World) -> Result<()> {
 
 fn enforce(world: &mut World) -> Result<()> {
     world.done("jit-agent enable --console --yes && jit-agent confirm")?;
-    world.done("grep -q '^mode = \"enforce\"' /etc/jit-agent/config.toml")?;
+    world.done("grep -q '^mode = \"enforce\"' /var/lib/jit-agent/policy.toml")?;
+    // The owner says it too, so that a missing /var opens nothing.
+    world.done("sed -i 's/^mode = .*/mode = \"enforce\"/' /etc/jit-agent/config.toml && systemctl reload jit-agent")?;
     let begin = Instant::now();
     world.wire.silent(CLIENT)?;
     world.wire.silent(STRANGER)?;
