@@ -75,7 +75,7 @@ proptest! {
         };
         let (owners, wanted) = (config(owners, modes.0), config(wanted, modes.1));
         let own = Own::between(&owners, &wanted);
-        prop_assert_eq!(own.over(&owners).unwrap(), wanted);
+        prop_assert_eq!(&own.over(&owners).unwrap(), &wanted);
         let read = own.text().map_or_else(Own::default, |text| parse(Path::new("/"), &text).unwrap());
         prop_assert_eq!(&read, &own);
         prop_assert_eq!(own.text().is_none(), owners == wanted);
