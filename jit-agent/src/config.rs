@@ -9,6 +9,7 @@ pub(crate) mod opening;
 pub mod own;
 mod raw;
 mod salvage;
+pub(crate) mod settled;
 pub(crate) mod trial;
 pub(crate) mod trust;
 pub(crate) mod unloaded;

@@ -137,7 +137,7 @@ impl Core {
             waiting: WaitingRequests::new(times.clone()),
             records: Records::new(times.clone(), store),
             enforcement: Enforcement::new(times.clone(), &config.places.state, trials, connected_to),
-            upkeep: Upkeep::new(times.clone()),
+            upkeep: Upkeep::new(times.clone(), &config.places.state),
             settings: Settings::new(config, names, origin, faults, warnings),
             times,
             events,

@@ -78,6 +78,7 @@ impl Core {
         self.live.settle();
         self.records.write_backlog();
         self.upkeep.checkpoint(&mut self.records);
+        self.upkeep.settle_clock(self.times.wall());
         self.records.write_refusals(true);
         self.records.note(&AuditEvent::Stopped {});
     }

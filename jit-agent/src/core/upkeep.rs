@@ -1,6 +1,10 @@
 //! The work that is done at regular times.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +16,13 @@ use super::{
     records::Records,
     times::{RETRY_INTERVAL, Times},
 };
-use crate::{datapath::DatapathError, events::EventHub, journal, store::AuditHead};
+use crate::{
+    config::settled::{self, SettledClock},
+    datapath::DatapathError,
+    events::EventHub,
+    journal,
+    store::AuditHead,
+};
 
 /// How often the clocks are written to the store, so that a reboot doesn't lengthen grants.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
@@ -34,6 +44,10 @@ const PRUNED_AT_ONCE: usize = 1000;
 /// When each work is due next, and what failed the last time.
 pub(super) struct Upkeep {
     times: Times,
+    /// The directory of the agent's own files. A running agent keeps it.
+    state: PathBuf,
+    /// What tells which records are old, and when that was looked at last.
+    settled: (SettledClock, BootTime),
     /// When the host booted by the wall clock, as of the last look at both clocks.
     booted: Option<Timestamp>,
     next_checkpoint: BootTime,
@@ -50,9 +64,12 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(super) fn new(times: Times) -> Self {
+    pub(super) fn new(times: Times, state: &Path) -> Self {
         let at_once = BootTime::default();
+        let settled = settled::recall(state).unwrap_or_else(|_| SettledClock::at(times.wall()));
         Self {
+            state: state.to_owned(),
+            settled: (settled, times.now()),
             times,
             booted: None,
             next_checkpoint: at_once,
@@ -154,16 +171,29 @@ impl Upkeep {
         });
     }
 
+    /// Returns the time by which records are old, and keeps it for a successor.
+    pub(super) fn settle_clock(&mut self, wall: Timestamp) -> Timestamp {
+        let now = self.times.now();
+        let (settled, looked_at) = self.settled;
+        let settled = settled.after(now.since(looked_at), wall);
+        self.settled = (settled, now);
+        if let Err(error) = settled::keep(&self.state, &settled) {
+            tracing::warn!(%error, "the settled clock can't be kept: after a restart, the last one that was kept counts");
+        }
+        settled.or(wall)
+    }
+
     /// Removes expired keys and old records from the store.
     fn clean(&mut self, records: &mut Records, retention: Duration) {
         self.next_cleaning = self.times.after(CLEANING_INTERVAL);
         let wall = self.times.wall();
+        let settled = self.settle_clock(wall);
         let keys_before = wall.saturating_sub(KEYS_KEPT).unwrap_or(Timestamp::MIN);
-        let records_before = wall.saturating_sub(retention).unwrap_or(Timestamp::MIN);
+        let records_before = settled.saturating_sub(retention).unwrap_or(Timestamp::MIN);
         let Ok(store) = records.store_mut() else { return };
         let cleaned = store.forget_keys(keys_before).and_then(|()| {
             let requests = store.prune_requests(records_before, PRUNED_AT_ONCE)?;
-            Ok(requests.max(store.prune_audit(wall, records_before, PRUNED_AT_ONCE)?))
+            Ok(requests.max(store.prune_audit(wall, (records_before, settled), PRUNED_AT_ONCE)?))
         });
         match cleaned {
             // More records remain. Commands are carried out before the next round.

@@ -126,6 +126,34 @@ fn a_start_after_a_pause_shortens_too() {
 }
 
 #[test]
+fn a_clock_that_jumps_removes_no_record_over_restarts_and_reboots() {
+    let mut world = with_grant();
+    world.pass(600);
+    let before = world.events();
+    let (requests, years) = (world.statuses().len(), 2 * 365 * 86_400);
+    set_clock(&mut world, years);
+    world.pass(601);
+    world.core().wind_up();
+    world.restart();
+    world.pass(601);
+    let ahead = world.clock.wall();
+    world.core().wind_up();
+    drop(world.core.take());
+    world.reboot(ahead);
+    world.pass(601);
+    assert!(world.events().starts_with(&before) && world.statuses().len() == requests, "{:?}", world.events());
+
+    // The clock is right again, and old records go at their time, also those of the time when it was ahead.
+    set_clock(&mut world, -years);
+    world.pass(601);
+    world.wait();
+    world.pass(398 * 86_400);
+    assert!(world.events().starts_with(&before));
+    world.pass(3 * 86_400);
+    assert!(!world.events().iter().any(|event| event == "granted"), "{:?}", world.events());
+}
+
+#[test]
 fn what_a_trial_closed_stays_closed_and_is_shortened_when_it_opens_again() {
     let mut host = Host::new();
     host.begin(true);

@@ -156,7 +156,8 @@ fn of_packets_and_time() -> Vec<String> {
     world.wait();
     world.pass(600);
     let mut rows_before = rows(&world);
-    world.clock.set_wall(wall(400 * 86_400));
+    let until = wall(400 * 86_400).duration_since(world.clock.wall());
+    world.clock.advance(Duration::try_from(until).unwrap());
     world.pass(3600);
     rows_before.extend(rows(&world).pop());
     rows_before

@@ -12,27 +12,41 @@ pub(super) const PRUNED: &str = "pruned";
 
 impl Store {
     /// Removes at most `limit` rows from the beginning of the audit log, up to the first row that is not older than
-    /// `before`. The last row of the log always stays. The anchor says from where on the chain is complete. A new row,
+    /// `before`. Rows dated later than `now` were written while the clock was ahead. They go with older rows that follow
+    /// them. The last row of the log always stays. The anchor says from where on the chain is complete. A new row,
     /// written at `wall`, confirms the anchor. Returns the number of removed rows. The change survives loss of power.
     ///
     /// # Errors
     /// The store can't be written. Then nothing is removed.
-    pub fn prune_audit(&mut self, wall: Timestamp, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    pub fn prune_audit(
+        &mut self,
+        wall: Timestamp,
+        (before, now): (Timestamp, Timestamp),
+        limit: usize,
+    ) -> Result<usize, StoreError> {
         self.transaction(Durability::Machine, "removing old rows of the audit log", |transaction| {
-            let select = "SELECT seq, hash, wall < ?1 FROM audit WHERE seq < (SELECT max(seq) FROM audit) \
-                          ORDER BY seq LIMIT ?2";
+            let select = "SELECT seq, hash, wall < ?1, wall > ?2 FROM audit WHERE seq < (SELECT max(seq) FROM audit) \
+                          ORDER BY seq";
             let mut statement = transaction.prepare_cached(select)?;
-            let mut rows = statement.query([wall_column(before), limit])?;
-            let (mut first, mut last, mut count) = (None, None, 0);
-            while let Some(row) = rows.next()? {
-                if !row.get::<_, bool>(2)? {
+            let mut rows = statement.query([wall_column(before), wall_column(now)])?;
+            let (mut first, mut last, mut count, mut ahead) = (None, None, 0, Vec::new());
+            // One old row is enough to tell that all rows in front of it are old.
+            while count < limit
+                && let Some(row) = rows.next()?
+            {
+                let (seq, is_old, is_ahead) = (row.get(0)?, row.get(2)?, row.get(3)?);
+                first.get_or_insert(seq);
+                let head = AuditHead { seq, hash: row.get(1)? };
+                if is_old {
+                    let passed = std::mem::take(&mut ahead);
+                    let room = limit - count;
+                    count += (passed.len() + 1).min(room);
+                    last = passed.into_iter().chain(std::iter::once(head)).take(room).last();
+                } else if is_ahead {
+                    ahead.push(head);
+                } else {
                     break;
                 }
-                let seq = row.get(0)?;
-                first.get_or_insert(seq);
-                last = Some(AuditHead { seq, hash: row.get(1)? });
-                count += 1;
             }
             let (Some(first), Some(AuditHead { seq: last, hash })) = (first, last) else { return Ok(0) };
             transaction.prepare_cached("DELETE FROM audit WHERE seq <= ?")?.execute([last])?;

@@ -68,9 +68,9 @@ fn a_row_kept_from_filters_is_found() {
 fn retention_removes_a_prefix_and_the_rest_is_verified_from_its_anchor() {
     let (dir, mut store) = logged(10);
     let (old, anchor, kept) = (head_at(&store, 2), head_at(&store, 4), head_at(&store, 5));
-    assert_eq!(store.prune_audit(wall(100), wall(4), 3).unwrap(), 3);
-    assert_eq!(store.prune_audit(wall(101), wall(4), 3).unwrap(), 1);
-    assert_eq!(store.prune_audit(wall(102), wall(4), 3).unwrap(), 0);
+    assert_eq!(store.prune_audit(wall(100), (wall(4), wall(100)), 3).unwrap(), 3);
+    assert_eq!(store.prune_audit(wall(101), (wall(4), wall(101)), 3).unwrap(), 1);
+    assert_eq!(store.prune_audit(wall(102), (wall(4), wall(102)), 3).unwrap(), 0);
     let found = verify(&store, Some(&kept.to_string()));
     assert_eq!((found.first, found.rows, found.head.seq, found.fault), (5, 8, 12, None));
     assert_eq!(verify(&store, Some(&anchor.to_string())).fault, None);
@@ -88,10 +88,27 @@ fn retention_removes_a_prefix_and_the_rest_is_verified_from_its_anchor() {
 fn the_last_row_and_what_follows_a_newer_one_stay() {
     let (_dir, mut store) = logged(3);
     store.connection.execute_batch("UPDATE audit SET wall = wall + 9000000000000 WHERE seq = 2").unwrap();
-    assert_eq!(store.prune_audit(wall(50), wall(60), 100).unwrap(), 1);
+    assert_eq!(store.prune_audit(wall(50), (wall(60), wall(10_000)), 100).unwrap(), 1);
     let (_dir, mut store) = logged(3);
-    assert_eq!(store.prune_audit(wall(50), wall(60), 100).unwrap(), 2);
+    assert_eq!(store.prune_audit(wall(50), (wall(60), wall(10_000)), 100).unwrap(), 2);
     assert_eq!(verify(&store, None).first, 3);
+}
+
+#[test]
+fn rows_of_a_clock_that_was_ahead_go_with_the_old_rows_behind_them() {
+    let prune = |ahead: &str, limit| {
+        let (_dir, mut store) = logged(9);
+        let ahead = format!("UPDATE audit SET wall = wall + 9000000000000 WHERE seq {ahead}");
+        store.connection.execute_batch(&ahead).unwrap();
+        let removed = store.prune_audit(wall(50), (wall(7), wall(50)), limit).unwrap();
+        assert_eq!(verify(&store, None).first, removed as i64 + 1);
+        removed
+    };
+    assert_eq!(prune("BETWEEN 2 AND 5", 100), 7, "up to the first row that is not old");
+    assert_eq!(prune("BETWEEN 2 AND 5", 3), 3, "no more than the limit");
+    assert_eq!(prune("BETWEEN 1 AND 5", 1), 1);
+    assert_eq!(prune("BETWEEN 5 AND 7", 100), 4, "what is followed by nothing old stays");
+    assert_eq!(prune("< 9", 100), 0);
 }
 
 #[test]
@@ -111,7 +128,7 @@ fn a_removed_prefix_counts_only_with_an_anchor_that_the_log_confirms() {
         (0, "DELETE FROM audit WHERE seq <= 6", ChainFault::Removed { first: 1, last: 6 }),
     ] {
         let (_dir, mut store) = logged(10);
-        assert_eq!(store.prune_audit(wall(100), wall(pruned), 100).unwrap() as i64, pruned);
+        assert_eq!(store.prune_audit(wall(100), (wall(pruned), wall(100)), 100).unwrap() as i64, pruned);
         assert_eq!(verify(&store, None).fault, None);
         store.connection.execute_batch(tampering).unwrap();
         assert_eq!(verify(&store, None).fault, Some(expected), "{tampering}");

@@ -97,7 +97,7 @@ fn rows_added_or_removed_meanwhile_shift_nothing() {
     let mut rows = store.audit_reader().rows(&AuditFilter::default(), 0).unwrap();
     let mut seen: Vec<i64> = rows.next(3).unwrap().iter().map(|row| row.seq).collect();
     store.record_event(wall(500), "granted", &json!({ "number": 22 })).unwrap();
-    store.prune_audit(wall(501), wall(100), 10).unwrap();
+    store.prune_audit(wall(501), (wall(100), wall(501)), 10).unwrap();
     seen.extend(rows.next(100).unwrap().iter().map(|row| row.seq));
     // A reading goes up to the row that was last when it began. So the reading ends, however much is written meanwhile.
     assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7]);
@@ -244,7 +244,7 @@ fn what_rows_of_older_agents_are_found_by_is_verified_and_goes_with_them() {
         assert_eq!(verify(&store), Some(ChainFault::Hidden { seq }), "{term}");
         store.connection.execute("INSERT INTO audit_terms (term, seq) VALUES (?, ?)", (term, seq)).unwrap();
     }
-    assert_eq!(store.prune_audit(wall(100), wall(50), 100).unwrap(), 4);
+    assert_eq!(store.prune_audit(wall(100), (wall(50), wall(100)), 100).unwrap(), 4);
     let left = "SELECT count(*) FROM audit_terms WHERE seq < 5";
     assert_eq!(store.connection.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
