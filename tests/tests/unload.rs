@@ -104,9 +104,9 @@ fn links_and_pipes_that_the_user_of_the_service_placed_lead_root_nowhere() -> Re
             fs::remove_file(&placed)?;
         }
         if name == "pipe" {
-            make_pipe(&placed)?
+            make_pipe(&placed)?;
         } else {
-            symlink(&victim, &placed)?
+            symlink(&victim, &placed)?;
         }
         let unloaded = agent.unload()?.success()?;
         ensure!(unloaded.stdout.contains("the ports are open"), "{name}: {unloaded:?}");

@@ -275,7 +275,7 @@ fn what_somebody_did_by_sudo_and_through_a_delegate_is_found_in_old_rows_and_new
     store.connection.execute("DELETE FROM audit_terms WHERE term = 'user:alice' AND seq = 2", []).unwrap();
     assert_eq!(verify(&store), Some(ChainFault::Hidden { seq: 2 }));
     store.connection.execute("INSERT INTO audit_terms (term, seq) VALUES ('user:alice', 2)", []).unwrap();
-    assert_eq!(store.prune_audit(wall(100), wall(50), 100).unwrap(), 2);
+    assert_eq!(store.prune_audit(wall(100), (wall(50), wall(100)), 100).unwrap(), 2);
     let left = "SELECT count(*) FROM audit_terms WHERE seq < 3";
     assert_eq!(store.connection.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
