@@ -100,7 +100,10 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use futures_util::future::join_all;
 
@@ -117,19 +120,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     #[expect(clippy::await_holding_lock, reason = "the lock stands for a name service that hangs")]
     async fn a_name_service_that_hangs_keeps_nobody_and_holds_few_threads() {
-        static HANGS: Mutex<()> = Mutex::new(());
+        static ANSWERS: OnceLock<()> = OnceLock::new();
         static ASKED: AtomicUsize = AtomicUsize::new(0);
-        let hangs = HANGS.lock().unwrap();
         let names = Names::found_by(|uid| {
             ASKED.fetch_add(1, Ordering::Relaxed);
-            drop(HANGS.lock());
+            ANSWERS.wait();
             uid.to_string()
         });
         let all = join_all((0..100).map(|uid| names.of(uid)));
         let (found, ()) = tokio::join!(all, tokio::time::advance(TIMEOUT));
+        let asked = ASKED.load(Ordering::Relaxed);
+        // The threads must end before this test does.
+        ANSWERS.set(()).unwrap();
         let late: Vec<_> = (0..100).map(|uid| Name::TooLate(uid.to_string())).collect();
         assert_eq!(found, late);
-        assert!(ASKED.load(Ordering::Relaxed) <= LOOK_UPS);
-        drop(hangs);
+        assert!(asked <= LOOK_UPS, "{asked}");
     }
 }

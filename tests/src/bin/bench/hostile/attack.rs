@@ -161,7 +161,7 @@ impl Requester {
             }
             20 => drop(self.call("POST", "/v1/grants/revoke", &json!({"ids": vec![1; 1024]}).to_string())),
             30 => {
-                drop(self.call("POST", "/v1/requests", &json!({"ports": vec![json!({"number": 22}); 64]}).to_string()))
+                drop(self.call("POST", "/v1/requests", &json!({"ports": vec![json!({"number": 22}); 64]}).to_string()));
             }
             step if step % 2 == 1 => drop(self.call("GET", "/v1/requests?limit=200", "")),
             _ => drop(self.call("GET", "/v1/status", "")),
