@@ -44,7 +44,7 @@ fn each_role_does_what_it_is_for_and_a_refusal_names_the_one_that_is_missing() -
         ("alice", &["ports"], None),
         ("alice", &["audit"], Some("viewer")),
         ("alice", &["why", ALICE, "22"], Some("viewer")),
-        ("alice", &["approve", "1"], Some("approver")),
+        ("alice", &["approve", "1", "--yes"], Some("approver")),
         ("alice", &["revoke", "--all"], Some("approver")),
         ("alice", &["reload"], Some("admin")),
         ("dave", &["grants"], None),
@@ -57,7 +57,7 @@ fn each_role_does_what_it_is_for_and_a_refusal_names_the_one_that_is_missing() -
         ("carol", &add, Some("admin")),
         ("pusher", &["ports"], None),
         ("pusher", &["audit"], Some("viewer")),
-        ("pusher", &["approve", "1"], Some("approver")),
+        ("pusher", &["approve", "1", "--yes"], Some("approver")),
     ];
     for (user, command, missing) in cases {
         let outcome = agent.jitctl_as(user, command)?;
@@ -106,7 +106,7 @@ fn a_port_that_requires_approval_opens_when_someone_else_approves() -> Result<()
     let pending = agent.jitctl_as("carol", &["requests", "--pending"])?.success()?.stdout;
     ensure!(pending.contains("alice") && pending.contains("waits for approval"), "{pending}");
 
-    let approved = agent.jitctl_as("carol", &["approve", "1"])?.success()?.stdout;
+    let approved = agent.jitctl_as("carol", &["approve", "1", "--yes"])?.success()?.stdout;
     ensure!(approved.contains("5986/tcp open for 192.0.2.10"), "{approved}");
     assert_eq!(tcp_connects(&net.client, ALICE, WINRM, PATIENCE)?, Reach::Refused, "granted: the host itself answers");
     let again = agent.jitctl_as("bob", &["deny", "1", "-m", "late"])?;
@@ -123,9 +123,9 @@ fn nobody_approves_their_own_request_by_sudo_or_through_a_delegate() -> Result<(
     let pushed = [&request("5986", OTHER)[..], &["--requestor", "carol"]].concat();
     assert_eq!(agent.jitctl_as("pusher", &pushed)?.code(), Some(6));
     for outcome in [
-        agent.jitctl_as("bob", &["approve", "2"])?,
-        agent.jitctl_after_login(ALICE_UID, "carol", &["approve", "1"])?,
-        agent.jitctl_as("carol", &["approve", "3"])?,
+        agent.jitctl_as("bob", &["approve", "2", "--yes"])?,
+        agent.jitctl_after_login(ALICE_UID, "carol", &["approve", "1", "--yes"])?,
+        agent.jitctl_as("carol", &["approve", "3", "--yes"])?,
     ] {
         ensure!(outcome.code() == Some(4) && outcome.stderr.contains("someone else has to approve it"), "{outcome:?}");
     }
@@ -135,7 +135,7 @@ fn nobody_approves_their_own_request_by_sudo_or_through_a_delegate() -> Result<(
     let denied = agent.jitctl(&["--json", "audit", "--event", "denied"])?.success()?.json()?;
     let by = &denied["value"][1]["detail"]["by"];
     assert_eq!((&by["name"], &by["login_name"]), (&"carol".into(), &"alice".into()), "{denied}");
-    agent.jitctl_as("bob", &["approve", "3"])?.success()?;
+    agent.jitctl_as("bob", &["approve", "3", "--yes"])?.success()?;
     Ok(())
 }
 
@@ -160,9 +160,10 @@ fn whoever_waits_for_a_decision_learns_it() -> Result<()> {
     let net = Topology::new()?;
     let agent = Agent::start(&net.sandbox, &net.server, config())?;
     let asked = [&request("5986", ALICE)[..], &["--wait"]].concat();
-    for (decision, code, told) in
-        [(&["approve", "1"] as &[&str], 0, "5986/tcp open for"), (&["deny", "2", "-m", "not today"], 3, "not today")]
-    {
+    for (decision, code, told) in [
+        (&["approve", "1", "--yes"] as &[&str], 0, "5986/tcp open for"),
+        (&["deny", "2", "-m", "not today"], 3, "not today"),
+    ] {
         let waiting = agent.client(&asked)?.spawn_in(&net.server)?;
         while agent.api("GET", "/v1/requests?status=Pending", None)?.json()?["value"]
             .as_array()

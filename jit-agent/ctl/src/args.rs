@@ -46,8 +46,9 @@ pub(super) enum Command {
     Requests(Requests),
     /// Approve a request that waits
     ///
-    /// Its time counts from now. You can't approve what you asked for yourself.
-    Approve(OneRequest),
+    /// Shows what it asks for, and asks whether to approve it. Its time counts from now. You can't approve what you
+    /// asked for yourself.
+    Approve(Approve),
     /// Refuse a request that waits
     Deny(Deny),
     /// Take back a request that waits
@@ -108,7 +109,18 @@ pub(super) struct Requests {
     pub(super) pending: bool,
 }
 
-/// Arguments of `approve` and `cancel`.
+/// Arguments of `approve`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Approve {
+    /// Number of the request, as `jitctl requests` shows it
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(super) id: i64,
+    /// Don't ask
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
+/// Arguments of `cancel`.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct OneRequest {
     /// Number of the request, as `jitctl requests` shows it

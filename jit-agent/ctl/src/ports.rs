@@ -301,9 +301,9 @@ fn send_confirmed(
 }
 
 /// The answer's JSON and version, or the problem in its place.
-type Sent = Result<(hyper::body::Bytes, Option<String>), Box<Problem>>;
+pub(super) type Sent = Result<(hyper::body::Bytes, Option<String>), Box<Problem>>;
 
-fn send(agent: &Agent, call: &Call) -> Result<Sent, Outcome> {
+pub(super) fn send(agent: &Agent, call: &Call) -> Result<Sent, Outcome> {
     match agent.client.send(call) {
         Ok((Answer::Done(json), version)) => Ok(Ok((json, version))),
         Ok((Answer::Problem(problem), _)) => Ok(Err(problem)),

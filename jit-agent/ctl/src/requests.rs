@@ -2,14 +2,16 @@
 
 use std::{thread, time::Duration};
 
+use hyper::Method;
 use jit_api::{
-    terminal::{Agent, Exit, Outcome, Surroundings},
+    client::Call,
+    terminal::{Agent, Exit, Outcome, Surroundings, require_confirmation},
     wire::{Extend, Grant, List, NewRequest, Nothing, Reason, Request, RequestState},
 };
 use jit_policy::Span;
 use serde::Deserialize;
 
-use super::{args, table};
+use super::{args, ports::send, table};
 
 /// How many requests are listed.
 const LISTED: usize = 200;
@@ -52,11 +54,29 @@ pub(super) fn make(
 
 pub(super) fn approve(
     agent: &Agent,
-    arguments: args::OneRequest,
+    arguments: args::Approve,
     surroundings: &Surroundings,
 ) -> Result<Outcome, Outcome> {
-    let path = format!("/v1/requests/{}/approve", arguments.id);
-    agent.post(&path, &Nothing {}, |request: &Request| Outcome::done(table::opened(request, surroundings)))
+    let args::Approve { id, yes } = arguments;
+    let path = format!("/v1/requests/{id}");
+    // The approval is bound to what was shown. Older agents don't say what that is.
+    let if_match = if yes { None } else { shown(agent, &path, surroundings)? };
+    let body = serde_json::to_vec(&Nothing {}).unwrap_or_default();
+    let call = Call { body: Some(body), if_match, ..Call::new(Method::POST, format!("{path}/approve")) };
+    let (json, _) = send(agent, &call)?.map_err(|problem| agent.problem(&problem))?;
+    agent.decode(&json, |request: &Request| Outcome::done(table::opened(request, surroundings)))
+}
+
+/// Shows a request to whoever sits at the terminal, who must agree to its approval. Returns what was shown. A request that
+/// waits no more is not shown, because its approval says what became of it.
+fn shown(agent: &Agent, path: &str, surroundings: &Surroundings) -> Result<Option<String>, Outcome> {
+    let sent = send(agent, &Call::new(Method::GET, path))?;
+    let (json, version) = sent.map_err(|problem| agent.problem(&problem))?;
+    let request: Request = agent.read(&json)?;
+    if request.status == RequestState::Pending {
+        require_confirmation(&table::to_approve(&request, surroundings), false, "", surroundings)?;
+    }
+    Ok(version)
 }
 
 pub(super) fn deny(agent: &Agent, arguments: args::Deny) -> Result<Outcome, Outcome> {

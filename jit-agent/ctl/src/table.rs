@@ -19,7 +19,7 @@ use jit_policy::Given;
 
 mod requests;
 
-pub(super) use self::requests::{not_known, not_opened, open, opened, requests, waits};
+pub(super) use self::requests::{not_known, not_opened, open, opened, requests, to_approve, waits};
 
 fn end(grant: &Grant, surroundings: &Surroundings) -> String {
     format!("{} (in {})", moment(grant.end_time_utc, surroundings), span(Duration::from_secs(grant.remaining_seconds)))

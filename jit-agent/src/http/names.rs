@@ -118,7 +118,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[expect(clippy::await_holding_lock, reason = "the lock stands for a name service that hangs")]
     async fn a_name_service_that_hangs_keeps_nobody_and_holds_few_threads() {
         static ANSWERS: OnceLock<()> = OnceLock::new();
         static ASKED: AtomicUsize = AtomicUsize::new(0);

@@ -3,11 +3,18 @@
 use axum::{
     Extension, Json,
     extract::{Query, Request, State, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode, Uri},
+    http::{
+        HeaderMap, HeaderName, StatusCode, Uri,
+        header::{ETAG, IF_MATCH},
+    },
     response::Response,
 };
-use jit_api::{excerpt, problem::Problem, wire};
-use jit_policy::{IdempotencyKey, RequestId, Right, Violation, audit::Attempt};
+use jit_api::{
+    excerpt,
+    problem::{Code, Problem},
+    wire,
+};
+use jit_policy::{IdempotencyKey, RequestId, Right, Violation, audit::Attempt, hex};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -103,23 +110,51 @@ async fn list(
 /// One request.
 #[utoipa::path(
     get, path = "/v1/requests/{id}", operation_id = "request", params(("id" = i64, Path, description = "Number of the request")),
-    responses((status = 200, body = wire::Request))
+    responses((status = 200, body = wire::Request, headers(("ETag", description = "What it asks for, as an approval may name it"))))
 )]
 async fn one(
     State(core): State<CoreHandle>,
     Extension(peer): Extension<Peer>,
     number: Number,
     uri: Uri,
-) -> Answer<wire::Request> {
+) -> Result<([(HeaderName, String); 1], Json<wire::Request>), Failure> {
     let id = request_of(number, &uri)?;
-    Ok(Json(core.request(peer, id).await?))
+    let request = core.request(peer, id).await?;
+    Ok(([(ETAG, etag(&request))], Json(request)))
+}
+
+/// What whoever approves a request decides about. Of the request, this never changes while the request waits.
+fn etag(request: &wire::Request) -> String {
+    let wire::Request { id, requestor, requestor_login, requestor_uid, justification, start_time_utc, pending, .. } =
+        request;
+    let shown = (id, requestor, requestor_login, requestor_uid, justification, start_time_utc, pending);
+    let digest: [u8; 32] = Sha256::digest(json_of(&shown)).into();
+    format!("\"{}\"", hex::encode(&digest))
+}
+
+/// Checks that a request that waits is the one that was shown, if the client says what was shown.
+async fn check_shown(core: &CoreHandle, peer: &Peer, id: RequestId, headers: &HeaderMap) -> Result<(), Failure> {
+    let mut given = headers.get_all(IF_MATCH).iter();
+    let Some(first) = given.next() else { return Ok(()) };
+    let request = core.request(peer.clone(), id).await?;
+    // The approval itself says what became of a request that waits no more.
+    let is_shown = given.next().is_none() && first.as_bytes() == etag(&request).as_bytes();
+    if is_shown || request.status != wire::RequestState::Pending {
+        return Ok(());
+    }
+    let detail = format!("request {id} is not the one that was shown; read it again, and decide anew");
+    Err(Failure::new(Code::PreconditionFailed, detail))
 }
 
 /// Approves a request that waits; its time counts from now.
 #[utoipa::path(
-    post, path = "/v1/requests/{id}/approve", params(("id" = i64, Path, description = "Number of the request")),
+    post, path = "/v1/requests/{id}/approve",
+    params(
+        ("id" = i64, Path, description = "Number of the request"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of GET /v1/requests/{id}: approve only what was shown")
+    ),
     request_body = Option<wire::Nothing>,
-    responses((status = 200, body = wire::Request), (status = 409), (status = 507))
+    responses((status = 200, body = wire::Request), (status = 409), (status = 412), (status = 507))
 )]
 async fn approve(
     State(core): State<CoreHandle>,
@@ -132,7 +167,9 @@ async fn approve(
     let attempt = Attempt::Approve(attempted(&id));
     let admitted = core.admit(&peer, &[Right::Decide], Some(attempt)).await?;
     let id = id?;
+    let headers = request.headers().clone();
     let _: wire::Nothing = body::json_or_default(request, admitted).await?;
+    check_shown(&core, &peer, id, &headers).await?;
     let groups = match core.requestor_to_check(peer.clone(), id).await? {
         Some(uid) => accounts::in_time(move || accounts::groups_of(uid)).await,
         None => Some(Ok(Vec::new())),

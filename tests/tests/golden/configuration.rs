@@ -35,8 +35,8 @@ alice request --port 22/tcp --from 192.0.2.10 --for 10m -m 'too long a time, and
 alice request --port 22/tcp --from 198.51.100.1 --for 5m
 alice request --port 8443/udp --from 2001:db8::1 --for 1h
 alice request --port 8443/udp --from 2001:db8::2 --for 1h -m 'one more than the quota'
-alice approve 1
-bob approve 1
+alice approve 1 --yes
+bob approve 1 --yes
 pusher request --port 22/tcp --from 198.51.100.1 --for 5m -m test --requestor zoe@example.org
 carol ports set 22 --max 10m
 carol why 203.0.113.7 22

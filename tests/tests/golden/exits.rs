@@ -19,7 +19,7 @@ dave status
 
 # 1: failed
 alice revoke 999
-carol approve 99
+carol approve 99 --yes
 alice cancel 99
 alice extend 99 --for 10m
 root ports set 53 --max 1h
@@ -93,11 +93,11 @@ bob jit-agent disable --config {config}
 
 # 6: pending approval
 bob request --port 5986 --from 192.0.2.10 --for 10m -m test
-carol approve 3
+carol approve 3 --yes
 bob extend 3 --for 20m
 
 # 4: own request
-bob approve 4
+bob approve 4 --yes
 ";
 
 const STOPPED: &str = "

@@ -67,12 +67,12 @@ bob request --port 5986 --from 192.0.2.11 --for 1h -m 'patch day'
 pusher request --port 5986 --from 192.0.2.11 --for 1h -m 'pushed' --requestor zoe@example.org
 alice request --port 5986 --from 192.0.2.12 --for 1h -m 'a mistake'
 carol requests --pending
-bob approve 4
-carol approve 3
-carol approve 3
+bob approve 4 --yes
+carol approve 3 --yes
+carol approve 3 --yes
 carol deny 4 -m 'not today'
 carol deny 99 -m 'no such request'
-bob approve 5
+bob approve 5 --yes
 alice cancel 6
 alice extend 6 --for 2h
 alice extend 1 --for 30m

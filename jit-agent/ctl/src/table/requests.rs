@@ -8,10 +8,12 @@ use jit_api::{
     wire::{Grant, GrantState, Pending, PendingPort, Request, RequestState},
 };
 
+use ipnet::IpNet;
+
 use super::{end, moment, port, prefix, sanitised, source, table};
 
-/// The number of sources that are named for a request that waits.
-const SHOWN_SOURCES: usize = 4;
+/// The prefix lengths from which on a prefix is not wide, for IPv4 and IPv6.
+const NARROW: (u8, u8) = (24, 64);
 
 /// The table of requests.
 pub(crate) fn requests(requests: &[Request], surroundings: &Surroundings) -> String {
@@ -62,13 +64,29 @@ fn pending_port(one: &PendingPort) -> String {
     one.protocol.as_ref().map_or_else(|| number.to_string(), |protocol| port(number, protocol.text()))
 }
 
-/// What a request that waits asks for at one port: the first sources, and how many more there are.
-fn asked(one: &PendingPort, surroundings: &Surroundings) -> String {
-    let sources = &one.allowed_source_address_prefixes;
-    let mut shown: Vec<_> = sources.iter().take(SHOWN_SOURCES).map(|prefix| source(prefix)).collect();
-    if sources.len() > SHOWN_SOURCES {
-        shown.push(format!("and {} more", sources.len() - SHOWN_SOURCES));
+/// How wide a source is: prefixes that are wide come first, and are named so. A text that is no prefix comes before all.
+fn width(text: &str) -> (u8, Option<&'static str>) {
+    let Ok(prefix) = text.parse::<IpNet>() else { return (0, None) };
+    let (length, narrow, scale) = match prefix {
+        IpNet::V4(prefix) => (prefix.prefix_len(), NARROW.0, 4),
+        IpNet::V6(prefix) => (prefix.prefix_len(), NARROW.1, 1),
+    };
+    match length {
+        0 => (0, Some("ANY ADDRESS")),
+        _ if length < narrow => (1 + length * scale / 2, Some("WIDE")),
+        _ => (128 + (length * scale).min(128) / 2, None),
     }
+}
+
+/// What a request that waits asks for at one port: all sources, the widest first. Whoever approves decides about all.
+fn asked(one: &PendingPort, surroundings: &Surroundings) -> String {
+    let mut sources: Vec<_> = one.allowed_source_address_prefixes.iter().map(|text| (width(text), text)).collect();
+    sources.sort_by_key(|((order, _), _)| *order);
+    let shown = sources.into_iter().map(|((_, name), text)| match name {
+        Some(name) => format!("{} ({name})", source(text)),
+        None => source(text),
+    });
+    let shown: Vec<String> = shown.collect();
     let long = match (&one.duration, one.end_time_utc) {
         (Some(duration), _) => format!("for {}", iso_span(duration)),
         (None, Some(end)) => format!("until {}", moment(end, surroundings)),
@@ -94,6 +112,26 @@ pub(crate) fn waits(request: &Request, surroundings: &Surroundings) -> String {
     text.push_str(&format!(
         "someone else approves it with: jitctl approve {id}; take it back with: jitctl cancel {id}\n"
     ));
+    text
+}
+
+/// The text about a request that somebody is about to approve.
+pub(crate) fn to_approve(request: &Request, surroundings: &Surroundings) -> String {
+    let login = request.requestor_login.as_deref().map(|name| format!(" (logged in as {})", sanitised(name)));
+    let (requestor, made) = (sanitised(&request.requestor), moment(request.start_time_utc, surroundings));
+    let mut text = format!("request {} of {requestor}{}, made {made}\n", request.id, login.unwrap_or_default());
+    if let Some(Pending { until_utc: _, extends, ports }) = &request.pending {
+        if let Some(grant) = extends {
+            text.push_str(&format!("  it extends grant {grant}\n"));
+        }
+        for one in ports {
+            text.push_str(&format!("  {}\n", asked(one, surroundings)));
+        }
+    }
+    match sanitised(&request.justification) {
+        why if why.is_empty() => text.push_str("  it has no justification\n"),
+        why => text.push_str(&format!("  justification: {why}\n")),
+    }
     text
 }
 

@@ -182,3 +182,27 @@ fn a_list_of_what_waits_comes_in_parts_of_a_mebibyte_and_is_complete() {
     }
     assert_eq!(seen, (9..=20).rev().collect::<Vec<_>>());
 }
+
+#[test]
+fn an_approval_that_names_what_was_shown_approves_nothing_else() {
+    let agent = agent();
+    let (shown, other) = (wait(&agent), wait(&agent));
+    let path = format!("/v1/requests/{shown}");
+    let etag = get(&agent, &path).header("etag").unwrap().to_owned();
+    let approve = |id: i64, headers: &str| {
+        let path = format!("/v1/requests/{id}/approve");
+        send_to(&agent.socket_of(&carol()), "POST", &path, headers, b"")
+    };
+    for (id, headers) in [
+        (other, format!("if-match: {etag}\r\n")),
+        (shown, format!("if-match: {etag}\r\nif-match: {etag}\r\n")),
+        (shown, "if-match: *\r\n".to_owned()),
+    ] {
+        let answer = approve(id, &headers);
+        let detail = answer.problem(412, "precondition_failed");
+        assert_eq!(detail, format!("request {id} is not the one that was shown; read it again, and decide anew"));
+    }
+    assert_eq!(approve(shown, &format!("if-match: {etag}\r\n")).status, 200);
+    approve(shown, "if-match: \"x\"\r\n").problem(409, "conflict");
+    assert_eq!(approve(other, "").status, 200, "clients need not name it");
+}

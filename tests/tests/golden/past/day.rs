@@ -23,9 +23,9 @@ alice extend 1 --for 1h
 alice request --port 22 --from 192.0.2.11 2001:db8::/64 --for 10m -m 'more than the quota'
 alice request --port 22 --from 192.0.2.11 --for 10m -m 'is revoked, \u{fc}n\u{ef}c\u{f6}de'
 bob request --port 5986 --from 192.0.2.11 --for 1h -m 'is approved'
-carol approve 3
+carol approve 3 --yes
 bob extend 3 --for 2h
-carol approve 4
+carol approve 4 --yes
 pusher request --port 5986 --from 2001:db8:1::/48 --for 1h -m 'is denied' --requestor zoe@example.org
 carol deny 5 -m 'not today'
 alice request --port 5986 --from 192.0.2.10 --for 1h -m 'is cancelled'
