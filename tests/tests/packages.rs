@@ -3,7 +3,7 @@
 
 use std::{
     env, fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, symlink},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -196,8 +196,8 @@ fn live_and_remove(kind: Kind, packages: PathBuf) -> Result<Host> {
         ("usr/bin/jit-agent", "root:root 755"),
         ("usr/bin/jitctl", "root:root 755"),
         ("usr/lib/systemd/system/jit-agent.service", "root:root 644"),
-        ("etc/jit-agent", "jit-agent:jit-agent 750"),
-        (CONFIG, "jit-agent:jit-agent 640"),
+        ("etc/jit-agent", "root:jit-agent 750"),
+        (CONFIG, "root:jit-agent 640"),
         ("var/lib/jit-agent", "jit-agent:jit-agent 700"),
     ] {
         assert_eq!(host.owner(path)?, expected, "{path}");
@@ -216,11 +216,18 @@ fn live_and_remove(kind: Kind, packages: PathBuf) -> Result<Host> {
     fs::write(host.path(CONFIG), ENFORCING)?;
     let agent = host.agent()?;
     assert_eq!(host.reach()?, Reach::Silent);
+    // As version 0.1 left them, and with a link that the agent's user placed.
+    host.run(&["chown", "jit-agent:jit-agent", "/etc/jit-agent", &format!("/{CONFIG}")].map(str::to_owned))?;
+    fs::write(host.path("tmp/victim"), "precious")?;
+    symlink("/tmp/victim", host.path("etc/jit-agent/link.toml"))?;
     host.install("2")?;
+    assert_eq!(host.owner("tmp/victim")?, "root:root 644", "the upgrade followed a link");
+    assert_eq!(host.owner("etc/jit-agent")?, "root:jit-agent 750");
+    fs::remove_file(host.path("etc/jit-agent/link.toml"))?;
     ensure!(agent.is_running(), "the upgrade ended the agent: {}", agent.report());
     assert_eq!(host.reach()?, Reach::Silent, "the upgrade opened the port");
     assert_eq!(fs::read_to_string(host.path(CONFIG))?, ENFORCING, "the upgrade changed the configuration");
-    assert_eq!(host.owner(CONFIG)?, "jit-agent:jit-agent 640");
+    assert_eq!(host.owner(CONFIG)?, "root:jit-agent 640");
     // There is no systemd here, which would stop the service for the package.
     agent.terminate(PATIENCE)?;
     assert_eq!(host.reach()?, Reach::Silent, "stopping opened the port");
