@@ -27,6 +27,8 @@ use jit_policy::{
     Fragments, People, PolicyError, PortId, PortPolicies, PortPolicy, ProtectedPort, Protection, Role, Scope,
 };
 
+pub(crate) use self::salvage::{doubt, named_places};
+pub use self::salvage::{salvage, salvage_places};
 use self::{raw::RawConfig, trust::Doubt};
 pub use jit_policy::{Interfaces, Pattern};
 

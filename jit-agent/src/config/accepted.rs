@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{Config, checksummed, files::Loaded, mark};
+use super::{Config, checksummed, mark};
 
 const NAME: &str = "accepted-config.toml";
 /// The key of what is said about the configuration.
@@ -35,13 +35,6 @@ pub(crate) struct Accepted {
     pub(crate) config: Config,
     /// The keys that no file had, so that their values are the defaults of that time. See [`absent`].
     pub(crate) absent: BTreeSet<String>,
-}
-
-impl Accepted {
-    /// The configuration of files.
-    pub(crate) fn of(loaded: &Loaded) -> Self {
-        Self { config: loaded.config.clone(), absent: loaded.absent.clone() }
-    }
 }
 
 /// What the record says about the configuration.

@@ -108,13 +108,13 @@ fn sync(directory: &OwnedFd) -> anyhow::Result<()> {
     Ok(rustix::fs::fsync(directory.as_fd())?)
 }
 
-fn checksum_line(text: &str) -> String {
-    format!("# sha256 {}", hash(text))
-}
-
 /// The checksum of a text.
 pub(super) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn checksum_line(text: &str) -> String {
+    format!("# sha256 {}", hash(text))
 }
 
 #[cfg(test)]

@@ -12,14 +12,12 @@ use jit_policy::{PortId, PortPolicies, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, ConfigError, accepted,
+    Config, ConfigError,
+    accepted::{self, Accepted},
     checksummed::hash,
     own::{self, Override, Own},
     trust,
 };
-
-pub(crate) use super::salvage::{doubt, named_places};
-pub use super::salvage::{salvage, salvage_places};
 
 /// The directory beside the main file.
 pub(super) const DIRECTORY: &str = "conf.d";
@@ -157,6 +155,11 @@ fn parse(parts: Vec<Part>) -> Result<Loaded, ConfigError> {
 }
 
 impl Loaded {
+    /// What is to be kept once this configuration is accepted.
+    pub(crate) fn accepted(&self) -> Accepted {
+        Accepted { config: self.config.clone(), absent: self.absent.clone() }
+    }
+
     /// The same files, with what the agent set.
     fn with(mut self, own: Own) -> Result<Self, ConfigError> {
         let state = &self.owners.places.state;

@@ -24,8 +24,7 @@ use super::{
     waiting::attribute,
 };
 use crate::config::{
-    Config,
-    accepted::{self, Accepted},
+    Config, accepted,
     files::{self, Loaded},
     opening::Opened,
 };
@@ -183,7 +182,7 @@ impl Core {
 
     /// Puts the loaded configuration in force on behalf of `by`, and keeps it as the accepted configuration.
     fn adopt_files(&mut self, loaded: &Loaded, by: &Actor) -> Result<(Effects, bool), Refusal> {
-        let accepted = Accepted::of(loaded);
+        let accepted = loaded.accepted();
         let now = self.enforcement.protection(self.settings.config());
         let done = self.reconfigure(&now, loaded.config.clone(), by).map_err(Unavailable::NotReconfigured)?;
         self.settings.set_files(loaded);

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{
-        Config,
+        self, Config,
         accepted::{self, Accepted},
         files::{self, Loaded},
         mark, opening, trial, unloaded,
@@ -50,7 +50,7 @@ pub fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
     let loaded = files::load(path);
     let state = match &loaded {
         Ok(loaded) => loaded.config.places.state.clone(),
-        Err(_) => files::salvage_places(path).state,
+        Err(_) => config::salvage_places(path).state,
     };
     let kept = kept(&state, &mut faults);
     let on_disk = loaded.as_ref().ok().map(|loaded| loaded.origin.clone());
@@ -119,7 +119,7 @@ fn taken(
 ) -> Start {
     let files = || Start {
         config: loaded.config.clone(),
-        accepted: Some(Accepted::of(loaded)),
+        accepted: Some(loaded.accepted()),
         origin: Origin::loaded(path, loaded),
         faults: Vec::new(),
     };
@@ -230,7 +230,7 @@ fn instead(
             (accepted.config, Origin::broken(path, fault))
         }
         missing => {
-            let mut config = files::salvage(path);
+            let mut config = config::salvage(path);
             if pinned_enforces(&config.places.bpffs, now) {
                 config.mode = Mode::Enforce;
             }

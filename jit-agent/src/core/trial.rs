@@ -27,8 +27,7 @@ use super::{
     waiting::attribute,
 };
 use crate::config::{
-    Config,
-    accepted::{self, Accepted},
+    Config, accepted,
     files::Loaded,
     trial::{self, Record},
     unloaded,
@@ -116,7 +115,7 @@ impl Core {
         // killed in between, its successor considers the trial confirmed.
         let unmarked = unloaded::clear(&state).map_err(|error| Unavailable::StaysMarked(error.into()));
         let accepted = accepted::recall(&state);
-        let kept = unmarked.is_ok().then(|| accepted::remember(&state, &Accepted::of(&loaded)));
+        let kept = unmarked.is_ok().then(|| accepted::remember(&state, &loaded.accepted()));
         // From here on no trial runs, unless the kernel refuses.
         self.enforcement.take_trial();
         let tried = self.settings.config().clone();

@@ -10,7 +10,7 @@ use super::{
     check, remove_enforcement, run,
     switch::{EnableOptions, Switch, switch},
 };
-use crate::{config::files, journal};
+use crate::{config, journal};
 
 /// The commands that do not need a running agent.
 enum Local {
@@ -25,7 +25,7 @@ enum Local {
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let at_agent = |location: &Location, what| switch(&files::salvage_places(&location.config).socket, what).into();
+    let at_agent = |location: &Location, what| switch(&config::salvage_places(&location.config).socket, what).into();
     let command = match arguments.command {
         Command::Enable(Enable { location, trial, grant, console, yes }) => {
             return at_agent(&location, Switch::Enable(EnableOptions { trial, grant, console, yes }));

@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::host;
 use crate::{
     config::{
-        Places, files,
+        self, Places,
         trust::{self, Doubt},
         unloaded,
     },
@@ -34,7 +34,7 @@ struct Targets {
 pub fn remove_enforcement(config: &Path) -> anyhow::Result<String> {
     // Only the paths of the pins and of the state directory are read from the configuration.
     let Targets { bpffs, state, left_alone } =
-        targets(files::named_places(config), &Places::default(), files::doubt(config).as_ref());
+        targets(config::named_places(config), &Places::default(), config::doubt(config).as_ref());
     let mark_before = unloaded::marked(&state);
     // The mark is set first, so that a running agent does not load the program again.
     let marked = unloaded::mark(&state, &host::who_and_when().to_string());
