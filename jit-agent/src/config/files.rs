@@ -110,7 +110,8 @@ pub fn reload(main: &Path, ended: &[String]) -> Result<Loaded, ConfigError> {
 fn load_without(main: &Path, user: u32, ended: &[String]) -> Result<Loaded, ConfigError> {
     let mut loaded = parse(read(main, user)?)?;
     let state = &loaded.config.places.state;
-    let unusable = |error: anyhow::Error| ConfigError::Own(format!("{error:#}"));
+    let remedy = "mend or remove what keeps it from being read, and set anew what is lost";
+    let unusable = |error: anyhow::Error| ConfigError::Own(format!("{error:#}; {remedy}"));
     let Some(text) = own::text(state).map_err(unusable)? else { return Ok(loaded) };
     let own = own::parse(state, &text).map_err(unusable)?;
     loaded.origin.0.push((state.join(own::NAME), hash(&text)));

@@ -100,7 +100,8 @@ impl Settings {
     /// Returns a refusal if the agent set nothing of one of these names.
     pub(super) fn check_set(&self, names: &[String]) -> Result<(), Refusal> {
         let is_set = |name: &str| self.origin.overrides.iter().any(|(what, _)| what.is_named_by(name));
-        let unset = names.iter().find(|name| !is_set(name));
+        // Without files in force, it is not known what the agent set.
+        let unset = names.iter().find(|name| self.files().is_some() && !is_set(name));
         unset.map_or(Ok(()), |name| Err(ChangeRefusal::NotSet(name.clone()).into()))
     }
 

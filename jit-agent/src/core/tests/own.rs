@@ -117,3 +117,22 @@ fn a_trial_that_an_agent_of_version_0_1_began_is_confirmed_without_writing_the_o
     assert!(host.own_text().contains("enforce"));
     assert_eq!((host.text(), host.world.core().settings.config().mode), (before, Mode::Enforce));
 }
+
+#[test]
+fn a_policy_of_the_files_that_overlaps_one_of_the_agents_is_refused_until_that_is_reset() {
+    let web = PortId { number: 80, protocol: Protocol::Tcp };
+    let mut host = Host::new();
+    host.change(Edit::Set(PortPolicy::new(web)), true).unwrap();
+    let text = format!("{}\n[[port]]\nnumber = 80\nprotocol = 'any'\n", host.text());
+    fs::write(&host.world.file, text).unwrap();
+    host.begin(true);
+    let faults = host.world.faults().join("\n");
+    assert!(faults.contains("80/tcp and 80/any overlap") && faults.contains("jitctl ports reset"), "{faults}");
+    assert!(!host.world.admits(80, "192.0.2.9"));
+    reset(&mut host, &["80/tcp"], &[]).unwrap();
+    assert_eq!(
+        (host.policy(PortId { protocol: Protocol::Any, ..web }).id.number, host.own_text()),
+        (80, String::new())
+    );
+    assert_eq!(host.world.faults(), Vec::<String>::new());
+}
