@@ -6,17 +6,23 @@
 
 mod history;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use jit_agent::{
+    accounts::Numbers,
     clock::{Clock as _, SystemClock},
     config::Config,
     core::{
-        Access, Boot, Core, CoreHandle, Origin, Parts,
+        Boot, Core, CoreHandle, Origin, Parts,
         answer::Extended,
         connected_to,
+        names::Named,
         peer::Peer,
         refusal::{Refusal, StoreFault},
     },
@@ -197,7 +203,9 @@ impl Keeper for CoreKeeper {
         drop(self.core.take());
         let mut core = Core::new(Parts {
             config: self.config.clone(),
-            access: Access::default(),
+            named: Named::default(),
+            numbers: Numbers::default(),
+            look_ups: mpsc::channel().0,
             clock: Arc::new(self.twin.clock()),
             boot: Boot { machine_id: "machine".to_owned(), boot_id: "boot".to_owned() },
             datapath: Box::new(self.twin.clone()),
