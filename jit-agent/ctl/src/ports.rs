@@ -89,6 +89,12 @@ struct Policy {
     /// How many live grants one person may have
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     quota: Option<i64>,
+    /// Who among the requesters may request the port: users and @groups; "" for all
+    #[arg(long = "requester", value_name = "NAME", num_args = 1..)]
+    requesters: Option<Vec<String>>,
+    /// Who among the approvers may approve: users and @groups; "" for all
+    #[arg(long = "approver", value_name = "NAME", num_args = 1..)]
+    approvers: Option<Vec<String>>,
 }
 
 /// Reads a word from a list.
@@ -172,7 +178,19 @@ fn set(agent: &Agent, policy: Policy, surroundings: &Surroundings) -> Result<Out
 impl Policy {
     /// The part of the policy that the arguments name.
     fn patch(self) -> Result<PortPatch, Outcome> {
-        let Self { which: _, allowed, maximum, approval, approval_timeout, justification, quota } = self;
+        let Self {
+            which: _,
+            allowed,
+            maximum,
+            approval,
+            approval_timeout,
+            justification,
+            quota,
+            requesters,
+            approvers,
+        } = self;
+        // An empty text stands for an empty list, which a command line can't have.
+        let names = |list: Vec<String>| list.into_iter().filter(|name| !name.is_empty()).collect();
         let sources = allowed.iter().map(|given| match jit_policy::parse_source(given) {
             Ok(source) => Ok(source.to_string()),
             Err(error) => Err(unusable(given, "--allow <PREFIX>", &error.into())),
@@ -185,6 +203,8 @@ impl Policy {
             approval_timeout: approval_timeout.map(|timeout| Span(timeout).into()),
             justification: justification.map(Given::from),
             quota,
+            requesters: requesters.map(names),
+            approvers: approvers.map(names),
         })
     }
 }

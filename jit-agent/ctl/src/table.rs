@@ -9,7 +9,7 @@ use jit_api::{
         table::table,
         text::{count, iso_span, moment, port, prefix, sanitised, source, span},
     },
-    wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, Revocation, Status, Uncovered, Why},
+    wire::{Counter, Grant, GrantCounts, Interface, PacketEvent, Port, PortPatch, Revocation, Status, Uncovered, Why},
 };
 use jit_common::{
     abi::Mode,
@@ -109,6 +109,14 @@ fn event_line([time, verdict, reason, port, source, interface]: [&str; 6]) -> St
     format!("{time:<8}  {verdict:<10}  {reason:<longest$}  {port:<10}  {source:<39}  {interface}\n")
 }
 
+/// Who of those with the role may approve and request, if that is not everybody.
+fn narrowed(policy: &PortPatch) -> String {
+    let names = |list: &Option<Vec<String>>| sanitised(&list.as_deref().unwrap_or_default().join(", "));
+    let [by, from] = [&policy.approvers, &policy.requesters].map(names);
+    let by = if by.is_empty() { by } else { format!(" by {by}") };
+    if from.is_empty() { by } else { format!("{by}; for {from}") }
+}
+
 /// The table of port policies.
 pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
     if ports.is_empty() {
@@ -120,7 +128,7 @@ pub(super) fn ports(ports: &[Port], surroundings: &Surroundings) -> String {
         [
             port(*number, protocol.text()),
             policy.max_duration.as_ref().map_or_else(String::new, |span| iso_span(span.text())),
-            policy.approval.as_ref().map_or_else(String::new, |word| sanitised(word.text())),
+            policy.approval.as_ref().map_or_else(String::new, |word| sanitised(word.text())) + &narrowed(policy),
             policy.justification.as_ref().map_or_else(String::new, |word| sanitised(word.text())),
             policy.quota.unwrap_or_default().to_string(),
             activity.live_grants.to_string(),

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     key::{KeyValue, in_file},
+    names::Names,
     plain::Plain,
     port::{Approval, Justification, PolicyError, PortId, Protocol, number_in_file},
     request::Violation,
@@ -237,6 +238,30 @@ port_policy! {
     answer {
         /// How many live grants one person may have.
         #[schema(value_type = u32, required = false)]
+    }
+
+    /// Which requesters may request this port; empty: all.
+    requesters: Names = Names::default(), ();
+    api "requesters": Vec<String>;
+    body {
+        /// Which users and `@groups` among the requesters and delegates may request this port; absent or empty: all.
+        #[schema(max_items = 256)]
+    }
+    answer {
+        /// Which users and `@groups` among the requesters and delegates may request this port; empty: all.
+        #[schema(required = false)]
+    }
+
+    /// Which approvers may approve requests for this port; empty: all.
+    approvers: Names = Names::default(), ();
+    api "approvers": Vec<String>;
+    body {
+        /// Which users and `@groups` among the approvers may approve requests for this port; absent or empty: all.
+        #[schema(max_items = 256)]
+    }
+    answer {
+        /// Which users and `@groups` among the approvers may approve requests for this port; empty: all.
+        #[schema(required = false)]
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, path::Path, sync::mpsc, time::Duration};
 
-use jit_policy::{BootTime, People, Persons, Right, Role};
+use jit_policy::{self as policy, BootTime, People, Persons, PortId, Right, Role};
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -26,6 +26,10 @@ const RETRY: Duration = Duration::from_secs(10);
 /// The pause between two rounds of look-ups, however often somebody without a role is refused.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// The keys of a port policy that narrow a role.
+pub(super) const REQUESTERS: &str = "requesters";
+pub(super) const APPROVERS: &str = "approvers";
+
 /// The names of a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
@@ -33,20 +37,29 @@ pub struct Named {
     pub roles: Vec<(Role, Vec<String>)>,
     /// The accounts and names that are one person.
     pub people: People,
+    /// The lists of each port policy that are not empty, each with its key.
+    pub ports: Vec<(PortId, &'static str, policy::Names)>,
 }
 
 impl Named {
     /// The names of a configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        Self { roles: config.roles.clone(), people: config.people.clone() }
+        let lists = config.ports.iter().flat_map(|policy| {
+            [(policy.id, REQUESTERS, policy.requesters.clone()), (policy.id, APPROVERS, policy.approvers.clone())]
+        });
+        let ports = lists.filter(|(.., names)| !names.is_empty()).collect();
+        Self { roles: config.roles.clone(), people: config.people.clone(), ports }
     }
 
     /// All names, each with where it stands.
     fn all(&self) -> impl Iterator<Item = (String, &String)> {
         let of_roles = self.roles.iter().flat_map(|(role, names)| names.iter().map(move |name| (role, name)));
         let of_roles = of_roles.map(|(role, name)| (format!("[roles] {role}"), name));
-        of_roles.chain(self.people.accounts().map(|(person, name)| (format!("[people] {person}"), name)))
+        let of_ports = self.ports.iter().flat_map(|(port, key, names)| names.iter().map(move |name| (port, key, name)));
+        of_roles
+            .chain(self.people.accounts().map(|(person, name)| (format!("[people] {person}"), name)))
+            .chain(of_ports.map(|(port, key, name)| (format!("port {port}, {key}"), name)))
     }
 }
 
@@ -167,6 +180,18 @@ impl Names {
     /// Whether a peer has a right by any of its roles.
     pub(super) fn has(&self, peer: &Peer, right: Right) -> bool {
         self.access.borrow().has(peer, right)
+    }
+
+    /// Whether a list of a port policy has the peer. An empty list has everybody.
+    pub(super) fn is_listed(&self, peer: &Peer, names: &policy::Names) -> bool {
+        let is_theirs =
+            |name: &String| {
+                let number = self.numbers.number(name);
+                number.is_some_and(|number| {
+                    if name.starts_with('@') { peer.groups.contains(&number) } else { peer.uid == number }
+                })
+            };
+        names.is_empty() || names.iter().any(is_theirs)
     }
 
     /// Who is one person.

@@ -13,6 +13,7 @@ use jit_policy::{
 use super::{
     command::Opening,
     live::{Held, LiveGrants, Particulars},
+    names::REQUESTERS,
     peer::{LoginUnknown, Peer},
     records::{
         budgets::{self, Budgets},
@@ -115,6 +116,7 @@ impl<'a> Planner<'a> {
         let requestor = Requestor { sender: peer.person(), named: named.clone() };
         let holder = self.settings.names().persons().holder(&requestor);
         let approved = self.check_ports(request, &holder, None, &clocks)?;
+        self.settings.check_listed(peer, ports(&approved), REQUESTERS)?;
         self.check_space(peer)?;
         let new = |outcome| NewRequestRow {
             requestor: requestor.clone(),
@@ -168,6 +170,7 @@ impl<'a> Planner<'a> {
         let request = NewRequest { ports: vec![port], justification };
         let clocks = self.times.both();
         let approved = self.check_extension(&request, &clocks)?;
+        self.settings.check_listed(peer, ports(&approved), REQUESTERS)?;
         if clocks.boot.after(duration) <= grant.end {
             return Ok(Plan::Unchanged(id));
         }
@@ -296,6 +299,11 @@ fn submission_length(submission: &Submission, plan: &Plan) -> usize {
     // The justification stands in the request and in the log.
     let text: usize = texts.into_iter().flatten().map(|text| 2 * text.len()).sum();
     budgets::REQUEST + text + 100 * request.ports.len() + grants * budgets::GRANT
+}
+
+/// The ports of an approved request.
+pub(super) fn ports(approved: &[ApprovedPort]) -> impl Iterator<Item = PortId> {
+    approved.iter().map(|port| port.port)
 }
 
 fn login_unknown(peer: &Peer) -> Refusal {

@@ -158,10 +158,7 @@ impl Core {
             self.begin_trial(loaded, kind, CHANGE_TRIAL)?;
             (effects, true)
         } else {
-            let done = self.write_and_adopt(loaded, &who(peer))?;
-            self.settings.adopt_names();
-            attribute(self.settings.names().persons(), &mut self.live, &mut self.waiting);
-            done
+            self.write_and_adopt(loaded, &who(peer))?
         };
         let (changed, noted) = note_reload(who(peer), &before, self.settings.config(), &mut self.records);
         let durable = noted && durable;
@@ -186,6 +183,8 @@ impl Core {
         let now = self.enforcement.protection(self.settings.config());
         let done = self.reconfigure(&now, loaded.config.clone(), by).map_err(Unavailable::NotReconfigured)?;
         self.settings.set_files(loaded);
+        self.settings.adopt_names();
+        attribute(self.settings.names().persons(), &mut self.live, &mut self.waiting);
         self.enforcement.forget_unconfirmed_files();
         self.settings.set_kept(accepted::remember(self.settings.state(), &accepted));
         Ok(done)

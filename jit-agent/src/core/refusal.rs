@@ -41,6 +41,18 @@ pub enum Refusal {
         /// Whether a name that has the role has no number. Perhaps it means the peer.
         some_unknown: bool,
     },
+    /// A port policy leaves the peer out.
+    #[error("{name} (uid {uid}) is not among the `{key}` of port {port}; an admin can add the user or a group there")]
+    NotListed {
+        /// User name.
+        name: String,
+        /// User id.
+        uid: u32,
+        /// The port.
+        port: PortId,
+        /// The key of the port policy.
+        key: &'static str,
+    },
     /// The request asks for more than the port policies allow.
     #[error("the request asks for more than is allowed")]
     Violations(Vec<Violation>),

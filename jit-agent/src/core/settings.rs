@@ -6,7 +6,7 @@ use jit_common::abi::Mode;
 use jit_policy::{Packet, PortId, PortPolicies, PortPolicy, Right};
 
 use super::{
-    names::{Named, Names, Permit},
+    names::{APPROVERS, Named, Names, Permit},
     origin::{Changed, Origin},
     peer::Peer,
     records::budgets::Payer,
@@ -137,6 +137,28 @@ impl Settings {
     /// Returns a refusal if the peer lacks a right.
     pub(super) fn check(&self, peer: &Peer, right: Right) -> Result<(), Refusal> {
         self.names.check(peer, right)
+    }
+
+    /// Returns a refusal if the policy of one of these ports leaves the peer out. The lists narrow a role for everybody but
+    /// admins.
+    pub(super) fn check_listed(
+        &self,
+        peer: &Peer,
+        ports: impl Iterator<Item = PortId>,
+        key: &'static str,
+    ) -> Result<(), Refusal> {
+        if self.has(peer, Right::Administer) {
+            return Ok(());
+        }
+        for policy in ports.filter_map(|port| self.config.ports.for_port(port)) {
+            let names = if key == APPROVERS { &policy.approvers } else { &policy.requesters };
+            if !self.names.is_listed(peer, names) {
+                self.names.note_refused();
+                let (name, port) = (peer.name.clone(), policy.id);
+                return Err(Refusal::NotListed { name, uid: peer.uid, port, key });
+            }
+        }
+        Ok(())
     }
 
     /// Returns a right of a peer, which the peer may lose later.

@@ -43,7 +43,7 @@ impl From<Refusal> for Failure {
         let detail = refusal.to_string();
         let problem = match refusal {
             Refusal::OverBudget { wait } => return Self::too_many(detail, wait.as_secs()),
-            Refusal::NotPermitted { .. } => Problem::new(Code::NotPermitted, detail),
+            Refusal::NotPermitted { .. } | Refusal::NotListed { .. } => Problem::new(Code::NotPermitted, detail),
             Refusal::Violations(violations) => Problem::new(Code::PolicyViolation, detail).with(violations),
             Refusal::OwnRequest { .. } => Problem::new(Code::OwnRequest, detail),
             Refusal::LoginUnknown { .. } | Refusal::NameUnknown { .. } => Problem::new(Code::PeerUnknown, detail),

@@ -1,6 +1,6 @@
 //! The users of tests. No host gives their user ids to anybody, so no user has a role through a group.
 
-use jit_policy::{People, Role};
+use jit_policy::Role;
 
 use crate::{
     accounts::{Found, Number, Numbers},
@@ -34,7 +34,7 @@ pub const PEOPLE: [(Role, u32); 6] = [
 pub(crate) fn named(roles: &[(Role, u32)]) -> (Named, Numbers) {
     let number = |number| Found::Is(Number { number, local: true });
     let roles_of = roles.iter().map(|(role, uid)| (*role, vec![uid.to_string()])).collect();
-    let named = Named { roles: roles_of, people: People::default() };
+    let named = Named { roles: roles_of, ..Named::default() };
     (named, Numbers::of(roles.iter().map(|(_, uid)| (uid.to_string(), number(*uid)))))
 }
 

@@ -29,7 +29,7 @@ fn add_gives_a_port_what_is_named_and_refuses_one_that_has_a_policy() {
     let expected = json!({
         "number": 443, "protocol": "TCP", "allowedSourceAddressPrefixes": ["192.0.2.0/24"],
         "maxRequestAccessDuration": "PT1H30M", "approval": "required", "approvalTimeout": "PT1H",
-        "justification": "required", "quota": 32, "setByAgent": true,
+        "justification": "required", "quota": 32, "requesters": [], "approvers": [], "setByAgent": true,
     });
     assert_eq!((policies(&agent).len(), &policies(&agent)[1]), (4, &expected));
     let stderr = "error: 3389/any has a policy already; change it with: jitctl ports set 3389/any\n";

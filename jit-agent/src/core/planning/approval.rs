@@ -1,12 +1,13 @@
 //! An approval plans the request again as if it were new, and needs another person than the requestor.
 
 use jit_api::wire::Request;
-use jit_policy::{NewRequest, RequestId, RequestState, Requestor, Right};
+use jit_policy::{ApprovedPort, NewRequest, RequestId, RequestState, Requestor, Right};
 
-use super::{Plan, Planner, deadline, login_unknown, new_particulars, rows};
+use super::{Plan, Planner, deadline, login_unknown, new_particulars, ports, rows};
 use crate::{
     accounts::Groups,
     core::{
+        names::{APPROVERS, REQUESTERS},
         peer::Peer,
         records::not_recorded,
         refusal::{Conflict, Refusal, Unavailable},
@@ -36,7 +37,6 @@ impl Planner<'_> {
                 return Err(login_unknown(peer));
             }
         }
-        self.requestor_may_still(&row, groups)?;
         let request = NewRequest { ports: pending.ports.clone(), justification: row.justification.clone() };
         let clocks = self.times.both();
         let holder = self.settings.names().persons().holder(&row.requestor);
@@ -44,6 +44,8 @@ impl Planner<'_> {
             Some(_) => self.check_extension(&request, &clocks)?,
             None => self.check_ports(&request, &holder, Some(id), &clocks)?,
         };
+        self.settings.check_listed(peer, ports(&approved), APPROVERS)?;
+        self.requestor_may_still(&row, &approved, groups)?;
         self.check_space(peer)?;
         let by = peer.person();
         let plan = if let Some(grant) = pending.extends {
@@ -87,7 +89,7 @@ impl Planner<'_> {
     }
 
     /// Checks that the requestor has not lost the role since.
-    fn requestor_may_still(&self, row: &RequestRow, groups: &Groups) -> Result<(), Refusal> {
+    fn requestor_may_still(&self, row: &RequestRow, approved: &[ApprovedPort], groups: &Groups) -> Result<(), Refusal> {
         let Requestor { sender, named } = &row.requestor;
         let requestor = Peer {
             uid: sender.uid,
@@ -99,7 +101,11 @@ impl Planner<'_> {
         let rights = [Some(Right::Request), named.is_some().then_some(Right::Delegate)];
         let missing = rights.into_iter().flatten().find(|right| !self.settings.has(&requestor, *right));
         match (missing, groups) {
-            (None, _) => Ok(()),
+            (None, Ok(_)) => self.settings.check_listed(&requestor, ports(approved), REQUESTERS),
+            (None, Err(why)) => {
+                let listed = self.settings.check_listed(&requestor, ports(approved), REQUESTERS);
+                listed.map_err(|_| Unavailable::GroupsUnknown(sender.name.clone(), why.clone()).into())
+            }
             (Some(_), Err(why)) => Err(Unavailable::GroupsUnknown(sender.name.clone(), why.clone()).into()),
             (Some(right), Ok(_)) => {
                 Err(Conflict::RoleLost { name: sender.name.clone(), uid: sender.uid, right, id: row.id }.into())

@@ -46,6 +46,7 @@ impl Denial {
     pub(super) fn of(attempted: Attempted, refusal: &Refusal) -> Option<Self> {
         let grounds = match refusal {
             Refusal::NotPermitted { .. }
+            | Refusal::NotListed { .. }
             | Refusal::OwnRequest { .. }
             | Refusal::LoginUnknown { .. }
             | Refusal::NameUnknown { .. } => Grounds::Reason(refusal.to_string()),

@@ -170,3 +170,54 @@ fn an_approval_needs_the_requestors_groups_and_says_when_they_can_not_be_known()
     assert!(lost.to_string().contains("is no longer a requester"), "{lost}");
     approve(&mut world, Ok(vec![1000, 70_002])).unwrap();
 }
+
+#[test]
+fn lists_of_a_port_narrow_the_roles_and_give_none() {
+    let lists = "quota = 3\n    requesters = ['@dev', 'zoe']\n    approvers = ['@ops', 'zoe', 'nobody-there']";
+    let roles = "[roles]\napprover = ['@ops', '@staff']\nrequester = ['@dev', '@staff']";
+    let mut machine = Machine::new(&format!("{}\n{roles}\n", CONFIG.replace("quota = 3", lists)), wall(0));
+    machine.access = Vec::new();
+    let (look_ups, wanted) = channel();
+    machine.look_ups = look_ups;
+    let mut world = World { machine, core: None };
+    world.start(false);
+    world.core().settings.adopt_names();
+    world.pass(0);
+    let LookUps { names, former } = wanted.try_recv().unwrap();
+    let numbers = former.looked_up(&names, |name| match name {
+        "@ops" | "@dev" => found(name),
+        "@staff" => Answer::Is(Number { number: 70_003, local: false }),
+        "zoe" => Answer::Is(Number { number: 1234, local: true }),
+        _ => Answer::Absent,
+    });
+    world.core().settings.names_mut().take(LookedUp { numbers, not_kept: None });
+    assert_eq!(world.faults(), ["port 5986/tcp, approvers: there is no user or group `nobody-there`"]);
+
+    let asked = || request(vec![port(5986, &["192.0.2.7"], 60)]);
+    let (staff, zoe) = (member(1003, 70_003), peer(1234, "zoe"));
+    let left_out = |refused: Refusal, wanted: &str| {
+        assert!(matches!(&refused, Refusal::NotListed { key, .. } if *key == wanted), "{refused}");
+        refused.to_string()
+    };
+    let refused = left_out(world.submit_as(&staff, asked()).unwrap_err(), "requesters");
+    assert_eq!(
+        refused,
+        "someone (uid 1003) is not among the `requesters` of port 5986/tcp; an admin can add the user or a group there"
+    );
+    world.submit_as(&staff, request(vec![port(22, &["192.0.2.7"], 60)])).unwrap();
+    assert!(matches!(world.submit_as(&zoe, asked()), Err(Refusal::NotPermitted { .. })), "she has no role");
+    let made = world.submit_as(&member(1000, 70_002), asked()).unwrap().id;
+    world.submit_as(&root(), asked()).unwrap();
+
+    let approve = |world: &mut World, peer: &Peer, groups: &[u32]| {
+        let (peer, groups) = (peer.clone(), Ok(groups.to_vec()));
+        world.ask(async |core| core.approve(peer, made, groups).await)
+    };
+    left_out(approve(&mut world, &staff, &[70_002]).unwrap_err(), "approvers");
+    assert!(matches!(approve(&mut world, &zoe, &[70_002]), Err(Refusal::NotPermitted { .. })));
+    let ops = member(1001, 70_001);
+    left_out(approve(&mut world, &ops, &[70_003]).unwrap_err(), "requesters");
+    approve(&mut world, &ops, &[70_002]).unwrap();
+    let events = world.count("denied");
+    assert!(events > 0, "who was left out is in the audit log");
+}

@@ -54,7 +54,7 @@ fn a_change_names_the_version_it_was_decided_on_and_is_answered_with_the_next() 
         json!({
             "number": number, "protocol": protocol, "allowedSourceAddressPrefixes": sources,
             "maxRequestAccessDuration": "PT3H", "approval": "auto", "approvalTimeout": "PT1H",
-            "justification": "required", "quota": 32, "setByAgent": true,
+            "justification": "required", "quota": 32, "requesters": [], "approvers": [], "setByAgent": true,
         })
     };
     let mut ssh = policy(22, "TCP", json!(["192.0.2.0/24"]));
