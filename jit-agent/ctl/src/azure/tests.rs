@@ -107,7 +107,7 @@ fn granted() -> Served {
     let config = PRESENT.replace("['198.51.100.0/24']", "['198.51.100.0/24', '192.0.2.0/24']");
     let served = Served::start(Machine::usual_with(&config));
     let request = ["request", "--port", "22", "--for", "2h", "--from", "198.51.100.7", "--from", "192.0.2.10"];
-    for (peer, arguments) in [(alice(), &request[..]), (carol(), &["approve", "9"])] {
+    for (peer, arguments) in [(alice(), &request[..]), (carol(), &["approve", "9", "--yes"])] {
         let socket = served.socket_of(&peer);
         let program = ["jitctl", "--socket", socket.to_str().unwrap()];
         let outcome = crate::run(program.iter().chain(arguments).map(Into::into), &surroundings());
