@@ -67,6 +67,8 @@ pub struct Machine {
     pub store_fault: Option<StoreFault>,
     /// What else is broken at the start.
     pub faults: Vec<String>,
+    /// What [`load`](Self::load) found broken.
+    pub of_files: Vec<String>,
 }
 
 /// The configuration of [`Machine::usual`].
@@ -144,6 +146,7 @@ impl Machine {
             connected_to: |_| Ok(Vec::new()),
             store_fault: None,
             faults: Vec::new(),
+            of_files: Vec::new(),
             dir,
             file,
             clock,
@@ -160,7 +163,7 @@ impl Machine {
     /// Reads the configuration with which the daemon would start, and keeps it as a fallback as the daemon does.
     pub fn load(&mut self) {
         let start = configuration_at(&self.file, &self.boot.boot_id, self.clock.boot());
-        (self.config, self.origin, self.faults) = (start.config, start.origin, start.faults);
+        (self.config, self.origin, self.of_files) = (start.config, start.origin, start.faults);
         if let Some(accepted) = start.accepted {
             accepted::remember(self.dir.path(), &accepted).unwrap();
         }
@@ -198,7 +201,7 @@ impl Machine {
             datapath,
             events: self.hub.clone(),
             store,
-            faults: self.faults.clone(),
+            faults: self.faults.iter().chain(&self.of_files).cloned().collect(),
             origin: self.origin.clone(),
             connected_to: self.connected_to,
             warnings: warnings::of_config,
