@@ -21,7 +21,12 @@ impl CoreHandle {
     /// # Errors
     /// The peer is not permitted.
     pub fn check_role(&self, peer: &Peer, right: Right) -> Result<(), Refusal> {
-        self.access().check(peer, &[right])
+        self.access().check(peer, &[right]).inspect_err(|_| {
+            // Perhaps a name has got a number meanwhile. One refusal is enough to have the names looked up.
+            if self.access().note_refused() {
+                self.wake();
+            }
+        })
     }
 
     /// Checks that the peer has one of these rights, before more of the request is read. A refusal is recorded as this

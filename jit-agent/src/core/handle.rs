@@ -65,6 +65,11 @@ impl CoreHandle {
         self.commands.blocking_send(command).map_err(|_| Unavailable::Stopping.into())
     }
 
+    /// Wakes the core, which then finds what is due. A full channel means that it is awake.
+    pub(super) fn wake(&self) {
+        drop(self.commands.try_send(Command::Work(Box::new(|_| {}))));
+    }
+
     /// Like [`ask`](Self::ask), for work that can only close. It is done before all other work.
     pub(super) async fn close<T: Send + 'static>(
         &self,

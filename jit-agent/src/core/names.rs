@@ -2,7 +2,15 @@
 //!
 //! The core only says when. The look-ups run on a thread of their own, because a name service may take long.
 
-use std::{cell::Cell, path::Path, sync::mpsc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
 use jit_policy::{self as policy, BootTime, People, Persons, PortId, Right, Role};
 use tokio::{
@@ -11,8 +19,8 @@ use tokio::{
 };
 
 use super::{
-    Core, access::Access, command::Command, handle::CoreHandle, peer::Peer, refusal::Refusal, times::Times,
-    waiting::attribute,
+    Core, access::Access, command::Command, handle::CoreHandle, peer::Peer, refusal::Refusal,
+    shared_access::SharedAccess, times::Times, waiting::attribute,
 };
 use crate::{
     accounts::{LookUp, Numbers, PATIENCE},
@@ -151,7 +159,7 @@ pub(super) struct Names {
     next: BootTime,
     is_under_way: bool,
     /// Whether somebody without a role was refused since the last round began.
-    refused: Cell<bool>,
+    refused: Arc<AtomicBool>,
     /// Who waits for the round that is under way, and who waits for the round after it.
     waiting: [Vec<oneshot::Sender<()>>; 2],
 }
@@ -172,7 +180,7 @@ impl Names {
             last: BootTime::default(),
             next: BootTime::default(),
             is_under_way: false,
-            refused: Cell::new(false),
+            refused: Arc::default(),
             waiting: Default::default(),
         }
     }
@@ -214,9 +222,9 @@ impl Names {
         self.access.borrow().check(peer, right).inspect_err(|_| self.note_refused())
     }
 
-    /// Returns the roles in force, now and whenever they change.
-    pub(super) fn subscribe(&self) -> watch::Receiver<Access> {
-        self.access.subscribe()
+    /// Returns the roles in force, now and whenever they change, as the server sees them.
+    pub(super) fn shared(&self) -> SharedAccess {
+        SharedAccess::new(self.access.subscribe(), Arc::clone(&self.refused))
     }
 
     /// Returns the faults that the status shows.
@@ -250,7 +258,7 @@ impl Names {
 
     /// Notes that a peer lacks a role. Perhaps a name has got its number, or another number, meanwhile.
     pub(super) fn note_refused(&self) {
-        self.refused.set(true);
+        self.refused.store(true, Ordering::Relaxed);
     }
 
     /// Looks all names up now. The answer is ready when they are looked up. If nobody looks names up, it fails at once.
@@ -272,7 +280,7 @@ impl Names {
 
     /// The moment at which the next round is due. `None`: a round is under way.
     pub(super) fn next_round(&self) -> Option<BootTime> {
-        let after_refusal = self.refused.get().then(|| self.last.after(PAUSE));
+        let after_refusal = self.refused.load(Ordering::Relaxed).then(|| self.last.after(PAUSE));
         let next = after_refusal.map_or(self.next, |moment| moment.min(self.next));
         (!self.is_under_way).then_some(next)
     }
@@ -282,7 +290,7 @@ impl Names {
         names.sort_unstable();
         names.dedup();
         (self.last, self.next) = (self.times.now(), self.times.after(PERIOD));
-        self.refused.set(false);
+        self.refused.store(false, Ordering::Relaxed);
         self.is_under_way = self.look_ups.send(LookUps { names, former: self.numbers.clone() }).is_ok();
         if !self.is_under_way {
             self.waiting = Default::default();

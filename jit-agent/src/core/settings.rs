@@ -115,7 +115,7 @@ impl Settings {
 
     /// The roles, as the server sees them.
     pub(super) fn shared_access(&self) -> SharedAccess {
-        SharedAccess::new(self.names.subscribe())
+        self.names.shared()
     }
 
     /// Whether the peer has a right by any of its roles.

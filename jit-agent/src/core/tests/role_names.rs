@@ -112,6 +112,21 @@ fn whoever_is_refused_has_the_names_looked_up_sooner_but_not_at_will() {
 }
 
 #[test]
+fn a_read_that_the_server_refuses_has_the_names_looked_up_too_and_wakes_the_core_once() {
+    let (mut world, wanted) = world();
+    assert!(answer(&mut world, &wanted, found));
+    let (handle, mut commands) = CoreHandle::of(world.core());
+    let refuse = || handle.check_role(&member(1000, 70_009), Right::Look).unwrap_err();
+    (refuse(), refuse());
+    assert!(commands.try_recv().is_ok(), "the core may sleep for a minute");
+    assert!(commands.try_recv().is_err(), "the core knows already");
+    world.pass(5);
+    assert!(answer(&mut world, &wanted, found));
+    refuse();
+    assert!(commands.try_recv().is_ok(), "this may be another name");
+}
+
+#[test]
 fn a_refusal_tells_that_the_role_may_be_meant_for_a_name_that_is_not_known() {
     let (mut world, wanted) = world();
     assert!(answer(&mut world, &wanted, away));
