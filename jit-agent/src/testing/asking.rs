@@ -2,8 +2,10 @@
 
 use std::{
     pin::pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
+
+use tokio::runtime::Builder;
 
 use crate::core::{Core, CoreHandle, refusal::Refusal};
 
@@ -17,8 +19,7 @@ pub fn ask<T>(core: &mut Core, ask: impl AsyncFnOnce(CoreHandle) -> Result<T, Re
     let mut context = Context::from_waker(Waker::noop());
     assert!(answer.as_mut().poll(&mut context).is_pending(), "the core was not asked");
     core.carry_out(vec![commands.try_recv().unwrap()]);
-    match answer.poll(&mut context) {
-        Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("the core did not answer"),
-    }
+    drop(commands);
+    // Without the core, the answer may still be completed on threads of a runtime.
+    Builder::new_current_thread().build().unwrap().block_on(answer)
 }
