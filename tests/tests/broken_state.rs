@@ -89,9 +89,9 @@ fn with_a_damaged_store_grants_in_the_kernel_end_on_time_and_can_be_revoked() ->
     }
     fs::write(store(&agent), &damaged)?;
     agent.launch()?;
+    short.cuts_on_time(&mut session)?;
     expect_locked_and_degraded(&net, &agent, &["is damaged", "restore it from a backup"])?;
     assert_eq!(tcp_connects(&net.client, ALICE, SSH, PATIENCE)?, Reach::Refused, "granted: the host itself answers");
-    short.cuts_on_time(&mut session)?;
     let revoked = agent.api("POST", "/v1/grants/revoke", Some(&json!({"all": true, "reason": "locked out"})))?;
     ensure!(revoked.status == 200, "{revoked:?}");
     agent.expect_drop(&net.client, ALICE, SSH, "no_grant")?;
