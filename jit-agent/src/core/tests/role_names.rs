@@ -117,7 +117,8 @@ fn a_read_that_the_server_refuses_has_the_names_looked_up_too_and_wakes_the_core
     assert!(answer(&mut world, &wanted, found));
     let (handle, mut commands) = CoreHandle::of(world.core());
     let refuse = || handle.check_role(&member(1000, 70_009), Right::Look).unwrap_err();
-    (refuse(), refuse());
+    refuse();
+    refuse();
     assert!(commands.try_recv().is_ok(), "the core may sleep for a minute");
     assert!(commands.try_recv().is_err(), "the core knows already");
     world.pass(5);
