@@ -299,22 +299,23 @@ impl LiveGrants {
         self.settle();
     }
 
-    /// Returns the number of grants in the book and the number of those that are completely in force, and adds to
-    /// `faults` where the kernel's entries differ from the book.
-    pub(super) fn compare(&self, faults: &mut Vec<String>) -> (usize, usize) {
+    /// Returns the number of grants that should be in force and the number of those that are completely in force, and
+    /// adds to `faults` where the kernel's entries differ from the book. A trial keeps the grants of `shut` closed.
+    pub(super) fn compare(&self, shut: &[i64], faults: &mut Vec<String>) -> (usize, usize) {
         faults.extend(self.entries.fault());
+        let intended = || self.book.iter().filter(|grant| !shut.contains(&grant.id.0));
         let entries: BTreeMap<EntryKey, BootTime> = match self.datapath().entries() {
             Ok(entries) => entries.into_iter().collect(),
             Err(error) => {
                 faults.push(error.to_string());
-                return (self.book.len(), 0);
+                return (intended().count(), 0);
             }
         };
         let in_force = |grant: &&LiveGrant| {
             grant.entries().all(|entry| entries.get(&entry).is_some_and(|deadline| *deadline >= grant.end))
         };
-        let enforced = self.book.iter().filter(in_force).count();
-        let lacking = self.book.len() - enforced;
+        let enforced = intended().filter(in_force).count();
+        let lacking = intended().count() - enforced;
         if lacking > 0 && !self.has_refused() {
             faults.push(format!(
                 "{lacking} grants are not in force, since someone else changed the kernel's tables; revoke them, and \
@@ -330,7 +331,7 @@ impl LiveGrants {
                  time, and `jitctl revoke --all` closes them now"
             ));
         }
-        (self.book.len(), enforced)
+        (enforced + lacking, enforced)
     }
 }
 

@@ -106,7 +106,8 @@ impl Core {
         let datapath = self.live.datapath();
         let mut faults: Vec<String> = self.settings.faults().chain(self.enforcement.faults()).collect();
         faults.extend(self.records.faults().chain(self.upkeep.faults()).chain(self.events.fault()));
-        let (intended_grants, enforced_grants) = self.live.compare(&mut faults);
+        let shut = self.enforcement.trial().map_or(&[][..], |trial| &trial.record.shut);
+        let (intended_grants, enforced_grants) = self.live.compare(shut, &mut faults);
         let counters = datapath.counters().unwrap_or_else(|error| {
             faults.push(error.to_string());
             Vec::new()

@@ -80,6 +80,17 @@ fn expect_as_before(host: &Host) {
 }
 
 #[test]
+fn a_grant_that_a_trial_keeps_shut_is_no_fault() {
+    let mut host = with_operator();
+    try_a_port(&mut host);
+    let status = host.status();
+    assert_eq!((status.faults, status.grants.intended, status.grants.enforced), (Vec::<String>::new(), 0, 0));
+    host.disable().unwrap();
+    let status = host.status();
+    assert_eq!((status.faults, status.grants.intended, status.grants.enforced), (Vec::<String>::new(), 1, 1));
+}
+
+#[test]
 fn a_change_on_trial_lets_nobody_in_however_late_the_agent_is() {
     for (begin, late) in [try_a_port, try_files].into_iter().flat_map(|begin| LATE.map(|late| (begin, late))) {
         let mut host = with_operator();
