@@ -44,6 +44,8 @@ schemas! {
     Connection: text_like(connection(), "192.0.2.7 22");
     /// What a reload may open: a port, all ports, an interface, or all ports for some packets.
     Opening: text_like(opening(), "22/tcp");
+    /// What the agent itself set: the mode, or the policy of a port.
+    OwnSetting: text_like(own_setting(), "22/tcp");
     /// A time in RFC 3339.
     Time: text("date-time", "2030-01-31T17:30:00Z");
     /// Text on one line.
@@ -132,12 +134,18 @@ fn connection() -> String {
 }
 
 /// The pattern of the names that [`Reload::check`](crate::wire::Reload::check) accepts, and of hardly any others.
+/// A protocol as a port's name has it.
+const PROTOCOL: &str = r"([Tt][Cc][Pp]|[Uu][Dd][Pp]|[Aa][Nn][Yy]|\*|sctp)";
+
+fn own_setting() -> String {
+    format!("^({PORT}(/{PROTOCOL})?|mode)$")
+}
+
 fn opening() -> String {
-    let protocol = r"([Tt][Cc][Pp]|[Uu][Dd][Pp]|[Aa][Nn][Yy]|\*|sctp)";
     let (v4, v6) = addresses();
     let prefix = format!("({v4}(/(3[0-2]|[12]?[0-9]))?|({v6})(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)");
     let interface = r"interface=[^/\x00-\x20\x7f]{1,15}";
-    format!("^({PORT}(/{protocol})?|mode=observe|scope=local|fragments=pass|{interface}|break_glass={prefix})$")
+    format!("^({PORT}(/{PROTOCOL})?|mode=observe|scope=local|fragments=pass|{interface}|break_glass={prefix})$")
 }
 
 fn line() -> ObjectBuilder {

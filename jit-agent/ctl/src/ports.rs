@@ -138,7 +138,7 @@ fn end_override(agent: &Agent, Reset { what, yes }: Reset, surroundings: &Surrou
     let (name, opening) = match what {
         Resettable::Mode => ("mode".to_owned(), "mode=observe".to_owned()),
         Resettable::Port(RequestedPort::Number(number)) => (number.to_string(), number.to_string()),
-        Resettable::Port(RequestedPort::Exact(id)) => (id.to_string(), id.number.to_string()),
+        Resettable::Port(RequestedPort::Exact(id)) => (id.to_string(), id.to_string()),
     };
     let attempt = |confirmed: Option<&Effects>| {
         let opened = confirmed.map(|effects| effects.opened.clone()).unwrap_or_default();

@@ -152,9 +152,16 @@ impl Persons {
                 uid == other_uid || (person.is_some() && person == self.person_of(other_uid, other_name))
             })
         });
-        let named = named.as_ref().map(|named| self.of_named(named));
-        same_account
-            || named.is_some_and(|named| accounts(person).any(|(uid, name)| self.of_account(uid, name) == named))
+        let is_named = |named: &String| {
+            let holder = self.of_named(named);
+            // Whatever the lists say of accounts, a name that no list has may be that of each account like it.
+            let part = self.of_listed_name(named).is_none().then(|| account_part(named));
+            accounts(person).any(|(uid, name)| {
+                self.of_account(uid, name) == holder
+                    || (!is_number(uid, name) && part.as_ref().is_some_and(|part| *part == account_part(name)))
+            })
+        };
+        same_account || named.as_ref().is_some_and(is_named)
     }
 
     /// Whether it can be told that this person is not the requestor. It can't if a delegate named somebody who may have
@@ -207,11 +214,17 @@ impl Persons {
     }
 
     fn of_named(&self, named: &str) -> Holder {
-        let (whole, part) = (fold(named), account_part(named));
-        let listed = self.people.find(|door| matches!(door, Door::Named(name) if *name == whole));
+        let part = account_part(named);
         let by_account =
-            || self.people.find(|door| matches!(door, Door::Account(account) if account.to_lowercase() == part));
-        listed.or_else(by_account).map_or(Holder::Name(part), |person| Holder::Person(person.clone()))
+            || self.people.find(|door| matches!(door, Door::Account(account) if account_part(account) == part));
+        let person = self.of_listed_name(named).or_else(by_account);
+        person.map_or(Holder::Name(part.clone()), |person| Holder::Person(person.clone()))
+    }
+
+    /// The person who lists a name that a delegate gives.
+    fn of_listed_name(&self, named: &str) -> Option<&String> {
+        let whole = fold(named);
+        self.people.find(|door| matches!(door, Door::Named(name) if *name == whole))
     }
 }
 
@@ -233,6 +246,32 @@ mod tests {
     fn people(text: &[(&str, &[&str])]) -> Result<People, String> {
         let doors = |doors: &[&str]| doors.iter().map(|door| (*door).to_owned()).collect();
         People::new(text.iter().map(|(person, list)| ((*person).to_owned(), doors(list))).collect())
+    }
+
+    #[test]
+    fn an_account_is_the_name_that_a_delegate_gives_whatever_is_listed_of_other_accounts() {
+        let account = |name: &str| Person { uid: 1000, name: name.to_owned(), login: None };
+        let named =
+            |name: &str| Requestor { sender: Person { uid: 7, ..account("pusher") }, named: Some(name.to_owned()) };
+        for (doors, name) in [
+            (&["ann@corp", "adm-ann"][..], "ann@corp"),
+            (&["ann@corp"], "ann@other"),
+            (&["CORP\\ann"], "ann"),
+            (&["ann"], "ann@corp"),
+            (&["ann"], "Ann"),
+        ] {
+            let persons = Persons::new(&people(&[("ann", doors)]).unwrap(), |_| None);
+            for account in [account("ann@corp"), account("Ann"), account("CORP\\ann")] {
+                assert!(persons.is_same(&named(name), &account), "{doors:?} {name} {account:?}");
+            }
+            assert!(!persons.is_same(&named(name), &account("bob")));
+        }
+        // A name that is listed belongs to whom the list says.
+        let persons = Persons::new(&people(&[("bob", &["bob", "named:ann@corp"])]).unwrap(), |_| None);
+        assert!(
+            !persons.is_same(&named("ann@corp"), &account("ann"))
+                && persons.is_same(&named("ann@corp"), &account("bob"))
+        );
     }
 
     /// Ann has two accounts and a name in the directory of a delegate.

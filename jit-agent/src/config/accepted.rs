@@ -35,6 +35,8 @@ pub(crate) struct Accepted {
     pub(crate) config: Config,
     /// The keys that no file had, so that their values are the defaults of that time. See [`absent`].
     pub(crate) absent: BTreeSet<String>,
+    /// Whether the agent's own file was among the files.
+    pub(crate) own: bool,
 }
 
 /// What the record says about the configuration.
@@ -44,6 +46,9 @@ struct About {
     version: String,
     /// The keys that no file had.
     defaults: BTreeSet<String>,
+    /// Whether the agent's own file was among the files.
+    #[serde(default)]
+    own: bool,
 }
 
 /// The keys that a configuration could have and that a text does not have: `scope`, or `22/tcp quota`. Without a list of
@@ -119,8 +124,8 @@ fn name(port: &Table, key: &str) -> String {
 
 /// Keeps a configuration that is in force now. What root accepted before by hand is used up.
 pub(crate) fn remember(state: &Path, accepted: &Accepted) -> anyhow::Result<()> {
-    let Accepted { config, absent } = accepted;
-    let about = About { version: env!("CARGO_PKG_VERSION").to_owned(), defaults: absent.clone() };
+    let Accepted { config, absent, own } = accepted;
+    let about = About { version: env!("CARGO_PKG_VERSION").to_owned(), defaults: absent.clone(), own: *own };
     let mut table = config.written();
     table.insert(ABOUT.to_owned(), Value::try_from(about).context("writing down what was accepted")?);
     checksummed::write(state, NAME, &table.to_string())?;
@@ -140,17 +145,17 @@ pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Accepted>> {
     let shown = || state.join(NAME).display().to_string();
     let mut table: Table = toml::from_str(&checksummed::read(state, NAME)?).with_context(shown)?;
     let about: Option<About> = table.remove(ABOUT).map(Value::try_into).transpose().with_context(shown)?;
-    let absent = match about {
-        Some(about) => about.defaults,
+    let (absent, own) = match about {
+        Some(about) => (about.defaults, about.own),
         None => {
             let given = table.clone();
             for (key, value) in toml::from_str::<Table>(FIRST_DEFAULTS).unwrap_or_default() {
                 table.entry(key).or_insert(value);
             }
-            absent(&given, &Config::parse(&table.to_string(), &shown())?)
+            (absent(&given, &Config::parse(&table.to_string(), &shown())?), false)
         }
     };
-    Ok(Some(Accepted { config: Config::parse(&table.to_string(), &shown())?, absent }))
+    Ok(Some(Accepted { config: Config::parse(&table.to_string(), &shown())?, absent, own }))
 }
 
 #[cfg(test)]
@@ -162,7 +167,7 @@ mod tests {
     fn accepted(text: &str) -> Accepted {
         let config = Config::parse(text, "").unwrap();
         let absent = absent(&toml::from_str(text).unwrap(), &config);
-        Accepted { config, absent }
+        Accepted { config, absent, own: false }
     }
 
     #[test]

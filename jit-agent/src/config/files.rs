@@ -96,18 +96,19 @@ pub fn load(main: &Path) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// The same as for [`load`].
 pub fn load_for(main: &Path, user: u32) -> Result<Loaded, ConfigError> {
-    load_without(main, user, &[])
+    load_without(main, user, (&[], &[]))
 }
 
-/// Like [`load`], but without what the agent set under these names, such as `mode` and `22/tcp`.
+/// Like [`load`], but without what the agent set under the names of `ended`, such as `mode` and `22/tcp`, and without what
+/// alone keeps shut what the names of `opened` open.
 ///
 /// # Errors
 /// The same as for [`load`].
-pub fn reload(main: &Path, ended: &[String]) -> Result<Loaded, ConfigError> {
-    load_without(main, trust::own(), ended)
+pub fn reload(main: &Path, ended: &[String], opened: &[String]) -> Result<Loaded, ConfigError> {
+    load_without(main, trust::own(), (ended, opened))
 }
 
-fn load_without(main: &Path, user: u32, ended: &[String]) -> Result<Loaded, ConfigError> {
+fn load_without(main: &Path, user: u32, (ended, opened): (&[String], &[String])) -> Result<Loaded, ConfigError> {
     let mut loaded = parse(read(main, user)?)?;
     let state = &loaded.config.places.state;
     let remedy = "mend or remove what keeps it from being read, and set anew what is lost";
@@ -115,7 +116,8 @@ fn load_without(main: &Path, user: u32, ended: &[String]) -> Result<Loaded, Conf
     let Some(text) = own::text(state).map_err(unusable)? else { return Ok(loaded) };
     let own = own::parse(state, &text).map_err(unusable)?;
     loaded.origin.0.push((state.join(own::NAME), hash(&text)));
-    loaded.with(own.without(ended))
+    let own = own.without(ended).without_shut(&loaded.owners, opened);
+    loaded.with(own)
 }
 
 /// Checks texts of the owner's files. What the agent set is left out.
@@ -158,7 +160,7 @@ fn parse(parts: Vec<Part>) -> Result<Loaded, ConfigError> {
 impl Loaded {
     /// What is to be kept once this configuration is accepted.
     pub(crate) fn accepted(&self) -> Accepted {
-        Accepted { config: self.config.clone(), absent: self.absent.clone() }
+        Accepted { config: self.config.clone(), absent: self.absent.clone(), own: self.origin.has_own() }
     }
 
     /// The same files, with what the agent set.
@@ -327,6 +329,12 @@ impl Part {
 }
 
 impl Origin {
+    /// Whether the agent's own file is among the files.
+    #[must_use]
+    pub fn has_own(&self) -> bool {
+        self.0.iter().any(|(path, _)| path.file_name().is_some_and(|name| name == own::NAME))
+    }
+
     /// The checksums of the files, in their order.
     pub fn hashes(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(_, hash)| hash.as_str())

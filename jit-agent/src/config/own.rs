@@ -80,11 +80,11 @@ impl Override {
         !matches!(self, Self::Added(_))
     }
 
-    /// Whether people mean this by `mode`, `22` or `22/tcp`, or by what a reload may open, such as `mode=observe`.
+    /// Whether people mean this by `mode`, `22` or `22/tcp`.
     #[must_use]
     pub fn is_named_by(self, name: &str) -> bool {
         match self {
-            Self::Mode => name == "mode" || name == "mode=observe",
+            Self::Mode => name == "mode",
             Self::Port(id) | Self::Added(id) | Self::Removed(id) => {
                 name == id.number.to_string() || name == id.to_string()
             }
@@ -159,6 +159,18 @@ impl Own {
         self.mode = self.mode.filter(|_| stays(Override::Mode));
         self.port.retain(|policy| stays(Override::Port(policy.id)));
         self.removed.retain(|id| stays(Override::Removed(*id)));
+        self
+    }
+
+    /// The same without what alone keeps shut what one of these names opens: a mode that enforces, and ports that the
+    /// owner's files don't protect.
+    #[must_use]
+    pub(super) fn without_shut(mut self, owners: &Config, opened: &[String]) -> Self {
+        let is_named = |what: Override| opened.iter().any(|name| what.is_named_by(name));
+        let observes = opened.iter().any(|name| name == "mode=observe");
+        self.mode = self.mode.filter(|mode| *mode == Mode::Observe || !observes);
+        let is_owners = |policy: &PortPolicy| owners.ports.iter().any(|known| known.id.overlaps(policy.id));
+        self.port.retain(|policy| is_owners(policy) || !is_named(Override::Added(policy.id)));
         self
     }
 

@@ -55,6 +55,12 @@ impl Record {
         self.boot_id == boot_id && (now < self.end()) && self.end() <= now.after(longest)
     }
 
+    /// Whether nothing is left to do for the trial.
+    #[must_use]
+    pub const fn is_concluded(&self) -> bool {
+        self.until == 0
+    }
+
     /// The same trial as a finished one, for which nothing is left to do.
     #[must_use]
     pub fn concluded(&self) -> Self {

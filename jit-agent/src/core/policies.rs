@@ -122,10 +122,9 @@ impl Core {
     fn reload_files(&mut self, peer: Option<&Peer>, asked: &Reload) -> Result<Changed, Refusal> {
         self.enforcement.check_no_trial()?;
         self.settings.check_set(&asked.reset)?;
-        // To name what a reload opens also ends what the agent itself set there, so that the files count again.
-        let ended = [asked.reset.as_slice(), &asked.allow_open].concat();
-        let loaded =
-            files::reload(self.settings.path(), &ended).map_err(|error| ChangeRefusal::Invalid(error.into()))?;
+        // To name what a reload opens also ends what the agent itself set, if that alone keeps it shut.
+        let loaded = files::reload(self.settings.path(), &asked.reset, &asked.allow_open);
+        let loaded = loaded.map_err(|error| ChangeRefusal::Invalid(error.into()))?;
         // A signal does not say who sent it or whose session would be cut off.
         if peer.is_none()
             && let Some(problem) = not_confirmed(&loaded, &self.settings)

@@ -149,12 +149,24 @@ pub enum OtherFiles {
     /// The files were tried and not confirmed.
     #[error("{}", unconfirmed_files(.0))]
     Unconfirmed(PathBuf),
+    /// The agent's own file is missing.
+    #[error("{}", own_is_gone(.0))]
+    OwnGone(PathBuf),
     /// The record of the last trial can't be read.
     #[error(
         "what is said of a trial can't be used, so it is not known whether these files were tried and not confirmed: \
          {0}; remove that first"
     )]
     Doubtful(Shared<anyhow::Error>),
+}
+
+/// Says that the agent's own file is missing.
+pub(super) fn own_is_gone(path: &Path) -> String {
+    format!(
+        "{}: policy.toml in state_dir is gone, which had what `jitctl ports`, `enable` and `confirm` set; put it back, or \
+         run `jitctl reload` to go on without it",
+        path.display()
+    )
 }
 
 /// Says that files were tried and are not in force.

@@ -8,7 +8,7 @@ use jit_policy::{BootTime, LONGEST_TRIAL, Span, TrialKind};
 
 use super::{
     origin::{Changed, EndedTrial, Origin, Trial},
-    refusal::unconfirmed_files,
+    refusal::{own_is_gone, unconfirmed_files},
 };
 use crate::{
     config::{
@@ -56,8 +56,8 @@ pub fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
     let on_disk = loaded.as_ref().ok().map(|loaded| loaded.origin.clone());
     let mut start = match loaded {
         Ok(loaded) => match not_wanted(path, &kept, &loaded) {
-            Some(problem) => instead(path, kept.accepted, &problem, now, &mut faults),
-            None => taken(path, &loaded, &kept, (boot_id, now), &mut faults),
+            Some(problem) if !kept.is_marked(&loaded) => instead(path, kept.accepted, &problem, now, &mut faults),
+            _ => taken(path, &loaded, &kept, (boot_id, now), &mut faults),
         },
         Err(error) => instead(path, kept.accepted, &error.to_string(), now, &mut faults),
     };
@@ -79,6 +79,13 @@ pub fn configuration_at(path: &Path, boot_id: &str, now: BootTime) -> Start {
     start
 }
 
+impl Kept {
+    /// Whether root accepted these files by hand.
+    fn is_marked(&self, loaded: &Loaded) -> bool {
+        self.mark.as_ref().is_some_and(|mark| mark.is_of(&loaded.config))
+    }
+}
+
 fn kept(state: &Path, faults: &mut Vec<String>) -> Kept {
     let (record, doubt) = match trial::recall(state) {
         Ok(record) => (record, None),
@@ -98,11 +105,15 @@ fn kept(state: &Path, faults: &mut Vec<String>) -> Kept {
 /// Why valid files must not be in force: they are on trial, they were tried and not confirmed, or the record of the
 /// trial can't be read.
 fn not_wanted(path: &Path, kept: &Kept, loaded: &Loaded) -> Option<String> {
-    let accepted = kept.accepted.as_ref().ok().and_then(Option::as_ref).map(|accepted| &accepted.config);
+    let former = kept.accepted.as_ref().ok().and_then(Option::as_ref);
+    let accepted = former.map(|former| &former.config);
     if let Some(doubt) = &kept.doubt {
         let remedy = "so it is not known whether these files were tried and not confirmed";
         let is_other = accepted.is_some_and(|accepted| *accepted != loaded.config);
         return is_other.then(|| format!("{}: {doubt}, {remedy}; remove that", path.display()));
+    }
+    if former.is_some_and(|former| former.own) && !loaded.origin.has_own() && accepted != Some(&loaded.config) {
+        return Some(own_is_gone(path));
     }
     let is_tried = |record: &trial::Record| record.kind == TrialKind::Reload && record.began_with(loaded);
     // An agent that was killed while it confirmed the files had already accepted them.
@@ -131,7 +142,8 @@ fn taken(
                 faults.push(format!("what was accepted before can't be used: {error:#}"));
             }
             let is_trial = record.is_some_and(|record| record.runs(boot_id, now, LONGEST_TRIAL));
-            if loaded.config.mode == Mode::Enforce || is_trial || !pinned_enforces(&loaded.config.places.bpffs, now) {
+            let is_free = loaded.config.mode == Mode::Enforce || is_trial || kept.is_marked(loaded);
+            if is_free || !pinned_enforces(&loaded.config.places.bpffs, now) {
                 return files();
             }
             let fault = refused(path, &["mode=observe".to_owned()], &[]);
@@ -140,7 +152,12 @@ fn taken(
         }
     };
     // Whoever confirms a trial has named what it opens. The agent may have been killed before it could note that.
-    let is_confirmed = record.is_some_and(|record| record.config().is_ok_and(|tried| tried == loaded.config));
+    // A confirmed reload was noted as accepted first.
+    let is_confirmed = record.is_some_and(|record| {
+        record.kind != TrialKind::Reload
+            && !record.is_concluded()
+            && record.config().is_ok_and(|tried| tried == loaded.config)
+    });
     let marked = kept.mark.as_ref().filter(|mark| mark.is_of(&loaded.config)).map(|mark| mark.by.clone());
     let (named, patterns) = match former.config.mode {
         Mode::Enforce if marked.is_none() && !is_confirmed => {
@@ -156,7 +173,7 @@ fn taken(
         start.origin = Origin::broken(path, refused(path, &named, &patterns));
         // A key that was written when it was accepted must not become a default by being removed.
         let absent = loaded.absent.intersection(&former.absent).cloned().collect();
-        start.accepted = Some(Accepted { config: start.config.clone(), absent });
+        start.accepted = Some(Accepted { config: start.config.clone(), absent, own: loaded.origin.has_own() });
         if kept.mark.is_some() {
             faults
                 .push("the files were changed after `jit-agent accept`, so it does not count; run it again".to_owned());
@@ -193,7 +210,10 @@ fn go_on(
 ) {
     let Ok(tried) = record.config() else { return };
     // If the files have the tried configuration, an agent was killed while it confirmed the trial.
-    let confirmed = start.origin.files.is_some() && start.origin.unloaded.is_none() && start.config == tried;
+    let confirmed = !record.is_concluded()
+        && start.origin.files.is_some()
+        && start.origin.unloaded.is_none()
+        && start.config == tried;
     let runs = record.runs(boot_id, now, LONGEST_TRIAL);
     let same_files = on_disk.is_none_or(|files| *files == record.files);
     let same_mark = start.origin.unloaded == record.unloaded;

@@ -28,13 +28,13 @@ use super::{
 };
 use crate::config::{
     Config, accepted,
-    files::Loaded,
+    files::{self, Loaded},
     trial::{self, Record},
     unloaded,
 };
 
 impl CoreHandle {
-    /// Makes the trial permanent, in the files and in force.
+    /// Makes the trial permanent, in the agent's own file and in force.
     ///
     /// # Errors
     /// The peer is not permitted, no trial runs, a file was edited since, or the kernel is broken. In the last two
@@ -193,6 +193,9 @@ impl Core {
 /// Why these files can't be considered intended: they were tried and not confirmed, or the record of the trial can't be
 /// read.
 pub(super) fn not_confirmed(loaded: &Loaded, settings: &Settings) -> Option<OtherFiles> {
+    if settings.files().is_some_and(files::Origin::has_own) && !loaded.origin.has_own() {
+        return Some(OtherFiles::OwnGone(settings.path().to_owned()));
+    }
     match trial::recall(settings.state()) {
         Ok(record) => record
             .filter(|record| record.kind == TrialKind::Reload && record.began_with(loaded))

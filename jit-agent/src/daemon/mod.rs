@@ -139,7 +139,7 @@ pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
             path = path.display()
         ));
     }
-    report.extend(doubts(&config.places, user).map(|doubt| format!("warning: {doubt}")));
+    report.extend(doubts(&config.places, runner(&config.places, user)).map(|doubt| format!("warning: {doubt}")));
     if problems.is_empty() {
         return Ok(report);
     }
@@ -149,6 +149,11 @@ pub fn check(path: &Path) -> anyhow::Result<Vec<String>> {
 /// The user to whom the configuration belongs, and as whom the agent runs that takes it.
 fn owner(path: &Path) -> u32 {
     path.metadata().map_or_else(|_| trust::own(), |metadata| metadata.uid())
+}
+
+/// The user as whom the agent runs: whoever has its directory, if the configuration is root's.
+fn runner(places: &Places, user: u32) -> u32 {
+    if user == 0 { owner(&places.state) } else { user }
 }
 
 /// Why the directories that an agent of this user uses can't be trusted.

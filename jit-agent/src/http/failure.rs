@@ -70,16 +70,8 @@ fn of_change(refusal: ChangeRefusal, detail: String) -> Problem {
             let violation = Violation { port, field: "protocol", given, allowed };
             Problem::new(Code::InvalidValue, detail).with(vec![violation])
         }
-        ChangeRefusal::NotSet(given) => {
-            let allowed = "what the agent itself set".to_owned();
-            Problem::new(Code::InvalidValue, detail).with(vec![Violation {
-                port: String::new(),
-                field: "reset",
-                given,
-                allowed,
-            }])
-        }
         ChangeRefusal::NoPort(_) => Problem::new(Code::NotFound, detail),
+        ChangeRefusal::NotSet(_) => Problem::new(Code::Conflict, detail),
         ChangeRefusal::Edited(_) => Problem::new(Code::EditedSinceLoaded, detail),
         ChangeRefusal::Invalid(_) => Problem::new(Code::InvalidConfiguration, detail),
         ChangeRefusal::Restart(_) => Problem::new(Code::RestartRequired, detail),

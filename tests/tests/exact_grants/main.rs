@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use jit_agent::{
     accounts::Numbers,
     clock::{Clock as _, SystemClock},
-    config::Config,
+    config::{Config, Places},
     core::{
         Boot, Core, CoreHandle, Origin, Parts,
         answer::Extended,
@@ -201,8 +201,9 @@ impl Keeper for CoreKeeper {
     fn restart(&mut self, _: &[LiveGrant], adopted: bool) -> Result<()> {
         // The store has one owner at a time, so the old core must be dropped first.
         drop(self.core.take());
+        let places = Places { state: self.store.clone(), ..self.config.places.clone() };
         let mut core = Core::new(Parts {
-            config: self.config.clone(),
+            config: Config { places, ..self.config.clone() },
             named: Named::default(),
             numbers: Numbers::default(),
             look_ups: mpsc::channel().0,

@@ -75,7 +75,7 @@ pub struct Reload {
     pub confirm: bool,
     /// What the agent itself set and is to be as in the files again: `mode`, or ports like `22/tcp`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1024)]
+    #[schema(value_type = Vec<schema::OwnSetting>, max_items = 1024)]
     pub reset: Vec<String>,
 }
 

@@ -107,7 +107,7 @@ fn what_the_agent_sets_is_told_with_both_files_and_only_its_own_file_is_written(
             ),
         ]
     );
-    assert_eq!(reload(&main, &["mode".to_owned(), "443".to_owned()]).unwrap().config.mode, Mode::Observe);
+    assert_eq!(reload(&main, &["mode".to_owned(), "443".to_owned()], &[]).unwrap().config.mode, Mode::Observe);
 
     // What can't be read might have shut more than the files.
     fs::write(state.join("policy.toml"), "mode = 'observe'").unwrap();

@@ -28,7 +28,6 @@ fn what_the_agent_set_wins_and_each_difference_has_a_name() {
     assert_eq!(own.overrides(&owners), [Override::Mode, ssh, added, removed]);
     for (name, left) in [
         ("mode", vec![ssh, added, removed]),
-        ("mode=observe", vec![ssh, added, removed]),
         ("22", vec![Override::Mode, added, removed]),
         ("22/tcp", vec![Override::Mode, added, removed]),
         ("3389/any", vec![Override::Mode, ssh, added]),

@@ -3,11 +3,11 @@
 use std::fs;
 
 use jit_common::abi::Mode;
-use jit_policy::{PortPolicy, Protocol, Reload};
+use jit_policy::{Approval, PortPolicy, Protocol, Reload};
 
 use super::{
     change::Changed,
-    host::{Host, SSH, asked},
+    host::{Host, SSH, asked, is_open},
     refusal::ChangeRefusal,
     *,
 };
@@ -135,4 +135,30 @@ fn a_policy_of_the_files_that_overlaps_one_of_the_agents_is_refused_until_that_i
         (80, String::new())
     );
     assert_eq!(host.world.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn to_name_what_a_reload_opens_ends_nothing_that_shuts_no_more_than_the_files() {
+    let mut host = Host::new();
+    let strict = PortPolicy { approval: Approval::Required, ..host.policy(SSH) };
+    host.change(Edit::Set(strict.clone()), true).unwrap();
+    host.change(Edit::Remove(RDP), true).unwrap();
+    host.disable().unwrap();
+    for name in ["22/tcp", "22", "3389/any", "mode=observe"] {
+        host.reload(&[name], true).unwrap();
+        assert_eq!(host.policy(SSH), strict, "{name}");
+        assert!(is_open(&host), "{name} turned enforcement on");
+        assert!(host.world.core().settings.config().ports.for_port(RDP).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn to_name_a_port_that_only_the_agent_protects_opens_that_port_alone() {
+    let mut host = Host::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        host.change(Edit::Set(PortPolicy::new(PortId { number: 53, protocol })), true).unwrap();
+    }
+    host.reload(&["53/tcp"], true).unwrap();
+    let left: Vec<_> = host.world.core().settings.config().ports.for_number(53).map(|policy| policy.id).collect();
+    assert_eq!(left, [PortId { number: 53, protocol: Protocol::Udp }]);
 }

@@ -3,13 +3,13 @@
 use std::fs;
 
 use jit_common::abi::Mode;
-use jit_policy::{Fragments, Scope};
+use jit_policy::{Approval, CHANGE_TRIAL, Fragments, PortPolicy, Scope};
 
 use super::{
-    host::{Host, OPERATOR, is_open, is_shut, passes},
+    host::{Host, OPERATOR, SSH, is_open, is_shut, passes, session},
     *,
 };
-use crate::config::{accepted, mark, unloaded::Remover};
+use crate::config::{accepted, mark, own::Edit, unloaded::Remover};
 
 /// Makes a host that enforces, whose configuration was accepted.
 fn accepted_host() -> Host {
@@ -198,4 +198,45 @@ fn of_a_broken_file_a_port_that_can_not_be_read_can_not_be_requested() {
     let Refusal::Violations(violations) = refused else { panic!("{refused}") };
     assert!(violations[0].allowed.contains("the port's policy can't be read"), "{violations:?}");
     assert!(host.world.submit_as(&root(), request(vec![port(5986, &["192.0.2.1"], 100)])).is_err());
+}
+
+#[test]
+fn files_of_a_trial_that_lapsed_are_not_confirmed_by_another_comment_in_them() {
+    let mut host = accepted_host();
+    host.session = Some(session(OPERATOR));
+    host.rewrite("'192.0.2.0/24', ", "");
+    host.rewrite("number = 3389", "number = 3390");
+    assert!(host.reload(&["3389/any"], true).unwrap().trial.is_some());
+    host.world.pass(CHANGE_TRIAL.as_secs());
+    host.rewrite("# of this host", "# of this host, by a tool");
+    host.begin(true);
+    assert!(!passes(&host, 3389, "192.0.2.8"), "nobody confirmed that this port is open");
+    assert_eq!(host.world.count("confirmed"), 0);
+    assert!(host.world.faults().join("\n").contains("--allow-open 3389/any"));
+}
+
+#[test]
+fn a_start_without_the_agents_own_file_keeps_what_was_accepted() {
+    let mut host = accepted_host();
+    let strict = PortPolicy { approval: Approval::Required, ..host.policy(SSH) };
+    host.change(Edit::Set(strict.clone()), true).unwrap();
+    fs::remove_file(host.world.dir.path().join("policy.toml")).unwrap();
+    assert!(host.world.core().reload(None, &jit_policy::Reload::default()).is_err(), "a signal takes it for lost");
+    host.begin(true);
+    assert_eq!(host.policy(SSH), strict);
+    assert!(host.world.faults().join("\n").contains("policy.toml in state_dir is gone"));
+    host.reload(&[], true).unwrap();
+    assert_eq!((host.policy(SSH).approval, host.world.faults()), (Approval::Auto, Vec::new()));
+}
+
+#[test]
+fn what_root_accepted_by_hand_counts_for_files_that_were_not_confirmed_too() {
+    let mut host = accepted_host();
+    host.session = Some(session(OPERATOR));
+    host.rewrite("'192.0.2.0/24', ", "");
+    assert!(host.reload(&[], true).unwrap().trial.is_some());
+    host.world.pass(CHANGE_TRIAL.as_secs());
+    accept(&host);
+    host.begin(true);
+    assert!(!passes(&host, 22, OPERATOR) && host.world.faults().is_empty());
 }
