@@ -3,7 +3,13 @@
 
 mod numbers;
 
-use std::{ffi::CString, fs, os::unix::net::UnixStream, time::Duration};
+use std::{
+    ffi::CString,
+    fs,
+    os::unix::net::UnixStream,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
@@ -15,7 +21,6 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The number of look-ups that may be under way at a time for those who wait. A look-up that never ends keeps its place.
 const LOOK_UPS: usize = 16;
-static PLACES: Semaphore = Semaphore::const_new(LOOK_UPS);
 
 /// Where sssd listens. Distributions build its module so that all names are "not found" while sssd does not run.
 const SSSD: &str = "/var/lib/sss/pipes/nss";
@@ -96,15 +101,34 @@ pub fn name_of(uid: u32) -> String {
 
 /// Looks something up on another thread. `None`: there is no answer within [`PATIENCE`].
 pub async fn in_time<T: Send + 'static>(look_up: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let found = async {
-        let place = PLACES.acquire().await.ok()?;
-        let work = move || {
-            let _place = place;
-            look_up()
+    static THREADS: LazyLock<Threads> = LazyLock::new(|| Threads::new(LOOK_UPS));
+    THREADS.in_time(look_up).await
+}
+
+/// A bounded number of threads for look-ups.
+#[derive(Clone, Debug)]
+pub struct Threads(Arc<Semaphore>);
+
+impl Threads {
+    /// At most so many look-ups are under way at a time. A look-up that never ends keeps its thread.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Semaphore::new(most)))
+    }
+
+    /// Looks something up on one of the threads. `None`: there is no answer within [`PATIENCE`].
+    pub async fn in_time<T: Send + 'static>(&self, look_up: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let found = async {
+            let place = Arc::clone(&self.0).acquire_owned().await.ok()?;
+            // The place is held until the look-up is done, even if nobody waits for it any more.
+            let work = move || {
+                let _place = place;
+                look_up()
+            };
+            spawn_blocking(work).await.ok()
         };
-        spawn_blocking(work).await.ok()
-    };
-    timeout(PATIENCE, found).await.ok().flatten()
+        timeout(PATIENCE, found).await.ok().flatten()
+    }
 }
 
 #[cfg(test)]

@@ -6,16 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::Semaphore,
-    task::spawn_blocking,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
-use crate::accounts::name_of;
+use crate::accounts::{Threads, name_of};
 
-/// How long a request waits for a name. After that, the user goes by the user id.
-const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a name is known without another look-up.
 const KEPT: Duration = Duration::from_secs(10);
 /// The number of names that are known at a time.
@@ -48,7 +42,7 @@ impl Name {
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     known: Arc<Mutex<HashMap<u32, (String, Instant)>>>,
-    look_ups: Arc<Semaphore>,
+    threads: Threads,
     look_up: fn(u32) -> String,
 }
 
@@ -60,27 +54,21 @@ impl Default for Names {
 
 impl Names {
     fn found_by(look_up: fn(u32) -> String) -> Self {
-        Self { known: Arc::default(), look_ups: Arc::new(Semaphore::new(LOOK_UPS)), look_up }
+        Self { known: Arc::default(), threads: Threads::new(LOOK_UPS), look_up }
     }
 
-    /// Returns the name of a user.
+    /// Returns the name of a user. A request doesn't wait long for a name. After that, the user goes by the user id.
     pub(super) async fn of(&self, uid: u32) -> Name {
         if let Some(name) = self.known_name(uid) {
             return Name::Known(name);
         }
-        let look_up = async {
-            let permit = Arc::clone(&self.look_ups).acquire_owned().await.ok()?;
-            let find = self.look_up;
-            // The permit is held until the look-up is done, even if nobody waits for it any more.
-            let found = spawn_blocking(move || (find(uid), permit)).await;
-            found.ok().map(|(name, _)| name)
-        };
-        match timeout(TIMEOUT, look_up).await {
-            Ok(Some(name)) => {
+        let find = self.look_up;
+        match self.threads.in_time(move || find(uid)).await {
+            Some(name) => {
                 self.keep(uid, name.clone());
                 Name::Known(name)
             }
-            Ok(None) | Err(_) => Name::TooLate(uid.to_string()),
+            None => Name::TooLate(uid.to_string()),
         }
     }
 
@@ -108,6 +96,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::accounts::PATIENCE;
 
     #[tokio::test]
     async fn a_name_is_looked_up_once_for_many_connections() {
@@ -127,7 +116,7 @@ mod tests {
             uid.to_string()
         });
         let all = join_all((0..100).map(|uid| names.of(uid)));
-        let (found, ()) = tokio::join!(all, tokio::time::advance(TIMEOUT));
+        let (found, ()) = tokio::join!(all, tokio::time::advance(PATIENCE));
         let asked = ASKED.load(Ordering::Relaxed);
         // The threads must end before this test does.
         ANSWERS.set(()).unwrap();
