@@ -139,11 +139,9 @@ pub(crate) fn not_kept(error: &anyhow::Error) -> String {
 
 /// The configuration that was kept last; `None`: this is the first start.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Accepted>> {
-    if !checksummed::exists(state, NAME)? {
-        return Ok(None);
-    }
+    let Some(text) = checksummed::read_if_any(state, NAME)? else { return Ok(None) };
     let shown = || state.join(NAME).display().to_string();
-    let mut table: Table = toml::from_str(&checksummed::read(state, NAME)?).with_context(shown)?;
+    let mut table: Table = toml::from_str(&text).with_context(shown)?;
     let about: Option<About> = table.remove(ABOUT).map(Value::try_into).transpose().with_context(shown)?;
     let (absent, own) = match about {
         Some(about) => (about.defaults, about.own),

@@ -66,6 +66,11 @@ pub(super) fn read(state: &Path, name: &str) -> anyhow::Result<String> {
     })?
 }
 
+/// The text of a file that [`write`] wrote; `None`: there is nothing of this name.
+pub(super) fn read_if_any(state: &Path, name: &str) -> anyhow::Result<Option<String>> {
+    exists(state, name)?.then(|| read(state, name)).transpose()
+}
+
 /// Whether there is anything of this name.
 pub(super) fn exists(state: &Path, name: &str) -> anyhow::Result<bool> {
     trust::with_rights_at(state, || match fs::symlink_metadata(state.join(name)) {

@@ -40,10 +40,7 @@ pub(crate) fn set(state: &Path, mark: &Mark) -> anyhow::Result<()> {
 /// # Errors
 /// There is a mark that can't be read.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Mark>> {
-    if !checksummed::exists(state, NAME)? {
-        return Ok(None);
-    }
-    let text = checksummed::read(state, NAME)?;
+    let Some(text) = checksummed::read_if_any(state, NAME)? else { return Ok(None) };
     let mark =
         text.split_once('\n').and_then(|(by, text)| Some(Mark { by: Remover::of_mark(by)?, text: text.to_owned() }));
     mark.map(Some).with_context(|| format!("{} does not say who accepted what", state.join(NAME).display()))

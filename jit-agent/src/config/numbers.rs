@@ -14,6 +14,5 @@ pub(crate) fn remember(state: &Path, text: &str) -> anyhow::Result<()> {
 
 /// The text that was kept last. `None`: none was kept.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<String>> {
-    let is_kept = std::fs::symlink_metadata(state.join(NAME)).is_ok();
-    is_kept.then(|| checksummed::read(state, NAME)).transpose()
+    checksummed::read_if_any(state, NAME)
 }

@@ -210,7 +210,7 @@ fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PortId>, D::E
 
 /// The text of the file in this directory; `None`: there is none.
 pub(super) fn text(state: &Path) -> anyhow::Result<Option<String>> {
-    Ok(if checksummed::exists(state, NAME)? { Some(checksummed::read(state, NAME)?) } else { None })
+    checksummed::read_if_any(state, NAME)
 }
 
 /// Reads the text of the file.

@@ -96,11 +96,8 @@ pub(crate) fn keep(state: &Path, record: &Record) -> anyhow::Result<()> {
 /// The record that was written last.
 pub(crate) fn recall(state: &Path) -> anyhow::Result<Option<Record>> {
     let path = path(state);
-    if !checksummed::exists(state, NAME)? {
-        return Ok(None);
-    }
-    let record: Record =
-        serde_json::from_str(&checksummed::read(state, NAME)?).with_context(|| path.display().to_string())?;
+    let Some(text) = checksummed::read_if_any(state, NAME)? else { return Ok(None) };
+    let record: Record = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     ensure!(record.config().is_ok(), "{} has no configuration that could be tried", path.display());
     Ok(Some(record))
 }
