@@ -1,6 +1,6 @@
 //! What one configuration leaves open that another configuration keeps shut.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use jit_common::abi::{Mode, Transport};
@@ -63,6 +63,41 @@ impl Opened {
     }
 }
 
+/// What a new configuration would open, as far as that can be told without the host's interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Openings {
+    /// The names by which a reload may open.
+    pub(crate) named: Vec<String>,
+    /// The entries of `interfaces` that the new configuration lacks.
+    pub(crate) interfaces: Vec<String>,
+}
+
+impl Openings {
+    /// Nothing is dropped any more.
+    pub(crate) fn observe() -> Self {
+        Self { named: vec![OBSERVE.to_owned()], interfaces: Vec::new() }
+    }
+
+    /// What a configuration keeps shut and a new configuration would open.
+    pub(crate) fn between(now: &Config, new: &Config) -> Self {
+        let named = opened(now, new).into_iter().map(|opened| opened.name).collect();
+        Self { named, interfaces: left_out(&now.interfaces, &new.interfaces) }
+    }
+
+    /// Whether nothing would be opened.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.interfaces.is_empty()
+    }
+}
+
+impl fmt::Display for Openings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let interfaces = self.interfaces.iter().map(|pattern| format!("interfaces = \"{pattern}\""));
+        let all: Vec<String> = self.named.iter().cloned().chain(interfaces).collect();
+        formatter.write_str(&all.join(", "))
+    }
+}
+
 /// What a configuration keeps shut and a new configuration would open, whatever interfaces the host has. The interfaces
 /// themselves are not compared.
 pub(crate) fn opened(now: &Config, new: &Config) -> Vec<Opened> {
@@ -115,7 +150,7 @@ pub(crate) fn opened(now: &Config, new: &Config) -> Vec<Opened> {
 
 /// The entries of `interfaces` that a new list lacks. Without the host's interfaces it can't be told what they cover, so
 /// an entry is only taken to be in the new list if a glance at both texts shows it.
-pub(crate) fn left_out(now: &Interfaces, new: &Interfaces) -> Vec<String> {
+fn left_out(now: &Interfaces, new: &Interfaces) -> Vec<String> {
     let is_in_new = |pattern: &Pattern| {
         new.iter().any(|other| match (pattern, other) {
             (Pattern::Name(name), Pattern::Glob(glob)) => glob.matches(name),

@@ -15,7 +15,9 @@ use crate::{
         self, Config,
         accepted::{self, Accepted},
         files::{self, Loaded},
-        mark, opening, trial, unloaded,
+        mark,
+        opening::{self, Openings},
+        trial, unloaded,
     },
     datapath::xdp::pinned_enforces,
 };
@@ -146,7 +148,7 @@ fn taken(
             if is_free || !pinned_enforces(&loaded.config.places.bpffs, now) {
                 return files();
             }
-            let fault = refused(path, &["mode=observe".to_owned()], &[]);
+            let fault = refused(path, &Openings::observe());
             let config = Config { mode: Mode::Enforce, ..loaded.config.clone() };
             return Start { config, accepted: None, origin: Origin::broken(path, fault), faults: Vec::new() };
         }
@@ -159,18 +161,12 @@ fn taken(
             && record.config().is_ok_and(|tried| tried == loaded.config)
     });
     let marked = kept.mark.as_ref().filter(|mark| mark.is_of(&loaded.config)).map(|mark| mark.by.clone());
-    let (named, patterns) = match former.config.mode {
-        Mode::Enforce if marked.is_none() && !is_confirmed => {
-            let opened = opening::opened(&former.config, &loaded.config).into_iter();
-            let patterns = opening::left_out(&former.config.interfaces, &loaded.config.interfaces);
-            (opened.map(|opened| opened.name).collect(), patterns)
-        }
-        _ => (Vec::new(), Vec::new()),
-    };
+    let is_checked = former.config.mode == Mode::Enforce && marked.is_none() && !is_confirmed;
+    let openings = Openings::between(&former.config, &loaded.config);
     let mut start = files();
-    if !named.is_empty() || !patterns.is_empty() {
+    if is_checked && !openings.is_empty() {
         start.config = opening::stricter(&former.config, &loaded.config);
-        start.origin = Origin::broken(path, refused(path, &named, &patterns));
+        start.origin = Origin::broken(path, refused(path, &openings));
         // A key that was written when it was accepted must not become a default by being removed.
         let absent = loaded.absent.intersection(&former.absent).cloned().collect();
         start.accepted = Some(Accepted { config: start.config.clone(), absent, own: loaded.origin.has_own() });
@@ -187,15 +183,13 @@ fn taken(
 }
 
 /// Says what valid files would open, and how to open it.
-fn refused(path: &Path, named: &[String], patterns: &[String]) -> String {
-    let interfaces = patterns.iter().map(|pattern| format!("interfaces = \"{pattern}\""));
-    let all: Vec<String> = named.iter().cloned().chain(interfaces).collect();
+fn refused(path: &Path, openings: &Openings) -> String {
+    let named = &openings.named;
     let allow = if named.is_empty() { String::new() } else { format!(" --allow-open {}", named.join(" ")) };
     format!(
-        "{}: these files would leave unprotected what nobody named: {}; for that, what was accepted before stays in \
+        "{}: these files would leave unprotected what nobody named: {openings}; for that, what was accepted before stays in \
          force; run `jitctl reload{allow}` if it is to be open, or `jit-agent accept` as root while no agent runs",
-        path.display(),
-        all.join(", ")
+        path.display()
     )
 }
 

@@ -5,7 +5,7 @@ use std::{os::unix::net::UnixStream, path::Path};
 use anyhow::bail;
 
 use super::{host, owner};
-use crate::config::{accepted, files, mark, opening};
+use crate::config::{accepted, files, mark, opening::Openings};
 
 /// Marks the files, so that the next start takes them whatever they open. Returns a report.
 ///
@@ -20,16 +20,13 @@ pub(super) fn accept(path: &Path) -> anyhow::Result<String> {
         );
     }
     let opens = match accepted::recall(&config.places.state) {
-        Ok(Some(former)) => {
-            let opened = opening::opened(&former.config, &config).into_iter().map(|opened| opened.name);
-            let left_out = opening::left_out(&former.config.interfaces, &config.interfaces);
-            opened.chain(left_out.iter().map(|pattern| format!("interfaces = \"{pattern}\""))).collect()
+        Ok(former) => {
+            let openings = former.map(|former| Openings::between(&former.config, &config));
+            openings.filter(|openings| !openings.is_empty()).map(|openings| openings.to_string())
         }
-        Ok(None) => Vec::new(),
-        Err(error) => vec![format!("what, is not known, since what was accepted before can't be read: {error:#}")],
+        Err(error) => Some(format!("what, is not known, since what was accepted before can't be read: {error:#}")),
     };
     mark::set(&config.places.state, &mark::Mark::new(host::who_and_when(), &config))?;
-    let opens =
-        if opens.is_empty() { "they open nothing".to_owned() } else { format!("they open {}", opens.join(", ")) };
-    Ok(format!("{}: the next start of the agent takes these files as they are; {opens}", path.display()))
+    let opens = opens.as_deref().unwrap_or("nothing");
+    Ok(format!("{}: the next start of the agent takes these files as they are; they open {opens}", path.display()))
 }

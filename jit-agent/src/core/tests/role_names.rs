@@ -12,7 +12,12 @@ use crate::accounts::{Answer, Number};
 
 /// A world with the names `@ops`, who approve, and `@dev`, who request, and the names that are to be looked up.
 fn world() -> (World, Receiver<LookUps>) {
-    let mut machine = Machine::new(&format!("{CONFIG}\n[roles]\napprover = ['@ops']\nrequester = ['@dev']\n"), wall(0));
+    world_of(&format!("{CONFIG}\n[roles]\napprover = ['@ops']\nrequester = ['@dev']\n"))
+}
+
+/// A world with the names of a configuration, and the names that are to be looked up.
+fn world_of(config: &str) -> (World, Receiver<LookUps>) {
+    let mut machine = Machine::new(config, wall(0));
     machine.access = Vec::new();
     let (look_ups, wanted) = channel();
     machine.look_ups = look_ups;
@@ -191,14 +196,7 @@ fn an_approval_needs_the_requestors_groups_and_says_when_they_can_not_be_known()
 fn lists_of_a_port_narrow_the_roles_and_give_none() {
     let lists = "quota = 3\n    requesters = ['@dev', 'zoe']\n    approvers = ['@ops', 'zoe', 'nobody-there']";
     let roles = "[roles]\napprover = ['@ops', '@staff']\nrequester = ['@dev', '@staff']";
-    let mut machine = Machine::new(&format!("{}\n{roles}\n", CONFIG.replace("quota = 3", lists)), wall(0));
-    machine.access = Vec::new();
-    let (look_ups, wanted) = channel();
-    machine.look_ups = look_ups;
-    let mut world = World { machine, core: None };
-    world.start(false);
-    world.core().settings.adopt_names();
-    world.pass(0);
+    let (mut world, wanted) = world_of(&format!("{}\n{roles}\n", CONFIG.replace("quota = 3", lists)));
     let LookUps { names, former } = wanted.try_recv().unwrap();
     let numbers = former.looked_up(&names, |name| match name {
         "@ops" | "@dev" => found(name),
